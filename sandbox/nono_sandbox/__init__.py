@@ -1,0 +1,1 @@
+"""Confinement of a process by its operating system, on the standard library alone."""
