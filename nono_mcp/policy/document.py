@@ -1,0 +1,208 @@
+"""What a policy says, as frozen values, and how one adds to another.
+
+`FIELDS` is the one table of a policy's keys: the parser, the JSON Schema and the TOML emitter
+all follow it.
+
+Architecture invariant: this module does no I/O and looks at no path.
+"""
+
+from __future__ import annotations
+
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    S = TypeVar("S", bound=Value)
+    T = TypeVar("T")
+
+GUARANTEES = (
+    "files",
+    "deny-inside-allow",
+    "metadata",
+    "network",
+    "unix-sockets",
+    "processes",
+    "leftovers",
+    "private-tmp",
+    "limits",
+    "privilege",
+)
+"""What a policy may require; `nono_sandbox.support` says which of them a machine gives."""
+
+NETWORK_MODES = ("closed", "ports", "open")
+
+
+class FilesystemSection(Value):
+    """Paths as they were written: absolute, or led by `~` or a variable."""
+
+    allow: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    allow_file: tuple[str, ...] = ()
+    read_file: tuple[str, ...] = ()
+    write_file: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    deny_write: tuple[str, ...] = ()
+    bypass: tuple[str, ...] = ()
+    tools: bool | None = None
+
+
+class NetworkSection(Value):
+    """The TCP a worker may speak; ports without a mode mean mode "ports"."""
+
+    mode: str | None = None
+    connect_ports: tuple[int, ...] = ()
+    bind_ports: tuple[int, ...] = ()
+
+
+class LimitsSection(Value):
+    """Upper bounds of one call; None leaves what is beneath."""
+
+    timeout_s: float | None = None
+    cpu_s: float | None = None
+    memory_max: int | None = None
+    processes_max: int | None = None
+    open_files_max: int | None = None
+    file_size_max: int | None = None
+    output_max: int | None = None
+
+
+class EnvironmentSection(Value):
+    """Variables passed on by name, and variables given a value."""
+
+    passed: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
+
+
+class ProcessSection(Value):
+    """What processes may do to each other."""
+
+    ptrace: bool | None = None
+
+
+class EnforcementSection(Value):
+    """What must be enforced for anything to run; nothing named means all this machine gives."""
+
+    require: tuple[str, ...] = ()
+    best_effort: bool | None = None
+
+
+class Document(Value):
+    """One policy; *extends* None means what its place implies (a profile: "default")."""
+
+    description: str = ""
+    extends: tuple[str, ...] | None = None
+    filesystem: FilesystemSection = FilesystemSection()
+    network: NetworkSection = NetworkSection()
+    limits: LimitsSection = LimitsSection()
+    environment: EnvironmentSection = EnvironmentSection()
+    process: ProcessSection = ProcessSection()
+    enforcement: EnforcementSection = EnforcementSection()
+
+
+class Field(Value):
+    """One key of a policy: where it stands, what it holds, where it is kept."""
+
+    section: str
+    key: str
+    kind: str
+    about: str
+    attribute: str = ""
+
+    def name(self) -> str:
+        """Return the name of the section's attribute that keeps the key."""
+        return self.attribute or self.key
+
+
+FIELDS = (
+    Field("filesystem", "allow", "paths", "Directories to read and write."),
+    Field("filesystem", "read", "paths", "Directories to read and execute from."),
+    Field("filesystem", "write", "paths", "Directories to write."),
+    Field("filesystem", "allow_file", "paths", "Single files to read and write."),
+    Field("filesystem", "read_file", "paths", "Single files to read and execute."),
+    Field("filesystem", "write_file", "paths", "Single files to write."),
+    Field("filesystem", "deny", "paths", "Paths closed whatever is granted around them."),
+    Field("filesystem", "deny_write", "paths", "Paths that stay readable and can't be changed."),
+    Field("filesystem", "bypass", "paths", "Protected paths whose protection is given up."),
+    Field("filesystem", "tools", "flag", "Read the tools that PATH leads to."),
+    Field("network", "mode", "mode", "closed, ports or open."),
+    Field("network", "connect_ports", "ports", "Loopback ports to connect to."),
+    Field("network", "bind_ports", "ports", "Ports to listen on."),
+    Field("limits", "timeout_s", "seconds", "Wall-clock time of a call."),
+    Field("limits", "cpu_s", "seconds", "CPU time of a process."),
+    Field("limits", "memory_max", "size", "Memory of a call."),
+    Field("limits", "processes_max", "count", "Processes of a call."),
+    Field("limits", "open_files_max", "count", "Open files of a process."),
+    Field("limits", "file_size_max", "size", "Size of a file."),
+    Field("limits", "output_max", "size", "Output of a call that is kept."),
+    Field("environment", "pass", "names", "Variables passed on as they are.", "passed"),
+    Field("environment", "set", "variables", "Variables and their values."),
+    Field("process", "ptrace", "flag", "Let the processes of a call trace each other."),
+    Field("enforcement", "require", "guarantees", "What must be enforced for anything to run."),
+    Field("enforcement", "best_effort", "flag", "Run with what can be enforced, and say so."),
+)
+
+SECTIONS = {
+    "filesystem": FilesystemSection,
+    "network": NetworkSection,
+    "limits": LimitsSection,
+    "environment": EnvironmentSection,
+    "process": ProcessSection,
+    "enforcement": EnforcementSection,
+}
+
+
+def merge(base: Document, over: Document) -> Document:
+    """Return *base* with what *over* adds: lists grow, single values are replaced.
+
+    So nothing that *base* denies or requires is lost. A network mode replaces the ports of
+    another.
+    """
+    environment = EnvironmentSection(
+        _union(base.environment.passed, over.environment.passed),
+        tuple({**dict(base.environment.set), **dict(over.environment.set)}.items()),
+    )
+    return Document(
+        description=over.description or base.description,
+        extends=(),
+        filesystem=_merged("filesystem", base.filesystem, over.filesystem),
+        network=_network(base.network, over.network),
+        limits=_merged("limits", base.limits, over.limits),
+        environment=environment,
+        process=_merged("process", base.process, over.process),
+        enforcement=_merged("enforcement", base.enforcement, over.enforcement),
+    )
+
+
+def _merged(section: str, base: S, over: S) -> S:
+    changes: dict[str, object] = {}
+    for field in FIELDS:
+        if field.section != section:
+            continue
+        value = getattr(over, field.name())
+        if isinstance(value, tuple):
+            changes[field.name()] = _union(getattr(base, field.name()), value)
+        elif value is not None:
+            changes[field.name()] = value
+    return base.replace(**changes)
+
+
+def _network(base: NetworkSection, over: NetworkSection) -> NetworkSection:
+    mode = over.mode
+    if mode is None and (over.connect_ports or over.bind_ports):
+        mode = "ports"
+    if mode is None:
+        return base
+    if mode != "ports" or base.mode != "ports":
+        return over.replace(mode=mode)
+    return NetworkSection(
+        mode,
+        _union(base.connect_ports, over.connect_ports),
+        _union(base.bind_ports, over.bind_ports),
+    )
+
+
+def _union(base: tuple[T, ...], over: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys((*base, *over)))

@@ -1,0 +1,68 @@
+"""Paths compared by components, and the variables a policy writes them with.
+
+Architecture invariant: this module does no I/O; what a path leads to is `resolve`'s to say.
+"""
+
+from __future__ import annotations
+
+from nono_mcp.policy.errors import PolicyError, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLES = ("WORKSPACE", "HOME", "TMPDIR")
+PATH_CHARACTERS_MAX = 4096
+
+
+def covers(parent: str, path: str) -> bool:
+    """Tell whether *path* is *parent* or lies beneath it; both are absolute and normal."""
+    return parent in (path, "/") or path.startswith(parent + "/")
+
+
+def ancestors(path: str) -> list[str]:
+    """Return every directory above *path*, the nearest first."""
+    above = []
+    while path != "/":
+        path = path.rpartition("/")[0] or "/"
+        above.append(path)
+    return above
+
+
+def check(text: str) -> None:
+    """Raise PolicyError unless *text* is a path that a policy may hold.
+
+    It is absolute, or led by `~` or a variable, which stands only there and as a whole
+    component.
+    """
+    if not text or "\0" in text or len(text) > PATH_CHARACTERS_MAX:
+        raise PolicyError(f"{quoted(text[:64])} isn't a path")
+    first = text.partition("/")[0]
+    if first in ("", "~"):
+        return
+    if first.startswith("~"):
+        raise PolicyError(
+            f"{quoted(text)} names another person's home", hint="write the path out from /"
+        )
+    if first.startswith("$"):
+        if first[1:] not in VARIABLES:
+            known = ", ".join(f"${name}" for name in VARIABLES)
+            raise PolicyError(
+                f"unknown variable {quoted(first)}",
+                hint=f"known are {known}; a name that begins with $ is written ./$...",
+            )
+        return
+    raise PolicyError(f"{quoted(text)} is a relative path", hint=f"write $WORKSPACE/{quoted(text)}")
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Return the absolute path that *text* stands for, tidied but for `..`.
+
+    What `..` leads to depends on symlinks, so it's left for the kernel to say.
+    """
+    check(text)
+    first, slash, rest = text.partition("/")
+    if first:
+        name = "HOME" if first == "~" else first[1:]
+        text = variables[name] + slash + rest
+    return "/" + "/".join(part for part in text.split("/") if part not in ("", "."))

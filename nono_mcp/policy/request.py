@@ -1,0 +1,67 @@
+"""What is asked of a policy, and what it answers: the values of `load.prepare`.
+
+Architecture invariant: this module does no I/O.
+"""
+
+from __future__ import annotations
+
+from nono_mcp.policy.document import Document
+from nono_sandbox.confinement import READ, WRITE, Confinement
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Request(Value):
+    """Everything a confinement follows from; paths are absolute, save those of *flags*."""
+
+    workspace: str
+    tier: str
+    """NAMESPACES or LANDLOCK: what can be expressed differs."""
+    environ: Mapping[str, str]
+    home: str
+    state_dir: str
+    config_dir: str
+    cwd: str | None = None
+    """Where the program starts, and what relative paths of *flags* are relative to."""
+    profile: str | None = None
+    """A name, or a path with a slash in it; None is "default", or the trusted `nono.toml`."""
+    flags: Document = Document()
+    """What the command line adds; its rules are named as flags (`--allow DIR`)."""
+    broad_workspace: bool = False
+    """The person's explicit yes to `/`, $HOME or the like as the workspace."""
+    tmpdir: str | None = None
+    """Second tier: a directory of the session's own. The first has a private /tmp."""
+
+
+class Rule(Value):
+    """One line of policy as it met this machine, for explaining."""
+
+    path: str
+    access: int
+    text: str
+    """The rule as the person would know it: `--allow ./data`, `profile default: read /usr`."""
+    code: str = ""
+    """Of a denial: what `why` answers; empty for a grant."""
+    remedy: str = ""
+    exact: bool = False
+
+
+class Prepared(Value):
+    """A policy, ready to be enforced, and what it came from."""
+
+    confinement: Confinement
+    rules: tuple[Rule, ...]
+    document: Document
+    """All layers merged."""
+    notices: tuple[str, ...] = ()
+    """What the person should be told: an untrusted `nono.toml`, for one."""
+    private_home: str | None = None
+    """The sandbox's own home of this workspace, if it has one; `home.ensure` makes it."""
+    unenforced_absent: tuple[str, ...] = ()
+    """Protected paths inside grants that don't exist now, and could be made."""
+
+
+READ_WRITE = READ | WRITE
