@@ -1,0 +1,245 @@
+"""System calls the standard library has no names for; a wrapper adds errno as OSError, no more.
+
+Names, values and layouts are those of the kernel's headers (include/uapi). Numbers that are
+the same on every architecture stand alone; the others are looked up by machine.
+
+Architecture invariant: no policy and no state. Meaning belongs in the modules that call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MACHINE = os.uname().machine
+_NUMBERS = {
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "capset": 126},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "capset": 91},
+}
+SYS_OPEN_TREE = 428
+SYS_MOVE_MOUNT = 429
+SYS_FSOPEN = 430
+SYS_FSCONFIG = 431
+SYS_FSMOUNT = 432
+SYS_CLOSE_RANGE = 436
+SYS_OPENAT2 = 437
+SYS_MOUNT_SETATTR = 442
+SYS_LANDLOCK_CREATE_RULESET = 444
+SYS_LANDLOCK_ADD_RULE = 445
+SYS_LANDLOCK_RESTRICT_SELF = 446
+
+LANDLOCK_CREATE_RULESET_VERSION = 1 << 0
+LANDLOCK_CREATE_RULESET_ERRATA = 1 << 1
+LANDLOCK_RULE_PATH_BENEATH = 1
+LANDLOCK_RULE_NET_PORT = 2
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
+PR_SET_SECUREBITS = 28
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+SECBITS_NOROOT_AND_LOCKED = 0x2F
+
+SECCOMP_SET_MODE_FILTER = 1
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+OPEN_TREE_CLONE = 1
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+FSCONFIG_SET_STRING = 1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_CMD_CREATE = 6
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+
+SIGKILL = 9
+SIGCHLD = 17
+SIG_BLOCK = 0
+SIG_SETMASK = 2
+SFD_CLOEXEC = 0o2000000
+SFD_NONBLOCK = 0o4000
+SIGNALS_MAX = 64
+SIGNAL_SET_BYTES = 128
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_long = ctypes.c_long
+_ulong = ctypes.c_ulong
+
+
+def _checked(result: int, call: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{call}: {os.strerror(code)}")
+    return result
+
+
+def _syscall(call: str, number: int, *arguments: object) -> int:
+    return _checked(int(_libc.syscall(_long(number), *arguments)), call)
+
+
+def _number(call: str) -> int:
+    return _NUMBERS[MACHINE][call]
+
+
+def landlock_create_ruleset(attr: bytes | None, flags: int) -> int:
+    """Return a ruleset's file descriptor, or what *flags* asks for instead."""
+    size = ctypes.c_size_t(len(attr) if attr else 0)
+    return _syscall("landlock_create_ruleset", SYS_LANDLOCK_CREATE_RULESET, attr, size, flags)
+
+
+def landlock_add_path_rule(ruleset_fd: int, allowed_access: int, parent_fd: int) -> None:
+    """Add a rule of type LANDLOCK_RULE_PATH_BENEATH; its struct is packed."""
+    attr = struct.pack("=Qi", allowed_access, parent_fd)
+    kind = LANDLOCK_RULE_PATH_BENEATH
+    _syscall("landlock_add_rule", SYS_LANDLOCK_ADD_RULE, ruleset_fd, kind, attr, 0)
+
+
+def landlock_add_port_rule(ruleset_fd: int, allowed_access: int, port: int) -> None:
+    """Add a rule of type LANDLOCK_RULE_NET_PORT; the port is in host order."""
+    attr = struct.pack("=QQ", allowed_access, port)
+    kind = LANDLOCK_RULE_NET_PORT
+    _syscall("landlock_add_rule", SYS_LANDLOCK_ADD_RULE, ruleset_fd, kind, attr, 0)
+
+
+def landlock_restrict_self(ruleset_fd: int) -> None:
+    """Enforce a ruleset on the calling thread, for good."""
+    _syscall("landlock_restrict_self", SYS_LANDLOCK_RESTRICT_SELF, ruleset_fd, 0)
+
+
+def prctl(option: int, first: int = 0, second: int = 0) -> int:
+    """Call prctl(2) with unused arguments zero, as newer options demand."""
+    zero = _ulong(0)
+    return _checked(_libc.prctl(option, _ulong(first), _ulong(second), zero, zero), "prctl")
+
+
+def seccomp_filter(program: bytes, flags: int = 0) -> int:
+    """Install a classic BPF program, given as an array of struct sock_filter."""
+    body = ctypes.create_string_buffer(program, len(program))
+    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(body))
+    return _syscall("seccomp", _number("seccomp"), SECCOMP_SET_MODE_FILTER, flags, fprog)
+
+
+def drop_capabilities() -> None:
+    """Empty the effective, permitted and inheritable sets of the calling thread."""
+    header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    _syscall("capset", _number("capset"), header, bytes(24))
+
+
+def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
+    """Close every descriptor from *first* to *last*, both included."""
+    _syscall("close_range", SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0)
+
+
+def unshare(flags: int) -> None:
+    """Move the caller (or, for CLONE_NEWPID, its next children) into new namespaces."""
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def mount_private() -> None:
+    """Cut the propagation of every mount of this namespace."""
+    _checked(_libc.mount(b"none", b"/", None, _ulong(MS_REC | MS_PRIVATE), None), "mount")
+
+
+def umount_detach(path: str) -> None:
+    """Take the mount at *path* away, now from sight and later from memory."""
+    _checked(_libc.umount2(os.fsencode(path), MNT_DETACH), "umount2")
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """Make *new_root* the root of this mount namespace."""
+    old = os.fsencode(put_old)
+    _syscall("pivot_root", _number("pivot_root"), os.fsencode(new_root), old)
+
+
+def open_tree_clone(fd: int) -> int:
+    """Return a detached copy of the mounts at and below the object *fd* refers to."""
+    flags = ctypes.c_uint(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE)
+    return _syscall("open_tree", SYS_OPEN_TREE, fd, b"", flags)
+
+
+def mount_setattr(fd: int, attributes: int, flags: int = AT_RECURSIVE) -> None:
+    """Add mount attributes to the mount *fd* refers to and, by default, all below it."""
+    attr = struct.pack("=QQQQ", attributes, 0, 0, 0)
+    at = ctypes.c_uint(AT_EMPTY_PATH | flags)
+    _syscall("mount_setattr", SYS_MOUNT_SETATTR, fd, b"", at, attr, ctypes.c_size_t(len(attr)))
+
+
+def move_mount(from_fd: int, to_fd: int) -> None:
+    """Attach the detached mount *from_fd* on the object *to_fd* refers to."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    _syscall("move_mount", SYS_MOVE_MOUNT, from_fd, b"", to_fd, b"", flags)
+
+
+def new_mount(filesystem: str, attributes: int, **options: str) -> int:
+    """Return a detached mount of a new instance of *filesystem*."""
+    context = _syscall("fsopen", SYS_FSOPEN, filesystem.encode(), 1)
+    try:
+        for name, text in options.items():
+            _fsconfig(context, FSCONFIG_SET_STRING if text else FSCONFIG_SET_FLAG, name, text)
+        _fsconfig(context, FSCONFIG_CMD_CREATE, "", "")
+        return _syscall("fsmount", SYS_FSMOUNT, context, 1, attributes)
+    finally:
+        os.close(context)
+
+
+def _fsconfig(context: int, command: int, name: str, text: str) -> None:
+    key, value = name.encode() or None, text.encode() or None
+    _syscall("fsconfig", SYS_FSCONFIG, context, command, key, value, 0)
+
+
+def open_beneath(directory_fd: int, path: str, flags: int) -> int:
+    """Open *path*, relative, without leaving *directory_fd* or following any symlink."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    size = ctypes.c_size_t(len(how))
+    return _syscall("openat2", SYS_OPENAT2, directory_fd, os.fsencode(path), how, size)
+
+
+def _signal_set(*numbers: int) -> bytes:
+    mask = sum(1 << (number - 1) for number in numbers)
+    return mask.to_bytes(SIGNAL_SET_BYTES, "little")
+
+
+def signalfd(*numbers: int) -> int:
+    """Block the signals and return a descriptor that reads them."""
+    mask = _signal_set(*numbers)
+    _checked(_libc.sigprocmask(SIG_BLOCK, mask, None), "sigprocmask")
+    return _checked(_libc.signalfd(-1, mask, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd")
+
+
+def reset_signals() -> None:
+    """Give every signal its default action and block none, as a new program expects."""
+    call: Callable[..., int] = _libc.signal
+    for number in range(1, SIGNALS_MAX + 1):
+        call(number, None)  # EINVAL for SIGKILL, SIGSTOP and libc's own two
+    _checked(_libc.sigprocmask(SIG_SETMASK, _signal_set(), None), "sigprocmask")
+
+
+def ignore_signals(*numbers: int) -> None:
+    """Ignore the signals, until `reset_signals`."""
+    for number in numbers:
+        _libc.signal(number, ctypes.c_void_p(1))

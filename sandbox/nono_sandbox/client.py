@@ -1,0 +1,260 @@
+"""The supervisor's side: a fork server, its lanes, and the workers that run in them.
+
+Everything here is synchronous and works on descriptors, so that any event loop can wait for
+them. `ForkServer.start` and `.configure` block for milliseconds; nothing else blocks.
+
+Architecture invariant: this side never executes, opens or resolves what an agent named.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from nono_sandbox import wire
+from nono_sandbox.confinement import Call, Confinement
+from nono_sandbox.errors import ConfinementError, LaneLostError, StartError
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+    import _socket
+
+START_S_MAX = 20.0
+"""How long the fork server may take to answer, on however slow a machine."""
+_BOOT = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from nono_sandbox.forkserver import boot; boot()"
+)
+_SOURCE_ROOT = str(Path(__file__).resolve().parent.parent)
+
+
+class Ended(Value):
+    """How a call ended, all its processes gone (unless `leftovers`)."""
+
+    wait_status: int | None
+    """As wait(2) has it; None if the program outlived SIGKILL for now."""
+    limit: str
+    """The limit that ended the call (wall, cpu, memory, processes, file-size, ...), or nothing."""
+    failure: tuple[int, str] | None
+    """Status and reason if nothing was executed."""
+    user_s: float
+    system_s: float
+    memory_bytes_max: int
+    """Resident high-water mark of the largest process."""
+    leftovers: bool
+    """Some process is stuck in the kernel and will end when it returns from there."""
+
+    @property
+    def status(self) -> int:
+        """Return the exit status as a shell reports it: 128+n for signal n."""
+        if self.failure is not None:
+            return self.failure[0]
+        if self.wait_status is None:
+            return 128 + 9
+        code = os.waitstatus_to_exitcode(self.wait_status)
+        return code if code >= 0 else 128 - code
+
+
+class ForkServer:
+    """One session's fork server. Made by `start`, made useful by `configure`, ended by `close`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: _socket.socket) -> None:
+        self._process = process
+        self._control = control
+        self.tier = ""
+        self.reason = ""
+        """Why this isn't the first tier, if it isn't."""
+
+    @classmethod
+    def start(cls, tier: str | None = None) -> Self:
+        """Start a fork server, insisting on *tier* if one is given.
+
+        Raises:
+            LaneLostError: It died at once; nothing is left of it.
+        """
+        ours, theirs = wire.socket_pair()
+        # An empty environment: what isn't there can't be read from its memory.
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                _BOOT,
+                _SOURCE_ROOT,
+                str(theirs.fileno()),
+                tier or "",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
+        theirs.close()
+        server = cls(process, ours)
+        _, server.tier, server.reason = server._answer()
+        return server
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the fork server."""
+        return self._process.pid
+
+    def configure(self, confinement: Confinement) -> None:
+        """Make the session's namespaces and rulesets; once.
+
+        Raises:
+            ConfinementError: It can't be enforced as it stands; close this fork server.
+            LaneLostError: The fork server died.
+        """
+        wire.send(self._control, "configure", confinement)
+        self._answer()
+
+    def _answer(self) -> tuple[str, ...]:
+        self._control.settimeout(START_S_MAX)
+        try:
+            message, _ = wire.receive(self._control)
+        except (wire.ClosedError, TimeoutError) as error:
+            self.close()
+            raise LaneLostError("the fork server died while it started; try again") from error
+        if message[0] == "failed":
+            self.close()
+            raise ConfinementError(message[1])
+        return message
+
+    def lane(self) -> Lane:
+        """Ask for one more lane.
+
+        Raises:
+            LaneLostError: The fork server is dead; close it and start another.
+        """
+        control, lane_control = wire.socket_pair()
+        requests, lane_requests = wire.socket_pair()
+        fds = [lane_control.fileno(), lane_requests.fileno()]
+        try:
+            wire.send(self._control, "lane", fds=fds)
+        except wire.ClosedError as error:
+            control.close()
+            requests.close()
+            raise LaneLostError("the session's fork server died") from error
+        finally:
+            lane_control.close()
+            lane_requests.close()
+        control.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        return Lane(control, requests)
+
+    def alive(self) -> bool:
+        """Tell whether the process still runs."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End the fork server, its lanes and their workers; wait for the fork server."""
+        self._control.close()
+        try:
+            self._process.wait(START_S_MAX)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Lane:
+    """One lane. It runs one call at a time; `fileno` is readable when it has something to say."""
+
+    def __init__(self, control: _socket.socket, requests: _socket.socket) -> None:
+        self._control = control
+        self._requests = requests
+        self._pidfds: list[int] = []
+        self.ended: Ended | None = None
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._control.fileno()
+
+    def begin(self, call: Call, stdio: tuple[int, int, int]) -> None:
+        """Run *call* on *stdio*, which stays the caller's to close.
+
+        Raises:
+            LaneLostError: The lane is dead; nothing ran.
+        """
+        self.ended = None
+        try:
+            # In this order: a lane that sees its worker end must know already that it began.
+            wire.send(self._control, "begin", call.limits)
+            wire.send(self._requests, "call", call, fds=stdio)
+        except wire.ClosedError as error:
+            raise LaneLostError(self._last_words()) from error
+
+    def end(self, reason: str) -> None:
+        """Kill the call, which then ends with *reason* as its limit."""
+        self._tell("end", reason)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the program's process group."""
+        self._tell("signal", number)
+
+    def _tell(self, kind: str, what: object) -> None:
+        try:
+            wire.send(self._control, kind, what)
+        except wire.ClosedError:
+            return  # the lane is dead, and with it what this was to reach
+
+    def receive(self) -> bool:
+        """Take in what the lane has said so far; tell whether the call has ended.
+
+        Raises:
+            LaneLostError: The lane died; what it had started was killed.
+            StartError: The lane could not be made.
+        """
+        while self.ended is None:
+            try:
+                message, fds = wire.receive(self._control)
+            except BlockingIOError:
+                return False
+            except wire.ClosedError as error:
+                raise LaneLostError("the call's lane died; run it again") from error
+            self._take(message, fds)
+        return True
+
+    def _take(self, message: tuple[object, ...], fds: list[int]) -> None:
+        if message[0] == "parked":
+            self._pidfds.extend(fds)
+            return
+        status, limit, failure, (user_s, system_s), peak_kib, leftovers = message[1:]  # type: ignore[misc]
+        if message[0] == "broken":
+            raise StartError(failure[1] if failure else "a worker died before its call", 126)
+        self.ended = Ended(status, limit, failure, user_s, system_s, peak_kib * 1024, leftovers)
+
+    def _last_words(self) -> str:
+        try:
+            while True:
+                self._take(*wire.receive(self._control))
+        except StartError as error:
+            return str(error)
+        except (wire.ClosedError, BlockingIOError):
+            return "the call's lane died; run it again"
+
+    def take_pidfd(self) -> int:
+        """Return the pidfd of the running (or just ended) program, the caller's now; or -1."""
+        return self._pidfds.pop(0) if self._pidfds else -1
+
+    def close(self) -> None:
+        """End the lane and whatever it runs."""
+        for fd in self._pidfds:
+            os.close(fd)
+        self._pidfds.clear()
+        self._control.close()
+        self._requests.close()
+
+
+def pid_of(pidfd: int) -> int:
+    """Return the process id that *pidfd* refers to, or -1 if it has ended and was collected."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    return -1

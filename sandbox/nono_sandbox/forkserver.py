@@ -1,0 +1,190 @@
+"""The fork server: a small process of one thread that makes a session's namespaces and its lanes.
+
+The supervisor is large and has threads, so a fork of it would be slow and unsafe. This process
+is started once per session as `python -I -S` with an empty environment, imports the
+standard library alone, and holds nothing that a worker may not see.
+
+Architecture invariant: it ends when the supervisor does, by whatever end, and its lanes with it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+import _socket
+
+from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces, wire
+from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, Confinement
+from nono_sandbox.errors import SandboxError
+from nono_sandbox.filters import closed_network_program, session_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Never
+
+_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM, _SIGPIPE = 1, 2, 3, 15, 13
+
+
+def main(control_fd: int, tier: str) -> Never:
+    """Serve one supervisor; *tier* is the one to insist on, or empty."""
+    # What a terminal or a service manager sends is the supervisor's to answer.
+    _uapi.ignore_signals(_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM, _SIGPIPE)
+    control = _socket.socket(fileno=control_fd)
+    try:
+        reason = "" if tier == LANDLOCK else trial()
+        found = tier or (LANDLOCK if reason else NAMESPACES)
+        wire.send(control, "ready", found, reason)
+        message, _ = wire.receive(control)
+        plan = make_plan(message[1], found)
+        _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
+        _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
+        wire.send(control, "configured")
+        _serve(control, plan)
+    except wire.ClosedError:
+        os._exit(0)
+    except (SandboxError, OSError) as error:
+        wire.send(control, "failed", str(error))
+        os._exit(1)
+
+
+def trial() -> str:
+    """Return why this machine gives no namespaces, or nothing, from a process that tried."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            namespaces.enter()
+            namespaces.close_network()
+            in_new_pids(namespaces.new_proc)
+            text = b""
+        except OSError as error:
+            text = str(error).encode()
+        os.write(write_end, text)
+        os._exit(0)
+    os.close(write_end)
+    answer = os.read(read_end, 4096)
+    os.close(read_end)
+    status = os.waitpid(pid, 0)[1]
+    return answer.decode() or ("" if status == 0 else f"the trial ended with status {status}")
+
+
+def in_new_pids(act: object) -> None:
+    """Call *act* as process 1 of a new PID namespace, and wait.
+
+    Raises:
+        OSError: It couldn't be entered, or *act* failed there.
+    """
+    _uapi.unshare(_uapi.CLONE_NEWPID)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()  # type: ignore[operator]
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code:
+        raise OSError(code, f"mount /proc: {os.strerror(code)}")
+
+
+def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
+    """Enter the session's namespaces and prepare what its lanes need.
+
+    Raises:
+        SandboxError: The confinement can't be enforced. Exit.
+        OSError: The kernel refused. Exit.
+    """
+    if tier == NAMESPACES:
+        namespaces.enter()
+        settle(confinement)
+    return plan_for(confinement, tier)
+
+
+def settle(confinement: Confinement) -> None:
+    """Inside the session's namespaces: close the network if need be, and change the root."""
+    if confinement.network.mode == CLOSED:
+        namespaces.close_network()
+    fresh_root.build(confinement)
+
+
+def plan_for(confinement: Confinement, tier: str) -> lane.Plan:
+    """Return the plan for *confinement*, in the root as it is now."""
+    return lane.Plan(
+        tier=tier,
+        ruleset_fd=domain.ruleset(confinement, tier),
+        filter=session_program(confinement, tier),
+        closed_network=closed_network_program(),
+    )
+
+
+def _serve(control: _socket.socket, plan: lane.Plan) -> Never:
+    signals = _uapi.signalfd(_uapi.SIGCHLD)
+    poll = select.poll()
+    poll.register(control.fileno(), select.POLLIN)
+    poll.register(signals, select.POLLIN)
+    while True:
+        events = dict(poll.poll())
+        if signals in events:
+            lane.drain(signals)
+            _reap()
+        if control.fileno() in events:
+            _, (lane_control, lane_requests) = wire.receive(control)
+            _start_lane(lane_control, lane_requests, plan)
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
+def _start_lane(control_fd: int, requests_fd: int, plan: lane.Plan) -> None:
+    helper = os.fork()
+    if helper:
+        os.close(control_fd)
+        os.close(requests_fd)
+        return
+    control = _socket.socket(fileno=control_fd)
+    try:
+        if plan.tier == NAMESPACES:
+            # unshare moves only children, and only once: so a child does it, for one lane.
+            _uapi.unshare(_uapi.CLONE_NEWPID)
+            if os.fork():
+                os._exit(0)
+        _keep_only(control_fd, requests_fd, plan.ruleset_fd)
+        become_lane(plan)
+        lane.serve(control, _socket.socket(fileno=requests_fd), plan)
+    except wire.ClosedError:
+        os._exit(0)
+    except (SandboxError, OSError) as error:
+        wire.send(control, "broken", None, "", (126, str(error)), (0.0, 0.0), 0, False)
+        os._exit(1)
+
+
+def become_lane(plan: lane.Plan) -> None:
+    """Turn the calling process, in the first tier process 1 of its namespace, into a lane."""
+    if plan.tier == NAMESPACES:
+        proc = namespaces.new_proc()
+        _uapi.unshare(_uapi.CLONE_NEWNS)
+        fresh_root.replace_proc(proc)
+        domain.allow_proc(plan.ruleset_fd)
+    lane.seal(plan)
+
+
+def _keep_only(*kept: int) -> None:
+    """Close every descriptor but standard input, output, error and *kept*."""
+    first = 3
+    for fd in sorted(kept):
+        if fd > first:
+            _uapi.close_range(first, fd - 1)
+        first = fd + 1
+    _uapi.close_range(first)
+
+
+def boot() -> Never:
+    """Start from the command line: the descriptor, then the tier."""
+    main(int(sys.argv[1]), sys.argv[2])

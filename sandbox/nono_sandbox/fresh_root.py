@@ -1,0 +1,282 @@
+"""The fresh root: a file system tree that holds what is granted and nothing else.
+
+A tmpfs, binds of the grants, masks over the denials, /dev, /tmp and /proc of its own, and
+pivot_root(2). What no grant names isn't there: neither its content, name, size, attributes nor
+activity. All but the write grants is mounted read-only, so metadata can't be changed either.
+
+Architecture invariant: a bind is made from a descriptor whose object was compared with what
+policy judged, never from a name; and nothing is ever created beneath a grant that is a
+person's own directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from nono_sandbox import _uapi
+from nono_sandbox.confinement import READ, WRITE, Confinement, Denial, Grant, Link
+from nono_sandbox.errors import ConfinementError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+"""All a program gets of /dev besides its own terminals and shared memory."""
+_DEVICE_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+)
+_BASES = ("/tmp", "/mnt", "/media", "/srv", "/run", "/opt", "/proc")  # noqa: S108 - mount points
+_INERT = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV
+_MASKS = ".masks"
+
+
+def build(confinement: Confinement) -> None:
+    """Make the fresh root of *confinement* the root of this mount namespace.
+
+    The machine's /proc stays at /proc, for a lane to put its own in its place.
+
+    Raises:
+        ConfinementError: A grant isn't what was judged, or can't be mounted. Exit.
+        OSError: The kernel refused. Exit.
+    """
+    base = _base(confinement.grants)
+    _attach(_uapi.new_mount("tmpfs", _INERT, mode="0755"), base)
+    root = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    _add_own_places(root)
+    mounted = _bind_all(root, confinement.grants)
+    _mask_all(root, confinement.denials)
+    for link in confinement.links:
+        _repeat_link(root, link, mounted)
+    os.chdir(root)
+    os.close(root)
+    _uapi.pivot_root(".", ".")
+    _uapi.umount_detach(".")
+    os.chdir("/")
+    _set_attributes("/", _INERT | _uapi.MOUNT_ATTR_RDONLY, flags=0)
+
+
+def replace_proc(proc_mount: int) -> None:
+    """Take the machine's /proc out of this mount namespace and put *proc_mount* there."""
+    _uapi.umount_detach("/proc")
+    _attach(proc_mount, "/proc")
+
+
+def _base(grants: Sequence[Grant]) -> str:
+    """Return a directory to hang the new root on that hides no source of a grant."""
+    sources = [grant.source or grant.path for grant in grants]
+    for base in _BASES:
+        hides = any(source == base or source.startswith(base + "/") for source in sources)
+        if not hides and os.path.isdir(base):  # noqa: PTH112 - pathlib costs 12 ms
+            return base
+    raise ConfinementError(f"no directory to build in: every one of {', '.join(_BASES)} is granted")
+
+
+def _attach(mount: int, path: str) -> None:
+    target = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    _uapi.move_mount(mount, target)
+    os.close(target)
+    os.close(mount)
+
+
+def _set_attributes(path: str, attributes: int, flags: int = _uapi.AT_RECURSIVE) -> None:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    _uapi.mount_setattr(fd, attributes, flags)
+    os.close(fd)
+
+
+def _add_own_places(root: int) -> None:
+    """Mount /dev, /dev/shm, /dev/pts, /tmp and the machine's /proc; link /var/tmp."""
+    _mount_at(root, "/dev", _uapi.new_mount("tmpfs", _INERT & ~_uapi.MOUNT_ATTR_NODEV, mode="0755"))
+    for name in DEVICES:
+        _bind(root, f"/dev/{name}", f"/dev/{name}", _uapi.MOUNT_ATTR_NOSUID)
+    for name, target in _DEVICE_LINKS:
+        _symlink(root, f"/dev/{name}", target)
+    noexec = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NOEXEC
+    _mount_at(root, "/dev/pts", _uapi.new_mount("devpts", noexec, ptmxmode="0666", mode="0620"))
+    _mount_at(root, "/dev/shm", _uapi.new_mount("tmpfs", _INERT, mode="1777"))  # noqa: S108 - ours
+    dev = _uapi.open_beneath(root, "dev", os.O_PATH)
+    _uapi.mount_setattr(dev, _uapi.MOUNT_ATTR_RDONLY, 0)
+    os.close(dev)
+    _mount_at(root, "/tmp", _uapi.new_mount("tmpfs", _INERT, mode="1777"))  # noqa: S108 - ours
+    _symlink(root, "/var/tmp", "/tmp")  # noqa: S108 - ours
+    _bind(root, "/proc", "/proc", 0)
+
+
+def _mount_at(root: int, path: str, mount: int, *, directory: bool = True) -> None:
+    point = _point(root, path, directory=directory, may_make=True)
+    _uapi.move_mount(mount, point)
+    os.close(point)
+    os.close(mount)
+
+
+def _bind(root: int, path: str, source: str, attributes: int) -> None:
+    fd = os.open(source, os.O_PATH | os.O_CLOEXEC)
+    directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+    tree = _uapi.open_tree_clone(fd)
+    os.close(fd)
+    _uapi.mount_setattr(tree, attributes)
+    _mount_at(root, path, tree, directory=directory)
+
+
+def _bind_all(root: int, grants: Sequence[Grant]) -> dict[str, Grant]:
+    """Bind each grant that adds something to the grants above it; return those bound."""
+    mounted: dict[str, Grant] = {}
+    for grant in sorted(grants, key=lambda grant: grant.path.split("/")):
+        cover = _cover(mounted, grant.path)
+        access = grant.access | (cover.access if cover else 0)
+        if cover and access == cover.access and not grant.source:
+            continue
+        effective = grant.replace(access=access)
+        _bind_grant(root, effective, cover)
+        mounted[grant.path] = effective
+    return mounted
+
+
+def _cover(mounted: dict[str, Grant], path: str) -> Grant | None:
+    """Return the nearest grant at or above *path*."""
+    while True:
+        found = mounted.get(path)
+        if found or path == "/":
+            return found
+        path = path.rpartition("/")[0] or "/"
+
+
+def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
+    source = open_judged(grant)
+    directory = stat.S_ISDIR(os.fstat(source).st_mode)
+    tree = _uapi.open_tree_clone(source)
+    os.close(source)
+    writable = grant.access & WRITE
+    _uapi.mount_setattr(tree, _INERT if writable else _INERT | _uapi.MOUNT_ATTR_RDONLY)
+    may_make = cover is None or cover.source is not None
+    try:
+        point = _point(root, grant.path, directory=directory, may_make=may_make)
+    except OSError as error:
+        raise ConfinementError(
+            f"can't mount the grant of {grant.path}: {os.strerror(error.errno)}"
+        ) from error
+    _uapi.move_mount(tree, point)
+    os.close(point)
+    os.close(tree)
+
+
+def open_judged(grant: Grant) -> int:
+    """Return an O_PATH descriptor of what *grant* names, once it is what was judged.
+
+    Raises:
+        ConfinementError: It is gone, or another object stands there now.
+    """
+    path = grant.source or grant.path
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfinementError(
+            f"can't open the grant of {path}: {os.strerror(error.errno)}; start a new session"
+        ) from error
+    status = os.fstat(fd)
+    if grant.identity not in (None, (status.st_dev, status.st_ino)):
+        os.close(fd)
+        raise ConfinementError(f"{path} was replaced since it was granted; start a new session")
+    if stat.S_ISDIR(status.st_mode) == grant.exact:
+        os.close(fd)
+        kind = "a directory" if grant.exact else "no directory"
+        raise ConfinementError(f"{path} is {kind} and was granted as the other")
+    return fd
+
+
+def _point(root: int, path: str, *, directory: bool, may_make: bool) -> int:
+    """Return a descriptor of the mount point *path*, made if it isn't there and *may_make*."""
+    try:
+        fd = _uapi.open_beneath(root, path.lstrip("/"), os.O_PATH)
+        if stat.S_ISDIR(os.fstat(fd).st_mode) == directory:
+            return fd
+        os.close(fd)
+        if not may_make:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    except OSError as error:
+        if not may_make or error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+            raise
+    parts = path.strip("/").split("/")
+    fd = os.dup(root)
+    for depth, name in enumerate(parts, start=1):
+        step = _made(fd, name, directory=directory or depth < len(parts))
+        os.close(fd)
+        fd = step
+    return fd
+
+
+def _made(parent: int, name: str, *, directory: bool) -> int:
+    """Open *name* in *parent*, which is ours; whatever else has that name makes room."""
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(name, flags, dir_fd=parent)
+        if stat.S_ISDIR(os.fstat(fd).st_mode) == directory:
+            return fd
+        os.close(fd)
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass  # the usual case: it is made below
+    if directory:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    else:
+        os.mknod(name, 0o600 | stat.S_IFREG, dir_fd=parent)
+    return os.open(name, flags, dir_fd=parent)
+
+
+def _mask_all(root: int, denials: Sequence[Denial]) -> None:
+    """Cover each denied path: with nothing that can be opened, or with itself read-only."""
+    if not denials:
+        return
+    masks = _made(root, _MASKS, directory=True)
+    hidden = {True: _made(masks, "d", directory=True), False: _made(masks, "f", directory=False)}
+    # No access for anybody: the worker has no capability to look past a mode, not even as root.
+    os.chmod("d", 0, dir_fd=masks)
+    os.chmod("f", 0, dir_fd=masks)
+    for denial in sorted(denials, key=lambda denial: denial.path.split("/")):
+        _mask(root, denial, hidden)
+    for fd in hidden.values():
+        os.close(fd)
+    os.rmdir("d", dir_fd=masks)
+    os.unlink("f", dir_fd=masks)
+    os.close(masks)
+    os.rmdir(_MASKS, dir_fd=root)
+
+
+def _mask(root: int, denial: Denial, hidden: dict[bool, int]) -> None:
+    try:
+        target = _uapi.open_beneath(root, denial.path.lstrip("/"), os.O_PATH)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return  # not granted, or beneath another mask: nothing there to cover
+        raise ConfinementError(
+            f"can't deny {denial.path}: {os.strerror(error.errno)}; name the path it leads to"
+        ) from error
+    directory = stat.S_ISDIR(os.fstat(target).st_mode)
+    tree = _uapi.open_tree_clone(hidden[directory] if denial.access & READ else target)
+    _uapi.mount_setattr(tree, _INERT | _uapi.MOUNT_ATTR_RDONLY)
+    _uapi.move_mount(tree, target)
+    os.close(tree)
+    os.close(target)
+
+
+def _repeat_link(root: int, link: Link, mounted: dict[str, Grant]) -> None:
+    if _cover(mounted, link.path) is None:
+        _symlink(root, link.path, link.target)
+
+
+def _symlink(root: int, path: str, target: str) -> None:
+    parent, _, name = path.rpartition("/")
+    directory = _point(root, parent, directory=True, may_make=True) if parent else os.dup(root)
+    try:
+        os.symlink(target, name, dir_fd=directory)
+    except FileExistsError:
+        pass  # a grant stands there already, or two grants share a link
+    finally:
+        os.close(directory)

@@ -1,0 +1,127 @@
+"""Messages between the supervisor, the fork server, its lanes and their workers.
+
+A message is `marshal` of plain tuples in one SOCK_SEQPACKET datagram, with file descriptors beside
+it. Both ends are this program in one interpreter, and none of them runs what an agent sent.
+
+Architecture invariant: no process that has executed an agent's program ever holds one of
+these sockets, so what arrives is what this package sent.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import struct
+
+import _socket
+
+from nono_sandbox import confinement
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+MESSAGE_BYTES_MAX = 64 * 1024
+"""A longer message travels in a memfd, so that no send can block on a full socket."""
+FDS_MAX = 8
+_INT_BYTES = struct.calcsize("i")
+
+_VALUES: dict[str, type[Value]] = {
+    cls.__name__: cls
+    for cls in (
+        confinement.Call,
+        confinement.Confinement,
+        confinement.Denial,
+        confinement.Grant,
+        confinement.Limits,
+        confinement.Link,
+        confinement.Narrowing,
+        confinement.Network,
+    )
+}
+
+
+class ClosedError(Exception):
+    """The other end is gone."""
+
+
+def plain(thing: object) -> object:
+    """Turn values, however nested, into tuples that `marshal` takes."""
+    if isinstance(thing, Value):
+        return ("V", type(thing).__name__, *(plain(part) for part in thing.__dict__.values()))
+    if isinstance(thing, tuple):
+        return ("T", *(plain(part) for part in thing))
+    return thing
+
+
+def whole(thing: Any) -> Any:
+    """Turn what `plain` made back into what it was."""
+    if not isinstance(thing, tuple):
+        return thing
+    if thing[0] == "T":
+        return tuple(whole(part) for part in thing[1:])
+    return _VALUES[thing[1]](*(whole(part) for part in thing[2:]))
+
+
+def socket_pair() -> tuple[_socket.socket, _socket.socket]:
+    """Return the two ends of a channel, close-on-exec."""
+    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+
+
+def send(sock: _socket.socket, kind: str, *parts: object, fds: Sequence[int] = ()) -> None:
+    """Send one message; *fds* are duplicated into the other process.
+
+    Raises:
+        ClosedError: The other end is gone; nothing was sent.
+    """
+    body = marshal.dumps((kind, *(plain(part) for part in parts)))
+    carried = list(fds)
+    memfd = -1
+    if len(body) > MESSAGE_BYTES_MAX:
+        memfd = os.memfd_create("nono-message")
+        os.write(memfd, body)
+        carried.append(memfd)
+        body = b""
+    rights = struct.pack(f"{len(carried)}i", *carried)
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if carried else []
+    try:
+        # A SEQPACKET end reads an empty datagram as end of file: the mark keeps it from being one.
+        sock.sendmsg([b"+" + body], ancillary)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise ClosedError("the other end of the channel is gone") from error
+    finally:
+        if memfd >= 0:
+            os.close(memfd)
+
+
+def receive(sock: _socket.socket) -> tuple[tuple[Any, ...], list[int]]:
+    """Receive one message and the descriptors that came with it, which are the caller's now.
+
+    Raises:
+        ClosedError: The other end is gone.
+        BlockingIOError: The socket doesn't block and holds no message.
+    """
+    received: list[int] = []
+    size = _socket.CMSG_SPACE(FDS_MAX * _INT_BYTES)
+    try:
+        body, ancillary, _, _ = sock.recvmsg(MESSAGE_BYTES_MAX + 64, size, _socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError as error:
+        raise ClosedError("the other end of the channel is gone") from error
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            received.extend(struct.unpack(f"{len(data) // _INT_BYTES}i", data))
+    if not body:
+        raise ClosedError("the other end of the channel is gone")
+    if body == b"+":
+        body = b"+" + _drain(received.pop())
+    message = marshal.loads(body[1:])  # noqa: S302 - see the module's invariant
+    return tuple(whole(part) for part in message), received
+
+
+def _drain(memfd: int) -> bytes:
+    try:
+        return os.pread(memfd, os.fstat(memfd).st_size, 0)
+    finally:
+        os.close(memfd)

@@ -1,0 +1,142 @@
+"""The worker: from fork to exec.
+
+What a session has in common is done in `prepare`, ahead of need; what one call adds is done in
+`execute`. The seccomp filter, the empty capability sets and no_new_privs are inherited from the
+lane, so there is no moment at which a worker has more than they leave.
+
+Architecture invariant: standard library, one thread, no allocation of anything that outlives
+exec. Whatever fails ends in one message on the report descriptor, and nothing has run.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import marshal
+import os
+import resource
+
+from nono_sandbox import _uapi, landlock
+from nono_sandbox.confinement import Call, Limits, Narrowing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Never
+
+NOT_FOUND = 127
+NOT_RUN = 126
+_TIOCSCTTY = 0x540E
+_PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
+_GIB = 1 << 30
+
+
+def prepare(ruleset_fd: int) -> None:
+    """Leave the lane's session and enter the call's Landlock domain, for good.
+
+    Raises:
+        OSError: Nothing may be executed; exit.
+    """
+    os.setsid()
+    _uapi.reset_signals()
+    _uapi.prctl(_uapi.PR_SET_PDEATHSIG, _uapi.SIGKILL)
+    _uapi.landlock_restrict_self(ruleset_fd)
+
+
+def execute(call: Call, stdio: Sequence[int], report: int, closed_network: bytes) -> Never:
+    """Become the program of *call*; descriptors other than *stdio* don't survive.
+
+    *closed_network* is the filter for a call that gives up its network.
+    """
+    try:
+        for number, fd in enumerate(stdio):
+            os.dup2(fd, number)
+        report = os.dup2(report, 3, inheritable=False)
+        _uapi.close_range(4)
+        if call.tty:
+            fcntl.ioctl(0, _TIOCSCTTY, 0)
+        _limit(call.limits)
+        _change_directory(call.cwd)
+        _narrow(call.narrowing, closed_network)
+        status, text = _exec(call.argv, dict(call.environment))
+    except OSError as error:
+        status, text = NOT_RUN, f"can't run {call.argv[0]!r} confined: {error}"
+    fail(report, status, text)
+
+
+def fail(report: int, status: int, text: str) -> Never:
+    """Say on *report* why nothing was run, and exit."""
+    os.write(report, marshal.dumps((status, text[:4000])))
+    os._exit(status)
+
+
+def _limit(limits: Limits) -> None:
+    # 1, not 0: a core_pattern that is a pipe heeds no limit but this one (core(5)).
+    _lower(resource.RLIMIT_CORE, 1)
+    if limits.open_files_max is not None:
+        _lower(resource.RLIMIT_NOFILE, limits.open_files_max)
+    if limits.file_size_bytes_max is not None:
+        _lower(resource.RLIMIT_FSIZE, limits.file_size_bytes_max)
+    if limits.cpu_s is not None:
+        _lower(resource.RLIMIT_CPU, max(1, -int(-limits.cpu_s // 1)))
+    if limits.memory_bytes_max is not None:
+        # Address space that was asked for and never touched is no memory; the lane counts what
+        # is. This bounds what can be touched between two of its looks.
+        ample = max(2 * limits.memory_bytes_max, limits.memory_bytes_max + _GIB)
+        _lower(resource.RLIMIT_DATA, ample)
+
+
+def _lower(which: int, value: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (bound, bound))
+
+
+def _change_directory(path: str) -> None:
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise OSError(error.errno, f"can't enter {path}: {os.strerror(error.errno)}") from error
+
+
+def _narrow(narrowing: Narrowing, closed_network: bytes) -> None:
+    if narrowing.writes is not None:
+        ruleset = landlock.create_ruleset(landlock.ON_WRITE & _rights_known(), 0, 0)
+        for path in ("/dev", *narrowing.writes):
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            landlock.allow(ruleset, fd, landlock.ON_WRITE & _rights_known())
+            os.close(fd)
+        _uapi.landlock_restrict_self(ruleset)
+        os.close(ruleset)
+    if narrowing.network_closed:
+        _uapi.seccomp_filter(closed_network)
+
+
+def _rights_known() -> int:
+    return landlock.handled(landlock.abi_version())[0]
+
+
+def _exec(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """Execute *argv*, found as a shell finds it; return only to say why that failed."""
+    name = argv[0]
+    folders = environment.get("PATH", _PATH_DEFAULT).split(":")
+    paths = [name] if "/" in name else [f"{folder}/{name}" for folder in folders if folder]
+    refused = ""
+    for path in paths:
+        try:
+            os.execve(path, argv, environment)
+        except FileNotFoundError:
+            if os.path.lexists(path):
+                refused = refused or f"{path} leads to a program, or needs one, that isn't there"
+        except NotADirectoryError:
+            continue
+        except PermissionError:
+            refused = refused or f"{path} may not be executed: no grant, or not executable"
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                return NOT_RUN, f"{path}: {os.strerror(error.errno)}"
+            os.execve("/bin/sh", ["/bin/sh", path, *argv[1:]], environment)
+    if refused:
+        return NOT_RUN, refused
+    where = f"at {name}" if "/" in name else f"named {name!r} on the PATH of the call"
+    return NOT_FOUND, f"no program {where}"
