@@ -34,8 +34,9 @@ def enable_site() -> None:
 def python() -> Never:
     """Become the interpreter that nono is installed for: the command `nono-python`.
 
-    For scripts that import us, where they can't know the environment we are in. The launcher
-    reads from this command's first line which interpreter the installer chose.
+    For a person's scripts that import us and can't know the environment we are in. The launcher
+    doesn't start it, only reads which interpreter the installer wrote into its first line: until
+    we get here, the caller's PYTHON* variables have had their say.
     """
     # -E, -P: as isolated as the launcher, but the user's own site-packages are in reach.
     os.execv(sys.executable, [sys.executable, "-E", "-P", *sys.argv[1:]])  # noqa: S606

@@ -1,0 +1,54 @@
+"""What holds for every test: which are collected where, and that none is skipped in CI."""
+
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[1]
+# The tests are also run from a copy beside which nothing lies but README.md, against the wheel.
+collect_ignore_glob = [] if (SOURCES / "bin").is_dir() else ["test_frame_sources*.py"]
+
+TIERS = {"", "namespaces", "landlock"}
+
+
+def pytest_configure() -> None:
+    tier = os.environ.get("NONO_TEST_TIER", "")
+    if tier not in TIERS:
+        raise pytest.UsageError(f"NONO_TEST_TIER is {tier!r}, not namespaces or landlock")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = {"linux": sys.platform == "linux"}
+    elsewhere = [
+        item for item in items if not all(here.get(m.name, True) for m in item.iter_markers())
+    ]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    # An expected failure is reported as skipped, but it did run.
+    if report.skipped and not hasattr(report, "wasxfail"):
+        fail_in_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped:
+        fail_in_ci(report)
+    return report
+
+
+def fail_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure: in CI a proof that didn't run proves nothing."""
+    if "CI" in os.environ:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"

@@ -1,0 +1,57 @@
+"""What is imported where; import-linter's contracts in pyproject.toml say the rest."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nono_sandbox
+
+COMMANDS = Path(sys.executable).parent
+
+# Each of these costs a tenth of a bare start of Python or more, most by what they import in turn.
+DEAR = {
+    "argparse", "ast", "asyncio", "collections", "contextlib", "dataclasses", "enum", "functools",
+    "hashlib", "importlib.metadata", "inspect", "json", "logging", "pathlib", "random", "re",
+    "selectors", "shutil", "signal", "site", "socket", "subprocess", "tempfile", "threading",
+    "tomllib", "traceback", "typing",
+}  # fmt: skip
+
+
+def imported(module: Path) -> set[str]:
+    """Return the top-level names *module* imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, module
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_the_sandbox_is_the_standard_library_and_nothing_else() -> None:
+    allowed = {*sys.stdlib_module_names, "nono_sandbox"}
+    modules = list(Path(*nono_sandbox.__path__).rglob("*.py"))
+    assert len(modules) > 1
+    assert {
+        module: names - allowed for module in modules if (names := imported(module)) - allowed
+    } == {}
+
+
+def imports_of(*command: str) -> set[str]:
+    """Return every module that the command line and its children import."""
+    # The launcher, as sh starts it.
+    launched = [sys.executable, "-I", "-S", "-X", "importtime", str(COMMANDS / "nono"), *command]
+    finished = subprocess.run(launched, capture_output=True, check=True, text=True, timeout=30)
+    return set(re.findall(r"^import time:.*\| +(\S+)$", finished.stderr, re.MULTILINE))
+
+
+@pytest.mark.linux
+def test_run_imports_nothing_dear(tmp_path: Path) -> None:
+    names = imports_of("run", "--workdir", str(tmp_path), "--", "true")
+    assert "nono_sandbox.landlock" in names
+    assert names & DEAR == set()
