@@ -132,7 +132,7 @@ def landlock_restrict_self(ruleset_fd: int) -> None:
 
 
 def prctl(option: int, first: int = 0, second: int = 0) -> int:
-    """Call prctl(2) with unused arguments zero, as newer options demand."""
+    """Call `prctl`, its unused arguments zero, as newer options demand."""
     zero = _ulong(0)
     return _checked(_libc.prctl(option, _ulong(first), _ulong(second), zero, zero), "prctl")
 

@@ -14,15 +14,15 @@ import sys
 from pathlib import Path
 
 from nono_sandbox import wire
-from nono_sandbox.confinement import Call, Confinement
 from nono_sandbox.errors import ConfinementError, LaneLostError, StartError
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
-
     import _socket
+    from typing import Any, Self
+
+    from nono_sandbox.confinement import Call, Confinement
 
 START_S_MAX = 20.0
 """How long the fork server may take to answer, on however slow a machine."""
@@ -221,13 +221,13 @@ class Lane:
             self._take(message, fds)
         return True
 
-    def _take(self, message: tuple[object, ...], fds: list[int]) -> None:
+    def _take(self, message: tuple[Any, ...], fds: list[int]) -> None:
         if message[0] == "parked":
             self._pidfds.extend(fds)
             return
-        status, limit, failure, (user_s, system_s), peak_kib, leftovers = message[1:]  # type: ignore[misc]
         if message[0] == "broken":
-            raise StartError(failure[1] if failure else "a worker died before its call", 126)
+            raise StartError(message[1], 126)
+        status, limit, failure, (user_s, system_s), peak_kib, leftovers = message[1:]
         self.ended = Ended(status, limit, failure, user_s, system_s, peak_kib * 1024, leftovers)
 
     def _last_words(self) -> str:

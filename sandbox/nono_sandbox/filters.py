@@ -1,11 +1,37 @@
-"""t"""
+"""Which seccomp filter goes with a confinement: what the namespaces hold needs no refusing.
 
-import struct
+Architecture invariant: pure; installing is `_uapi.seccomp_filter`.
+"""
+
+from __future__ import annotations
+
+from nono_sandbox._uapi import MACHINE
+from nono_sandbox.confinement import CLOSED, NAMESPACES
+from nono_sandbox.seccomp import Options, base_filter, closed_network_filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_sandbox.confinement import Confinement
 
 
-def session_program(c, t):
-    return struct.pack("HBBI", 6, 0, 0, 0x7FFF0000)
+def session_program(confinement: Confinement, tier: str) -> bytes:
+    """Return the filter that every worker of a session inherits from its lane."""
+    network = confinement.network
+    own = tier == NAMESPACES
+    options = Options(
+        own_network=own and network.mode == CLOSED,
+        network=network.mode,
+        binds=bool(network.bind_ports),
+        # In the first tier a socket outside the grants isn't there to be connected to, and
+        # Landlock confines the abstract ones.
+        unix_sockets=own,
+        ptrace=confinement.ptrace,
+        own_ipc=own,
+        own_pids=own,
+    )
+    return base_filter(options, MACHINE)
 
 
-def closed_network_program():
-    return struct.pack("HBBI", 6, 0, 0, 0x7FFF0000)
+def closed_network_program() -> bytes:
+    """Return the filter to add for a call that gives up its session's network."""
+    return closed_network_filter(MACHINE)

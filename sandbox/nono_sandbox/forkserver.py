@@ -9,20 +9,20 @@ Architecture invariant: it ends when the supervisor does, by whatever end, and i
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
 import sys
 
-import _socket
-
-from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces, wire
-from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, Confinement
+from nono_sandbox import _uapi, lane, namespaces, setup, wire
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
-from nono_sandbox.filters import closed_network_program, session_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Never
+
+    from nono_sandbox.confinement import Confinement
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM, _SIGPIPE = 1, 2, 3, 15, 13
 
@@ -98,25 +98,8 @@ def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
     """
     if tier == NAMESPACES:
         namespaces.enter()
-        settle(confinement)
-    return plan_for(confinement, tier)
-
-
-def settle(confinement: Confinement) -> None:
-    """Inside the session's namespaces: close the network if need be, and change the root."""
-    if confinement.network.mode == CLOSED:
-        namespaces.close_network()
-    fresh_root.build(confinement)
-
-
-def plan_for(confinement: Confinement, tier: str) -> lane.Plan:
-    """Return the plan for *confinement*, in the root as it is now."""
-    return lane.Plan(
-        tier=tier,
-        ruleset_fd=domain.ruleset(confinement, tier),
-        filter=session_program(confinement, tier),
-        closed_network=closed_network_program(),
-    )
+        setup.settle(confinement)
+    return setup.plan_for(confinement, tier)
 
 
 def _serve(control: _socket.socket, plan: lane.Plan) -> Never:
@@ -156,23 +139,13 @@ def _start_lane(control_fd: int, requests_fd: int, plan: lane.Plan) -> None:
             if os.fork():
                 os._exit(0)
         _keep_only(control_fd, requests_fd, plan.ruleset_fd)
-        become_lane(plan)
+        setup.become_lane(plan)
         lane.serve(control, _socket.socket(fileno=requests_fd), plan)
     except wire.ClosedError:
         os._exit(0)
     except (SandboxError, OSError) as error:
-        wire.send(control, "broken", None, "", (126, str(error)), (0.0, 0.0), 0, False)
+        wire.send(control, "broken", str(error))
         os._exit(1)
-
-
-def become_lane(plan: lane.Plan) -> None:
-    """Turn the calling process, in the first tier process 1 of its namespace, into a lane."""
-    if plan.tier == NAMESPACES:
-        proc = namespaces.new_proc()
-        _uapi.unshare(_uapi.CLONE_NEWNS)
-        fresh_root.replace_proc(proc)
-        domain.allow_proc(plan.ruleset_fd)
-    lane.seal(plan)
 
 
 def _keep_only(*kept: int) -> None:

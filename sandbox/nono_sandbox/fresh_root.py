@@ -73,7 +73,7 @@ def _base(grants: Sequence[Grant]) -> str:
     sources = [grant.source or grant.path for grant in grants]
     for base in _BASES:
         hides = any(source == base or source.startswith(base + "/") for source in sources)
-        if not hides and os.path.isdir(base):  # noqa: PTH112 - pathlib costs 12 ms
+        if not hides and os.path.isdir(base):
             return base
     raise ConfinementError(f"no directory to build in: every one of {', '.join(_BASES)} is granted")
 
@@ -160,7 +160,7 @@ def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
         point = _point(root, grant.path, directory=directory, may_make=may_make)
     except OSError as error:
         raise ConfinementError(
-            f"can't mount the grant of {grant.path}: {os.strerror(error.errno)}"
+            f"can't mount the grant of {grant.path}: {error.strerror}"
         ) from error
     _uapi.move_mount(tree, point)
     os.close(point)
@@ -178,7 +178,7 @@ def open_judged(grant: Grant) -> int:
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise ConfinementError(
-            f"can't open the grant of {path}: {os.strerror(error.errno)}; start a new session"
+            f"can't open the grant of {path}: {error.strerror}; start a new session"
         ) from error
     status = os.fstat(fd)
     if grant.identity not in (None, (status.st_dev, status.st_ino)):
@@ -256,7 +256,7 @@ def _mask(root: int, denial: Denial, hidden: dict[bool, int]) -> None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
             return  # not granted, or beneath another mask: nothing there to cover
         raise ConfinementError(
-            f"can't deny {denial.path}: {os.strerror(error.errno)}; name the path it leads to"
+            f"can't deny {denial.path}: {error.strerror}; name the path it leads to"
         ) from error
     directory = stat.S_ISDIR(os.fstat(target).st_mode)
     tree = _uapi.open_tree_clone(hidden[directory] if denial.access & READ else target)

@@ -18,24 +18,24 @@ import os
 import select
 import time
 
-from nono_sandbox import _uapi, landlock, sample, wire, worker
+from nono_sandbox import _uapi, landlock, namespaces, sample, wire, worker
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, Call, Limits
 from nono_sandbox.errors import UnsupportedError
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Never
-
     import _socket
+    from typing import Never
 
 SWEEP_S_MAX = 5.0
 """How long a lane waits for killed processes to be gone before it says that some aren't."""
 _LOOK_S = 0.025
 _LOOK_S_LATER = 0.1
-_SIGCONT = 18
-_SIGTERM, _SIGINT, _SIGQUIT, _SIGHUP, _SIGPIPE = 15, 2, 3, 1, 13
+_SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM = 1, 2, 3, 13, 15
+_SIGXCPU, _SIGXFSZ = 24, 25
 _CAPABILITIES_MAX = 64
+_CAP_SETPCAP = 8
 
 
 class Plan(Value):
@@ -81,10 +81,9 @@ def _drop_privileges() -> None:
         # EINVAL: past the last one. EPERM: an ordinary user, who has none to give.
         if error.errno not in (errno.EINVAL, errno.EPERM):
             raise
-    try:
+    if namespaces.effective_capabilities() >> _CAP_SETPCAP & 1:
+        # To an ordinary user, who can't set them, no_new_privs does the same.
         _uapi.prctl(_uapi.PR_SET_SECUREBITS, _uapi.SECBITS_NOROOT_AND_LOCKED)
-    except PermissionError:
-        pass  # an ordinary user, to whom no_new_privs does the same
     _uapi.drop_capabilities()
     _uapi.prctl(_uapi.PR_SET_NO_NEW_PRIVS, 1)
 
@@ -106,8 +105,8 @@ def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Neve
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     while True:
         parked = _park(requests, plan, control)
-        report = _attend(parked, control, signals, plan)
-        wire.send(control, *report)
+        report = _attend(_Attendance(parked, signals, plan), parked, control, signals)
+        _tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
 
@@ -120,9 +119,15 @@ def run_one(control: _socket.socket, call: Call, stdio: tuple[int, ...], plan: P
     if pid == 0:
         _become(call, stdio, write_end, plan)
     os.close(write_end)
-    report = _attend(_Parked(pid, read_end), control, signals, plan)
-    wire.send(control, *report)
+    parked = _Parked(pid, read_end)
+    attendance = _Attendance(parked, signals, plan)
+    attendance.begin(call.limits)
+    _tell(control, _attend(attendance, parked, control, signals))
     os._exit(0)
+
+
+def _tell(control: _socket.socket, report: tuple[object, ...]) -> None:
+    wire.send(control, str(report[0]), *report[1:])
 
 
 def _park(requests: _socket.socket, plan: Plan, control: _socket.socket) -> _Parked:
@@ -232,19 +237,16 @@ class _Attendance:
         """Name the limit whose signal ended the program, directly or by way of a shell."""
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status) - 128
         cpu_s_max = self._limits.cpu_s if self._limits else None
-        if not self.limit and number == 25:  # SIGXFSZ
+        if not self.limit and number == _SIGXFSZ:
             self.limit = "file-size"
-        elif not self.limit and cpu_s_max is not None and number in (9, 24):  # SIGXCPU, SIGKILL
+        elif not self.limit and cpu_s_max is not None and number in (_uapi.SIGKILL, _SIGXCPU):
             self.limit = "cpu" if sum(self._cpu_s) >= 0.9 * cpu_s_max else ""
 
     def sweep(self) -> bool:
         """Kill what is left of the call; tell whether all of it is gone."""
         deadline = time.monotonic() + SWEEP_S_MAX
         while self.reap():
-            try:
-                os.kill(-1, _uapi.SIGKILL)
-            except ProcessLookupError:
-                pass  # only ended ones, not collected yet
+            _kill_all()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
@@ -252,18 +254,19 @@ class _Attendance:
             drain(self._signals)
         return True
 
-    def report(self, *, gone: bool) -> tuple[str, object, object, object, object, object, object]:
-        """Close the books: ended, wait status, limit, failure, CPU seconds, KiB, leftovers."""
+    def report(self, *, gone: bool) -> tuple[object, ...]:
+        """Close the books: how the call ended, or why its worker died before there was one."""
         failure = _failure(self._parked.report_fd)
-        kind = "ended" if self._limits is not None else "broken"
+        if self._limits is None:
+            return ("broken", failure[1] if failure else "a worker died before its call")
         peak = self._memory_kib_max
-        return (kind, self.status, self.limit, failure, self._cpu_s, peak, not gone)
+        return ("ended", self.status, self.limit, failure, self._cpu_s, peak, not gone)
 
 
 def _attend(
-    parked: _Parked, control: _socket.socket, signals: int, plan: Plan
-) -> tuple[str, object, object, object, object, object, object]:
-    call = _Attendance(parked, signals, plan)
+    call: _Attendance, parked: _Parked, control: _socket.socket, signals: int
+) -> tuple[object, ...]:
+    """See a call to its end; return the report."""
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
@@ -292,12 +295,20 @@ def _obey(call: _Attendance, control: _socket.socket, parked: _Parked) -> None:
         os.killpg(parked.pid, message[1])
 
 
+def _kill_all() -> None:
+    """Kill every process that this one's signals reach: those of its call."""
+    try:
+        os.kill(-1, _uapi.SIGKILL)
+    except ProcessLookupError:
+        return  # only ended ones, not collected yet
+
+
 def drain(signals: int) -> None:
     """Read away what a signalfd holds."""
     try:
         os.read(signals, 128 * 64)
     except BlockingIOError:
-        pass  # read before
+        return
 
 
 def _failure(report_fd: int) -> tuple[int, str] | None:

@@ -12,15 +12,16 @@ import fcntl
 import os
 import struct
 
-import _socket
-
-from nono_sandbox import _uapi, forkserver, lane, namespaces, wire
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES, Call, Confinement
+from nono_sandbox import _uapi, lane, namespaces, setup, wire
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import ConfinementError, LaneLostError, SandboxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import Any, Never
+
+    from nono_sandbox.confinement import Call, Confinement
 
 
 _TIOCSPTLCK = 0x40045431
@@ -137,11 +138,10 @@ def _enter() -> int:
 
 def _settle(confinement: Confinement, tier: str, proc: int) -> lane.Plan:
     if tier == NAMESPACES:
-        forkserver.settle(confinement)
-        forkserver.fresh_root.replace_proc(proc)
-    plan = forkserver.plan_for(confinement, tier)
+        setup.settle(confinement)
+    plan = setup.plan_for(confinement, tier)
     if tier == NAMESPACES:
-        forkserver.domain.allow_proc(plan.ruleset_fd)
+        setup.show_proc(proc, plan)
     return plan
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 
-from nono_sandbox.confinement import Limits
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nono_sandbox.confinement import Limits
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -9,11 +9,10 @@ these sockets, so what arrives is what this package sent.
 
 from __future__ import annotations
 
+import _socket
 import marshal
 import os
 import struct
-
-import _socket
 
 from nono_sandbox import confinement
 from nono_sandbox.values import Value
@@ -56,7 +55,7 @@ def plain(thing: object) -> object:
     return thing
 
 
-def whole(thing: Any) -> Any:
+def whole(thing: Any) -> Any:  # noqa: ANN401 - what the sender sent
     """Turn what `plain` made back into what it was."""
     if not isinstance(thing, tuple):
         return thing
@@ -76,7 +75,7 @@ def send(sock: _socket.socket, kind: str, *parts: object, fds: Sequence[int] = (
     Raises:
         ClosedError: The other end is gone; nothing was sent.
     """
-    body = marshal.dumps((kind, *(plain(part) for part in parts)))
+    body = marshal.dumps(("T", kind, *(plain(part) for part in parts)))  # type: ignore[arg-type]
     carried = list(fds)
     memfd = -1
     if len(body) > MESSAGE_BYTES_MAX:
@@ -117,7 +116,7 @@ def receive(sock: _socket.socket) -> tuple[tuple[Any, ...], list[int]]:
     if body == b"+":
         body = b"+" + _drain(received.pop())
     message = marshal.loads(body[1:])  # noqa: S302 - see the module's invariant
-    return tuple(whole(part) for part in message), received
+    return whole(message), received
 
 
 def _drain(memfd: int) -> bytes:

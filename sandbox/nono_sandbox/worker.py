@@ -17,12 +17,13 @@ import os
 import resource
 
 from nono_sandbox import _uapi, landlock
-from nono_sandbox.confinement import Call, Limits, Narrowing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Never
+
+    from nono_sandbox.confinement import Call, Limits, Narrowing
 
 NOT_FOUND = 127
 NOT_RUN = 126
@@ -96,7 +97,7 @@ def _change_directory(path: str) -> None:
     try:
         os.chdir(path)
     except OSError as error:
-        raise OSError(error.errno, f"can't enter {path}: {os.strerror(error.errno)}") from error
+        raise OSError(error.errno, f"can't enter {path}: {error.strerror}") from error
 
 
 def _narrow(narrowing: Narrowing, closed_network: bytes) -> None:
@@ -116,7 +117,7 @@ def _rights_known() -> int:
     return landlock.handled(landlock.abi_version())[0]
 
 
-def _exec(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+def _exec(argv: tuple[str, ...], environment: Mapping[str, str]) -> tuple[int, str]:
     """Execute *argv*, found as a shell finds it; return only to say why that failed."""
     name = argv[0]
     folders = environment.get("PATH", _PATH_DEFAULT).split(":")
@@ -124,7 +125,7 @@ def _exec(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str
     refused = ""
     for path in paths:
         try:
-            os.execve(path, argv, environment)
+            os.execve(path, argv, environment)  # noqa: S606 - the program of the call
         except FileNotFoundError:
             if os.path.lexists(path):
                 refused = refused or f"{path} leads to a program, or needs one, that isn't there"
@@ -134,8 +135,9 @@ def _exec(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str
             refused = refused or f"{path} may not be executed: no grant, or not executable"
         except OSError as error:
             if error.errno != errno.ENOEXEC:
-                return NOT_RUN, f"{path}: {os.strerror(error.errno)}"
-            os.execve("/bin/sh", ["/bin/sh", path, *argv[1:]], environment)
+                return NOT_RUN, f"{path}: {error.strerror}"
+            script = ("/bin/sh", path, *argv[1:])
+            os.execve("/bin/sh", script, environment)  # noqa: S606 - as execvp(3) does
     if refused:
         return NOT_RUN, refused
     where = f"at {name}" if "/" in name else f"named {name!r} on the PATH of the call"

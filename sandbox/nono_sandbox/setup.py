@@ -1,0 +1,60 @@
+"""From a confinement to a lane: the steps that the fork server and a single run have in common.
+
+Architecture invariant: each step is for good. A process in which one fails exits.
+"""
+
+from __future__ import annotations
+
+from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
+from nono_sandbox.confinement import CLOSED, NAMESPACES
+from nono_sandbox.filters import closed_network_program, session_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_sandbox.confinement import Confinement
+
+
+def settle(confinement: Confinement) -> None:
+    """Inside the session's namespaces: close the network if need be, and change the root.
+
+    Raises:
+        ConfinementError: A grant isn't what was judged.
+        OSError: The kernel refused.
+    """
+    if confinement.network.mode == CLOSED:
+        namespaces.close_network()
+    fresh_root.build(confinement)
+
+
+def plan_for(confinement: Confinement, tier: str) -> lane.Plan:
+    """Return what the lanes of *confinement* need, in the root as it is now.
+
+    Raises:
+        SandboxError: It can't be enforced.
+    """
+    return lane.Plan(
+        tier=tier,
+        ruleset_fd=domain.ruleset(confinement, tier),
+        filter=session_program(confinement, tier),
+        closed_network=closed_network_program(),
+    )
+
+
+def become_lane(plan: lane.Plan) -> None:
+    """Turn the calling process, in the first tier process 1 of its namespace, into a lane.
+
+    Raises:
+        SandboxError: Signals can't be confined.
+        OSError: The kernel refused.
+    """
+    if plan.tier == NAMESPACES:
+        proc = namespaces.new_proc()
+        _uapi.unshare(_uapi.CLONE_NEWNS)
+        show_proc(proc, plan)
+    lane.seal(plan)
+
+
+def show_proc(proc: int, plan: lane.Plan) -> None:
+    """Put the mount *proc* in the place of the machine's /proc, for workers to read."""
+    fresh_root.replace_proc(proc)
+    domain.allow_proc(plan.ruleset_fd)
