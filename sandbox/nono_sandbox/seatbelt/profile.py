@@ -18,6 +18,8 @@ Architecture invariant: no I/O, no clock; equal confinements give equal bytes.
 
 from __future__ import annotations
 
+from itertools import chain
+
 from nono_sandbox.confinement import OPEN, PORTS, READ, WRITE, Confinement
 from nono_sandbox.seatbelt import fixed
 from nono_sandbox.seatbelt.expressible import refuse_inexpressible
@@ -36,7 +38,7 @@ from nono_sandbox.seatbelt.rules import (
     writable_roots,
 )
 from nono_sandbox.seatbelt.sbpl import Pattern, RefusedError, Text, write_rule
-from nono_sandbox.seatbelt.spelling import DATA_VOLUME, ancestors, beneath, canonical, spellings
+from nono_sandbox.seatbelt.spelling import ancestors, canonical, spellings
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -132,10 +134,8 @@ def _leading(confinement: Confinement) -> Rules:
     """Let realpath(3) and getcwd(3) walk to what is granted, seeing nothing beside the way."""
     seen = {link.path for link in confinement.links}
     for grant in confinement.grants:
-        for spelling in spellings(grant.path):
-            if not beneath(spelling, DATA_VOLUME):
-                seen.update(ancestors(spelling))
-    return rule("allow", SEEN_OPERATIONS, texts("literal", seen))
+        seen.update(ancestors(canonical(grant.path)))
+    return rule("allow", SEEN_OPERATIONS, texts("literal", chain(*map(spellings, seen))))
 
 
 def _reads(confinement: Confinement) -> Rules:
@@ -212,7 +212,8 @@ def _held_roots(confinement: Confinement) -> Rules:
 
 
 def _denied_reads(confinement: Confinement) -> Rules:
-    return rule("deny", READ_OPERATIONS, denied(confinement, READ))
+    # What can be moved out of a denial can be read where it arrives.
+    return rule("deny", [*READ_OPERATIONS, "file-write-unlink"], denied(confinement, READ))
 
 
 def _denied_writes(confinement: Confinement) -> Rules:

@@ -22,11 +22,12 @@ DEPTH_MAX = 16
 """Deepest nesting that is followed; what is emitted nests four deep."""
 
 _TOKEN = re.compile(
-    r"""(?P<skip>[ \n]+|;[^\n]*)
+    r"""(?:[ \n]+|;[^\n]*\n)*
+      (?:(?P<end>\Z)
       | (?P<paren>[()])
       | "(?P<text>(?:[^"\\]|\\["\\])*)"
       | \#"(?P<pattern>[^"]*)"
-      | (?P<symbol>[0-9A-Za-z*_-]+)""",
+      | (?P<symbol>[0-9A-Za-z*_-]+))""",
     re.VERBOSE | re.ASCII,
 )
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -72,5 +73,5 @@ def _parts(text: str) -> Iterator[str | Text | Pattern]:
         elif kind == "pattern":
             yield Pattern(match["pattern"])
         elif kind in ("paren", "symbol"):
-            yield match[0]
+            yield match[kind]
         at = match.end()

@@ -81,11 +81,10 @@ def write_rule(rule: tuple[Form, ...]) -> str:
 def _checked(value: str) -> str:
     if not value:
         raise RefusedError("an empty string means nothing in SBPL")
-    for char in value:
-        if char in _CONTROL:
-            raise RefusedError(f"control character in {value!r}")
-        if char in _SURROGATES:
-            raise RefusedError(f"not UTF-8, which every name on macOS is: {value!r}")
+    if not _CONTROL.isdisjoint(value):
+        raise RefusedError(f"control character in {value!r}")
+    if not _SURROGATES.isdisjoint(value):
+        raise RefusedError(f"not UTF-8, which every name on macOS is: {value!r}")
     if len(value.encode()) > TEXT_BYTES_MAX:
         raise RefusedError(f"longer than {TEXT_BYTES_MAX} bytes: {value[:64]!r}...")
     return value
