@@ -227,6 +227,7 @@ class Lane:
             return
         if message[0] == "broken":
             raise StartError(message[1], 126)
+        os.close(self._pidfds.pop(0))
         status, limit, failure, (user_s, system_s), peak_kib, leftovers = message[1:]
         self.ended = Ended(status, limit, failure, user_s, system_s, peak_kib * 1024, leftovers)
 
@@ -239,9 +240,10 @@ class Lane:
         except (wire.ClosedError, BlockingIOError):
             return "the call's lane died; run it again"
 
-    def take_pidfd(self) -> int:
-        """Return the pidfd of the running (or just ended) program, the caller's now; or -1."""
-        return self._pidfds.pop(0) if self._pidfds else -1
+    @property
+    def pidfd(self) -> int:
+        """Return the pidfd of the running program, the lane's to close; -1 if it isn't known yet."""
+        return self._pidfds[0] if self._pidfds else -1
 
     def close(self) -> None:
         """End the lane and whatever it runs."""

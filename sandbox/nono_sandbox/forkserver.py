@@ -104,6 +104,7 @@ def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
 
 def _serve(control: _socket.socket, plan: lane.Plan) -> Never:
     signals = _uapi.signalfd(_uapi.SIGCHLD)
+    lanes: set[int] = set()
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
@@ -111,26 +112,44 @@ def _serve(control: _socket.socket, plan: lane.Plan) -> Never:
         events = dict(poll.poll())
         if signals in events:
             lane.drain(signals)
-            _reap()
+            _reap(lanes)
+            if plan.tier == LANDLOCK:
+                _kill_orphans(lanes)
         if control.fileno() in events:
             _, (lane_control, lane_requests) = wire.receive(control)
-            _start_lane(lane_control, lane_requests, plan)
+            lanes.add(_start_lane(lane_control, lane_requests, plan))
 
 
-def _reap() -> None:
+def _reap(lanes: set[int]) -> None:
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while True:
+            pid = os.waitpid(-1, os.WNOHANG)[0]
+            if not pid:
+                return
+            lanes.discard(pid)
     except ChildProcessError:
         return
 
 
-def _start_lane(control_fd: int, requests_fd: int, plan: lane.Plan) -> None:
+def _kill_orphans(lanes: set[int]) -> None:
+    """Kill what came here because its lane died: in the second tier no kernel does.
+
+    Each one that dies hands its children on to this process, whose next signal comes back here.
+    """
+    own = os.getpid()
+    with open(f"/proc/{own}/task/{own}/children", "rb") as children:
+        for pid in children.read().split():
+            if int(pid) not in lanes:
+                os.kill(int(pid), _uapi.SIGKILL)
+
+
+def _start_lane(control_fd: int, requests_fd: int, plan: lane.Plan) -> int:
+    """Fork a lane, or in the first tier whoever forks it; return that one's process id."""
     helper = os.fork()
     if helper:
         os.close(control_fd)
         os.close(requests_fd)
-        return
+        return helper
     control = _socket.socket(fileno=control_fd)
     try:
         if plan.tier == NAMESPACES:

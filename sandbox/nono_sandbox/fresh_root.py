@@ -35,6 +35,8 @@ _DEVICE_LINKS = (
 _BASES = ("/tmp", "/mnt", "/media", "/srv", "/run", "/opt", "/proc")  # noqa: S108 - mount points
 _INERT = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV
 _MASKS = ".masks"
+SCRATCH_SIZE = "25%"
+"""Of the machine's memory: the most that /tmp, and again /dev/shm, of a session may hold."""
 
 
 def build(confinement: Confinement) -> None:
@@ -47,10 +49,13 @@ def build(confinement: Confinement) -> None:
         OSError: The kernel refused. Exit.
     """
     base = _base(confinement.grants)
-    _attach(_uapi.new_mount("tmpfs", _INERT, mode="0755"), base)
+    whole = [grant for grant in confinement.grants if grant.path == "/"]
+    _attach(_copy(whole[0]) if whole else _uapi.new_mount("tmpfs", _INERT, mode="0755"), base)
     root = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    _add_own_places(root)
-    mounted = _bind_all(root, confinement.grants)
+    mounted = {grant.path: grant for grant in whole}
+    _add_own_places(root, ours=not whole)
+    _bind_all(root, confinement.grants, mounted)
+    _close_dev(root)
     _mask_all(root, confinement.denials)
     for link in confinement.links:
         _repeat_link(root, link, mounted)
@@ -91,43 +96,58 @@ def _set_attributes(path: str, attributes: int, flags: int = _uapi.AT_RECURSIVE)
     os.close(fd)
 
 
-def _add_own_places(root: int) -> None:
-    """Mount /dev, /dev/shm, /dev/pts, /tmp and the machine's /proc; link /var/tmp."""
-    _mount_at(root, "/dev", _uapi.new_mount("tmpfs", _INERT & ~_uapi.MOUNT_ATTR_NODEV, mode="0755"))
+def _add_own_places(root: int, *, ours: bool) -> None:
+    """Mount /dev, /dev/shm, /dev/pts, /tmp and the machine's /proc; link /var/tmp.
+
+    Unless the root is *ours*, it is the machine's own: nothing is made there.
+    """
+    dev = _uapi.new_mount("tmpfs", _INERT & ~_uapi.MOUNT_ATTR_NODEV, mode="0755")
+    _mount_at(root, "/dev", dev, may_make=ours)
     for name in DEVICES:
         _bind(root, f"/dev/{name}", f"/dev/{name}", _uapi.MOUNT_ATTR_NOSUID)
     for name, target in _DEVICE_LINKS:
         _symlink(root, f"/dev/{name}", target)
     noexec = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NOEXEC
     _mount_at(root, "/dev/pts", _uapi.new_mount("devpts", noexec, ptmxmode="0666", mode="0620"))
-    _mount_at(root, "/dev/shm", _uapi.new_mount("tmpfs", _INERT, mode="1777"))  # noqa: S108 - ours
+    _mount_at(root, "/dev/shm", _scratch())  # noqa: S108 - ours
+    _mount_at(root, "/tmp", _scratch(), may_make=ours)  # noqa: S108 - ours
+    _bind(root, "/proc", "/proc", 0, may_make=ours)
+    if ours:
+        _symlink(root, "/var/tmp", "/tmp")  # noqa: S108 - ours
+
+
+def _scratch() -> int:
+    """Return a mount for temporary files, which live in memory and so may not fill it."""
+    return _uapi.new_mount("tmpfs", _INERT, mode="1777", size=SCRATCH_SIZE)
+
+
+def _close_dev(root: int) -> None:
+    """Make /dev itself read-only; what is mounted in it stays as it is."""
     dev = _uapi.open_beneath(root, "dev", os.O_PATH)
     _uapi.mount_setattr(dev, _uapi.MOUNT_ATTR_RDONLY, 0)
     os.close(dev)
-    _mount_at(root, "/tmp", _uapi.new_mount("tmpfs", _INERT, mode="1777"))  # noqa: S108 - ours
-    _symlink(root, "/var/tmp", "/tmp")  # noqa: S108 - ours
-    _bind(root, "/proc", "/proc", 0)
 
 
-def _mount_at(root: int, path: str, mount: int, *, directory: bool = True) -> None:
-    point = _point(root, path, directory=directory, may_make=True)
+def _mount_at(
+    root: int, path: str, mount: int, *, directory: bool = True, may_make: bool = True
+) -> None:
+    point = _point(root, path, directory=directory, may_make=may_make)
     _uapi.move_mount(mount, point)
     os.close(point)
     os.close(mount)
 
 
-def _bind(root: int, path: str, source: str, attributes: int) -> None:
+def _bind(root: int, path: str, source: str, attributes: int, *, may_make: bool = True) -> None:
     fd = os.open(source, os.O_PATH | os.O_CLOEXEC)
     directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     tree = _uapi.open_tree_clone(fd)
     os.close(fd)
     _uapi.mount_setattr(tree, attributes)
-    _mount_at(root, path, tree, directory=directory)
+    _mount_at(root, path, tree, directory=directory, may_make=may_make)
 
 
-def _bind_all(root: int, grants: Sequence[Grant]) -> dict[str, Grant]:
-    """Bind each grant that adds something to the grants above it; return those bound."""
-    mounted: dict[str, Grant] = {}
+def _bind_all(root: int, grants: Sequence[Grant], mounted: dict[str, Grant]) -> None:
+    """Bind each grant that adds something to the grants above it; note those bound."""
     for grant in sorted(grants, key=lambda grant: grant.path.split("/")):
         cover = _cover(mounted, grant.path)
         access = grant.access | (cover.access if cover else 0)
@@ -136,7 +156,6 @@ def _bind_all(root: int, grants: Sequence[Grant]) -> dict[str, Grant]:
         effective = grant.replace(access=access)
         _bind_grant(root, effective, cover)
         mounted[grant.path] = effective
-    return mounted
 
 
 def _cover(mounted: dict[str, Grant], path: str) -> Grant | None:
@@ -149,12 +168,8 @@ def _cover(mounted: dict[str, Grant], path: str) -> Grant | None:
 
 
 def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
-    source = open_judged(grant)
-    directory = stat.S_ISDIR(os.fstat(source).st_mode)
-    tree = _uapi.open_tree_clone(source)
-    os.close(source)
-    writable = grant.access & WRITE
-    _uapi.mount_setattr(tree, _INERT if writable else _INERT | _uapi.MOUNT_ATTR_RDONLY)
+    tree = _copy(grant)
+    directory = not grant.exact
     may_make = cover is None or cover.source is not None
     try:
         point = _point(root, grant.path, directory=directory, may_make=may_make)
@@ -165,6 +180,16 @@ def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
     _uapi.move_mount(tree, point)
     os.close(point)
     os.close(tree)
+
+
+def _copy(grant: Grant) -> int:
+    """Return a detached copy of the mounts at and below what *grant* names."""
+    source = open_judged(grant)
+    tree = _uapi.open_tree_clone(source)
+    os.close(source)
+    writable = grant.access & WRITE
+    _uapi.mount_setattr(tree, _INERT if writable else _INERT | _uapi.MOUNT_ATTR_RDONLY)
+    return tree
 
 
 def open_judged(grant: Grant) -> int:
@@ -184,6 +209,9 @@ def open_judged(grant: Grant) -> int:
     if grant.identity not in (None, (status.st_dev, status.st_ino)):
         os.close(fd)
         raise ConfinementError(f"{path} was replaced since it was granted; start a new session")
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        os.close(fd)
+        raise ConfinementError(f"{path} is a device, and devices can't be granted")
     if stat.S_ISDIR(status.st_mode) == grant.exact:
         os.close(fd)
         kind = "a directory" if grant.exact else "no directory"

@@ -177,6 +177,11 @@ class _Attendance:
         self.status: int | None = None
         self.limit = ""
 
+    @property
+    def begun(self) -> bool:
+        """Tell whether the worker has been given its program."""
+        return self._limits is not None
+
     def begin(self, limits: Limits) -> None:
         """Start the clocks of the call."""
         self._limits = limits
@@ -289,7 +294,8 @@ def _obey(call: _Attendance, control: _socket.socket, parked: _Parked) -> None:
         os._exit(0)
     if message[0] == "begin":
         call.begin(message[1])
-    elif message[0] == "end":
+    elif message[0] == "end" and call.begun:
+        # One that comes too late must not end the next call.
         call.limit = message[1]
     elif message[0] == "signal":
         os.killpg(parked.pid, message[1])
