@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 MACHINE = os.uname().machine
 _NUMBERS = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "capset": 126},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "capset": 91},
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "capset": 126, "keyctl": 250},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "capset": 91, "keyctl": 219},
 }
 SYS_OPEN_TREE = 428
 SYS_MOVE_MOUNT = 429
@@ -49,6 +49,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECBITS_NOROOT_AND_LOCKED = 0x2F
 
 SECCOMP_SET_MODE_FILTER = 1
+KEYCTL_JOIN_SESSION_KEYRING = 1
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -148,6 +149,11 @@ def drop_capabilities() -> None:
     """Empty the effective, permitted and inheritable sets of the calling thread."""
     header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
     _syscall("capset", _number("capset"), header, bytes(24))
+
+
+def join_new_session_keyring() -> None:
+    """Leave the session keyring that was inherited, with the keys in it."""
+    _syscall("keyctl", _number("keyctl"), KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF) -> None:

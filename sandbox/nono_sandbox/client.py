@@ -242,7 +242,7 @@ class Lane:
 
     @property
     def pidfd(self) -> int:
-        """Return the pidfd of the running program, the lane's to close; -1 if it isn't known yet."""
+        """Return the running program's pidfd, the lane's to close; -1 before it is known."""
         return self._pidfds[0] if self._pidfds else -1
 
     def close(self) -> None:

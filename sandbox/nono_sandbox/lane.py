@@ -151,7 +151,7 @@ def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never
         os._exit(0)
     except OSError as error:
         worker.fail(report, worker.NOT_RUN, f"can't confine a worker: {error}")
-    worker.execute(message[1], fds, report, plan.closed_network)
+    worker.execute(message[1], fds, report, plan.tier, plan.closed_network)
 
 
 def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:
@@ -159,7 +159,7 @@ def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Neve
         worker.prepare(plan.ruleset_fd)
     except OSError as error:
         worker.fail(report, worker.NOT_RUN, f"can't confine the worker: {error}")
-    worker.execute(call, stdio, report, plan.closed_network)
+    worker.execute(call, stdio, report, plan.tier, plan.closed_network)
 
 
 class _Attendance:

@@ -5,6 +5,8 @@ Architecture invariant: each step is for good. A process in which one fails exit
 
 from __future__ import annotations
 
+import errno
+
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
 from nono_sandbox.confinement import CLOSED, NAMESPACES
 from nono_sandbox.filters import closed_network_program, session_program
@@ -32,12 +34,25 @@ def plan_for(confinement: Confinement, tier: str) -> lane.Plan:
     Raises:
         SandboxError: It can't be enforced.
     """
+    _leave_keyring()
     return lane.Plan(
         tier=tier,
         ruleset_fd=domain.ruleset(confinement, tier),
         filter=session_program(confinement, tier),
         closed_network=closed_network_program(),
     )
+
+
+def _leave_keyring() -> None:
+    """Give the session a keyring of its own, where there are any to be had.
+
+    Its workers' filter refuses every key call anyway; this is for what the kernel looks up itself.
+    """
+    try:
+        _uapi.join_new_session_keyring()
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+            raise
 
 
 def become_lane(plan: lane.Plan) -> None:

@@ -17,6 +17,7 @@ import os
 import resource
 
 from nono_sandbox import _uapi, landlock
+from nono_sandbox.confinement import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ NOT_RUN = 126
 _TIOCSCTTY = 0x540E
 _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 _GIB = 1 << 30
+NPROC_SPARE = 256
+"""What RLIMIT_NPROC leaves for processes of the session that aren't the call's."""
 
 
 def prepare(ruleset_fd: int) -> None:
@@ -44,7 +47,9 @@ def prepare(ruleset_fd: int) -> None:
     _uapi.landlock_restrict_self(ruleset_fd)
 
 
-def execute(call: Call, stdio: Sequence[int], report: int, closed_network: bytes) -> Never:
+def execute(
+    call: Call, stdio: Sequence[int], report: int, tier: str, closed_network: bytes
+) -> Never:
     """Become the program of *call*; descriptors other than *stdio* don't survive.
 
     *closed_network* is the filter for a call that gives up its network.
@@ -56,7 +61,7 @@ def execute(call: Call, stdio: Sequence[int], report: int, closed_network: bytes
         _uapi.close_range(4)
         if call.tty:
             fcntl.ioctl(0, _TIOCSCTTY, 0)
-        _limit(call.limits)
+        _limit(call.limits, tier)
         _change_directory(call.cwd)
         _narrow(call.narrowing, closed_network)
         status, text = _exec(call.argv, dict(call.environment))
@@ -71,7 +76,7 @@ def fail(report: int, status: int, text: str) -> Never:
     os._exit(status)
 
 
-def _limit(limits: Limits) -> None:
+def _limit(limits: Limits, tier: str) -> None:
     # 1, not 0: a core_pattern that is a pipe heeds no limit but this one (core(5)).
     _lower(resource.RLIMIT_CORE, 1)
     if limits.open_files_max is not None:
@@ -80,6 +85,10 @@ def _limit(limits: Limits) -> None:
         _lower(resource.RLIMIT_FSIZE, limits.file_size_bytes_max)
     if limits.cpu_s is not None:
         _lower(resource.RLIMIT_CPU, max(1, -int(-limits.cpu_s // 1)))
+    if limits.processes_max is not None and tier == NAMESPACES:
+        # The lane counts the processes of the call, and a fork bomb is faster than its looks.
+        # In a user namespace the kernel counts no others of this user. (Root it never counts.)
+        _lower(resource.RLIMIT_NPROC, limits.processes_max + NPROC_SPARE)
     if limits.memory_bytes_max is not None:
         # Address space that was asked for and never touched is no memory; the lane counts what
         # is. This bounds what can be touched between two of its looks.
