@@ -1,0 +1,135 @@
+"""Which sockets a worker may make, for each kind of network.
+
+Landlock's port rules look at TCP's `connect` and `bind` and at nothing else, and an IP socket
+reaches whatever its network namespace reaches. So sockets are an allow-list: what isn't named
+here (packet, vsock, alg, bluetooth, SCTP, UDP-Lite, ICMP, MPTCP, and what is yet to come) can't
+be made.
+
+Architecture invariant: data, and one function that picks from it.
+"""
+
+from __future__ import annotations
+
+from errno import EACCES, ENOENT, EPERM
+
+from nono_sandbox.confinement import CLOSED, OPEN, PORTS
+from nono_sandbox.seccomp.rules import ALLOW, Row, any_bit, none_of, one_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_sandbox.seccomp.table import Options
+
+AF_UNIX = 1
+AF_INET = 2
+AF_INET6 = 10
+AF_NETLINK = 16
+
+SOCK_STREAM = 1
+SOCK_DGRAM = 2
+SOCK_RAW = 3
+SOCK_SEQPACKET = 5
+_SOCK_TYPE_MASK = 0xF
+"""include/linux/net.h; above it are SOCK_CLOEXEC and SOCK_NONBLOCK, which anybody may set."""
+
+IPPROTO_TCP = 6
+IPPROTO_UDP = 17
+NETLINK_ROUTE = 0
+
+MSG_FASTOPEN = 0x2000_0000
+TCP_ULP = 31
+
+_INET = one_of(0, AF_INET, AF_INET6)
+_UNIX = one_of(0, AF_UNIX)
+_STREAM = one_of(1, SOCK_STREAM, mask=_SOCK_TYPE_MASK)
+_DGRAM = one_of(1, SOCK_DGRAM, mask=_SOCK_TYPE_MASK)
+
+_TCP = Row(
+    "socket",
+    ALLOW,
+    "TCP; protocol 0 means it. MPTCP (262) would connect past Landlock's rules for TCP",
+    (_INET, _STREAM, one_of(2, 0, IPPROTO_TCP)),
+)
+_UDP = Row(
+    "socket",
+    ALLOW,
+    "UDP where the network is the worker's own, or all of the machine's",
+    (_INET, _DGRAM, one_of(2, 0, IPPROTO_UDP)),
+)
+_ADDRESSES = Row(
+    "socket",
+    ALLOW,
+    "getifaddrs and getaddrinfo list addresses by it; changing anything needs CAP_NET_ADMIN",
+    (
+        one_of(0, AF_NETLINK),
+        one_of(1, SOCK_DGRAM, SOCK_RAW, mask=_SOCK_TYPE_MASK),
+        one_of(2, NETLINK_ROUTE),
+    ),
+)
+_LOCAL = Row(
+    "socket socketpair",
+    ALLOW,
+    "every path and abstract name that can be reached by it lies inside the sandbox",
+    (_UNIX,),
+)
+_PAIRS = Row(
+    "socketpair",
+    ALLOW,
+    "its two ends know each other alone; a datagram's end could be sent to any path",
+    (_UNIX, one_of(1, SOCK_STREAM, SOCK_SEQPACKET, mask=_SOCK_TYPE_MASK)),
+)
+_NO_OTHER = Row("socket socketpair", EACCES, "a socket nobody granted")
+
+_FAST_OPEN_WHY = "TCP Fast Open connects without connect(), and Landlock looks there alone"
+_FAST_OPEN = (
+    Row("sendto sendmmsg", EPERM, _FAST_OPEN_WHY, (any_bit(3, MSG_FASTOPEN),)),
+    Row("sendmsg", EPERM, _FAST_OPEN_WHY, (any_bit(2, MSG_FASTOPEN),)),
+)
+_UPPER_LAYER = Row(
+    "setsockopt",
+    ENOENT,
+    "TCP_ULP 'smc' (Linux 5.17) turns a TCP socket into one whose connect() Landlock doesn't "
+    "know; ENOENT is what a kernel says that hasn't got the layer, and TLS goes on without kTLS",
+    (one_of(1, IPPROTO_TCP), one_of(2, TCP_ULP)),
+)
+_LISTEN = Row(
+    "listen",
+    EACCES,
+    "without a bind() before it, it takes a port of its own that the whole network can reach",
+)
+_ONLY_LOCAL = Row(
+    "socket",
+    EACCES,
+    "this call gave up its network; sockets named by paths are for the file rules to judge",
+    (none_of(0, AF_UNIX),),
+)
+
+WITHOUT_NETWORK = (_ONLY_LOCAL,)
+"""On top of any other filter: no socket but a local one."""
+
+
+def rows(options: Options) -> tuple[Row, ...]:
+    """Return the rows about sockets for a worker's network.
+
+    Raises:
+        ValueError: The mode is none that is known; nothing was decided.
+    """
+    if options.network not in (CLOSED, OPEN, PORTS):
+        raise ValueError(f"unknown network mode {options.network!r}")
+    if options.own_network:
+        return (_LOCAL, _TCP, _UDP, _ADDRESSES, _NO_OTHER)
+    allowed = {CLOSED: (), PORTS: (_TCP,), OPEN: (_TCP, _UDP, _ADDRESSES)}[options.network]
+    local = _LOCAL if options.unix_sockets else _PAIRS
+    refused = (_NO_OTHER, *_FAST_OPEN, _UPPER_LAYER)
+    if _may_listen(options):
+        return (local, *allowed, *refused)
+    return (local, *allowed, *refused, _LISTEN)
+
+
+def _may_listen(options: Options) -> bool:
+    # listen() doesn't say which family its socket is of. Where no IP socket can be made, it is
+    # a local one.
+    return (
+        options.binds
+        or options.network == OPEN
+        or (options.network == CLOSED and options.unix_sockets)
+    )
