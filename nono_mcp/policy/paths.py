@@ -6,13 +6,32 @@ Architecture invariant: this module does no I/O; what a path leads to is `resolv
 from __future__ import annotations
 
 from nono_mcp.policy.errors import PolicyError, quoted
+from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nono_sandbox.confinement import Link
+
 VARIABLES = ("WORKSPACE", "HOME", "TMPDIR")
 PATH_CHARACTERS_MAX = 4096
+
+
+class Place(Value):
+    """Where a path leads on this machine, as it was found once."""
+
+    text: str
+    """The absolute path that was looked up."""
+    path: str
+    """Its location, free of symlinks and `..`."""
+    kind: str
+    """directory, file, other, or nothing if it couldn't be opened."""
+    identity: tuple[int, int] | None = None
+    """(st_dev, st_ino)"""
+    links: tuple[Link, ...] = ()
+    """The symlinks met on the way, each at its real location."""
+    errno: int = 0
 
 
 def covers(parent: str, path: str) -> bool:

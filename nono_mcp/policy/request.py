@@ -6,12 +6,13 @@ Architecture invariant: this module does no I/O.
 from __future__ import annotations
 
 from nono_mcp.policy.document import Document
-from nono_sandbox.confinement import READ, WRITE, Confinement
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from nono_sandbox.confinement import Confinement
 
 
 class Request(Value):
@@ -56,12 +57,11 @@ class Prepared(Value):
     rules: tuple[Rule, ...]
     document: Document
     """All layers merged."""
+    home: str
+    """Where the person's own home is."""
     notices: tuple[str, ...] = ()
     """What the person should be told: an untrusted `nono.toml`, for one."""
     private_home: str | None = None
     """The sandbox's own home of this workspace, if it has one; `home.ensure` makes it."""
     unenforced_absent: tuple[str, ...] = ()
     """Protected paths inside grants that don't exist now, and could be made."""
-
-
-READ_WRITE = READ | WRITE

@@ -1,0 +1,190 @@
+"""The way in: from a request to a confinement.
+
+This is the edge that knows the file system, the profiles and the machine; what it finds, the
+pure modules judge.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from nono_mcp.policy import protection, resolve, rules, standing, tools
+from nono_mcp.policy.compile import Plan, compile_policy
+from nono_mcp.policy.document import Document, FilesystemSection, merge
+from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
+from nono_mcp.policy.layers import layers_of
+from nono_mcp.policy.paths import ancestors, covers
+from nono_mcp.policy.request import Prepared, Request
+from nono_mcp.policy.rules import TOOLS, Layer, Look
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nono_mcp.policy.paths import Place
+    from nono_mcp.policy.rules import Asked
+
+BROAD = (
+    "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys "
+    "/tmp /usr /usr/local /var /Applications /Library /System /Users /Volumes /private"
+)
+"""Directories that hold what isn't one piece of work; as a workspace they need a yes."""
+
+TMP = "/tmp"  # noqa: S108 - where the person's TMPDIR is if the environment doesn't say
+
+
+def prepare(request: Request) -> Prepared:
+    """Return the confinement that *request* asks for, with what explains it.
+
+    Nothing runs and, but for our own directories where a grant would contain them, nothing is
+    made; `home.ensure` makes the private home.
+
+    Raises:
+        PolicyError: A policy isn't well formed, or names what isn't there.
+        RefusedError: It can't be expressed or enforced in this tier.
+    """
+    if request.tier not in (NAMESPACES, LANDLOCK):
+        raise ValueError(f"no such tier: {request.tier!r}")
+    workspace = _directory("the workspace", request.workspace)
+    cwd = _directory("the working directory", request.cwd or request.workspace)
+    home = resolve.resolve(_absolute("HOME", request.home))
+    if not request.broad_workspace:
+        _refuse_broad(workspace.path, home.path)
+    layers, notices = layers_of(request, workspace.path)
+    document = Document()
+    for layer in layers:
+        document = merge(document, layer.document)
+    look = _look(request, workspace, cwd)
+    grants = rules.grants(layers, look)
+    if document.filesystem.tools:
+        grants += _tool_grants(request, grants, workspace.path, home.path, look)
+    own = _own(request, grants)
+    protected = _protected(request, home.path, workspace.path, grants)
+    given = standing.given_up(rules.bypasses(layers, look), protected, own)
+    closed = standing.closings(own, protected, rules.denials(layers, look), given)
+    plan = Plan(
+        document=document,
+        tier=request.tier,
+        cwd=cwd,
+        home=home,
+        grants=standing.standing(grants, closed, given),
+        closed=closed.all,
+        absent=protected.absent,
+        private_home=private_home(request.state_dir, workspace.path),
+        tmpdir=None if request.tmpdir is None else _directory("TMPDIR", request.tmpdir),
+        environ=request.environ,
+        children=resolve.children,
+    )
+    compiled = compile_policy(plan)
+    return Prepared(
+        confinement=compiled.confinement,
+        rules=compiled.rules,
+        document=document,
+        home=home.path,
+        notices=tuple(notices),
+        private_home=compiled.private_home,
+        unenforced_absent=compiled.unenforced_absent,
+    )
+
+
+def private_home(state_dir: str, workspace: str) -> str:
+    """Return where the sandbox's own home for *workspace* is kept."""
+    from nono_mcp.policy.digest import sha256
+
+    return f"{state_dir}/homes/{sha256(os.fsencode(workspace))[:16]}"
+
+
+def _look(request: Request, workspace: Place, cwd: Place) -> Look:
+    temporary = request.environ.get("TMPDIR", "")
+    variables = {
+        "WORKSPACE": workspace.path,
+        "HOME": request.home,
+        "TMPDIR": temporary if temporary.startswith("/") else TMP,
+    }
+    cache: dict[str, Place] = {}
+
+    def once(text: str) -> Place:
+        # Profiles name the same directories, and what was judged once isn't judged again.
+        if text not in cache:
+            cache[text] = resolve.resolve(text)
+        return cache[text]
+
+    return Look(variables, cwd.path, once)
+
+
+def _absolute(what: str, path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise PolicyError(f"{what} isn't an absolute path: {quoted(path)}")
+    return path.rstrip("/") or "/"
+
+
+def _directory(what: str, path: str) -> Place:
+    place = resolve.resolve(_absolute(what, path))
+    if not place.kind:
+        reason = os.strerror(place.errno).lower()
+        raise PolicyError(f"{what} {quoted(path)} can't be opened: {reason}")
+    if place.kind != "directory":
+        raise PolicyError(f"{what} {quoted(path)} is not a directory")
+    return place
+
+
+def _refuse_broad(workspace: str, home: str) -> None:
+    if workspace in BROAD.split() or workspace == home or workspace in ancestors(home):
+        raise RefusedError(
+            f"{quoted(workspace)} holds more than one piece of work",
+            code="fs.broad-workspace",
+            path=workspace,
+            remedy="start in a project's directory, or say yes to it by --allow-cwd",
+        )
+
+
+def _tool_grants(
+    request: Request, grants: Sequence[Asked], workspace: str, home: str, look: Look
+) -> list[Asked]:
+    """Return read grants of what PATH, and the interpreter that runs this, lead to."""
+    granted = {asked.place.path for asked in grants if asked.place.kind == "directory"}
+    texts = [text for text in request.environ.get("PATH", "").split(":") if text.startswith("/")]
+    found: dict[str, None] = {}
+    for place in [look.resolve(text) for text in dict.fromkeys(texts)]:
+        covered = not granted.isdisjoint((place.path, *ancestors(place.path)))
+        if place.kind != "directory" or covered:
+            continue
+        needed = list(tools.needed(place.path, home, workspace, os.path.exists))
+        # A symlink on PATH is asked for by its own name too, so that it's there to be followed.
+        found.update(dict.fromkeys((*needed, place.text) if needed else ()))
+    found.update(dict.fromkeys((sys.prefix, sys.base_prefix)))
+    layer = Layer("tools on PATH", Document(filesystem=FilesystemSection(read=tuple(found))), TOOLS)
+    too_much = (home, workspace, *ancestors(home), *ancestors(workspace))
+    return [asked for asked in rules.grants([layer], look) if asked.place.path not in too_much]
+
+
+def _own(request: Request, grants: Sequence[Asked]) -> list[Place]:
+    """Return our own directories; one that a grant would contain is made if it isn't there.
+
+    Otherwise a worker could make it, and what we read there later would be its own.
+    """
+    own = []
+    for path in (request.state_dir, request.config_dir):
+        place = resolve.resolve(_absolute("a directory of the sandbox's own", path))
+        if not place.kind and any(covers(asked.place.path, place.path) for asked in grants):
+            os.makedirs(place.path, mode=0o700, exist_ok=True)
+            place = resolve.resolve(path)
+        own.append(place)
+    return own
+
+
+def _protected(
+    request: Request, home: str, workspace: str, grants: Sequence[Asked]
+) -> protection.Protection:
+    """Return what is protected here and, of it, what is there."""
+    granted = [asked.place.path for asked in grants if asked.place.kind]
+    macos = sys.platform == "darwin"
+    around = (home, workspace, *ancestors(home), *ancestors(workspace))
+    found = [
+        entry
+        for entry in protection.entries(home, request.environ, macos=macos)
+        if entry[0] not in around
+    ]
+    return protection.look(found, protection.Names(home, granted, resolve.names), resolve.resolve)

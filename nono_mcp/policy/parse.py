@@ -1,0 +1,289 @@
+"""From the tables of a TOML text to a `Document`: strict, and telling where a mistake stands.
+
+Architecture invariant: this module does no I/O. Only a policy in a file is parsed; shipped
+profiles are values already.
+"""
+
+from __future__ import annotations
+
+import tomllib
+
+from nono_mcp.policy import environment, paths
+from nono_mcp.policy.document import FIELDS, GUARANTEES, NETWORK_MODES, SECTIONS, Document
+from nono_mcp.policy.errors import PolicyError, quoted
+from nono_mcp.policy.lines import locate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
+
+    from nono_mcp.policy.document import Field
+    from nono_mcp.policy.lines import Path
+
+ITEMS_MAX = 10_000
+"""Elements of one list."""
+TEXT_BYTES_MAX = 1024 * 1024
+"""Size of one policy."""
+SECONDS_MAX = 30 * 24 * 3600
+BYTES_MAX = 2**63 - 1
+COUNT_MAX = 2**22
+"""PID_MAX_LIMIT of a 64-bit Linux."""
+PORT_MAX = 65535
+DESCRIPTION_CHARACTERS_MAX = 500
+
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_UNIT_DIGITS_MAX = 6
+_PLAIN_DIGITS_MAX = 18
+
+PROFILE_NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789._-"
+PROFILE_NAME_CHARACTERS_MAX = 64
+
+
+def parse_text(text: str, file: str) -> Document:
+    """Return the policy that the TOML *text* of *file* states.
+
+    Raises:
+        PolicyError: It isn't TOML, or not a policy; the error says where.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(str(error), text, file) from None
+    return parse(data, file=file, text=text)
+
+
+def parse(data: Mapping[str, object], *, file: str = "policy", text: str = "") -> Document:
+    """Return the policy that the tables *data* state; *text* is what they were read from.
+
+    Raises:
+        PolicyError: A key is unknown, a value has the wrong type or is out of range, or two
+            contradict each other.
+    """
+    return _Parser(file, text).document(data)
+
+
+def size(text: str) -> int:
+    """Return the bytes that a size such as "512M" says.
+
+    Raises:
+        PolicyError: It isn't a size.
+    """
+    digits, factor, digits_max = text, 1, _PLAIN_DIGITS_MAX
+    if text[-1:] in UNITS:
+        digits, factor, digits_max = text[:-1], UNITS[text[-1]], _UNIT_DIGITS_MAX
+    well_formed = digits.isascii() and digits.isdigit() and len(digits) <= digits_max
+    if not well_formed or digits[0] == "0":
+        raise PolicyError(
+            f"{quoted(text[:64])} isn't a size", hint='bytes, or a number and K, M, G or T: "2G"'
+        )
+    return int(digits) * factor
+
+
+def check_profile_name(name: str) -> None:
+    """Raise PolicyError unless *name* can name a profile."""
+    allowed = set(PROFILE_NAME_CHARACTERS)
+    if (
+        not 0 < len(name) <= PROFILE_NAME_CHARACTERS_MAX
+        or not allowed.issuperset(name)
+        or not name[0].isalnum()
+    ):
+        raise PolicyError(
+            f"{quoted(name[:64])} isn't a profile's name",
+            hint="lower-case letters, digits, dot, _ and -, a letter or digit first",
+        )
+
+
+class _Parser:
+    """One text's parsing: what every mistake is told with."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self._file = file
+        self._text = text
+        self._kinds: dict[str, Callable[[object, Path], object]] = {
+            "paths": self._paths,
+            "flag": self._flag,
+            "mode": self._mode,
+            "ports": self._ports,
+            "seconds": self._seconds,
+            "size": self._size,
+            "count": self._count,
+            "names": self._names,
+            "variables": self._variables,
+            "guarantees": self._guarantees,
+        }
+
+    def document(self, data: Mapping[str, object]) -> Document:
+        known = ("description", "extends", *SECTIONS)
+        self._check_keys(data, known, ())
+        sections = {name: self._section(name, data[name]) for name in SECTIONS if name in data}
+        return Document().replace(
+            description=self._description(data.get("description", "")),
+            extends=self._extends(data["extends"]) if "extends" in data else None,
+            **sections,
+        )
+
+    def _section(self, name: str, data: object) -> object:
+        if not isinstance(data, dict):
+            self._fail((name,), f"{name} must be a table", hint=f"write [{name}]")
+        fields = {field.key: field for field in FIELDS if field.section == name}
+        self._check_keys(data, tuple(fields), (name,))
+        values = {
+            fields[key].name(): self._field(fields[key], value) for key, value in data.items()
+        }
+        if name == "network":
+            self._check_network(values)
+        return SECTIONS[name](**values)
+
+    def _field(self, field: Field, value: object) -> object:
+        path: Path = (field.section, field.key)
+        return self._kinds[field.kind](value, path)
+
+    def _check_keys(self, data: Mapping[str, object], known: tuple[str, ...], at: Path) -> None:
+        for key in data:
+            if key not in known:
+                # Only a mistake pays for the import.
+                from difflib import get_close_matches
+
+                inside = f" in [{at[0]}]" if at else ""
+                near = get_close_matches(key, known, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                self._fail((*at, key), f"unknown key {quoted(key)}{inside}", hint=hint)
+
+    def _check_network(self, values: Mapping[str, object]) -> None:
+        mode = values.get("mode")
+        if mode in ("closed", "open"):
+            for key in ("connect_ports", "bind_ports"):
+                if values.get(key):
+                    self._fail(
+                        ("network", key),
+                        f'{key} says nothing where mode is "{mode}"',
+                        hint='use mode = "ports", or leave the ports out',
+                    )
+
+    def _description(self, value: object) -> str:
+        if not isinstance(value, str) or len(value) > DESCRIPTION_CHARACTERS_MAX:
+            self._fail(
+                ("description",),
+                f"description must be a string of at most {DESCRIPTION_CHARACTERS_MAX} characters",
+            )
+        return value
+
+    def _extends(self, value: object) -> tuple[str, ...]:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list):
+            self._fail(("extends",), "extends must be a profile's name or a list of them")
+        return tuple(self._each(names, ("extends",), check_profile_name))
+
+    def _each(self, values: list[object], path: Path, check: Callable[[str], None]) -> list[str]:
+        checked: list[str] = []
+        if len(values) > ITEMS_MAX:
+            self._fail(path, f"{path[-1]} has over {ITEMS_MAX} elements")
+        for index, value in enumerate(values):
+            at = (*path, index)
+            if not isinstance(value, str):
+                self._fail(at, f"{path[-1]} must hold strings, not {_type(value)}")
+            try:
+                check(value)
+            except PolicyError as error:
+                self._fail(at, f"{path[-1]}: {error.message}", hint=error.hint)
+            checked.append(value)
+        return checked
+
+    def _list(self, value: object, path: Path, of: str) -> list[object]:
+        if not isinstance(value, list):
+            self._fail(path, f"{path[-1]} must be a list of {of}, not {_type(value)}")
+        return value
+
+    def _paths(self, value: object, path: Path) -> tuple[str, ...]:
+        return tuple(self._each(self._list(value, path, "paths"), path, paths.check))
+
+    def _names(self, value: object, path: Path) -> tuple[str, ...]:
+        return tuple(self._each(self._list(value, path, "names"), path, environment.check_name))
+
+    def _guarantees(self, value: object, path: Path) -> tuple[str, ...]:
+        def check(name: str) -> None:
+            if name not in GUARANTEES:
+                raise PolicyError(
+                    f"unknown guarantee {quoted(name)}", hint=f"known are {', '.join(GUARANTEES)}"
+                )
+
+        return tuple(self._each(self._list(value, path, "guarantees"), path, check))
+
+    def _ports(self, value: object, path: Path) -> tuple[int, ...]:
+        return tuple(
+            self._whole(port, (*path, index), 1, PORT_MAX)
+            for index, port in enumerate(self._list(value, path, "ports"))
+        )
+
+    def _variables(self, value: object, path: Path) -> tuple[tuple[str, str], ...]:
+        if not isinstance(value, dict):
+            self._fail(path, f"{path[-1]} must be a table of names and values")
+        for name, text in value.items():
+            at = (*path, name)
+            if not isinstance(text, str):
+                self._fail(at, f"the value of {quoted(name)} must be a string")
+            try:
+                environment.check_name(name)
+                environment.check_value(name, text)
+            except PolicyError as error:
+                self._fail(at, error.message, hint=error.hint)
+        return tuple(value.items())
+
+    def _flag(self, value: object, path: Path) -> bool:
+        if not isinstance(value, bool):
+            self._fail(path, f"{path[-1]} must be true or false, not {_type(value)}")
+        return value
+
+    def _mode(self, value: object, path: Path) -> str:
+        if not isinstance(value, str) or value not in NETWORK_MODES:
+            self._fail(path, f"mode must be one of {', '.join(NETWORK_MODES)}")
+        return value
+
+    def _seconds(self, value: object, path: Path) -> float:
+        # NaN is no more than anything, and so isn't let through.
+        number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+        if not 0 < number <= SECONDS_MAX:
+            self._fail(path, f"{path[-1]} must be a number over 0 and at most {SECONDS_MAX}")
+        return float(number)
+
+    def _size(self, value: object, path: Path) -> int:
+        if isinstance(value, str):
+            try:
+                return size(value)
+            except PolicyError as error:
+                self._fail(path, f"{path[-1]}: {error.message}", hint=error.hint)
+        return self._whole(value, path, 1, BYTES_MAX)
+
+    def _count(self, value: object, path: Path) -> int:
+        return self._whole(value, path, 1, COUNT_MAX)
+
+    def _whole(self, value: object, path: Path, least: int, most: int) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            self._fail(path, f"{_key(path)} must be a whole number from {least} to {most}")
+        return value
+
+    def _fail(self, path: Path, message: str, *, hint: str = "") -> NoReturn:
+        line = locate(self._text, path)
+        raise PolicyError(message, file=self._file, line=line, hint=hint)
+
+
+def _key(path: Path) -> str:
+    return f"an element of {path[-2]}" if isinstance(path[-1], int) else str(path[-1])
+
+
+def _type(value: object) -> str:
+    names = {str: "a string", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), "a list" if isinstance(value, list) else "a table or date")
+
+
+def _not_toml(message: str, text: str, file: str) -> PolicyError:
+    """Return tomllib's complaint, its position told as ours are."""
+    reason, _, position = message.partition(" (at ")
+    line: int | None = None
+    words = position.rstrip(")").replace(",", "").split()
+    if len(words) > 1 and words[0] == "line":
+        line = int(words[1])
+    elif position.startswith("end of document"):
+        line = text.count("\n") + 1
+    return PolicyError(f"not TOML: {reason.lower()}", file=file, line=line)

@@ -1,0 +1,129 @@
+"""The one look at the file system: where a path leads, and what stands there.
+
+A path is opened once (O_PATH), and what is said of it is said of that object: its real
+location, its kind, its identity. Whoever enforces opens the real location again and compares
+the identity, so what was swapped in between is an error there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from nono_mcp.policy.paths import Place
+from nono_sandbox.confinement import Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SYMLINKS_MAX = 40
+"""As many as the kernel follows in one path (path_resolution(7))."""
+
+_DELETED = " (deleted)"
+
+
+def resolve(text: str) -> Place:
+    """Return where the absolute path *text* leads.
+
+    A path that can't be opened has no kind; its *errno* says why, and its location is what the
+    part that exists leads to, with the rest as written.
+    """
+    try:
+        descriptor = os.open(text, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        location, links = _walk(text)
+        number = getattr(error, "errno", None) or errno.EINVAL
+        return Place(text, location, "", None, tuple(links), number)
+    try:
+        status = os.fstat(descriptor)
+        location = _location(descriptor, status)
+    finally:
+        os.close(descriptor)
+    links = []
+    if location != text:
+        walked, links = _walk(text)
+        location = location or walked
+    identity = (status.st_dev, status.st_ino)
+    return Place(text, location, _kind(status.st_mode), identity, tuple(links))
+
+
+def children(directory: str) -> Iterator[Place]:
+    """Yield what stands in *directory*, symlinks left out: they lead where something else is."""
+    try:
+        entries = os.scandir(directory)
+    except PermissionError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_symlink():
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            identity = (status.st_dev, status.st_ino)
+            yield Place(entry.path, entry.path, _kind(status.st_mode), identity)
+
+
+def names(directory: str) -> tuple[str, ...] | None:
+    """Return the names in *directory*, none if it isn't there, None if they can't be listed."""
+    try:
+        return tuple(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError:
+        return None
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "file" if stat.S_ISREG(mode) else "other"
+
+
+def _location(descriptor: int, status: os.stat_result) -> str:
+    """Return where the kernel has the open object, or nothing if it won't say."""
+    try:
+        location = os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
+    if not location.startswith("/"):
+        return ""
+    if location.endswith(_DELETED):
+        # The kernel marks what was removed with a suffix that a name may also have.
+        try:
+            there = os.lstat(location)
+        except OSError:
+            return ""
+        if (there.st_dev, there.st_ino) != (status.st_dev, status.st_ino):
+            return ""
+    return location
+
+
+def _walk(text: str) -> tuple[str, list[Link]]:
+    """Return where *text* leads by its names, and every symlink on the way."""
+    location = "/"
+    links: list[Link] = []
+    pending = text.split("/")[::-1]
+    while pending:
+        name = pending.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            location = location.rpartition("/")[0] or "/"
+            continue
+        here = f"{location}/{name}" if location != "/" else f"/{name}"
+        try:
+            target = os.readlink(here)
+        except (OSError, ValueError):
+            location = here
+            continue
+        if len(links) == SYMLINKS_MAX:
+            return text, links
+        links.append(Link(here, target))
+        if target.startswith("/"):
+            location = "/"
+        pending.extend(target.split("/")[::-1])
+    return location, links
