@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import nono_mcp
 import nono_sandbox
-
-COMMANDS = Path(sys.executable).parent
 
 # Each of these costs a tenth of a bare start of Python or more, most by what they import in turn.
 DEAR = {
@@ -44,8 +43,10 @@ def test_the_sandbox_is_the_standard_library_and_nothing_else() -> None:
 
 def imports_of(*command: str) -> set[str]:
     """Return every module that the command line and its children import."""
-    # The launcher, as sh starts it.
-    launched = [sys.executable, "-I", "-S", "-X", "importtime", str(COMMANDS / "nono"), *command]
+    # As the launcher starts it; where we're installed in place it goes by way of `site`.
+    roots = sorted({str(Path(*package.__path__).parent) for package in (nono_mcp, nono_sandbox)})
+    code = f"import sys; sys.path += {roots!r}; from nono_mcp.__main__ import run; run()"
+    launched = [sys.executable, "-I", "-S", "-X", "importtime", "-c", code, *command]
     finished = subprocess.run(launched, capture_output=True, check=True, text=True, timeout=30)
     return set(re.findall(r"^import time:.*\| +(\S+)$", finished.stderr, re.MULTILINE))
 
