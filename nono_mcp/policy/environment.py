@@ -26,8 +26,9 @@ HARMLESS = (
 
 PATH_FALLBACK = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
-VALUE_BYTES_MAX = 128 * 1024
-"""MAX_ARG_STRLEN of execve(2), which the name and `=` share."""
+NAME_CHARACTERS_MAX = 255
+VALUE_CHARACTERS_MAX = 32_000
+"""In bytes at most MAX_ARG_STRLEN of execve(2), 128 KiB, together with the name."""
 
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _LATER = _FIRST | frozenset("0123456789")
@@ -35,7 +36,8 @@ _LATER = _FIRST | frozenset("0123456789")
 
 def check_name(name: str) -> None:
     """Raise PolicyError unless *name* can name a variable."""
-    if not name or name[0] not in _FIRST or not _LATER.issuperset(name):
+    well_formed = name[:1] in _FIRST and _LATER.issuperset(name)
+    if not name or len(name) > NAME_CHARACTERS_MAX or not well_formed:
         raise PolicyError(
             f"{quoted(name[:64])} isn't the name of a variable",
             hint="letters, digits and _, no digit first",
@@ -46,8 +48,8 @@ def check_value(name: str, value: str) -> None:
     """Raise PolicyError unless *value* can be the value of the variable *name*."""
     if "\0" in value:
         raise PolicyError(f"the value of {name} holds a NUL byte")
-    if len(name) + 2 + len(value.encode("utf-8", "surrogatepass")) > VALUE_BYTES_MAX:
-        raise PolicyError(f"the value of {name} is over {VALUE_BYTES_MAX // 1024} KiB")
+    if len(value) > VALUE_CHARACTERS_MAX:
+        raise PolicyError(f"the value of {name} is over {VALUE_CHARACTERS_MAX} characters")
 
 
 def allowed(

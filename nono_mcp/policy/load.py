@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nono_mcp.policy.decide import Allow, Deny
     from nono_mcp.policy.paths import Place
     from nono_mcp.policy.rules import Asked
 
@@ -188,3 +189,14 @@ def _protected(
         if entry[0] not in around
     ]
     return protection.look(found, protection.Names(home, granted, resolve.names), resolve.resolve)
+
+
+def explain(prepared: Prepared, text: str, operation: str) -> tuple[str, Allow | Deny]:
+    """Return where the absolute path *text* leads, and whether a worker may do *operation* there.
+
+    Symlinks are followed as they stand now; each on the way has to be within reach as well.
+    """
+    from nono_mcp.policy.decide import decide
+
+    place = resolve.resolve(_absolute("the path", text))
+    return place.path, decide(prepared, place.path, operation, place.kind)

@@ -1,0 +1,100 @@
+"""The JSON Schema of a policy, for editors; `nono policy schema` prints it.
+
+It says what `parse` accepts, as far as a schema can: whether two networks contradict each other
+it does say, whether a path leads anywhere it doesn't. 1.0 is a whole number to JSON Schema and
+none to TOML.
+
+Architecture invariant: this module does no I/O.
+"""
+
+from __future__ import annotations
+
+from nono_mcp.policy import environment, parse, paths
+from nono_mcp.policy.document import FIELDS, GUARANTEES, NETWORK_MODES, SECTIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+# `$` alone would let a line break follow in some dialects.
+_END = r"(?![\s\S])"
+_NO_NUL = r"^[^\u0000]*" + _END
+_LED = "|".join(rf"\${name}" for name in paths.VARIABLES)
+_PATH = rf"^(?![\s\S]*\u0000)(/|(~|{_LED})(/|{_END}))"
+_NAME = rf"^[A-Za-z_][A-Za-z0-9_]*{_END}"
+_PROFILE = rf"^[a-z0-9][a-z0-9._-]*{_END}"
+_SIZE = rf"^([1-9][0-9]{{0,5}}[KMGT]|[1-9][0-9]{{0,17}}){_END}"
+
+
+def schema() -> dict[str, Json]:
+    """Return the schema, in the dialect of 2020-12."""
+    extends: Json = {"type": "string", "pattern": _PROFILE, "maxLength": 64}
+    properties: dict[str, Json] = {
+        "description": {"type": "string", "maxLength": parse.DESCRIPTION_CHARACTERS_MAX},
+        "extends": {
+            "description": 'Profiles that this one adds to; left out, it\'s "default".',
+            "anyOf": [extends, _list(extends)],
+        },
+    }
+    properties.update({section: _section(section) for section in SECTIONS})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A policy of nono",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def _section(section: str) -> Json:
+    table: dict[str, Json] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            field.key: {"description": field.about, **_KINDS[field.kind]}
+            for field in FIELDS
+            if field.section == section
+        },
+    }
+    if section == "network":
+        # Ports say nothing in the other modes.
+        empty: Json = {"maxItems": 0}
+        table["if"] = {"properties": {"mode": {"enum": ["closed", "open"]}}, "required": ["mode"]}
+        table["then"] = {"properties": {"connect_ports": empty, "bind_ports": empty}}
+    return table
+
+
+def _list(items: Json) -> dict[str, Json]:
+    return {"type": "array", "items": items, "maxItems": parse.ITEMS_MAX}
+
+
+def _whole(most: int) -> dict[str, Json]:
+    return {"type": "integer", "minimum": 1, "maximum": most}
+
+
+_VARIABLE_NAME: Json = {
+    "type": "string",
+    "pattern": _NAME,
+    "maxLength": environment.NAME_CHARACTERS_MAX,
+}
+_VALUE: Json = {
+    "type": "string",
+    "pattern": _NO_NUL,
+    "maxLength": environment.VALUE_CHARACTERS_MAX,
+}
+_KINDS: dict[str, dict[str, Json]] = {
+    "paths": _list({"type": "string", "pattern": _PATH, "maxLength": paths.PATH_CHARACTERS_MAX}),
+    "flag": {"type": "boolean"},
+    "mode": {"enum": list(NETWORK_MODES)},
+    "ports": _list(_whole(parse.PORT_MAX)),
+    "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": parse.SECONDS_MAX},
+    "size": {"anyOf": [_whole(parse.BYTES_MAX), {"type": "string", "pattern": _SIZE}]},
+    "count": _whole(parse.COUNT_MAX),
+    "names": _list(_VARIABLE_NAME),
+    "variables": {
+        "type": "object",
+        "propertyNames": _VARIABLE_NAME,
+        "additionalProperties": _VALUE,
+    },
+    "guarantees": _list({"enum": list(GUARANTEES)}),
+}
