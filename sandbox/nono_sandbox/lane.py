@@ -119,11 +119,23 @@ def run_one(control: _socket.socket, call: Call, stdio: tuple[int, ...], plan: P
     if pid == 0:
         _become(call, stdio, write_end, plan)
     os.close(write_end)
+    let_go_of_stdio()
     parked = _Parked(pid, read_end)
-    attendance = _Attendance(parked, signals, plan)
+    attendance = _Attendance(parked, signals, plan, control if call.tty else None)
     attendance.begin(call.limits)
     _tell(control, _attend(attendance, parked, control, signals))
     os._exit(0)
+
+
+def let_go_of_stdio() -> None:
+    """Have nothing open for standard input, output and error any more.
+
+    Who waits for the end of a pipe waits for everyone who holds it.
+    """
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def _tell(control: _socket.socket, report: tuple[object, ...]) -> None:
@@ -156,7 +168,7 @@ def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never
 
 def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:
     try:
-        worker.prepare(plan.ruleset_fd)
+        worker.prepare(plan.ruleset_fd, leader=not call.tty)
     except OSError as error:
         worker.fail(report, worker.NOT_RUN, f"can't confine the worker: {error}")
     worker.execute(call, stdio, report, plan.tier, plan.closed_network)
@@ -165,8 +177,12 @@ def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Neve
 class _Attendance:
     """One call as its lane sees it, from the parked worker to the last reaped process."""
 
-    def __init__(self, parked: _Parked, signals: int, plan: Plan) -> None:
+    def __init__(
+        self, parked: _Parked, signals: int, plan: Plan, stops: _socket.socket | None = None
+    ) -> None:
         self._parked = parked
+        # Who is told that the program was stopped: with a terminal, that's a person's doing.
+        self._stops = stops
         self._signals = signals
         self._own_pids = plan.tier == NAMESPACES
         self._limits: Limits | None = None
@@ -224,19 +240,32 @@ class _Attendance:
 
     def reap(self) -> bool:
         """Collect every process that has ended; tell whether there are others."""
+        options = os.WNOHANG if self._stops is None else os.WNOHANG | os.WUNTRACED
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, options)
             except ChildProcessError:
                 return False
             if pid == 0:
                 return True
+            if os.WIFSTOPPED(status):
+                if pid == self._parked.pid:
+                    self._say_stopped(os.WSTOPSIG(status))
+                continue
             user, system = self._cpu_s
             self._cpu_s = (user + usage.ru_utime, system + usage.ru_stime)
             self._memory_kib_max = max(self._memory_kib_max, usage.ru_maxrss)
             if pid == self._parked.pid:
                 self.status = status
                 self._judge(status)
+
+    def _say_stopped(self, number: int) -> None:
+        if self._stops is None:
+            return
+        try:
+            wire.send(self._stops, "stopped", number)
+        except wire.ClosedError:
+            return  # the control channel's end says it too, and there it is heeded
 
     def _judge(self, status: int) -> None:
         """Name the limit whose signal ended the program, directly or by way of a shell."""
@@ -298,13 +327,19 @@ def _obey(call: _Attendance, control: _socket.socket, parked: _Parked) -> None:
         # One that comes too late must not end the next call.
         call.limit = message[1]
     elif message[0] == "signal":
-        os.killpg(parked.pid, message[1])
+        _signal(-parked.pid, message[1])
+    elif message[0] == "signal-all":
+        _signal(-1, message[1])
 
 
 def _kill_all() -> None:
     """Kill every process that this one's signals reach: those of its call."""
+    _signal(-1, _uapi.SIGKILL)
+
+
+def _signal(target: int, number: int) -> None:
     try:
-        os.kill(-1, _uapi.SIGKILL)
+        os.kill(target, number)
     except ProcessLookupError:
         return  # only ended ones, not collected yet
 

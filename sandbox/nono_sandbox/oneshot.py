@@ -8,43 +8,61 @@ Architecture invariant: the calling process has one thread, and stays outside ev
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 
-from nono_sandbox import _uapi, lane, namespaces, setup, wire
+from nono_sandbox import wire
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
-from nono_sandbox.errors import ConfinementError, LaneLostError, SandboxError
+from nono_sandbox.errors import ConfinementError, LaneLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    import signal as _signal
     from typing import Any, Never
 
     from nono_sandbox.confinement import Call, Confinement
-
-
-_TIOCSPTLCK = 0x40045431
-_TIOCGPTN = 0x80045430
+else:
+    import _signal  # `signal` imports enum, which costs a bare start of Python
 
 
 class Launch:
-    """A lane that waits for its confinement and its one call."""
+    """A lane that waits for its confinement and its one call; made by `start`."""
 
-    def __init__(self, control: _socket.socket, tier: str, reason: str) -> None:
-        self._control = control
-        self.tier = tier
-        self.reason = reason
+    def __init__(self, tier: str | None) -> None:
+        self._insisted = tier is not None
+        self.tier = tier or NAMESPACES
+        """What was asked for, or is hoped for until `await_ready` has returned."""
+        self.reason = ""
         """Why this isn't the first tier, if it isn't."""
+        self._control = _forked(self.tier)
+
+    def await_ready(self) -> None:
+        """Wait until it is known which tier this machine gives, and is `tier`.
+
+        Raises:
+            ConfinementError: Namespaces were insisted on and there are none. Nothing is left.
+            LaneLostError: The lane died. Nothing is left of it.
+        """
+        message = self.receive()
+        if message[0] == "ready":
+            return
+        self._control.close()
+        self.reason = message[1]
+        if self._insisted:
+            raise ConfinementError(f"this machine gives no namespaces: {self.reason}")
+        self.tier = LANDLOCK
+        self._control = _forked(LANDLOCK)
+        self.receive()
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when `receive` has something."""
         return self._control.fileno()
 
     def run(self, confinement: Confinement, call: Call) -> int:
-        """Run *call* on this process's standard streams, or on a terminal of its own.
+        """Run *call* on this process's standard streams.
 
-        Returns the master of that terminal if `call.tty`, else -1.
+        With `call.tty`, those of them that are terminals are replaced by one of the call's own,
+        whose master is returned; else -1 is.
 
         Raises:
             ConfinementError: It can't be enforced as it stands. Nothing ran.
@@ -72,82 +90,40 @@ class Launch:
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's process group."""
-        wire.send(self._control, "signal", number)
+        self._tell("signal", number)
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to every process of the call."""
+        self._tell("signal-all", number)
+
+    def _tell(self, kind: str, number: int) -> None:
+        try:
+            wire.send(self._control, kind, number)
+        except wire.ClosedError:
+            return  # it has ended, and with it whom this was to reach
 
 
 def start(tier: str | None) -> Launch:
-    """Fork a lane, in namespaces if this machine has them or *tier* insists.
+    """Fork a lane that gets ready while this process goes on; *tier* insists on one.
 
-    Raises:
-        ConfinementError: *tier* insists on namespaces and there are none. Nothing is left.
-        LaneLostError: The lane died. Nothing is left of it.
+    `await_ready` tells whether it could be had.
     """
-    reason = ""
-    if tier != LANDLOCK:
-        launch = _forked(NAMESPACES)
-        message = launch.receive()
-        if message[0] == "ready":
-            return launch
-        reason = message[1]
-        if tier == NAMESPACES:
-            raise ConfinementError(f"this machine gives no namespaces: {reason}")
-    launch = _forked(LANDLOCK)
-    launch.receive()
-    launch.reason = reason
-    return launch
+    return Launch(tier)
 
 
-def _forked(tier: str) -> Launch:
+def _forked(tier: str) -> _socket.socket:
     ours, theirs = wire.socket_pair()
-    # Whoever is between this process and the lane exits; what it leaves comes here to be collected.
-    _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
     if os.fork() == 0:
+        # Before the handler of Python's own could print a traceback.
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         ours.close()
         _be_lane(theirs, tier)
     theirs.close()
-    return Launch(ours, tier, "")
+    return ours
 
 
 def _be_lane(control: _socket.socket, tier: str) -> Never:
-    try:
-        proc = _enter() if tier == NAMESPACES else -1
-        wire.send(control, "ready")
-        message, _ = wire.receive(control)
-        confinement, call = message[1:]
-        plan = _settle(confinement, tier, proc)
-        terminal = _terminal() if call.tty else ()
-        lane.seal(plan)
-        wire.send(control, "running", fds=terminal[:1])
-        slave = terminal[1:]
-        lane.run_one(control, call, slave * 3 or (0, 1, 2), plan)
-    except wire.ClosedError:
-        os._exit(0)
-    except (SandboxError, OSError) as error:
-        wire.send(control, "failed", str(error))
-        os._exit(1)
+    # Imported here, beside what the other process does meanwhile.
+    from nono_sandbox import solitary
 
-
-def _enter() -> int:
-    """Become process 1 in namespaces of its own; return a mount of its /proc."""
-    namespaces.enter()
-    _uapi.unshare(_uapi.CLONE_NEWPID)
-    if os.fork():
-        os._exit(0)
-    return namespaces.new_proc()
-
-
-def _settle(confinement: Confinement, tier: str, proc: int) -> lane.Plan:
-    if tier == NAMESPACES:
-        setup.settle(confinement)
-    plan = setup.plan_for(confinement, tier)
-    if tier == NAMESPACES:
-        setup.show_proc(proc, plan)
-    return plan
-
-
-def _terminal() -> tuple[int, int]:
-    """Open a new terminal on the /dev/pts of this mount namespace: its master and its slave."""
-    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-    number = struct.unpack("i", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
-    return master, os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    solitary.serve(control, tier)

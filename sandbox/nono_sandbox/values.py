@@ -45,7 +45,8 @@ class Value:
                 if not hasattr(type(self), name):
                     raise TypeError(f"{type(self).__name__}: field {name!r} is missing")
                 values[name] = getattr(type(self), name)
-        self.__dict__.update(values)
+        # In the order of the fields, however they were given: what travels has no names.
+        self.__dict__.update((name, values[name]) for name in fields)
 
     def __setattr__(self, name: str, value: object) -> Never:
         raise AttributeError(f"{type(self).__name__} is frozen: {name!r} can't be set")

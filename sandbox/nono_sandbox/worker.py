@@ -29,19 +29,25 @@ if TYPE_CHECKING:
 NOT_FOUND = 127
 NOT_RUN = 126
 _TIOCSCTTY = 0x540E
+_SIGTTOU = 22
 _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 _GIB = 1 << 30
 NPROC_SPARE = 256
 """What RLIMIT_NPROC leaves for processes of the session that aren't the call's."""
 
 
-def prepare(ruleset_fd: int) -> None:
+def prepare(ruleset_fd: int, *, leader: bool = True) -> None:
     """Leave the lane's session and enter the call's Landlock domain, for good.
+
+    Unless it is to be *leader* of a session: then it leads a group of processes in the lane's.
 
     Raises:
         OSError: Nothing may be executed; exit.
     """
-    os.setsid()
+    if leader:
+        os.setsid()
+    else:
+        os.setpgid(0, 0)
     _uapi.reset_signals()
     _uapi.prctl(_uapi.PR_SET_PDEATHSIG, _uapi.SIGKILL)
     _uapi.landlock_restrict_self(ruleset_fd)
@@ -60,7 +66,7 @@ def execute(
         report = os.dup2(report, 3, inheritable=False)
         _uapi.close_range(4)
         if call.tty:
-            fcntl.ioctl(0, _TIOCSCTTY, 0)
+            _take_terminal()
         _limit(call.limits, tier)
         _change_directory(call.cwd)
         _narrow(call.narrowing, closed_network)
@@ -74,6 +80,17 @@ def fail(report: int, status: int, text: str) -> Never:
     """Say on *report* why nothing was run, and exit."""
     os.write(report, marshal.dumps((status, text[:4000])))
     os._exit(status)
+
+
+def _take_terminal() -> None:
+    """Make standard input the terminal that this process is in the foreground of."""
+    if os.getsid(0) == os.getpid():
+        fcntl.ioctl(0, _TIOCSCTTY, 0)
+        return
+    # A group that isn't in the foreground is stopped for trying to be.
+    _uapi.ignore_signals(_SIGTTOU)
+    os.tcsetpgrp(0, os.getpid())
+    _uapi.reset_signals()
 
 
 def _limit(limits: Limits, tier: str) -> None:
