@@ -18,7 +18,6 @@ from nono_mcp.audit.keystore import FILE, FileKeystore, Keystore, KeystoreError
 from nono_mcp.audit.merkle import leaf_hash
 
 DIRECTORY: Final = "audit"
-_PRUNED_BYTES_MAX: Final = 64 * 1024 * 1024
 _HINT: Final = "look at it with `nono audit verify`; `nono audit restart` sets it aside"
 
 
@@ -37,7 +36,7 @@ def first_line(dir_fd: int) -> bytes:
     """
     names = files.segments(dir_fd)
     with contextlib.suppress(FileNotFoundError):
-        pruned = files.read_file(dir_fd, files.PRUNED, _PRUNED_BYTES_MAX)
+        pruned = files.read_pruned(dir_fd)
         return pruned.split(b"\n", 1)[0] + b"\n"
     if not names:
         return b""

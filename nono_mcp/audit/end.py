@@ -5,12 +5,11 @@ state and follows from there. Whatever another process appended is followed too,
 append, under the lock. Signatures aren't checked here: that is `verify`'s work.
 """
 
-import contextlib
 import os
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from nono_mcp.audit import canonical, files
+from nono_mcp.audit import files
 from nono_mcp.audit import record as rec
 from nono_mcp.audit.chain import segment_name
 from nono_mcp.audit.merkle import leaf_hash
@@ -31,10 +30,12 @@ class End:
 
     dir_fd: int
     fd: int
+    name: str
+    """The last segment's."""
     offset: int
     state: State
     head: str
-    closed: bool
+    closed: bool = False
     """The last record is a `segment.end`."""
     since_state: int = 0
     recent: dict[int, str] = field(default_factory=dict)
@@ -119,7 +120,7 @@ class End:
         fd = files.open_file(self.dir_fd, name, flags)
         files.durable(self.dir_fd)
         os.close(self.fd)
-        self.fd, self.offset, self.closed = fd, 0, False
+        self.fd, self.name, self.offset, self.closed = fd, name, 0, False
 
 
 def resume(dir_fd: int, names: list[str]) -> End:
@@ -129,46 +130,65 @@ def resume(dir_fd: int, names: list[str]) -> End:
         AuditTamperedError: The log can't be followed to its end.
         OSError: It can't be read.
     """
+    end = _last_state(dir_fd, names)
+    try:
+        end.catch_up()
+        _require_last(end, names)
+    except BaseException:
+        os.close(end.fd)
+        raise
+    return end
+
+
+def _require_last(end: End, names: list[str]) -> None:
+    if end.name != names[-1]:
+        raise AuditTamperedError(f"{end.name} isn't ended, yet {names[-1]} is there")
+
+
+def _last_state(dir_fd: int, names: list[str]) -> End:
+    """Return the log as it was at the last state: of the last segment, or of one before."""
     for name in reversed(names):
         fd = files.open_file(dir_fd, name, os.O_RDWR | os.O_APPEND)
         try:
-            end = _from_last_state(dir_fd, fd)
+            if name != names[-1]:
+                _require_whole(fd, name)
+            end = _from_last_state(dir_fd, fd, name)
             if end is None and files.first_seq(name) == 0:
-                end = _from_the_start(dir_fd, fd)
-            if end is not None:
-                end.catch_up()
-                return end
-        except (RecordError, canonical.NotCanonicalError) as error:
+                end = _from_the_start(dir_fd, fd, name)
+        except RecordError as error:
             os.close(fd)
             raise AuditTamperedError(f"{name}: {error}") from error
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-            raise
-        if os.fstat(fd).st_size:
             os.close(fd)
-            raise AuditTamperedError(f"{name}: holds no state to go on from")
-        # Empty: its writer died before the first record. The segment before has the state.
+            raise
+        if end is not None:
+            return end
         os.close(fd)
-    raise AuditTamperedError("the log has no records")
+    raise AuditTamperedError("the log holds no state to go on from")
 
 
-def _from_last_state(dir_fd: int, fd: int) -> End | None:
+def _require_whole(fd: int, name: str) -> None:
+    # Only the last segment can be torn; another that is isn't to be "recovered".
+    if os.pread(fd, 1, max(0, os.fstat(fd).st_size - 1)) != b"\n":
+        raise AuditTamperedError(f"{name}: torn, and not the last segment")
+
+
+def _from_last_state(dir_fd: int, fd: int, name: str) -> End | None:
     for offset, line in files.lines_backward(fd, os.fstat(fd).st_size):
         # A torn tail isn't a record, and what another kind says isn't a state.
         if not line.endswith(b"\n") or rec.glimpse(line).kind not in rec.WITH_STATE:
             continue
         record = rec.parse(line)
         state = rec.parse_state(record.data.get("state"), record.seq)
-        return End(dir_fd, fd, offset, state, record.prev, closed=False)
+        return End(dir_fd, fd, name, offset, state, record.prev)
     return None
 
 
-def _from_the_start(dir_fd: int, fd: int) -> End | None:
+def _from_the_start(dir_fd: int, fd: int, name: str) -> End | None:
     first = next(files.lines_forward(fd, 0, os.fstat(fd).st_size), b"")
     if not first.endswith(b"\n"):
         return None
-    return End(dir_fd, fd, 0, genesis_state(rec.parse(first)), rec.GENESIS_PREV, closed=False)
+    return End(dir_fd, fd, name, 0, genesis_state(rec.parse(first)), rec.GENESIS_PREV)
 
 
 def genesis_state(record: rec.Record) -> State:

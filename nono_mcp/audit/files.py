@@ -16,6 +16,7 @@ from typing import Final
 from nono_mcp.audit.record import LINE_BYTES_MAX
 
 PRUNED: Final = "pruned.jsonl"
+PRUNED_BYTES_MAX: Final = 256 * 1024 * 1024
 TORN: Final = "torn"
 SALTS: Final = "salts"
 KEYS: Final = "keys"
@@ -163,6 +164,15 @@ def read_file(dir_fd: int, name: str, bytes_max: int, *, judged: bool = True) ->
     if len(data) > bytes_max:
         raise AuditPathError(f"{name}: longer than {bytes_max} bytes")
     return data
+
+
+def read_pruned(dir_fd: int, *, judged: bool = True) -> bytes:
+    """Return what `pruned.jsonl` holds.
+
+    Raises:
+        FileNotFoundError: Nothing was ever pruned.
+    """
+    return read_file(dir_fd, PRUNED, PRUNED_BYTES_MAX, judged=judged)
 
 
 def lines_forward(fd: int, start: int, end: int) -> Iterator[bytes]:

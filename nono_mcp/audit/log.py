@@ -48,7 +48,7 @@ class AuditLog:
         self.log_id, self.root = identity(dir_fd)
         self.segment_bytes_max = SEGMENT_BYTES_MAX
         self.clock: Clock = time.time_ns
-        self._dir_fd = dir_fd
+        self.dir_fd = dir_fd
         self._keys_fd = keys_fd
         self._end = end
         self._stores = {store.name: store for store in stores}
@@ -105,8 +105,8 @@ class AuditLog:
         info_data = redactor.clean(dict(info))
         # A keychain may ask the person for a password: before the lock, which others wait for.
         lane, fallback = self._choose()
-        with self._writing():
-            salts_fd = files.open_directory(files.SALTS, create=True, dir_fd=self._dir_fd)
+        with self.writing():
+            salts_fd = files.open_directory(files.SALTS, create=True, dir_fd=self.dir_fd)
             try:
                 files.replace_file(salts_fd, name, salt)
             finally:
@@ -132,7 +132,7 @@ class AuditLog:
 
     def _choose(self) -> tuple[Keystore, str | None]:
         """Return the keystore whose ratchet introduces the next session, and why not the best."""
-        with self._writing():
+        with self.writing():
             wanted = self._end.state.ratchets
         file_store = self._stores[FILE]
         if KEYRING not in wanted:
@@ -151,8 +151,8 @@ class AuditLog:
         self.heads.push()
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Hold the lock, with the end of the log followed.
+    def writing(self) -> Iterator[None]:
+        """Hold the lock, with the end of the log followed; for what takes more than an append.
 
         Raises:
             AuditWriteError: The log can't be written, whatever the reason.
@@ -160,7 +160,7 @@ class AuditLog:
         try:
             with self._mutex:
                 self._require_open()
-                with files.locked(self._dir_fd):
+                with files.locked(self.dir_fd):
                     self._end.catch_up()
                     yield
         except AuditWriteError:
@@ -174,7 +174,7 @@ class AuditLog:
             raise AuditWriteError("the log isn't open in this process")
 
     def _write(self, session: Session, kind: str, data: bytes, sync: bool) -> Receipt:  # noqa: FBT001 - a callback's
-        with self._writing():
+        with self.writing():
             if self._end.torn:
                 self._record_torn(session)
             if self._end.since_state >= rec.STATE_EVERY - 2:
@@ -204,6 +204,14 @@ class AuditLog:
         end.took(rec.Glimpse(kind, place.prev, place.seq, session, place.time), line)
         return Receipt(place.seq, end.head)
 
+    def put(self, session: Session, kind: str, data: bytes) -> Receipt:
+        """Write a record of the log's own, inside `writing`."""
+        return self._put(session.name, session.key, kind, data)
+
+    def make_durable(self) -> None:
+        """Wait until what was written is on disk, inside `writing`."""
+        files.durable(self._end.fd)
+
     def _now(self) -> str:
         seconds, ns = divmod(self.clock(), 1_000_000_000)
         if seconds != self._second[0]:
@@ -228,7 +236,7 @@ class AuditLog:
             del self._end.torn[0]
 
     def _latest(self) -> tuple[Head, int]:
-        with self._writing():
+        with self.writing():
             head = Head(self.log_id, self.root, self._end.size, self._end.head)
             return head, os.dup(self._end.fd)
 
@@ -243,7 +251,7 @@ class AuditLog:
                 self.heads.stop()
             finally:
                 self._open = False
-                for fd in (self._end.fd, self._keys_fd, self._dir_fd):
+                for fd in (self._end.fd, self._keys_fd, self.dir_fd):
                     os.close(fd)
 
     def __enter__(self) -> Self:

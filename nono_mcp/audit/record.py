@@ -38,9 +38,14 @@ _TRAILER_BYTES: Final = 99
 _MEMBERS: Final = {"data", "kind", "prev", "seq", "session", "time"}
 
 _hash = re.compile(r"[0-9a-f]{64}")
-_session = re.compile(r"[0-9a-f]{16}")
-_kind = re.compile(r"[a-z]+(?:\.[a-z]+)*")
-_time = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_end = re.compile(
+    rb',"kind":"([a-z]+(?:\.[a-z]+)*)","prev":"([0-9a-f]{64})","seq":(0|[1-9][0-9]{0,15}),'
+    rb'"session":"([0-9a-f]{16})","time":"'
+    rb'([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)"}'
+    rb',"sig":"([A-Za-z0-9+/]{85}[AQgw]==)"}\n'
+)
+_END_BYTES_MAX: Final = 360
+_KIND_CHARS_MAX: Final = 32
 
 
 class RecordError(ValueError):
@@ -115,22 +120,8 @@ def build_body(kind: str, data: bytes, place: Place) -> bytes:
     return b'{"data":' + data + rest.encode()
 
 
-def split_line(line: bytes) -> tuple[bytes, bytes]:
-    """Return a line's body and its signature in base64.
-
-    Raises:
-        RecordError: The line isn't laid out as one.
-    """
-    cut = len(line) - _TRAILER_BYTES
-    if not line.startswith(_HEAD) or cut <= len(_HEAD) or not line.endswith(_TAIL):
-        raise RecordError("not laid out as a record")
-    if line[cut : cut + len(_SIG)] != _SIG or cut - len(_HEAD) > BODY_BYTES_MAX:
-        raise RecordError("not laid out as a record")
-    return line[len(_HEAD) : cut], line[cut + len(_SIG) : -len(_TAIL)]
-
-
 class Glimpse(NamedTuple):
-    """What stands at the end of a body, read without decoding what it says."""
+    """What stands around the data of a record, read without decoding that."""
 
     kind: str
     prev: str
@@ -139,11 +130,16 @@ class Glimpse(NamedTuple):
     time: str
 
 
-_glimpse = re.compile(
-    rb',"kind":"([a-z.]{1,32})","prev":"([0-9a-f]{64})","seq":(0|[1-9][0-9]{0,15}),'
-    rb'"session":"([0-9a-f]{16})","time":"([0-9TZ:.-]{27})"}'
-)
-_GLIMPSE_BYTES_MAX: Final = 260
+def _split(line: bytes) -> tuple[bytes, Glimpse, bytes]:
+    cut = len(line) - _TRAILER_BYTES
+    found = _end.search(line, max(0, len(line) - _END_BYTES_MAX))
+    if found is None or found.end() != len(line) or not line.startswith(_HEAD):
+        raise RecordError("not laid out as a record")
+    kind, prev, seq, session, time, signature = found.groups()
+    if len(kind) > _KIND_CHARS_MAX or cut - len(_HEAD) > BODY_BYTES_MAX:
+        raise RecordError("its kind or its body is too long")
+    seen = Glimpse(kind.decode(), prev.decode(), int(seq), session.decode(), time.decode())
+    return line[len(_HEAD) : cut], seen, signature
 
 
 def glimpse(line: bytes) -> Glimpse:
@@ -155,13 +151,7 @@ def glimpse(line: bytes) -> Glimpse:
     Raises:
         RecordError: The line isn't laid out as a record.
     """
-    cut = len(line) - _TRAILER_BYTES
-    start = max(0, cut - _GLIMPSE_BYTES_MAX)
-    found = _glimpse.search(line, start, max(cut, 0))
-    if found is None or found.end() != cut or not line.startswith(_HEAD) or line[-1:] != b"\n":
-        raise RecordError("not laid out as a record")
-    kind, prev, seq, session, time = found.groups()
-    return Glimpse(kind.decode(), prev.decode(), int(seq), session.decode(), time.decode())
+    return _split(line)[1]
 
 
 def parse(line: bytes) -> Record:
@@ -170,30 +160,25 @@ def parse(line: bytes) -> Record:
     Raises:
         RecordError: It's none: wrong layout, not canonical, wrong members or values.
     """
-    body, signature = split_line(line)
+    body, seen, signature = _split(line)
     try:
         value = canonical.decode(body)
     except canonical.NotCanonicalError as error:
         raise RecordError(str(error)) from error
-    if value.keys() != _MEMBERS:
+    data = value.get("data")
+    # With these names, canonical order puts what was glimpsed where it was glimpsed.
+    if value.keys() != _MEMBERS or not isinstance(data, dict) or seen.seq > canonical.INTEGER_MAX:
         raise RecordError("not the members of a record")
-    seq, kind, data = value["seq"], value["kind"], value["data"]
-    if not isinstance(data, dict) or type(seq) is not int or seq < 0:
-        raise RecordError("data or seq of a wrong type")
-    session = _matching(_session, value["session"], "session")
-    time = _matching(_time, value["time"], "time")
-    prev = _matching(_hash, value["prev"], "prev")
-    name = _matching(_kind, kind, "kind")
-    if len(name) > 32:  # noqa: PLR2004 - FORMAT.md, section 1
-        raise RecordError("kind is too long")
-    raw = base64_bytes(signature.decode("ascii", "replace"), 64)
-    return Record(seq, name, session, time, prev, data, raw, body)
-
-
-def _matching(pattern: re.Pattern[str], value: object, name: str) -> str:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise RecordError(f"{name} is malformed")
-    return value
+    return Record(
+        seen.seq,
+        seen.kind,
+        seen.session,
+        seen.time,
+        seen.prev,
+        data,
+        binascii.a2b_base64(signature),
+        body,
+    )
 
 
 @dataclass(frozen=True, slots=True)

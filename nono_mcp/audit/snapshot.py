@@ -5,11 +5,9 @@ import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Self
 
 from nono_mcp.audit import files
-
-_PRUNED_BYTES_MAX: Final = 256 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -46,7 +44,9 @@ class LogFiles:
                     fd = files.open_file(dir_fd, name, judged=False)
                     found.segments.append(Segment(name, fd, os.fstat(fd).st_size))
                 with contextlib.suppress(FileNotFoundError):
-                    pruned = files.read_file(dir_fd, files.PRUNED, _PRUNED_BYTES_MAX, judged=False)
+                    pruned = files.read_file(
+                        dir_fd, files.PRUNED, files.PRUNED_BYTES_MAX, judged=False
+                    )
                     found.pruned = [line + b"\n" for line in pruned.split(b"\n")[:-1]]
         except BaseException:
             found.close()
