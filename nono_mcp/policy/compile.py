@@ -42,7 +42,9 @@ class Plan(Value):
 
     document: Document
     tier: str
-    cwd: Place
+    workspace: Place
+    cwd: Place | None
+    """Where to start, if the person said so."""
     home: Place
     grants: Sequence[Asked]
     """Those that stand."""
@@ -115,15 +117,15 @@ def compile_policy(plan: Plan) -> Compiled:
         denials = []
     home_is_private = plan.home.path != "/" and granted.around(plan.home.path) is None
     own = _own(plan, home_is_private=home_is_private)
-    _check_cwd(plan, granted)
+    cwd = _cwd(plan, granted, home_is_private=home_is_private)
     confinement = Confinement(
-        cwd=plan.cwd.path,
+        cwd=cwd,
         grants=(*own, *grants),
         denials=tuple(denials),
         links=_links(plan, granted) if plan.tier == NAMESPACES else (),
         network=_network(plan.document),
         limits=_limits(plan.document),
-        environment=_environment(plan, home_is_private=home_is_private),
+        environment=_environment(plan, cwd, home_is_private=home_is_private),
         ptrace=plan.document.process.ptrace or False,
         tier=plan.tier,
     )
@@ -155,9 +157,9 @@ def _denials(plan: Plan, granted: Granted) -> tuple[list[Denial], list[str]]:
             if granted.access(link.path) & one.access & WRITE:
                 _check_replaceable(one, link)
                 unenforced[link.path] = None
-    for path, refused, _ in plan.absent:
-        if granted.access(path) & refused & WRITE:
-            unenforced[path] = None
+    for entry in plan.absent:
+        if granted.access(entry.path) & entry.access & WRITE:
+            unenforced[entry.path] = None
     _refuse_grants_within(access, plan)
     return _outermost(access), list(unenforced)
 
@@ -239,8 +241,19 @@ def _own(plan: Plan, *, home_is_private: bool) -> list[Grant]:
     return own
 
 
-def _check_cwd(plan: Plan, granted: Granted) -> None:
-    path = plan.cwd.path
+def _cwd(plan: Plan, granted: Granted, *, home_is_private: bool) -> str:
+    """Return where to start: where the person said, or the best of what may be read."""
+    if plan.cwd is not None:
+        _check_cwd(plan.cwd.path, granted)
+        return plan.cwd.path
+    if granted.access(plan.workspace.path) & READ:
+        return plan.workspace.path
+    if not home_is_private:
+        return "/"
+    return plan.home.path if plan.tier == NAMESPACES else plan.private_home
+
+
+def _check_cwd(path: str, granted: Granted) -> None:
     if not granted.access(path) & READ:
         raise RefusedError(
             f"the working directory {quoted(path)} lies outside what may be read",
@@ -253,7 +266,9 @@ def _check_cwd(plan: Plan, granted: Granted) -> None:
 def _links(plan: Plan, granted: Granted) -> tuple[Link, ...]:
     """Return the symlinks on the way to what is granted that no grant shows already."""
     links: dict[str, Link] = {}
-    for place in (plan.home, plan.cwd, *(asked.place for asked in plan.grants)):
+    started_in = () if plan.cwd is None else (plan.cwd,)
+    granted_places = (asked.place for asked in plan.grants)
+    for place in (plan.home, plan.workspace, *started_in, *granted_places):
         for link in place.links:
             if granted.around(link.path) is None:
                 links.setdefault(link.path, link)
@@ -278,9 +293,9 @@ def _limits(document: Document) -> Limits:
     )
 
 
-def _environment(plan: Plan, *, home_is_private: bool) -> tuple[tuple[str, str], ...]:
+def _environment(plan: Plan, cwd: str, *, home_is_private: bool) -> tuple[tuple[str, str], ...]:
     moved = home_is_private and plan.tier == LANDLOCK
-    own = {"HOME": plan.private_home if moved else plan.home.text, "PWD": plan.cwd.path}
+    own = {"HOME": plan.private_home if moved else plan.home.text, "PWD": cwd}
     if plan.tier == NAMESPACES:
         own["TMPDIR"] = "/tmp"  # noqa: S108 - the worker's own, private one
     elif plan.tmpdir is not None:

@@ -17,7 +17,7 @@ from nono_mcp.policy.layers import layers_of
 from nono_mcp.policy.paths import ancestors, covers
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import TOOLS, Layer, Look
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def prepare(request: Request) -> Prepared:
     if request.tier not in (NAMESPACES, LANDLOCK):
         raise ValueError(f"no such tier: {request.tier!r}")
     workspace = _directory("the workspace", request.workspace)
-    cwd = _directory("the working directory", request.cwd or request.workspace)
+    cwd = None if request.cwd is None else _directory("the working directory", request.cwd)
     home = resolve.resolve(_absolute("HOME", request.home))
     if not request.broad_workspace:
         _refuse_broad(workspace.path, home.path)
@@ -57,17 +57,18 @@ def prepare(request: Request) -> Prepared:
     document = Document()
     for layer in layers:
         document = merge(document, layer.document)
-    look = _look(request, workspace, cwd)
+    look = _look(request, workspace)
     grants = rules.grants(layers, look)
     if document.filesystem.tools:
         grants += _tool_grants(request, grants, workspace.path, home.path, look)
     own = _own(request, grants)
     protected = _protected(request, home.path, workspace.path, grants)
-    given = standing.given_up(rules.bypasses(layers, look), protected, own)
+    given = standing.given_up(rules.bypasses(layers, look), protected.catalogue, own)
     closed = standing.closings(own, protected, rules.denials(layers, look), given)
     plan = Plan(
         document=document,
         tier=request.tier,
+        workspace=workspace,
         cwd=cwd,
         home=home,
         grants=standing.standing(grants, closed, given),
@@ -97,7 +98,7 @@ def private_home(state_dir: str, workspace: str) -> str:
     return f"{state_dir}/homes/{sha256(os.fsencode(workspace))[:16]}"
 
 
-def _look(request: Request, workspace: Place, cwd: Place) -> Look:
+def _look(request: Request, workspace: Place) -> Look:
     temporary = request.environ.get("TMPDIR", "")
     variables = {
         "WORKSPACE": workspace.path,
@@ -112,7 +113,8 @@ def _look(request: Request, workspace: Place, cwd: Place) -> Look:
             cache[text] = resolve.resolve(text)
         return cache[text]
 
-    return Look(variables, cwd.path, once)
+    base = workspace.path if request.base is None else _absolute("the base", request.base)
+    return Look(variables, base, once)
 
 
 def _absolute(what: str, path: str) -> str:
@@ -137,7 +139,7 @@ def _refuse_broad(workspace: str, home: str) -> None:
             f"{quoted(workspace)} holds more than one piece of work",
             code="fs.broad-workspace",
             path=workspace,
-            remedy="start in a project's directory, or say yes to it by --allow-cwd",
+            remedy="start in a project's directory, or say yes by --unsafe-broad-workspace",
         )
 
 
@@ -180,15 +182,14 @@ def _protected(
     request: Request, home: str, workspace: str, grants: Sequence[Asked]
 ) -> protection.Protection:
     """Return what is protected here and, of it, what is there."""
-    granted = [asked.place.path for asked in grants if asked.place.kind]
-    macos = sys.platform == "darwin"
-    around = (home, workspace, *ancestors(home), *ancestors(workspace))
-    found = [
-        entry
-        for entry in protection.entries(home, request.environ, macos=macos)
-        if entry[0] not in around
-    ]
-    return protection.look(found, protection.Names(home, granted, resolve.names), resolve.resolve)
+    granted = {asked.place.path: asked.access for asked in grants if asked.place.kind}
+    return protection.look(
+        protection.Catalogue(home, request.environ, macos=sys.platform == "darwin"),
+        protection.Names(home, granted, resolve.names),
+        resolve.resolve,
+        kept=(home, workspace),
+        written=[path for path, access in granted.items() if access & WRITE],
+    )
 
 
 def explain(prepared: Prepared, text: str, operation: str) -> tuple[str, Allow | Deny]:

@@ -26,7 +26,9 @@ class Request(Value):
     state_dir: str
     config_dir: str
     cwd: str | None = None
-    """Where the program starts, and what relative paths of *flags* are relative to."""
+    """Where the program starts; None is the workspace or, if that may not be read, the home."""
+    base: str | None = None
+    """What relative paths of *flags* are relative to; None is the workspace."""
     profile: str | None = None
     """A name, or a path with a slash in it; None is "default", or the trusted `nono.toml`."""
     flags: Document = Document()

@@ -82,7 +82,7 @@ class Look(Value):
     """How the texts of rules become places."""
 
     variables: Mapping[str, str]
-    cwd: str
+    base: str
     resolve: Callable[[str], Place]
 
 
@@ -130,5 +130,5 @@ def _flag(text: str, look: Look) -> str:
     first = text.partition("/")[0]
     led = first in ("", "~") or (first.startswith("$") and first[1:] in VARIABLES)
     if text and not led and first[:1] not in ("~", "$"):
-        text = f"{look.cwd}/{text}"
+        text = f"{look.base}/{text}"
     return expand(text, look.variables)
