@@ -11,7 +11,7 @@ from nono_sandbox.seatbelt.spelling import DATA_VOLUME, beneath, canonical, chec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_sandbox.confinement import Narrowing
+    from nono_sandbox.confinement import Limits, Narrowing
 
 PORTS_MAX = 64
 """Most ports of one kind; Seatbelt has no ranges, each costs a rule."""
@@ -30,6 +30,7 @@ def refuse_inexpressible(confinement: Confinement) -> None:
         raise RefusedError(f"tier {confinement.tier!r} is Linux's; macOS has Seatbelt")
     if confinement.ptrace:
         raise RefusedError("ptrace: macOS lets nobody trace without the debugger's entitlement")
+    refuse_limits(confinement.limits)
     for grant in confinement.grants:
         _refuse_grant(grant)
     for denial in confinement.denials:
@@ -39,6 +40,19 @@ def refuse_inexpressible(confinement: Confinement) -> None:
     for link in confinement.links:
         checked(link.path)
     _refuse_network(confinement.network)
+
+
+def refuse_limits(limits: Limits) -> None:
+    """Raise for a limit that macOS doesn't keep.
+
+    Raises:
+        RefusedError: The message names the limit.
+    """
+    # RLIMIT_AS and RLIMIT_DATA are accepted and ignored; RLIMIT_NPROC counts all the person's own.
+    if limits.memory_bytes_max is not None:
+        raise RefusedError("a memory limit: macOS keeps none for a program")
+    if limits.processes_max is not None:
+        raise RefusedError("a limit on processes: macOS counts those of the person, not the call's")
 
 
 def _refuse_grant(grant: Grant) -> None:

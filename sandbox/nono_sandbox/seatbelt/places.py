@@ -1,0 +1,72 @@
+"""Whether what a confinement names is still what was judged, and spelled as it is stored.
+
+Seatbelt binds names, not objects: between this look and the worker's start a name can change
+hands. Symlinks don't help an attacker there, for the kernel resolves them before it compares;
+a directory put in another's place is what the identity is for.
+
+Nobody has run it on a Mac; on Linux the kernel's name for a descriptor comes from /proc.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+
+from nono_sandbox.errors import ConfinementError
+from nono_sandbox.seatbelt.spelling import spellings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_sandbox.confinement import Confinement
+
+
+def check_places(confinement: Confinement) -> None:
+    """Raise if a grant isn't what was judged, or a denial is stored under another spelling.
+
+    Raises:
+        ConfinementError: The message names the path. Nothing ran.
+    """
+    for grant in confinement.grants:
+        try:
+            identity = _look(grant.path)
+        except OSError as error:
+            raise ConfinementError(f"{grant.path!r}: {error.strerror}") from error
+        if grant.identity not in (None, identity):
+            raise ConfinementError(f"{grant.path!r} isn't what it was when it was granted")
+    for denial in confinement.denials:
+        try:
+            _look(denial.path)
+        except OSError:
+            # It isn't there, or out of reach: then its patterns hold, and nothing else need.
+            continue
+
+
+def _look(path: str) -> tuple[int, int]:
+    """Return the identity of *path*, which must be the kernel's own name for it."""
+    fd = os.open(path, _FLAGS)
+    try:
+        status = os.fstat(fd)
+        stored = kernel_name(fd)
+    finally:
+        os.close(fd)
+    if stored not in spellings(path):
+        raise ConfinementError(f"{path!r} is stored as {stored!r}: name it so")
+    return status.st_dev, status.st_ino
+
+
+if sys.platform == "darwin":
+    # For events alone: it needs no right to read.
+    _FLAGS = os.O_EVTONLY | os.O_CLOEXEC
+
+    def kernel_name(fd: int) -> str:
+        """Return the path the kernel has for an open file, as Seatbelt will compare it."""
+        name: bytes = fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024))
+        return os.fsdecode(name.rstrip(b"\0"))
+
+else:
+    _FLAGS = os.O_PATH | os.O_CLOEXEC
+
+    def kernel_name(fd: int) -> str:
+        """Return the path the kernel has for an open file, as Seatbelt would compare it."""
+        return os.readlink(f"/proc/self/fd/{fd}")
