@@ -9,9 +9,9 @@ Architecture invariant: this module does no I/O; what a path leads to was looked
 
 from __future__ import annotations
 
-from nono_mcp.policy import protection
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import ancestors, covers
+from nono_mcp.policy.protection import Catalogue
 from nono_mcp.policy.standing import PROTECTED
 from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, READ, WRITE
 from nono_sandbox.values import Value
@@ -191,20 +191,16 @@ def _outside(prepared: Prepared, path: str, remedy: str) -> Deny:
 
 def _protected(home: str, path: str, needed: int) -> Deny | None:
     """Return the denial of a protected path that isn't there, told by its name."""
-    for entry, access, what in protection.entries(home, {}, macos=False):
-        directory, _, pattern = entry.rpartition("/")
-        if not access & needed or not covers(directory or "/", path):
-            continue
-        name = path[len(directory) + 1 :].partition("/")[0]
-        if protection.matches(name, pattern):
-            shown = quoted(f"{directory}/{name}")
-            return Deny(
-                PROTECTED,
-                f"{quoted(path)} is closed by protected: {what}",
-                f"protected: {what}",
-                f"to give its protection up, add --bypass {shown}",
-            )
-    return None
+    entry = Catalogue(home, {}, macos=False).match(path)
+    if entry is None or not entry.access & needed or covers(entry.path, home):
+        return None
+    text = f"protected: {entry.what}"
+    return Deny(
+        PROTECTED,
+        f"{quoted(path)} is closed by {text}",
+        text,
+        f"to give its protection up, add --bypass {quoted(entry.path)}",
+    )
 
 
 def _remedy(path: str, operation: str, kind: str) -> str:

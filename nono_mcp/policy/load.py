@@ -17,7 +17,7 @@ from nono_mcp.policy.layers import layers_of
 from nono_mcp.policy.paths import ancestors, covers
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import TOOLS, Layer, Look
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,13 +182,16 @@ def _protected(
     request: Request, home: str, workspace: str, grants: Sequence[Asked]
 ) -> protection.Protection:
     """Return what is protected here and, of it, what is there."""
-    granted = {asked.place.path: asked.access for asked in grants if asked.place.kind}
+    granted: dict[str, int] = {}
+    for asked in grants:
+        if asked.place.kind:
+            granted[asked.place.path] = granted.get(asked.place.path, 0) | asked.access
+    scope = protection.Scope(home, workspace, granted)
     return protection.look(
         protection.Catalogue(home, request.environ, macos=sys.platform == "darwin"),
-        protection.Names(home, granted, resolve.names),
+        scope,
+        protection.Names(scope, resolve.names),
         resolve.resolve,
-        kept=(home, workspace),
-        written=[path for path, access in granted.items() if access & WRITE],
     )
 
 

@@ -42,9 +42,12 @@ def covers(parent: str, path: str) -> bool:
 def ancestors(path: str) -> list[str]:
     """Return every directory above *path*, the nearest first."""
     above = []
-    while path != "/":
-        path = path.rpartition("/")[0] or "/"
-        above.append(path)
+    end = path.rfind("/")
+    while end > 0:
+        above.append(path[:end])
+        end = path.rfind("/", 0, end)
+    if path != "/":
+        above.append("/")
     return above
 
 

@@ -5,19 +5,24 @@ Architecture invariant: this module does no I/O; `resolve` is handed in where pa
 
 from __future__ import annotations
 
-from nono_mcp.policy import protected
-from nono_mcp.policy.paths import covers
+from nono_mcp.policy import persistence, protected, protected_system
+from nono_mcp.policy.paths import ancestors, covers
 from nono_sandbox.confinement import READ, WRITE
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from nono_mcp.policy.paths import Place
 
-    Entry = tuple[str, int, str]
-    """(path, access refused, what it is), `*` in the last component being any characters."""
+
+class Entry(Value):
+    """One protected path: what it is, and which access to it is refused."""
+
+    path: str
+    access: int
+    what: str
 
 
 class Protected(Value):
@@ -28,24 +33,86 @@ class Protected(Value):
     what: str
 
 
+class Catalogue:
+    """Every protected path, by the directory it would be in."""
+
+    def __init__(self, home: str, environ: Mapping[str, str], *, macos: bool) -> None:
+        self.directories: dict[str, dict[str, tuple[int, str]]] = {}
+        home = home.rstrip("/")
+        # Of a path that is in two tables the later says what it is: what hides comes last.
+        for table in (persistence.PERSISTENCE, persistence.FAMILIES):
+            self._add_table(table, home)
+        if macos:
+            self._add_table(protected_system.MACOS, home, ", ")
+        for table in (protected.CREDENTIALS, protected_system.SYSTEM, protected_system.SOCKETS):
+            self._add_table(table, home)
+        self._add_moved(home, environ)
+        for variable, what in protected.VARIABLES:
+            for path in environ.get(variable, "").split(":"):
+                if path.startswith("/"):
+                    directory, _, name = path.rstrip("/").rpartition("/")
+                    self.directories.setdefault(directory, {})[name] = (READ | WRITE, what)
+
+    def match(self, path: str) -> Entry | None:
+        """Return what protects *path*, going by its name alone; the nearest, if several do."""
+        for one in (path, *ancestors(path)):
+            directory, _, name = one.rpartition("/")
+            for pattern, (access, what) in self.directories.get(directory, {}).items():
+                if matches(name, pattern):
+                    return Entry(one, access, what)
+        return None
+
+    def _add_table(self, table: protected.Table, home: str, separator: str | None = None) -> None:
+        directories = self.directories
+        for what, access, by_directory in table:
+            for within, names in by_directory.items():
+                directory = within if within[:1] == "/" else f"{home}/{within}".rstrip("/")
+                there = directories.get(directory)
+                if there is None:
+                    there = directories[directory] = {}
+                there.update(dict.fromkeys(names.split(separator), (access, what)))
+
+    def _add_moved(self, home: str, environ: Mapping[str, str]) -> None:
+        """Add what is in a directory that the environment has elsewhere (XDG, CARGO_HOME)."""
+        for variable, usual in protected.MOVABLE:
+            usual_path = f"{home}/{usual}"
+            actual = environ.get(variable, "").rstrip("/")
+            if not actual.startswith("/") or actual == usual_path:
+                continue
+            for directory, names in list(self.directories.items()):
+                if covers(usual_path, directory):
+                    moved = actual + directory[len(usual_path) :]
+                    self.directories.setdefault(moved, {}).update(names)
+
+
 class Protection(Value):
     """What is protected on this machine, and what would be if it were there."""
 
     present: tuple[Protected, ...]
     absent: tuple[Entry, ...]
+    """Of directories that are written, since it could be made there."""
+    catalogue: Catalogue
+
+
+class Scope(Value):
+    """Whose machine it is, and what of it is granted."""
+
+    home: str
+    workspace: str
+    granted: Mapping[str, int]
+    """Access by location."""
+
+    def written(self) -> list[str]:
+        """Return the locations that are granted for writing."""
+        return [path for path, access in self.granted.items() if access & WRITE]
 
 
 class Names:
     """The names that matter in each directory, listed once."""
 
-    def __init__(
-        self,
-        home: str,
-        granted: Sequence[str],
-        list_names: Callable[[str], tuple[str, ...] | None],
-    ) -> None:
-        self._home = home
-        self._granted = granted
+    def __init__(self, scope: Scope, list_names: Callable[[str], tuple[str, ...] | None]) -> None:
+        self._home = scope.home
+        self._granted = tuple(scope.granted)
         self._list_names = list_names
         self._listed: dict[str, frozenset[str] | None] = {}
 
@@ -70,7 +137,7 @@ class Names:
             names = self._list_names(directory)
             if names is None:
                 return None
-            return frozenset((*names, *(name.lower() for name in names)))
+            return frozenset((*names, *map(str.lower, names)))
         prefix = directory.rstrip("/") + "/"
         return frozenset(
             grant[len(prefix) :].partition("/")[0]
@@ -79,73 +146,55 @@ class Names:
         )
 
 
-def look(found: Sequence[Entry], names: Names, resolve: Callable[[str], Place]) -> Protection:
-    """Return which of the entries *found* are there, and where they lead."""
+def look(
+    catalogue: Catalogue, scope: Scope, names: Names, resolve: Callable[[str], Place]
+) -> Protection:
+    """Return what of the *catalogue* is there, and where it leads.
+
+    What would close the home or workspace by lying around it is passed over.
+    """
+    kept = (scope.home, scope.workspace)
+    around = {above for path in kept for above in (path, *ancestors(path))}
+    written = scope.written()
     present: list[Protected] = []
     absent: list[Entry] = []
-    for path, access, what in found:
-        directory, _, pattern = path.rpartition("/")
+    for directory, patterns in catalogue.directories.items():
         there = names.of(directory or "/")
-        if there is None:
-            candidates = [] if "*" in pattern else [pattern]
-        elif "*" in pattern:
-            candidates = [name for name in there if matches(name, pattern)]
-        else:
-            # A file system that folds case finds `.ssh` where `.SSH` is listed.
-            candidates = [pattern] if pattern in there or pattern.lower() in there else []
-        places = [resolve(f"{directory}/{name}") for name in candidates]
-        places = [place for place in places if place.kind]
-        present += [Protected(place, access, what) for place in places]
-        if not places and "*" not in pattern:
-            absent.append((path, access, what))
-    return Protection(tuple(present), tuple(absent))
-
-
-def entries(home: str, environ: Mapping[str, str], *, macos: bool) -> list[Entry]:
-    """Return every protected path of a person as (path, access, what it is)."""
-    home = home.rstrip("/")
-    tables = (
-        protected.CREDENTIALS,
-        protected.PERSISTENCE,
-        protected.FAMILIES,
-        protected.SYSTEM,
-        protected.SOCKETS,
-    )
-    found = [
-        (path if path.startswith("/") else f"{home}/{path}", access, what)
-        for table in tables
-        for what, access, paths in table
-        for path in paths.split()
-    ]
-    if macos:
-        found += [
-            (f"{home}/{path.strip()}", access, what)
-            for what, access, paths in protected.MACOS
-            for path in paths.strip().splitlines()
-        ]
-    found += _moved(found, home, environ)
-    found += [
-        (path, READ | WRITE, what)
-        for name, what in protected.VARIABLES
-        for path in environ.get(name, "").split(":")
-        if path.startswith("/")
-    ]
-    return found
-
-
-def _moved(found: list[Entry], home: str, environ: Mapping[str, str]) -> list[Entry]:
-    """Return those beneath a directory that the environment has elsewhere (XDG, CARGO_HOME)."""
-    moved = []
-    for name, usual in protected.MOVABLE:
-        usual_path = f"{home}/{usual}/"
-        actual = environ.get(name, "").rstrip("/")
-        if actual.startswith("/") and f"{actual}/" != usual_path:
-            moved += [
-                (f"{actual}/{path[len(usual_path) :]}", access, what)
-                for path, access, what in found
-                if path.startswith(usual_path)
+        is_written = any(covers(path, directory or "/") for path in written)
+        if not is_written and there is not None and not there:
+            continue
+        # Outside the home, what is only kept from being written needs no keeping elsewhere.
+        least = 0 if is_written or covers(scope.home, directory) else READ
+        found = set()
+        for name, pattern in _candidates(patterns, there):
+            access, what = patterns[pattern]
+            if access & least == least:
+                place = resolve(f"{directory}/{name}")
+                if place.kind and place.path not in around:
+                    found.add(pattern)
+                    present.append(Protected(place, access, what))
+        if is_written:
+            absent += [
+                Entry(f"{directory}/{pattern}", *patterns[pattern])
+                for pattern in patterns
+                if pattern not in found and "*" not in pattern
             ]
-    return moved
+    return Protection(tuple(present), tuple(absent), catalogue)
+
+
+def _candidates(
+    patterns: Mapping[str, object], there: frozenset[str] | None
+) -> Iterator[tuple[str, str]]:
+    """Yield (name, pattern) for what may be there; one that can't be listed may hold anything."""
+    for pattern in patterns:
+        if "*" in pattern:
+            lead = pattern.partition("*")[0]
+            for name in there or ():
+                if name.startswith(lead) and matches(name, pattern):
+                    yield name, pattern
+        # A file system that folds case finds `.ssh` where `.SSH` is listed.
+        elif there is None or pattern in there or pattern.lower() in there:
+            yield pattern, pattern
 
 
 def matches(name: str, pattern: str) -> bool:

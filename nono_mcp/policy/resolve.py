@@ -32,16 +32,16 @@ def resolve(text: str) -> Place:
     """
     try:
         descriptor = os.open(text, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        location, links = _walk(text)
-        number = getattr(error, "errno", None) or errno.EINVAL
-        return Place(text, location, "", None, tuple(links), number)
+    except OSError as error:
+        return Place(text, _missing(text), "", None, (), error.errno or errno.EINVAL)
+    except ValueError:
+        return Place(text, text, "", None, (), errno.EINVAL)
     try:
         status = os.fstat(descriptor)
         location = _location(descriptor, status)
     finally:
         os.close(descriptor)
-    links = []
+    links: list[Link] = []
     if location != text:
         walked, links = _walk(text)
         location = location or walked
@@ -100,6 +100,17 @@ def _location(descriptor: int, status: os.stat_result) -> str:
         if (there.st_dev, there.st_ino) != (status.st_dev, status.st_ino):
             return ""
     return location
+
+
+def _missing(text: str) -> str:
+    """Return where the absent *text* would be: its nearest directory's location, and the rest."""
+    head, rest = text, ""
+    while head and not os.path.lexists(head):
+        head, _, name = head.rpartition("/")
+        rest = f"/{name}{rest}"
+    if rest and os.path.isdir(head or "/"):
+        return resolve(head or "/").path.rstrip("/") + rest
+    return _walk(text)[0]
 
 
 def _walk(text: str) -> tuple[str, list[Link]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nono_mcp.policy.paths import Place
-    from nono_mcp.policy.protection import Protection
+    from nono_mcp.policy.protection import Catalogue, Protection
     from nono_mcp.policy.rules import Asked
 
 OWN = "fs.own-state"
@@ -85,7 +85,7 @@ def closings(
     return Closings(closed)
 
 
-def given_up(bypasses: Sequence[Asked], protection: Protection, own: Sequence[Place]) -> list[str]:
+def given_up(bypasses: Sequence[Asked], catalogue: Catalogue, own: Sequence[Place]) -> list[str]:
     """Return the protected locations that the *bypasses* give up.
 
     A bypass counts if it names something protected, or something within: `~` gives nothing up.
@@ -94,8 +94,6 @@ def given_up(bypasses: Sequence[Asked], protection: Protection, own: Sequence[Pl
         PolicyError: A bypass of the person's names nothing protected.
         RefusedError: A bypass names our own state.
     """
-    named = {one.place.path for one in protection.present}
-    named.update(path for path, _, _ in protection.absent)
     given = []
     for asked in bypasses:
         path = asked.place.path
@@ -103,7 +101,8 @@ def given_up(bypasses: Sequence[Asked], protection: Protection, own: Sequence[Pl
             raise RefusedError(
                 f"{asked.text}: the sandbox's own state is never open", code=OWN, path=path
             )
-        if named.isdisjoint((path, *ancestors(path))):
+        # By the name as written, or by where it leads: a protected directory may be a symlink.
+        if catalogue.match(asked.place.text) is None and catalogue.match(path) is None:
             if asked.layer.kind in (SHIPPED, TOOLS):
                 continue
             raise asked.error("is not a protected path", hint="a bypass names one, and no more")
@@ -124,7 +123,7 @@ def standing(grants: Sequence[Asked], closed: Closings, given: Sequence[str]) ->
         if problem is None:
             access = _left(asked, closed, given)
             if access:
-                stand.append(asked.replace(access=access))
+                stand.append(asked if access == asked.access else asked.replace(access=access))
         elif asked.layer.kind not in (SHIPPED, TOOLS):
             raise problem
     return stand
