@@ -7,11 +7,11 @@ needs to close a path inside a grant, is handed in.
 from __future__ import annotations
 
 from nono_mcp.policy import environment
+from nono_mcp.policy.denials import denied
 from nono_mcp.policy.errors import RefusedError, quoted
 from nono_mcp.policy.expand import apart, top_level
-from nono_mcp.policy.paths import Place, ancestors
+from nono_mcp.policy.granted import Granted
 from nono_mcp.policy.request import Rule
-from nono_mcp.policy.standing import PROTECTED
 from nono_sandbox.confinement import (
     CLOSED,
     LANDLOCK,
@@ -19,7 +19,6 @@ from nono_sandbox.confinement import (
     READ,
     WRITE,
     Confinement,
-    Denial,
     Grant,
     Limits,
     Link,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nono_mcp.policy.document import Document
+    from nono_mcp.policy.paths import Place
     from nono_mcp.policy.protection import Entry
     from nono_mcp.policy.rules import Asked
     from nono_mcp.policy.standing import Closed
@@ -66,41 +66,6 @@ class Compiled(Value):
     unenforced_absent: tuple[str, ...]
 
 
-class Granted:
-    """What is granted, by location; a directory's access is its own and what is around it."""
-
-    def __init__(self, grants: Iterable[Grant]) -> None:
-        access: dict[tuple[str, bool], int] = {}
-        first: dict[tuple[str, bool], Grant] = {}
-        for grant in grants:
-            key = (grant.path, grant.exact)
-            access[key] = access.get(key, 0) | grant.access
-            first.setdefault(key, grant)
-        self._directories: dict[str, int] = {}
-        self.grants: list[Grant] = []
-        # A directory stands before what is in it, so what is around it is known already.
-        for key in sorted(access, key=lambda key: (key[0].count("/") * (key[0] != "/"), key)):
-            around = self.access(key[0])
-            joined = access[key] | around
-            if joined == around:
-                continue
-            if not first[key].exact:
-                self._directories[key[0]] = joined
-            self.grants.append(first[key].replace(access=joined))
-
-    def access(self, path: str) -> int:
-        """Return the access that the nearest granted directory gives to *path*."""
-        around = self.around(path)
-        return 0 if around is None else self._directories[around]
-
-    def around(self, path: str) -> str | None:
-        """Return the nearest granted directory that covers *path*."""
-        for above in (path, *ancestors(path)):
-            if above in self._directories:
-                return above
-        return None
-
-
 def compile_policy(plan: Plan) -> Compiled:
     """Return the confinement that keeps *plan*.
 
@@ -110,7 +75,9 @@ def compile_policy(plan: Plan) -> Compiled:
     granted = Granted(
         grant for asked in plan.grants for grant in top_level(_grant(asked), plan.children)
     )
-    denials, unenforced = _denials(plan, granted)
+    denials, unenforced = denied(
+        plan.grants, plan.closed, plan.absent, granted, with_masks=plan.tier == NAMESPACES
+    )
     grants = granted.grants
     if plan.tier == LANDLOCK:
         grants = apart(grants, denials, plan.children)
@@ -140,93 +107,6 @@ def compile_policy(plan: Plan) -> Compiled:
 def _grant(asked: Asked) -> Grant:
     place = asked.place
     return Grant(place.path, asked.access, asked.exact, place.identity)
-
-
-def _denials(plan: Plan, granted: Granted) -> tuple[list[Denial], list[str]]:
-    """Return what is closed inside grants, and the names there that can't be."""
-    access: dict[str, int] = {}
-    unenforced: dict[str, None] = {}
-    for one in plan.closed:
-        path = one.place.path
-        reached = granted.access(path) & one.access
-        if reached:
-            _check_expressible(one, reached, plan.tier, granted)
-            access[path] = access.get(path, 0) | one.access
-        for link in one.place.links:
-            # The name may be given to another thing: what is closed is where it led.
-            if granted.access(link.path) & one.access & WRITE:
-                _check_replaceable(one, link)
-                unenforced[link.path] = None
-    for entry in plan.absent:
-        if granted.access(entry.path) & entry.access & WRITE:
-            unenforced[entry.path] = None
-    _refuse_grants_within(access, plan)
-    return _outermost(access), list(unenforced)
-
-
-def _outermost(access: dict[str, int]) -> list[Denial]:
-    """Return a denial a path, but for those that another around them says already."""
-    denials = []
-    for path in sorted(access):
-        around = 0
-        for above in ancestors(path):
-            around |= access.get(above, 0)
-        if access[path] & ~around:
-            denials.append(Denial(path, access[path]))
-    return denials
-
-
-def _check_expressible(one: Closed, reached: int, tier: str, granted: Granted) -> None:
-    """Refuse what no mechanism at hand can close."""
-    path = one.place.path
-    if not one.place.kind:
-        raise RefusedError(
-            f"{one.text}: {quoted(path)} doesn't exist, and a name that is made later stays open",
-            code=one.code,
-            path=path,
-            remedy="make it first, or deny its directory",
-        )
-    if tier != LANDLOCK or not reached & WRITE:
-        return
-    around = granted.around(path) or "/"
-    instead = "grant the directories beside it instead"
-    if one.code == PROTECTED:
-        instead += f", or add --bypass {quoted(one.place.text)}"
-    raise RefusedError(
-        f"{quoted(path)} is closed ({one.text}) inside {quoted(around)}, which may be written: "
-        "without namespaces, as here, that can't be enforced",
-        code="tier.deny-inside-allow",
-        path=path,
-        remedy=instead,
-    )
-
-
-def _check_replaceable(one: Closed, link: Link) -> None:
-    """Refuse a writable symlink on the way to our own state or to what the person denies."""
-    if one.code == PROTECTED:
-        return
-    raise RefusedError(
-        f"{one.text}: {quoted(link.path)}, a symlink on the way to it, could be replaced",
-        code=one.code,
-        path=link.path,
-        remedy="grant less around it",
-    )
-
-
-def _refuse_grants_within(closed: dict[str, int], plan: Plan) -> None:
-    """Refuse a grant inside what is closed inside another grant.
-
-    Its bypass names a part, and a mask hides the whole.
-    """
-    for asked in plan.grants:
-        for above in (asked.place.path, *ancestors(asked.place.path)):
-            if closed.get(above, 0) & asked.access:
-                raise RefusedError(
-                    f"{asked.text}: {quoted(above)}, around it, is closed inside another grant",
-                    code=PROTECTED,
-                    path=asked.place.path,
-                    remedy=f"add --bypass {quoted(above)}, or grant less around it",
-                )
 
 
 def _own(plan: Plan, *, home_is_private: bool) -> list[Grant]:

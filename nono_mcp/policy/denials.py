@@ -1,0 +1,119 @@
+"""Denials inside grants: which there are, and whether they can be kept.
+
+Architecture invariant: this module does no I/O.
+"""
+
+from __future__ import annotations
+
+from nono_mcp.policy.errors import RefusedError, quoted
+from nono_mcp.policy.paths import ancestors
+from nono_mcp.policy.standing import PROTECTED
+from nono_sandbox.confinement import WRITE, Denial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nono_mcp.policy.granted import Granted
+    from nono_mcp.policy.protection import Entry
+    from nono_mcp.policy.rules import Asked
+    from nono_mcp.policy.standing import Closed
+    from nono_sandbox.confinement import Link
+
+
+def denied(
+    grants: Sequence[Asked],
+    closed: Sequence[Closed],
+    absent: Sequence[Entry],
+    granted: Granted,
+    *,
+    with_masks: bool,
+) -> tuple[list[Denial], list[str]]:
+    """Return what is closed inside grants, and the names there that can't be.
+
+    Raises:
+        RefusedError: Something can't be closed by what is at hand.
+    """
+    access: dict[str, int] = {}
+    unenforced: dict[str, None] = {}
+    for one in closed:
+        path = one.place.path
+        reached = granted.access(path) & one.access
+        if reached:
+            _check_expressible(one, granted, by_mask=with_masks or not reached & WRITE)
+            access[path] = access.get(path, 0) | one.access
+        for link in one.place.links:
+            # The name may be given to another thing: what is closed is where it led.
+            if granted.access(link.path) & one.access & WRITE:
+                _check_replaceable(one, link)
+                unenforced[link.path] = None
+    for entry in absent:
+        if granted.access(entry.path) & entry.access & WRITE:
+            unenforced[entry.path] = None
+    _refuse_grants_within(access, grants)
+    return _outermost(access), list(unenforced)
+
+
+def _outermost(access: dict[str, int]) -> list[Denial]:
+    """Return a denial a path, but for those that another around them says already."""
+    denials = []
+    for path in sorted(access):
+        around = 0
+        for above in ancestors(path):
+            around |= access.get(above, 0)
+        if access[path] & ~around:
+            denials.append(Denial(path, access[path]))
+    return denials
+
+
+def _check_expressible(one: Closed, granted: Granted, *, by_mask: bool) -> None:
+    """Refuse what no mechanism at hand can close."""
+    path = one.place.path
+    if not one.place.kind:
+        raise RefusedError(
+            f"{one.text}: {quoted(path)} doesn't exist, and a name that is made later stays open",
+            code=one.code,
+            path=path,
+            remedy="make it first, or deny its directory",
+        )
+    if by_mask:
+        return
+    around = granted.around(path) or "/"
+    instead = "grant the directories beside it instead"
+    if one.code == PROTECTED:
+        instead += f", or add --bypass {quoted(one.place.text)}"
+    raise RefusedError(
+        f"{quoted(path)} is closed ({one.text}) inside {quoted(around)}, which may be written: "
+        "without namespaces, as here, that can't be enforced",
+        code="tier.deny-inside-allow",
+        path=path,
+        remedy=instead,
+    )
+
+
+def _check_replaceable(one: Closed, link: Link) -> None:
+    """Refuse a writable symlink on the way to our own state or to what the person denies."""
+    if one.code == PROTECTED:
+        return
+    raise RefusedError(
+        f"{one.text}: {quoted(link.path)}, a symlink on the way to it, could be replaced",
+        code=one.code,
+        path=link.path,
+        remedy="grant less around it",
+    )
+
+
+def _refuse_grants_within(closed: dict[str, int], grants: Sequence[Asked]) -> None:
+    """Refuse a grant inside what is closed inside another grant.
+
+    Its bypass names a part, and a mask hides the whole.
+    """
+    for asked in grants:
+        for above in (asked.place.path, *ancestors(asked.place.path)):
+            if closed.get(above, 0) & asked.access:
+                raise RefusedError(
+                    f"{asked.text}: {quoted(above)}, around it, is closed inside another grant",
+                    code=PROTECTED,
+                    path=asked.place.path,
+                    remedy=f"add --bypass {quoted(above)}, or grant less around it",
+                )
