@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LANES_MAX = 32
 """Calls of one session that run at once; more wait their turn."""
-LANES_IDLE_MAX = 4
+LANES_IDLE_MAX = 8
 TIMEOUT_S_MAX = 24 * 3600.0
 ARGUMENT_BYTES_MAX = 128 * 1024 - 1
 """MAX_ARG_STRLEN of the kernel, less the final NUL."""
@@ -125,6 +125,11 @@ class Session:
         """Return why this isn't the first tier, if it isn't."""
         return self._generation.server.reason if self._generation else ""
 
+    @property
+    def fork_server_pid(self) -> int:
+        """Return the process id of the fork server, or 0 before there is one."""
+        return self._generation.server.pid if self._generation else 0
+
     async def run(
         self, command: Command, *, on_output: Callable[[bytes], None] | None = None
     ) -> Result:
@@ -194,7 +199,7 @@ class _Generation:
         """Tell whether a grant's object isn't the one that was judged any more."""
         for path, identity in self._grants[:IDENTITIES_MAX]:
             try:
-                status = os.stat(path, follow_symlinks=False)
+                status = os.lstat(path)
             except OSError:
                 return True
             if (status.st_dev, status.st_ino) != identity:
@@ -286,10 +291,15 @@ def _directory(cwd: str | None, workspace: str) -> str:
     if cwd is None:
         return workspace
     _check_texts("cwd", (cwd,))
-    path = os.path.normpath(os.path.join(workspace, cwd))
+    path = _absolute(cwd, workspace)
     if path != workspace and not path.startswith(workspace.rstrip("/") + "/"):
         raise CommandError(f"cwd {cwd!r} is outside the workspace {workspace}")
     return path
+
+
+def _absolute(path: str, workspace: str) -> str:
+    """Return *path* without `.` and `..`, by its text alone: where it leads the kernel judges."""
+    return os.path.normpath(f"{workspace}/{path}" if not path.startswith("/") else path)
 
 
 def _limits(limits: Limits, timeout_s: float | None) -> Limits:
@@ -305,7 +315,7 @@ def _narrowing(command: Command, workspace: str) -> Narrowing:
     writes = command.writes
     if writes is not None:
         _check_texts("writes", ("-", *writes))
-        writes = tuple(os.path.normpath(os.path.join(workspace, path)) for path in writes)
+        writes = tuple(_absolute(path, workspace) for path in writes)
     return Narrowing(writes=writes, network_closed=command.network_closed)
 
 

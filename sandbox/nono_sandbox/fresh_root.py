@@ -150,8 +150,10 @@ def _bind_all(root: int, grants: Sequence[Grant], mounted: dict[str, Grant]) -> 
     """Bind each grant that adds something to the grants above it; note those bound."""
     for grant in sorted(grants, key=lambda grant: grant.path.split("/")):
         cover = _cover(mounted, grant.path)
-        access = grant.access | (cover.access if cover else 0)
-        if cover and access == cover.access and not grant.source:
+        # Beneath a source the tree is another one: what is granted of the machine's adds to it.
+        shown = cover if cover and not cover.source else None
+        access = grant.access | (shown.access if shown else 0)
+        if shown and access == shown.access and not grant.source:
             continue
         effective = grant.replace(access=access)
         _bind_grant(root, effective, cover)

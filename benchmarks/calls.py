@@ -1,0 +1,256 @@
+"""What one confined call costs, beside the bare operation and the peers that install here.
+
+    ./dev bench
+
+Peers are measured where they are installed: nono-py and sandlock from PyPI, bubblewrap and
+firejail from the distribution. A peer that is missing is said to be.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from benchmarks.timing import interleaved, interleaved_async, show
+from nono_mcp.policy.document import Document, FilesystemSection
+from nono_mcp.policy.request import Request
+from nono_mcp.session import Command, Session
+from nono_sandbox.confinement import NAMESPACES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+TRUE = "/bin/true"
+ROUNDS = 200
+BARE = "posix_spawn + wait"
+NONO = str(Path(sys.executable).parent / "nono")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc")
+
+
+def request(base: Path, *, rules: int = 0) -> Request:
+    """Return a session's request with a workspace in *base* and *rules* grants more."""
+    workspace = base / "workspace"
+    workspace.mkdir(exist_ok=True)
+    granted = []
+    for number in range(rules):
+        directory = base / "granted" / str(number)
+        directory.mkdir(parents=True, exist_ok=True)
+        granted.append(str(directory))
+    return Request(
+        workspace=str(workspace),
+        tier=NAMESPACES,
+        environ=dict(os.environ),
+        home=str(Path.home()),
+        state_dir=str(base / "state"),
+        config_dir=str(base / "config"),
+        flags=Document(filesystem=FilesystemSection(read=tuple(granted))),
+    )
+
+
+def spawn() -> None:
+    """Run the bare operation."""
+    os.waitpid(os.posix_spawn(TRUE, [TRUE], {}), 0)
+
+
+def peers(workspace: str) -> dict[str, Callable[[], object]]:
+    """Return the peers that are installed, as callables that run the program once."""
+    found: dict[str, Callable[[], object]] = {}
+    if importlib.util.find_spec("nono_py"):
+        found |= _nono_py(workspace)
+    if importlib.util.find_spec("sandlock"):
+        found |= _sandlock(workspace)
+    bwrap = shutil.which("bwrap")
+    if bwrap:
+        command = [bwrap, "--ro-bind", "/", "/", "--bind", workspace, workspace, "--unshare-all"]
+        command += ["--dev", "/dev", "--proc", "/proc", "--die-with-parent", TRUE]
+        found["bubblewrap"] = lambda: subprocess.run(command, check=True)  # noqa: S603
+    return found
+
+
+def _nono_py(workspace: str) -> dict[str, Callable[[], object]]:
+    import nono_py  # noqa: PLC0415 - a peer that need not be there
+
+    caps = nono_py.CapabilitySet()
+    for path in _SYSTEM:
+        caps.allow_path(path, nono_py.AccessMode.READ)
+    caps.allow_path(workspace, nono_py.AccessMode.READ_WRITE)
+    caps.block_network()
+    return {
+        "nono-py": lambda: nono_py.sandboxed_exec(caps, [TRUE], cwd=workspace),
+        "nono-py, with a timeout": lambda: nono_py.sandboxed_exec(
+            caps, [TRUE], cwd=workspace, timeout_secs=30.0
+        ),
+    }
+
+
+def _sandlock(workspace: str) -> dict[str, Callable[[], object]]:
+    import sandlock  # noqa: PLC0415 - a peer that need not be there
+
+    def run() -> object:
+        readable = [*_SYSTEM, "/proc", "/dev"]
+        return sandlock.Sandbox(fs_readable=readable, fs_writable=[workspace]).run([TRUE])
+
+    return {"sandlock": run}
+
+
+@asynccontextmanager
+async def sessions(base: Path) -> AsyncIterator[dict[str, Session]]:
+    """Open the sessions that are compared."""
+    async with (
+        Session.open(request(base)) as plain,
+        Session.open(request(base, rules=1000)) as ruled,
+    ):
+        yield {"plain": plain, "1,000 rules": ruled}
+
+
+async def calls(base: Path) -> None:
+    """Compare one call, warm, through Session."""
+    async with sessions(base) as opened:
+        await _small(opened)
+        ballast = bytearray(os.urandom(1 << 20) * 500)
+        await _big(opened)
+        del ballast
+        await _many(opened["plain"])
+        _memory(opened["plain"])
+
+
+def _true(session: Session, timeout_s: float | None = None) -> Callable[[], Awaitable[object]]:
+    command = Command((TRUE,), timeout_s=timeout_s)
+    return lambda: session.run(command)
+
+
+def _awaited(act: Callable[[], object]) -> Callable[[], Awaitable[object]]:
+    async def run() -> object:
+        return act()
+
+    return run
+
+
+async def _small(opened: dict[str, Session]) -> None:
+    plain = opened["plain"]
+    contenders = {
+        BARE: _awaited(spawn),
+        f"Session ({plain.tier})": _true(plain),
+        "Session, with a timeout": _true(plain, 60.0),
+        "Session, 1,000 rules": _true(opened["1,000 rules"]),
+    }
+    others = peers(plain.prepared.confinement.cwd)
+    contenders |= {name: _awaited(act) for name, act in others.items()}
+    show(
+        "one confined /bin/true, warm",
+        await interleaved_async(contenders, rounds=ROUNDS, bare=BARE),
+    )
+
+
+async def _big(opened: dict[str, Session]) -> None:
+    contenders = {BARE: _awaited(spawn), "Session": _true(opened["plain"], 60.0)}
+    rows = await interleaved_async(contenders, rounds=ROUNDS, bare=BARE)
+    show("the same from a supervisor of 500 MB", rows)
+
+
+async def _many(session: Session) -> None:
+    async def eight() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(session.run, Command((TRUE,)))
+
+    with ThreadPoolExecutor(8) as pool:
+        contenders = {
+            BARE: _awaited(
+                lambda: [task.result() for task in [pool.submit(spawn) for _ in range(8)]]
+            ),
+            "Session": eight,
+        }
+        rows = await interleaved_async(contenders, rounds=ROUNDS // 4, bare=BARE)
+    show("8 callers at once", rows)
+
+
+def _memory(session: Session) -> None:
+    sys.stdout.write("\nmemory of an idle session (proportional set size)\n")
+    fork_server = session.fork_server_pid
+    lanes = _below(fork_server)
+    _print_memory("fork server", [fork_server])
+    _print_memory(f"its {len(lanes)} lanes and waiting workers", lanes)
+
+
+def _below(pid: int) -> list[int]:
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text(encoding="ascii").split():
+            found += [int(child), *_below(int(child))]
+    return found
+
+
+def _print_memory(name: str, pids: list[int]) -> None:
+    kib = 0
+    for pid in pids:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        kib += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+    sys.stdout.write(f"{name:<44} {kib / 1024:>10.1f} MiB\n")
+
+
+async def over_mcp(base: Path) -> None:
+    """Compare a tool call that runs a program with the SDK's own round trip."""
+    nothing = StdioServerParameters(
+        command=sys.executable, args=[str(Path(__file__).with_name("noop_server.py"))]
+    )
+    real = StdioServerParameters(
+        command=NONO, args=["serve", "--workspace", str(base / "workspace")]
+    )
+    bare = "a tool that does nothing (the SDK's own cost)"
+    async with Client(stdio_client(nothing)) as noop, Client(stdio_client(real)) as nono:
+        contenders: dict[str, Callable[[], Awaitable[object]]] = {
+            bare: lambda: noop.call_tool("noop", {}),
+            "run_sandboxed true": lambda: nono.call_tool("run_sandboxed", {"argv": [TRUE]}),
+        }
+        rows = await interleaved_async(contenders, rounds=ROUNDS, bare=bare)
+    show("over MCP, stdio", rows)
+
+
+def command_line(base: Path) -> None:
+    """Compare the start of `nono run` with that of a bare interpreter."""
+    python = os.path.realpath(sys.executable)
+    bare = "python3 -I -S -c pass"
+    commands = {
+        bare: [python, "-I", "-S", "-c", "pass"],
+        "nono run": [NONO, "run", "--allow-cwd", "--", TRUE],
+    }
+    others = {
+        "bubblewrap": ["bwrap", "--ro-bind", "/", "/", "--unshare-all", TRUE],
+        "firejail": ["firejail", "--quiet", "--noprofile", "--net=none", TRUE],
+    }
+    commands |= {name: command for name, command in others.items() if shutil.which(command[0])}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(base)}
+
+    def runner(command: list[str]) -> Callable[[], object]:
+        return lambda: subprocess.run(  # noqa: S603 - the commands above
+            command, check=True, cwd=base / "workspace", env=environment, stdout=subprocess.DEVNULL
+        )
+
+    contenders = {name: runner(command) for name, command in commands.items()}
+    show("from the command line", interleaved(contenders, rounds=60, bare=bare))
+
+
+def main() -> None:
+    """Run every comparison."""
+    with tempfile.TemporaryDirectory(prefix="nono-bench-", dir="/var/tmp") as directory:
+        base = Path(directory)
+        anyio.run(calls, base)
+        anyio.run(over_mcp, base)
+        command_line(base)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+set -eu
+cat > h <<'EOF'
+$HOME `x`
+EOF
+grep -qF '$HOME' h

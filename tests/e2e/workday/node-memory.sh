@@ -1,0 +1,4 @@
+# needs: node
+# tiers: namespaces
+set -eu
+node -e "process.memoryUsage()"

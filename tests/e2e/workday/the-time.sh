@@ -1,0 +1,3 @@
+set -eu
+test "$(date +%Y)" -ge 2024
+locale >/dev/null
