@@ -125,6 +125,6 @@ def _parsed(text: str, path: str, name: str) -> Layer:
 
 
 def _check_name(name: str) -> None:
-    from nono_mcp.policy.parse import check_profile_name
+    from nono_mcp.policy.bounds import check_profile_name
 
     check_profile_name(name)

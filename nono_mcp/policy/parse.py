@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 
-from nono_mcp.policy import environment, paths
+from nono_mcp.policy import bounds, environment, paths
 from nono_mcp.policy.document import FIELDS, GUARANTEES, NETWORK_MODES, SECTIONS, Document
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.lines import locate
@@ -20,24 +20,6 @@ if TYPE_CHECKING:
 
     from nono_mcp.policy.document import Field
     from nono_mcp.policy.lines import Path
-
-ITEMS_MAX = 10_000
-"""Elements of one list."""
-TEXT_BYTES_MAX = 1024 * 1024
-"""Size of one policy."""
-SECONDS_MAX = 30 * 24 * 3600
-BYTES_MAX = 2**63 - 1
-COUNT_MAX = 2**22
-"""PID_MAX_LIMIT of a 64-bit Linux."""
-PORT_MAX = 65535
-DESCRIPTION_CHARACTERS_MAX = 500
-
-UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_UNIT_DIGITS_MAX = 6
-_PLAIN_DIGITS_MAX = 18
-
-PROFILE_NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789._-"
-PROFILE_NAME_CHARACTERS_MAX = 64
 
 
 def parse_text(text: str, file: str) -> Document:
@@ -61,37 +43,6 @@ def parse(data: Mapping[str, object], *, file: str = "policy", text: str = "") -
             contradict each other.
     """
     return _Parser(file, text).document(data)
-
-
-def size(text: str) -> int:
-    """Return the bytes that a size such as "512M" says.
-
-    Raises:
-        PolicyError: It isn't a size.
-    """
-    digits, factor, digits_max = text, 1, _PLAIN_DIGITS_MAX
-    if text[-1:] in UNITS:
-        digits, factor, digits_max = text[:-1], UNITS[text[-1]], _UNIT_DIGITS_MAX
-    well_formed = digits.isascii() and digits.isdigit() and len(digits) <= digits_max
-    if not well_formed or digits[0] == "0":
-        raise PolicyError(
-            f"{quoted(text[:64])} isn't a size", hint='bytes, or a number and K, M, G or T: "2G"'
-        )
-    return int(digits) * factor
-
-
-def check_profile_name(name: str) -> None:
-    """Raise PolicyError unless *name* can name a profile."""
-    allowed = set(PROFILE_NAME_CHARACTERS)
-    if (
-        not 0 < len(name) <= PROFILE_NAME_CHARACTERS_MAX
-        or not allowed.issuperset(name)
-        or not name[0].isalnum()
-    ):
-        raise PolicyError(
-            f"{quoted(name[:64])} isn't a profile's name",
-            hint="lower-case letters, digits, dot, _ and -, a letter or digit first",
-        )
 
 
 class _Parser:
@@ -162,10 +113,10 @@ class _Parser:
                     )
 
     def _description(self, value: object) -> str:
-        if not isinstance(value, str) or len(value) > DESCRIPTION_CHARACTERS_MAX:
+        most = bounds.DESCRIPTION_CHARACTERS_MAX
+        if not isinstance(value, str) or len(value) > most:
             self._fail(
-                ("description",),
-                f"description must be a string of at most {DESCRIPTION_CHARACTERS_MAX} characters",
+                ("description",), f"description must be a string of at most {most} characters"
             )
         return value
 
@@ -173,12 +124,12 @@ class _Parser:
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list):
             self._fail(("extends",), "extends must be a profile's name or a list of them")
-        return tuple(self._each(names, ("extends",), check_profile_name))
+        return tuple(self._each(names, ("extends",), bounds.check_profile_name))
 
     def _each(self, values: list[object], path: Path, check: Callable[[str], None]) -> list[str]:
         checked: list[str] = []
-        if len(values) > ITEMS_MAX:
-            self._fail(path, f"{path[-1]} has over {ITEMS_MAX} elements")
+        if len(values) > bounds.ITEMS_MAX:
+            self._fail(path, f"{path[-1]} has over {bounds.ITEMS_MAX} elements")
         for index, value in enumerate(values):
             at = (*path, index)
             if not isinstance(value, str):
@@ -212,7 +163,7 @@ class _Parser:
 
     def _ports(self, value: object, path: Path) -> tuple[int, ...]:
         return tuple(
-            self._whole(port, (*path, index), 1, PORT_MAX)
+            self._whole(port, (*path, index), 1, bounds.PORT_MAX)
             for index, port in enumerate(self._list(value, path, "ports"))
         )
 
@@ -243,20 +194,20 @@ class _Parser:
     def _seconds(self, value: object, path: Path) -> float:
         # NaN is no more than anything, and so isn't let through.
         number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
-        if not 0 < number <= SECONDS_MAX:
-            self._fail(path, f"{path[-1]} must be a number over 0 and at most {SECONDS_MAX}")
+        if not 0 < number <= bounds.SECONDS_MAX:
+            self._fail(path, f"{path[-1]} must be a number over 0 and at most {bounds.SECONDS_MAX}")
         return float(number)
 
     def _size(self, value: object, path: Path) -> int:
         if isinstance(value, str):
             try:
-                return size(value)
+                return bounds.size(value)
             except PolicyError as error:
                 self._fail(path, f"{path[-1]}: {error.message}", hint=error.hint)
-        return self._whole(value, path, 1, BYTES_MAX)
+        return self._whole(value, path, 1, bounds.BYTES_MAX)
 
     def _count(self, value: object, path: Path) -> int:
-        return self._whole(value, path, 1, COUNT_MAX)
+        return self._whole(value, path, 1, bounds.COUNT_MAX)
 
     def _whole(self, value: object, path: Path, least: int, most: int) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:

@@ -9,7 +9,7 @@ Architecture invariant: this module does no I/O.
 
 from __future__ import annotations
 
-from nono_mcp.policy import environment, parse, paths
+from nono_mcp.policy import bounds, environment, paths
 from nono_mcp.policy.document import FIELDS, GUARANTEES, NETWORK_MODES, SECTIONS
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def schema() -> dict[str, Json]:
     """Return the schema, in the dialect of 2020-12."""
     extends: Json = {"type": "string", "pattern": _PROFILE, "maxLength": 64}
     properties: dict[str, Json] = {
-        "description": {"type": "string", "maxLength": parse.DESCRIPTION_CHARACTERS_MAX},
+        "description": {"type": "string", "maxLength": bounds.DESCRIPTION_CHARACTERS_MAX},
         "extends": {
             "description": 'Profiles that this one adds to; left out, it\'s "default".',
             "anyOf": [extends, _list(extends)],
@@ -65,7 +65,7 @@ def _section(section: str) -> Json:
 
 
 def _list(items: Json) -> dict[str, Json]:
-    return {"type": "array", "items": items, "maxItems": parse.ITEMS_MAX}
+    return {"type": "array", "items": items, "maxItems": bounds.ITEMS_MAX}
 
 
 def _whole(most: int) -> dict[str, Json]:
@@ -86,10 +86,10 @@ _KINDS: dict[str, dict[str, Json]] = {
     "paths": _list({"type": "string", "pattern": _PATH, "maxLength": paths.PATH_CHARACTERS_MAX}),
     "flag": {"type": "boolean"},
     "mode": {"enum": list(NETWORK_MODES)},
-    "ports": _list(_whole(parse.PORT_MAX)),
-    "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": parse.SECONDS_MAX},
-    "size": {"anyOf": [_whole(parse.BYTES_MAX), {"type": "string", "pattern": _SIZE}]},
-    "count": _whole(parse.COUNT_MAX),
+    "ports": _list(_whole(bounds.PORT_MAX)),
+    "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": bounds.SECONDS_MAX},
+    "size": {"anyOf": [_whole(bounds.BYTES_MAX), {"type": "string", "pattern": _SIZE}]},
+    "count": _whole(bounds.COUNT_MAX),
     "names": _list(_VARIABLE_NAME),
     "variables": {
         "type": "object",
