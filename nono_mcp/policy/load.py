@@ -17,7 +17,7 @@ from nono_mcp.policy.layers import layers_of
 from nono_mcp.policy.paths import ancestors, covers
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import TOOLS, Layer, Look
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,12 +187,32 @@ def _protected(
         if asked.place.kind:
             granted[asked.place.path] = granted.get(asked.place.path, 0) | asked.access
     scope = protection.Scope(home, workspace, granted)
-    return protection.look(
+    found = protection.look(
         protection.Catalogue(home, request.environ, macos=sys.platform == "darwin"),
         scope,
         protection.Names(scope, resolve.names),
         resolve.resolve,
     )
+    if os.geteuid() == 0:
+        return _with_root_only(found, scope)
+    if request.tier == LANDLOCK:
+        # Closing it would cost its directory, and the worker is the same user with no more rights.
+        within = tuple(one for one in found.present if not resolve.is_out_of_reach(one.place))
+        return found.replace(present=within)
+    return found
+
+
+def _with_root_only(found: protection.Protection, scope: protection.Scope) -> protection.Protection:
+    """Add what only user 0 may read in /etc: as its owner, it needs no capability for that."""
+    if not any(covers(path, "/etc") for path in scope.granted):
+        return found
+    known = {one.place.path for one in found.present}
+    private = tuple(
+        protection.Protected(place, READ | WRITE, "what root alone may read")
+        for place in resolve.private("/etc")
+        if place.path not in known
+    )
+    return found.replace(present=(*found.present, *private))
 
 
 def explain(prepared: Prepared, text: str, operation: str) -> tuple[str, Allow | Deny]:

@@ -67,6 +67,26 @@ def children(directory: str) -> Iterator[Place]:
             yield Place(entry.path, entry.path, _kind(status.st_mode), identity)
 
 
+def private(directory: str) -> Iterator[Place]:
+    """Yield what stands in *directory* and isn't readable for everybody."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            if not status.st_mode & stat.S_IROTH and not stat.S_ISLNK(status.st_mode):
+                identity = (status.st_dev, status.st_ino)
+                yield Place(entry.path, entry.path, _kind(status.st_mode), identity)
+
+
+def is_out_of_reach(place: Place) -> bool:
+    """Tell whether this user has no access at all to *place*, and couldn't give themselves any."""
+    try:
+        if os.stat(place.path).st_uid == os.geteuid():
+            return False
+    except OSError:
+        return True
+    return not any(os.access(place.path, mode) for mode in (os.R_OK, os.W_OK, os.X_OK))
+
+
 def names(directory: str) -> tuple[str, ...] | None:
     """Return the names in *directory*, none if it isn't there, None if they can't be listed."""
     try:
