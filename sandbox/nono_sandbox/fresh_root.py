@@ -16,8 +16,9 @@ import os
 import stat
 
 from nono_sandbox import _uapi
-from nono_sandbox.confinement import READ, WRITE, Confinement, Denial, Grant, Link
+from nono_sandbox.confinement import WRITE, Confinement, Grant, Link
 from nono_sandbox.errors import ConfinementError
+from nono_sandbox.masks import cover_of, mask_all, pin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _DEVICE_LINKS = (
 )
 _BASES = ("/tmp", "/mnt", "/media", "/srv", "/run", "/opt", "/proc")  # noqa: S108 - mount points
 _INERT = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV
-_MASKS = ".masks"
+_SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - ours
 SCRATCH_SIZE = "25%"
 """Of the machine's memory: the most that /tmp, and again /dev/shm, of a session may hold."""
 
@@ -55,8 +56,8 @@ def build(confinement: Confinement) -> None:
     mounted = {grant.path: grant for grant in whole}
     _add_own_places(root, ours=not whole)
     _bind_all(root, confinement.grants, mounted)
+    mask_all(root, confinement.denials, mounted)
     _close_dev(root)
-    _mask_all(root, confinement.denials)
     for link in confinement.links:
         _repeat_link(root, link, mounted)
     os.chdir(root)
@@ -104,7 +105,9 @@ def _add_own_places(root: int, *, ours: bool) -> None:
     dev = _uapi.new_mount("tmpfs", _INERT & ~_uapi.MOUNT_ATTR_NODEV, mode="0755")
     _mount_at(root, "/dev", dev, may_make=ours)
     for name in DEVICES:
-        _bind(root, f"/dev/{name}", f"/dev/{name}", _uapi.MOUNT_ATTR_NOSUID)
+        # Read-only is about the node, whose mode root would otherwise still own.
+        attributes = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_RDONLY
+        _bind(root, f"/dev/{name}", f"/dev/{name}", attributes)
     for name, target in _DEVICE_LINKS:
         _symlink(root, f"/dev/{name}", target)
     noexec = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NOEXEC
@@ -148,25 +151,27 @@ def _bind(root: int, path: str, source: str, attributes: int, *, may_make: bool 
 
 def _bind_all(root: int, grants: Sequence[Grant], mounted: dict[str, Grant]) -> None:
     """Bind each grant that adds something to the grants above it; note those bound."""
+    pinned: set[str] = set()
     for grant in sorted(grants, key=lambda grant: grant.path.split("/")):
-        cover = _cover(mounted, grant.path)
+        cover = cover_of(grant.path, mounted)
         # Beneath a source the tree is another one: what is granted of the machine's adds to it.
         shown = cover if cover and not cover.source else None
         access = grant.access | (shown.access if shown else 0)
         if shown and access == shown.access and not grant.source:
             continue
         effective = grant.replace(access=access)
+        if cover is None:
+            _hold_in_scratch(root, grant, pinned)
         _bind_grant(root, effective, cover)
         mounted[grant.path] = effective
 
 
-def _cover(mounted: dict[str, Grant], path: str) -> Grant | None:
-    """Return the nearest grant at or above *path*."""
-    while True:
-        found = mounted.get(path)
-        if found or path == "/":
-            return found
-        path = path.rpartition("/")[0] or "/"
+def _hold_in_scratch(root: int, grant: Grant, pinned: set[str]) -> None:
+    """See to it that no call can put something else where later ones look for a grant in /tmp."""
+    for scratch in _SCRATCH:
+        if grant.path.startswith(scratch + "/"):
+            os.close(_point(root, grant.path, directory=not grant.exact, may_make=True))
+            pin(root, grant.path, scratch, pinned)
 
 
 def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
@@ -260,44 +265,8 @@ def _made(parent: int, name: str, *, directory: bool) -> int:
     return os.open(name, flags, dir_fd=parent)
 
 
-def _mask_all(root: int, denials: Sequence[Denial]) -> None:
-    """Cover each denied path: with nothing that can be opened, or with itself read-only."""
-    if not denials:
-        return
-    masks = _made(root, _MASKS, directory=True)
-    hidden = {True: _made(masks, "d", directory=True), False: _made(masks, "f", directory=False)}
-    # No access for anybody: the worker has no capability to look past a mode, not even as root.
-    os.chmod("d", 0, dir_fd=masks)
-    os.chmod("f", 0, dir_fd=masks)
-    for denial in sorted(denials, key=lambda denial: denial.path.split("/")):
-        _mask(root, denial, hidden)
-    for fd in hidden.values():
-        os.close(fd)
-    os.rmdir("d", dir_fd=masks)
-    os.unlink("f", dir_fd=masks)
-    os.close(masks)
-    os.rmdir(_MASKS, dir_fd=root)
-
-
-def _mask(root: int, denial: Denial, hidden: dict[bool, int]) -> None:
-    try:
-        target = _uapi.open_beneath(root, denial.path.lstrip("/"), os.O_PATH)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
-            return  # not granted, or beneath another mask: nothing there to cover
-        raise ConfinementError(
-            f"can't deny {denial.path}: {error.strerror}; name the path it leads to"
-        ) from error
-    directory = stat.S_ISDIR(os.fstat(target).st_mode)
-    tree = _uapi.open_tree_clone(hidden[directory] if denial.access & READ else target)
-    _uapi.mount_setattr(tree, _INERT | _uapi.MOUNT_ATTR_RDONLY)
-    _uapi.move_mount(tree, target)
-    os.close(tree)
-    os.close(target)
-
-
 def _repeat_link(root: int, link: Link, mounted: dict[str, Grant]) -> None:
-    if _cover(mounted, link.path) is None:
+    if cover_of(link.path, mounted) is None:
         _symlink(root, link.path, link.target)
 
 
