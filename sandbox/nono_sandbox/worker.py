@@ -15,6 +15,7 @@ import fcntl
 import marshal
 import os
 import resource
+import stat
 
 from nono_sandbox import _uapi, landlock
 from nono_sandbox.confinement import NAMESPACES
@@ -62,6 +63,7 @@ def execute(
     """
     try:
         for number, fd in enumerate(stdio):
+            _refuse_directory(fd)
             os.dup2(fd, number)
         report = os.dup2(report, 3, inheritable=False)
         _uapi.close_range(4)
@@ -71,7 +73,7 @@ def execute(
         _change_directory(call.cwd)
         _narrow(call.narrowing, closed_network)
         status, text = _exec(call.argv, dict(call.environment))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: text that no system call takes
         status, text = NOT_RUN, f"can't run {call.argv[0]!r} confined: {error}"
     fail(report, status, text)
 
@@ -80,6 +82,12 @@ def fail(report: int, status: int, text: str) -> Never:
     """Say on *report* why nothing was run, and exit."""
     os.write(report, marshal.dumps((status, text[:4000])))
     os._exit(status)
+
+
+def _refuse_directory(fd: int) -> None:
+    """Hand no directory in: what lies beneath it would be opened past the fresh root's mounts."""
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        raise OSError(errno.EISDIR, "a directory can't be a standard stream; name it as a grant")
 
 
 def _take_terminal() -> None:
