@@ -11,6 +11,7 @@ SOURCES = Path(__file__).parents[1]
 # The tests are also run from a copy beside which nothing lies but README.md, against the wheel.
 collect_ignore_glob = [] if (SOURCES / "bin").is_dir() else ["test_frame_sources*.py"]
 
+PROVEN = pytest.StashKey[set[str]]()
 TIERS = {"", "namespaces", "landlock"}
 
 
@@ -20,7 +21,10 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"NONO_TEST_TIER is {tier!r}, not namespaces or landlock")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Before anything is deselected, here or by -m.
+    config.stash[PROVEN] = {mark.args[0] for item in items for mark in item.iter_markers("claim")}
     here = {"linux": sys.platform == "linux"}
     elsewhere = [
         item for item in items if not all(here.get(m.name, True) for m in item.iter_markers())
@@ -28,6 +32,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
+
+
+@pytest.fixture
+def proven(request: pytest.FixtureRequest) -> set[str]:
+    """The claims that the collected tests prove."""
+    if request.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        pytest.skip("only a run of every test can tell")
+    return request.config.stash[PROVEN]
 
 
 @pytest.hookimpl(wrapper=True)
