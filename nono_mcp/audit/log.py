@@ -31,6 +31,7 @@ from nono_mcp.audit.end import AuditWriteError, End, resume
 from nono_mcp.audit.heads import Head, HeadKeeper
 from nono_mcp.audit.keys import SigningKey
 from nono_mcp.audit.keystore import FILE, KEYRING, FileKeystore, Keystore, KeystoreError
+from nono_mcp.audit.merkle import Frontier
 from nono_mcp.audit.redact import Redactor
 from nono_mcp.audit.session import Receipt, Session
 from nono_mcp.audit.syncing import GroupSync
@@ -43,15 +44,19 @@ Clock = Callable[[], int]
 class AuditLog:
     """The log in one state directory, open for appending; any number of processes may."""
 
-    def __init__(self, dir_fd: int, keys_fd: int, stores: Sequence[Keystore], end: End) -> None:
+    def __init__(
+        self, directory: str, fds: tuple[int, int], stores: Sequence[Keystore], end: End
+    ) -> None:
         """Use `AuditLog.open`."""
+        dir_fd, keys_fd = fds
+        self.directory = directory
         self.log_id, self.root = identity(dir_fd)
         self.segment_bytes_max = SEGMENT_BYTES_MAX
         self.clock: Clock = time.time_ns
         self.dir_fd = dir_fd
         self._keys_fd = keys_fd
         self._end = end
-        self._stores = {store.name: store for store in stores}
+        self.stores = {store.name: store for store in stores}
         self._mutex = threading.RLock()
         self._pid = os.getpid()
         self._open = True
@@ -75,7 +80,8 @@ class AuditLog:
         Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(files.open_directory(state_dir, create=False))
         with contextlib.ExitStack() as undo:
-            dir_fd = files.open_directory(str(Path(state_dir) / DIRECTORY), create=True)
+            directory = str(Path(state_dir) / DIRECTORY)
+            dir_fd = files.open_directory(directory, create=True)
             undo.callback(os.close, dir_fd)
             keys_fd = files.open_directory(files.KEYS, create=True, dir_fd=dir_fd)
             undo.callback(os.close, keys_fd)
@@ -88,7 +94,7 @@ class AuditLog:
                 end = resume(dir_fd, files.segments(dir_fd))
                 undo.callback(lambda: os.close(end.fd))
                 check_heads(dir_fd, end, stores)
-            log = cls(dir_fd, keys_fd, stores, end)
+            log = cls(directory, (dir_fd, keys_fd), stores, end)
             undo.pop_all()
         return log
 
@@ -134,10 +140,10 @@ class AuditLog:
         """Return the keystore whose ratchet introduces the next session, and why not the best."""
         with self.writing():
             wanted = self._end.state.ratchets
-        file_store = self._stores[FILE]
+        file_store = self.stores[FILE]
         if KEYRING not in wanted:
             return file_store, None
-        keychain = self._stores.get(KEYRING)
+        keychain = self.stores.get(KEYRING)
         if keychain is None:
             return file_store, "no keychain"
         try:
@@ -211,6 +217,14 @@ class AuditLog:
     def make_durable(self) -> None:
         """Wait until what was written is on disk, inside `writing`."""
         files.durable(self._end.fd)
+
+    def frontier(self) -> Frontier:
+        """Return the tree as it is, inside `writing`."""
+        return self._end.state.frontier.copy()
+
+    def ratchet_names(self) -> frozenset[str]:
+        """Return which ratchets the log has."""
+        return frozenset(self._end.state.ratchets)
 
     def _now(self) -> str:
         seconds, ns = divmod(self.clock(), 1_000_000_000)

@@ -1,0 +1,197 @@
+"""Two verifiers that share no code, the vectors, and the recipe that FORMAT.md prints."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from nono_mcp import audit
+from nono_mcp.audit import verify
+from nono_mcp.audit.prove import anchor
+from nono_mcp.audit.walk import Reference
+from tests.audit.adversary import Editor, Home
+from tests.audit.test_tampering import CASES, Case
+
+ROOM = Path(audit.__file__).parent
+VECTORS = sorted((Path(__file__).parents[1] / "vectors" / "audit").iterdir())
+
+
+def load_standalone() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("standalone_copy", ROOM / "standalone.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+standalone = load_standalone()
+
+
+def expectations(vector: Path) -> dict[str, str]:
+    lines = (vector / "expect").read_text().splitlines()
+    return {key: value for key, _, value in (line.partition(": ") for line in lines)}
+
+
+def statuses(report: dict[str, Any]) -> list[str]:
+    return [report[name][0] for name in ("integrity", "completeness", "trust")]
+
+
+def test_there_are_vectors() -> None:
+    assert len(VECTORS) >= 20
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+def test_vector(vector: Path) -> None:
+    expect = expectations(vector)
+    size, _, last = expect["head"].partition(" ")
+    reference = Reference("vector", int(size), hash=last)
+    report = verify.verify_files(str(vector / "log"), root=expect["root"], references=[reference])
+    assert report.integrity.status == expect["integrity"]
+    assert report.completeness.status == expect["completeness"]
+    assert report.trust.status == expect["trust"]
+    assert report.size == int(expect["size"])
+    assert str(report.bad.seq if report.bad else "") == expect.get("bad", "")
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+def test_the_standalone_verifier_agrees_on_the_vector(vector: Path) -> None:
+    expect = expectations(vector)
+    size, _, last = expect["head"].partition(" ")
+    report = standalone.verify(vector / "log", root=expect["root"], heads=[(int(size), last)])
+    assert statuses(report) == [expect["integrity"], expect["completeness"], expect["trust"]]
+    assert report["size"] == int(expect["size"])
+
+
+@pytest.mark.parametrize(("act", "expected"), CASES, ids=[act.__name__ for act, _ in CASES])
+def test_the_standalone_verifier_agrees_on_tampering(
+    tmp_path: Path, act: Case, expected: tuple[str, str, str]
+) -> None:
+    home = Home(tmp_path / "state")
+    home.write_history()
+    log = Editor(home.audit)
+    act(home, log)
+    log.save()
+    heads = [home.backend.stored("head")]
+    beside = home.audit / "keys" / "head"
+    if beside.exists():
+        heads.append(json.loads(beside.read_bytes()))
+    report = standalone.verify(
+        home.audit,
+        root=heads[0]["root"],
+        heads=[(head["size"], head["hash"]) for head in heads],
+    )
+    assert statuses(report) == list(expected), report
+
+
+def run_copy(tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    copy = tmp_path / "elsewhere.py"
+    shutil.copy(ROOM / "standalone.py", copy)
+    # Isolated and without site-packages: what isn't in the file or the standard library fails.
+    command = [sys.executable, "-I", "-S", str(copy), *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_copy_of_it_runs_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "state")
+    home.write_history()
+    checkpoint = tmp_path / "checkpoint"
+    with home.open() as log:
+        checkpoint.write_bytes(anchor(log))
+        root = log.root
+    arguments = [str(home.audit), "--root", root, "--anchor", str(checkpoint)]
+    done = run_copy(tmp_path, *arguments, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert statuses(json.loads(done.stdout)) == ["ok", "ok", "ok"]
+    assert run_copy(tmp_path, str(home.audit)).returncode == 3
+    log_files = Editor(home.audit)
+    del log_files.segments[-1][-1]
+    log_files.save()
+    done = run_copy(tmp_path, *arguments)
+    assert done.returncode == 1
+    assert "completeness: failed" in done.stdout
+
+
+def recipe(number: int) -> str:
+    scripts = re.findall(r"```sh\n(.*?)```", (ROOM / "FORMAT.md").read_text(), re.DOTALL)
+    return str(scripts[number])
+
+
+def test_the_recipe_by_hand(tmp_path: Path) -> None:
+    home = Home(tmp_path / "state")
+    home.write_history()
+    log = Editor(home.audit)
+    env = {"LOG": str(home.audit / log.names[0]), "PATH": os.environ["PATH"], "LC_ALL": "C"}
+    command = ["/bin/sh", "-euc", recipe(0)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
+    root = home.backend.stored("head")["root"]
+    assert done.stdout.splitlines() == [
+        f"root {root}",
+        "chain ok",
+        "Signature Verified Successfully",
+    ]
+    log.replace_in(0, b'"keystores"', b'"keystorez"')
+    log.save()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert "Verified Successfully" not in done.stdout
+    assert done.returncode
+
+
+def test_the_recipe_for_time_stamps(tmp_path: Path) -> None:
+    """A time-stamping authority of the test's own, by openssl."""
+    home = Home(tmp_path / "state")
+    home.write_history()
+    checkpoint = tmp_path / "checkpoint"
+    with home.open() as log:
+        checkpoint.write_bytes(anchor(log))
+    authority = f"""
+set -eu
+cd {tmp_path}
+cat > tsa.cnf <<'CONF'
+[req]
+distinguished_name = name
+x509_extensions = tsa_ext
+prompt = no
+[name]
+CN = test authority
+[tsa_ext]
+extendedKeyUsage = critical, timeStamping
+keyUsage = critical, digitalSignature
+[tsa]
+default_tsa = here
+[here]
+serial = {tmp_path}/serial
+crypto_device = builtin
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256
+accuracy = secs:1
+ess_cert_id_chain = no
+CONF
+echo 01 > serial
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -config tsa.cnf \\
+  -keyout key.pem -out ca.pem 2>/dev/null
+"""
+    reply = (
+        'openssl ts -reply -config tsa.cnf -queryfile "$CHECKPOINT.tsq" -signer ca.pem '
+        '-inkey key.pem -out "$CHECKPOINT.tsr" 2>/dev/null\n'
+    )
+    query, check = recipe(1).strip().splitlines()
+    script = f"{authority}\n{query}\n{reply}\n{check}"
+    env = {
+        "PATH": os.environ["PATH"],
+        "CHECKPOINT": str(checkpoint),
+        "TSA_CA": str(tmp_path / "ca.pem"),
+    }
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Verification: OK" in done.stdout, done.stderr
