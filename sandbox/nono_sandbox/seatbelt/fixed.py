@@ -111,7 +111,7 @@ TERMINAL_SLAVES = r"^/dev/ttys[0-9]+$"
 OWN_TERMINAL = "com.apple.sandbox.pty"
 """The extension the kernel gives a process for the slave of a terminal it opened itself."""
 
-LAUNCHD_SOCKETS = r"^/private/tmp/com\.apple\.launchd\."
+LAUNCHD_SOCKETS = r"^(/System/Volumes/Data)?(/private)?/tmp/com\.apple\.launchd\."
 """Sockets launchd makes for the user's session in /tmp: ssh-agent, X11."""
 
 SYSTEM_GRANTS = (

@@ -7,7 +7,8 @@ pull 20, github.com/nolabs-ai/nono pull 697; `evaluator` has both readings). So 
 *and* name every operation that any allowance names, and the two readings agree on every text.
 
 A path is written under each of its `spelling.spellings`. Where an equal name could be made later,
-in a writable directory, a denial also has a pattern of all equal names.
+in a writable directory, a denial also has a pattern of all equal names; elsewhere `places` sees to
+it that what is denied is named as it is stored.
 
 Hard links are never allowed (`file-link` is named nowhere): whether Seatbelt checks the old name
 or the new isn't documented, and a link would lend a read-only file a writable name. Clones
