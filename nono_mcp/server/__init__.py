@@ -1,0 +1,47 @@
+"""`nono serve`: the MCP server of one workspace, on standard input and output or by HTTP.
+
+`messages` and `stdio` are the wire, `http` the other one; `arguments`, `tools`, `results`,
+`text`, `hints` and `account` are what a client sees; `app` puts them together and `life` runs
+it from the first import to the last signal.
+
+Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
+the session starts meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nono_mcp.server.errors import ServeError
+
+if TYPE_CHECKING:
+    from nono_mcp.policy.request import Request
+
+__all__ = ["ServeError", "ServeOptions", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What `nono serve` was asked for."""
+
+    request: Request
+    tier: str | None = None
+    """NAMESPACES or LANDLOCK to insist on one."""
+    http: tuple[str, int] | None = None
+    """Address and port to listen on, 0 for any free one; None is standard input and output."""
+
+
+def main(options: ServeOptions) -> int:
+    """Serve until the client leaves or a signal comes, and return the exit status.
+
+    When this returns, or the process ends in any other way, no worker is left.
+
+    Raises:
+        ServeError: It can't be reached as asked. Nothing runs.
+        PolicyError, RefusedError, SandboxError: There is nothing to serve under that policy.
+    """
+    # Imported here, since the command line imports this package to know its options.
+    from nono_mcp.server.life import run  # noqa: PLC0415 - see above
+
+    return run(options)

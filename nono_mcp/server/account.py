@@ -1,0 +1,202 @@
+"""What a policy allows, told to a model: descriptions, hints, answers of `explain_policy`.
+
+Architecture invariant: this module does no I/O. Everything said is derived from the policy in
+force, nothing from what a client says of itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mcp_types import ToolAnnotations
+
+from nono_mcp.policy.errors import quoted
+from nono_mcp.server.arguments import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX
+from nono_mcp.server.text import amount
+from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, WRITE
+
+if TYPE_CHECKING:
+    from nono_mcp.policy.decide import Allow, Deny
+    from nono_mcp.policy.request import Prepared
+    from nono_sandbox.confinement import Grant
+
+_LISTED_MAX = 40
+"""How many paths of one kind an answer lists."""
+
+INSTRUCTIONS = """\
+Commands run in a sandbox that the kernel enforces. Use run_sandboxed for all you do: build, test, \
+git, and files too (cat, sed -n, rg, tee, patch).
+
+- What isn't granted is refused ("Permission denied", "Read-only file system") or looks absent \
+("No such file or directory"). Credentials and the person's home are closed; so is the network, \
+unless explain_policy says otherwise.
+- A denial isn't an error to work around. explain_policy tells the rule behind it; tell the person \
+the change that its answer names, or do without.
+- Every call starts anew: cd, variables and background processes end with it. Files stay, and so \
+does what is in $HOME and $TMPDIR, which are the sandbox's own.
+- Give code that you don't trust less: network "none", writes [] or a few paths.
+- Long output is cut in the middle: send it to a file in $TMPDIR and read it in parts (sed -n).
+- Independent calls may run at the same time.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """How the session is enforced."""
+
+    name: str
+    reason: str
+    """Why this isn't the first tier, if it isn't."""
+
+
+def timeout_s_max(prepared: Prepared) -> float:
+    """Return how long a call may take at most."""
+    wall_s = prepared.confinement.limits.wall_s
+    return TIMEOUT_S_MAX if wall_s is None else wall_s
+
+
+def timeout_s_default(prepared: Prepared) -> float:
+    """Return how long a call may take that doesn't say."""
+    return min(TIMEOUT_S_DEFAULT, timeout_s_max(prepared))
+
+
+def of_running(prepared: Prepared) -> ToolAnnotations:
+    """Return what may truly be said of running commands under *prepared*."""
+    writes = bool(_theirs(prepared, WRITE))
+    return ToolAnnotations(
+        title="Run a command in the sandbox",
+        read_only_hint=not writes and prepared.confinement.network.mode == CLOSED,
+        destructive_hint=writes,
+        idempotent_hint=False,
+        open_world_hint=prepared.confinement.network.mode != CLOSED,
+    )
+
+
+def of_telling() -> ToolAnnotations:
+    """Return what may be said of a tool that only tells."""
+    return ToolAnnotations(
+        title="Explain the sandbox's policy",
+        read_only_hint=True,
+        destructive_hint=False,
+        idempotent_hint=True,
+        open_world_hint=False,
+    )
+
+
+def run_description(prepared: Prepared) -> str:
+    """Return the description of `run_sandboxed`."""
+    confinement = prepared.confinement
+    return (
+        "Run a command in the sandbox; returns its exit status and output (both streams, in "
+        f"order). Workspace {quoted(confinement.cwd)}; writes: {_short(prepared)}; "
+        f"network: {_network(prepared)}. Give command or argv. timeout_s is over 0 and at most "
+        f"{timeout_s_max(prepared):g} (default {timeout_s_default(prepared):g}); at its end "
+        "everything the command started is killed. Output over 10,000 characters is cut in the "
+        "middle. A call can narrow what the policy allows, never widen it."
+    )
+
+
+def summary(prepared: Prepared, tier: Tier) -> str:
+    """Return all that a session may do, as text."""
+    limits = prepared.confinement.limits
+    bounds = [f"time {timeout_s_max(prepared):g} s"]
+    for name, value in (
+        ("memory", limits.memory_bytes_max),
+        ("file size", limits.file_size_bytes_max),
+        ("output", limits.output_bytes_max),
+    ):
+        bounds += [f"{name} {amount(value)}"] if value is not None else []
+    for name, number in (
+        ("CPU seconds", limits.cpu_s),
+        ("processes", limits.processes_max),
+        ("open files", limits.open_files_max),
+    ):
+        bounds += [f"{name} {number:g}"] if number is not None else []
+    lines = [
+        f"Workspace: {quoted(prepared.confinement.cwd)}",
+        f"Read and write: {_paths(_theirs(prepared, WRITE))}",
+        f"Read only: {_paths([g for g in prepared.confinement.grants if not g.access & WRITE])}",
+        f"Closed inside those: {_closed(prepared)}",
+        "Closed whatever is granted: credentials, keys, tokens, shell histories, agents' settings",
+        f"Your own: {_own(prepared)}",
+        f"Network: {_network(prepared)}",
+        f"Limits of a call: {', '.join(bounds)}",
+        f"Enforced by: {_tier(tier)}",
+    ]
+    if prepared.unenforced_absent:
+        names = _listed([quoted(path) for path in prepared.unenforced_absent])
+        lines.append(f"Not closed, since they don't exist yet: {names}")
+    lines += [f"Notice: {notice}" for notice in prepared.notices]
+    lines.append("Everything else is closed. Only a person can change the policy.")
+    return "\n".join(lines)
+
+
+def answer(question: str, verdict: Allow | Deny, denied: str) -> str:
+    """Return the answer to one question; *denied* is the line that a denial comes to."""
+    if denied:
+        return f"{question}: denied. {denied}"
+    return f"{question}: allowed by {verdict.rule}"
+
+
+def _theirs(prepared: Prepared, access: int) -> list[Grant]:
+    """Return the grants of the person's own files, the sandbox's own places left out."""
+    own = {prepared.private_home, dict(prepared.confinement.environment).get("TMPDIR")}
+    return [
+        grant
+        for grant in prepared.confinement.grants
+        if grant.access & access and grant.source is None and grant.path not in own
+    ]
+
+
+def _short(prepared: Prepared) -> str:
+    writable = [grant.path for grant in _theirs(prepared, WRITE)]
+    if not writable:
+        return "none"
+    if writable == [prepared.confinement.cwd]:
+        return "the workspace"
+    return _listed([quoted(path) for path in writable], 4)
+
+
+def _paths(grants: list[Grant]) -> str:
+    return _listed([quoted(grant.path) for grant in grants])
+
+
+def _listed(texts: list[str], listed_max: int = _LISTED_MAX) -> str:
+    shown = ", ".join(texts[:listed_max]) or "nothing"
+    more = len(texts) - listed_max
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _closed(prepared: Prepared) -> str:
+    # Not the rules: which of the protected paths exist is not for a worker to know.
+    return _listed([quoted(denial.path) for denial in prepared.confinement.denials])
+
+
+def _own(prepared: Prepared) -> str:
+    environment = dict(prepared.confinement.environment)
+    own = ["$TMPDIR"] if "TMPDIR" in environment else []
+    if prepared.private_home is not None:
+        own.append("$HOME (a home of the sandbox's, kept for this workspace)")
+    return _listed(own)
+
+
+def _network(prepared: Prepared) -> str:
+    network = prepared.confinement.network
+    if network.mode == CLOSED:
+        return "closed"
+    if network.mode == OPEN:
+        return "open (the machine's own)"
+    connect = ", ".join(map(str, network.connect_ports)) or "none"
+    bind = ", ".join(map(str, network.bind_ports)) or "none"
+    return f"loopback ports only (connect: {connect}; listen: {bind})"
+
+
+def _tier(tier: Tier) -> str:
+    if tier.name == NAMESPACES:
+        return "namespaces, Landlock and seccomp: all of the above"
+    return (
+        "Landlock and seccomp, without namespaces "
+        f"({tier.reason or 'as it was asked for'}). Not enforced: names, sizes and modes of files "
+        "outside can be seen, and the modes and times of your own files changed"
+    )

@@ -1,0 +1,135 @@
+"""The MCP server of one session: its tools, its instructions, and how it says no.
+
+Architecture invariant: everything a client is offered follows from the policy in force.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from pydantic import ValidationError
+
+from nono_mcp import __version__
+from nono_mcp.server import account
+from nono_mcp.server.arguments import (
+    Arguments,
+    ExplainArguments,
+    RunArguments,
+    mistakes,
+    parse,
+    schema,
+)
+from nono_mcp.server.tools import Tools
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from mcp.server.mcpserver.context import Context
+    from mcp.shared.message import SessionMessage
+    from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+
+    from nono_mcp.session import Session
+
+NAME = "nono"
+_EXPLAIN = (
+    "Tell what the sandbox allows here: paths, network, limits, how it is enforced. With path "
+    "(and operation) or host: whether that is allowed, by which rule, and what a person could "
+    "change."
+)
+
+
+class App(MCPServer[None]):
+    """An MCP server whose refusals are one plain line."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool.
+
+        Raises:
+            ToolError: It wasn't done; the text tells a model why, and what to do.
+        """
+        try:
+            return await super().call_tool(name, arguments, context)
+        except UnexpectedToolError:
+            raise
+        except ToolError as error:
+            cause = error.__cause__
+            if isinstance(cause, ValidationError):
+                known = [
+                    list(tool.input_schema["properties"])
+                    for tool in await self.list_tools()
+                    if tool.name == name
+                ]
+                raise ToolError(f"bad arguments: {mistakes(cause, known[0])}") from cause
+            # The SDK puts the tool's name before it, which the caller knows.
+            raise (cause if isinstance(cause, ToolError) else error) from None
+
+    async def serve(
+        self,
+        received: MemoryObjectReceiveStream[SessionMessage | Exception],
+        sent: MemoryObjectSendStream[SessionMessage],
+    ) -> None:
+        """Serve one client until it leaves, in the protocol's era that it opens with."""
+        server = self._lowlevel_server
+        await server.run(received, sent, server.create_initialization_options())
+
+
+class _Parsed(FuncMetadata):
+    """Hands a tool its arguments as a model of its own instead of one by one."""
+
+    model: type[Arguments]
+
+    def validate_arguments(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
+        # The SDK's own takes a string that happens to be JSON for what it spells.
+        return {"arguments": parse(self.model, arguments_to_validate)}
+
+
+def build(session: Session) -> App:
+    """Return the server of *session*."""
+    prepared = session.prepared
+    tools = Tools(session)
+    return App(
+        NAME,
+        title="nono: confined commands",
+        version=__version__,
+        instructions=account.INSTRUCTIONS,
+        tools=[
+            _tool(
+                tools.run_sandboxed,
+                RunArguments,
+                account.run_description(prepared),
+                account.of_running(prepared),
+                takes_context=True,
+            ),
+            _tool(tools.explain_policy, ExplainArguments, _EXPLAIN, account.of_telling()),
+        ],
+        subscriptions=False,
+        log_level="WARNING",
+    )
+
+
+def _tool(
+    act: Callable[..., Awaitable[CallToolResult]],
+    model: type[Arguments],
+    description: str,
+    annotations: ToolAnnotations,
+    *,
+    takes_context: bool = False,
+) -> Tool:
+    return Tool(
+        fn=act,
+        name=act.__name__,
+        title=annotations.title,
+        description=description,
+        parameters=schema(model),
+        fn_metadata=_Parsed(arg_model=ArgModelBase, model=model),
+        is_async=True,
+        context_kwarg="context" if takes_context else None,
+        annotations=annotations,
+    )

@@ -1,0 +1,150 @@
+"""What clients may pass to the tools, parsed once, and the schemas that say so.
+
+Architecture invariant: this module does no I/O. No message repeats a value: it may be a
+megabyte, or a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import core_schema
+
+TIMEOUT_S_DEFAULT = 120.0
+TIMEOUT_S_MAX = 3600.0
+ERRORS_MAX = 4
+"""How many mistakes one answer names."""
+
+
+def _system_text(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "holds a NUL character, which no system call takes")
+    return _unicode(text)
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("surrogate", "holds a lone surrogate, which is no text") from None
+    return text
+
+
+SystemText = Annotated[str, AfterValidator(_system_text)]
+
+
+class Arguments(BaseModel):
+    """Base of a tool's arguments: exact types, and no others than are named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class RunArguments(Arguments):
+    """What `run_sandboxed` takes."""
+
+    command: SystemText | None = Field(None, description="Script for /bin/sh -c")
+    argv: list[SystemText] | None = Field(
+        None, description="Instead of command: a program and its arguments, no shell"
+    )
+    cwd: SystemText | None = Field(
+        None, description="Directory in the workspace (default: its root)"
+    )
+    stdin: Annotated[str, AfterValidator(_unicode)] | None = Field(
+        None, description="Standard input (default: empty)"
+    )
+    timeout_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds")
+    env: dict[SystemText, SystemText] | None = Field(
+        None, description="Environment variables to add"
+    )
+    network: Literal["session", "none"] | None = Field(
+        None, description='"none" closes the network to this call'
+    )
+    writes: list[SystemText] | None = Field(
+        None, description="The only paths this call may write (default: all the policy grants)"
+    )
+
+    @model_validator(mode="after")
+    def _one_program(self) -> Self:
+        if (self.command is None) == (self.argv is None):
+            raise PydanticCustomError("program", "give either command or argv")
+        if self.command is not None and not self.command.strip():
+            raise PydanticCustomError("program", "the command is empty")
+        if self.argv is not None and not (self.argv and self.argv[0]):
+            raise PydanticCustomError("program", "argv is empty: name a program to run")
+        return self
+
+
+class ExplainArguments(Arguments):
+    """What `explain_policy` takes."""
+
+    path: SystemText | None = Field(None, description="Ask about this path")
+    operation: Literal["read", "write"] | None = Field(None, description="Default: read")
+    host: SystemText | None = Field(None, description="Ask about this host")
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if self.path is not None and self.host is not None:
+            raise PydanticCustomError("question", "ask about a path or a host, not both")
+        if self.operation is not None and self.path is None:
+            raise PydanticCustomError("question", "operation goes with a path")
+        return self
+
+
+A = TypeVar("A", bound=Arguments)
+
+
+def parse(model: type[A], arguments: dict[str, Any]) -> A:
+    """Return *arguments* as *model*; null means left out, as some clients write it.
+
+    Raises:
+        ValidationError: They aren't what the tool takes; `mistakes` says why.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return model.model_validate(given)
+
+
+def mistakes(error: ValidationError, known: list[str]) -> str:
+    """Return what is wrong with arguments, on one line; *known* are those the tool has."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    texts = [_mistake(one["type"], one["loc"], one["msg"], known) for one in found[:ERRORS_MAX]]
+    if len(found) > ERRORS_MAX:
+        texts.append(f"and {len(found) - ERRORS_MAX} more")
+    return "; ".join(texts)
+
+
+def _mistake(kind: str, where: tuple[int | str, ...], message: str, known: list[str]) -> str:
+    if not where:
+        return message
+    name = str(where[0])
+    if kind != "extra_forbidden":
+        at = "".join(f"[{part}]" for part in where[1:] if isinstance(part, int))
+        return f"{name}{at}: {message.replace('Input should be', 'must be')}"
+    near = difflib.get_close_matches(name[:40], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"unknown argument {name[:40]!a}: {hint}"
+
+
+class _PlainSchema(GenerateJsonSchema):
+    """Few tokens: an optional argument has its type, and isn't required; that says it all."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def field_title_should_be_set(self, _schema: object) -> bool:
+        return False
+
+
+def schema(model: type[Arguments]) -> dict[str, Any]:
+    """Return the JSON Schema that clients are shown."""
+    shown = model.model_json_schema(schema_generator=_PlainSchema)
+    return {key: value for key, value in shown.items() if key not in ("title", "description")}

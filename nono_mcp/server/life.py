@@ -1,0 +1,107 @@
+"""A server's life: start, serve, end by whatever comes first.
+
+The SDK takes a second to import. That happens in a thread, while the session starts.
+
+Architecture invariant: workers end with this process, however it ends. What is done about
+signals here makes that orderly, not true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from nono_mcp.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from nono_mcp.server import ServeOptions
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+GRACE_S = 0.08
+"""How long ending in order may take after a signal: clients kill us after 100 ms."""
+
+
+def run(options: ServeOptions) -> int:
+    """Serve as *options* say and return the exit status; see `nono_mcp.server.main`."""
+    for number in SIGNALS:
+        # Until there is a loop to answer them there is nothing to end in order.
+        signal.signal(number, signal.SIG_DFL)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="nono: %(message)s")
+    importing = threading.Thread(target=_import, args=(options,), daemon=True)
+    importing.start()
+    return anyio.run(_serve, options, importing)
+
+
+def _import(options: ServeOptions) -> None:
+    # Hundreds of thousands of objects are made here, and none of them is garbage.
+    gc.disable()
+    try:
+        _transport(options)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _transport(options: ServeOptions) -> Callable[[Session], Awaitable[None]]:
+    # The second of import that this module is about.
+    if options.http is None:
+        from nono_mcp.server import stdio  # noqa: PLC0415 - see above
+
+        return stdio.serve
+    from nono_mcp.server import http  # noqa: PLC0415 - see above
+
+    host, port = options.http
+    return partial(http.serve, host=host, port=port, state_dir=options.request.state_dir)
+
+
+async def _serve(options: ServeOptions, importing: threading.Thread) -> int:
+    ending = Ending()
+    with ending.by_signals(), tempfile.TemporaryDirectory(prefix="nono-") as tmpdir:
+        request = options.request
+        if request.tmpdir is None:
+            # Only the second tier has a use for it; which one this is, the session finds out.
+            request = request.replace(tmpdir=tmpdir)
+        async with Session.open(request, tier=options.tier) as session:
+            for notice in session.prepared.notices:
+                logging.getLogger("nono").warning("%s", notice)
+            await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)
+            await _transport(options)(session)
+    return ending.status
+
+
+class Ending:
+    """How the server's life ends: by itself, or by a signal."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._scope = anyio.CancelScope()
+
+    @contextmanager
+    def by_signals(self) -> Iterator[None]:
+        """Run the body, until a signal comes."""
+        loop = asyncio.get_running_loop()
+        with self._scope:
+            for number in SIGNALS:
+                loop.add_signal_handler(number, self._on_signal, number)
+            yield
+
+    def _on_signal(self, number: int) -> None:
+        self.status = 128 + number
+        deadline = threading.Timer(GRACE_S, os._exit, (self.status,))
+        deadline.daemon = True
+        deadline.start()
+        self._scope.cancel()
