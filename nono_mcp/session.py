@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ import anyio.to_thread
 
 from nono_mcp.capture import Capture
 from nono_mcp.policy import home, load
+from nono_sandbox import scratch
 from nono_sandbox.client import Ended, ForkServer, Lane
-from nono_sandbox.confinement import WRITE, Call, Limits, Narrowing
+from nono_sandbox.confinement import LANDLOCK, WRITE, Call, Limits, Narrowing
 from nono_sandbox.errors import LaneLostError
 
 if TYPE_CHECKING:
@@ -167,22 +169,32 @@ class Session:
 
     def _started(self) -> _Generation:
         server = ForkServer.start(self._tier)
+        directory = None
         try:
-            prepared = load.prepare(self._request.replace(tier=server.tier))
+            request = self._request.replace(tier=server.tier)
+            if server.tier == LANDLOCK and request.tmpdir is None:
+                directory = scratch.make(tempfile.gettempdir())
+                request = request.replace(tmpdir=directory)
+            prepared = load.prepare(request)
             home.ensure(prepared)
             server.configure(prepared.confinement)
         except BaseException:
             server.close()
+            if directory is not None:
+                scratch.remove(directory)
             raise
         self._current_prepared = prepared
-        return _Generation(server, prepared)
+        return _Generation(server, prepared, directory)
 
 
 class _Generation:
     """A fork server and its lanes, for as long as the objects that were granted stay the same."""
 
-    def __init__(self, server: ForkServer, prepared: Prepared) -> None:
+    def __init__(
+        self, server: ForkServer, prepared: Prepared, scratch_directory: str | None
+    ) -> None:
         self.server = server
+        self._scratch = scratch_directory
         self._grants = [
             (grant.source or grant.path, grant.identity)
             for grant in prepared.confinement.grants
@@ -234,8 +246,12 @@ class _Generation:
         self._end_if_unused()
 
     def _end_if_unused(self) -> None:
-        if self._retired and not self._busy_count:
-            self.server.close()
+        if not self._retired or self._busy_count:
+            return
+        self.server.close()
+        if self._scratch is not None:
+            scratch.remove(self._scratch)
+            self._scratch = None
 
 
 def call_for(command: Command, prepared: Prepared) -> Call:

@@ -15,6 +15,7 @@ import select
 import sys
 
 from nono_sandbox import _uapi, lane, namespaces, setup, wire
+from nono_sandbox.attendance import drain
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
 
@@ -111,7 +112,7 @@ def _serve(control: _socket.socket, plan: lane.Plan) -> Never:
     while True:
         events = dict(poll.poll())
         if signals in events:
-            lane.drain(signals)
+            drain(signals)
             _reap(lanes)
             if plan.tier == LANDLOCK:
                 _kill_orphans(lanes)

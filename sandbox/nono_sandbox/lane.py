@@ -13,13 +13,12 @@ nothing was executed, and ends with whoever holds the other end of its control c
 from __future__ import annotations
 
 import errno
-import marshal
 import os
 import select
-import time
 
-from nono_sandbox import _uapi, landlock, namespaces, sample, wire, worker
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES, Call, Limits
+from nono_sandbox import _uapi, landlock, namespaces, wire, worker
+from nono_sandbox.attendance import Attendance, Parked, drain, send_signal
+from nono_sandbox.confinement import LANDLOCK
 from nono_sandbox.errors import UnsupportedError
 from nono_sandbox.values import Value
 
@@ -28,12 +27,9 @@ if TYPE_CHECKING:
     import _socket
     from typing import Never
 
-SWEEP_S_MAX = 5.0
-"""How long a lane waits for killed processes to be gone before it says that some aren't."""
-_LOOK_S = 0.025
-_LOOK_S_LATER = 0.1
+    from nono_sandbox.confinement import Call
+
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM = 1, 2, 3, 13, 15
-_SIGXCPU, _SIGXFSZ = 24, 25
 _CAPABILITIES_MAX = 64
 _CAP_SETPCAP = 8
 
@@ -47,13 +43,6 @@ class Plan(Value):
     """The base seccomp program."""
     closed_network: bytes
     """The program for a call that gives up its network."""
-
-
-class _Parked(Value):
-    """A worker that waits for its program, or runs it."""
-
-    pid: int
-    report_fd: int
 
 
 def seal(plan: Plan) -> None:
@@ -105,7 +94,7 @@ def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Neve
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     while True:
         parked = _park(requests, plan, control)
-        report = _attend(_Attendance(parked, signals, plan), parked, control, signals)
+        report = _attend(Attendance(parked, signals, plan.tier), parked, control, signals)
         _tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
@@ -120,8 +109,8 @@ def run_one(control: _socket.socket, call: Call, stdio: tuple[int, ...], plan: P
         _become(call, stdio, write_end, plan)
     os.close(write_end)
     let_go_of_stdio()
-    parked = _Parked(pid, read_end)
-    attendance = _Attendance(parked, signals, plan, control if call.tty else None)
+    parked = Parked(pid, read_end)
+    attendance = Attendance(parked, signals, plan.tier, control if call.tty else None)
     attendance.begin(call.limits)
     _tell(control, _attend(attendance, parked, control, signals))
     os._exit(0)
@@ -142,7 +131,7 @@ def _tell(control: _socket.socket, report: tuple[object, ...]) -> None:
     wire.send(control, str(report[0]), *report[1:])
 
 
-def _park(requests: _socket.socket, plan: Plan, control: _socket.socket) -> _Parked:
+def _park(requests: _socket.socket, plan: Plan, control: _socket.socket) -> Parked:
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = os.fork()
     if pid == 0:
@@ -151,7 +140,7 @@ def _park(requests: _socket.socket, plan: Plan, control: _socket.socket) -> _Par
     pidfd = os.pidfd_open(pid)
     wire.send(control, "parked", fds=[pidfd])
     os.close(pidfd)
-    return _Parked(pid, read_end)
+    return Parked(pid, read_end)
 
 
 def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never:
@@ -174,131 +163,8 @@ def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Neve
     worker.execute(call, stdio, report, plan.tier, plan.closed_network)
 
 
-class _Attendance:
-    """One call as its lane sees it, from the parked worker to the last reaped process."""
-
-    def __init__(
-        self, parked: _Parked, signals: int, plan: Plan, stops: _socket.socket | None = None
-    ) -> None:
-        self._parked = parked
-        # Who is told that the program was stopped: with a terminal, that's a person's doing.
-        self._stops = stops
-        self._signals = signals
-        self._own_pids = plan.tier == NAMESPACES
-        self._limits: Limits | None = None
-        self._began_at = 0.0
-        self._look_at = float("inf")
-        self._cpu_s = (0.0, 0.0)
-        self._memory_kib_max = 0
-        self.status: int | None = None
-        self.limit = ""
-
-    @property
-    def begun(self) -> bool:
-        """Tell whether the worker has been given its program."""
-        return self._limits is not None
-
-    def begin(self, limits: Limits) -> None:
-        """Start the clocks of the call."""
-        self._limits = limits
-        self._began_at = time.monotonic()
-        self._look_at = self._next_look(self._began_at)
-
-    def _next_look(self, now: float) -> float:
-        limits = self._limits
-        if limits is None:
-            return float("inf")
-        end = float("inf") if limits.wall_s is None else self._began_at + limits.wall_s
-        if not sample.needed(limits):
-            return end
-        return min(end, now + (_LOOK_S if now - self._began_at < 1 else _LOOK_S_LATER))
-
-    def timeout_ms(self) -> float | None:
-        """Return how long only an event needs attention; None is for ever."""
-        if self._look_at == float("inf"):
-            return None
-        return max(0.0, self._look_at - time.monotonic()) * 1000
-
-    def look(self) -> None:
-        """Name the limit that the call is over by now, if it is time to look and it is."""
-        now, limits = time.monotonic(), self._limits
-        if limits is None or now < self._look_at:
-            return
-        if limits.wall_s is not None and now - self._began_at >= limits.wall_s:
-            self.limit = "wall"
-        elif sample.needed(limits):
-            self.limit = self._over(limits)
-        self._look_at = self._next_look(now)
-
-    def _over(self, limits: Limits) -> str:
-        usage = sample.usage(own_pids=self._own_pids)
-        over = sample.exceeded(limits, usage, sum(self._cpu_s))
-        if over == "memory":
-            usage = sample.usage(own_pids=self._own_pids, proportional=True)
-            over = sample.exceeded(limits, usage, sum(self._cpu_s))
-        return over
-
-    def reap(self) -> bool:
-        """Collect every process that has ended; tell whether there are others."""
-        options = os.WNOHANG if self._stops is None else os.WNOHANG | os.WUNTRACED
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, options)
-            except ChildProcessError:
-                return False
-            if pid == 0:
-                return True
-            if os.WIFSTOPPED(status):
-                if pid == self._parked.pid:
-                    self._say_stopped(os.WSTOPSIG(status))
-                continue
-            user, system = self._cpu_s
-            self._cpu_s = (user + usage.ru_utime, system + usage.ru_stime)
-            self._memory_kib_max = max(self._memory_kib_max, usage.ru_maxrss)
-            if pid == self._parked.pid:
-                self.status = status
-                self._judge(status)
-
-    def _say_stopped(self, number: int) -> None:
-        if self._stops is None:
-            return
-        try:
-            wire.send(self._stops, "stopped", number)
-        except wire.ClosedError:
-            return  # the control channel's end says it too, and there it is heeded
-
-    def _judge(self, status: int) -> None:
-        """Name the limit whose signal ended the program, directly or by way of a shell."""
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status) - 128
-        cpu_s_max = self._limits.cpu_s if self._limits else None
-        if not self.limit and number == _SIGXFSZ:
-            self.limit = "file-size"
-        elif not self.limit and cpu_s_max is not None and number in (_uapi.SIGKILL, _SIGXCPU):
-            self.limit = "cpu" if sum(self._cpu_s) >= 0.9 * cpu_s_max else ""
-
-    def sweep(self) -> bool:
-        """Kill what is left of the call; tell whether all of it is gone."""
-        deadline = time.monotonic() + SWEEP_S_MAX
-        while self.reap():
-            _kill_all()
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            select.select([self._signals], [], [], min(remaining, 0.05))
-            drain(self._signals)
-        return True
-
-    def report(self, *, gone: bool) -> tuple[object, ...]:
-        """Close the books: how the call ended, or why its worker died before there was one."""
-        failure = _failure(self._parked.report_fd)
-        if self._limits is None:
-            return ("broken", failure[1] if failure else "a worker died before its call")
-        peak = self._memory_kib_max
-        return ("ended", self.status, self.limit, failure, self._cpu_s, peak, not gone)
-
-
 def _attend(
-    call: _Attendance, parked: _Parked, control: _socket.socket, signals: int
+    call: Attendance, parked: Parked, control: _socket.socket, signals: int
 ) -> tuple[object, ...]:
     """See a call to its end; return the report."""
     poll = select.poll()
@@ -315,7 +181,7 @@ def _attend(
     return call.report(gone=call.sweep())
 
 
-def _obey(call: _Attendance, control: _socket.socket, parked: _Parked) -> None:
+def _obey(call: Attendance, control: _socket.socket, parked: Parked) -> None:
     try:
         message, _ = wire.receive(control)
     except wire.ClosedError:
@@ -327,40 +193,6 @@ def _obey(call: _Attendance, control: _socket.socket, parked: _Parked) -> None:
         # One that comes too late must not end the next call.
         call.limit = message[1]
     elif message[0] == "signal":
-        _signal(-parked.pid, message[1])
+        send_signal(-parked.pid, message[1])
     elif message[0] == "signal-all":
-        _signal(-1, message[1])
-
-
-def _kill_all() -> None:
-    """Kill every process that this one's signals reach: those of its call."""
-    _signal(-1, _uapi.SIGKILL)
-
-
-def _signal(target: int, number: int) -> None:
-    try:
-        os.kill(target, number)
-    except ProcessLookupError:
-        return  # only ended ones, not collected yet
-
-
-def drain(signals: int) -> None:
-    """Read away what a signalfd holds."""
-    try:
-        os.read(signals, 128 * 64)
-    except BlockingIOError:
-        return
-
-
-def _failure(report_fd: int) -> tuple[int, str] | None:
-    """Return why nothing was executed, if that is so."""
-    try:
-        message = os.read(report_fd, 65536)
-    except BlockingIOError:
-        message = b""
-    finally:
-        os.close(report_fd)
-    if not message:
-        return None
-    status, text = marshal.loads(message)  # noqa: S302 - written before exec, by our own code
-    return int(status), str(text)
+        send_signal(-1, message[1])

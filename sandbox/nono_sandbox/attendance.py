@@ -1,0 +1,193 @@
+"""One call as its lane sees it, from the waiting worker to the last reaped process.
+
+Architecture invariant: ends processes of its own call and no others; what it names as the limit
+that ended a call has been exceeded.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import time
+
+from nono_sandbox import _uapi, sample, wire
+from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+    from nono_sandbox.confinement import Limits
+
+SWEEP_S_MAX = 5.0
+"""How long a lane waits for killed processes to be gone before it says that some aren't."""
+_LOOK_S = 0.025
+_LOOK_S_LATER = 0.1
+_SIGXCPU, _SIGXFSZ = 24, 25
+
+
+class Parked(Value):
+    """A worker that waits for its program, or runs it."""
+
+    pid: int
+    report_fd: int
+
+
+class Attendance:
+    """The state of one call; its limits, once it has begun."""
+
+    def __init__(
+        self, parked: Parked, signals: int, tier: str, stops: _socket.socket | None = None
+    ) -> None:
+        self._parked = parked
+        # Who is told that the program was stopped: with a terminal, that's a person's doing.
+        self._stops = stops
+        self._signals = signals
+        self._own_pids = tier == NAMESPACES
+        self._limits: Limits | None = None
+        self._began_at = 0.0
+        self._look_at = float("inf")
+        self._cpu_s = (0.0, 0.0)
+        self._memory_kib_max = 0
+        self.status: int | None = None
+        self.limit = ""
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether the worker has been given its program."""
+        return self._limits is not None
+
+    def begin(self, limits: Limits) -> None:
+        """Start the clocks of the call."""
+        self._limits = limits
+        self._began_at = time.monotonic()
+        self._look_at = self._next_look(self._began_at)
+
+    def _next_look(self, now: float) -> float:
+        limits = self._limits
+        if limits is None:
+            return float("inf")
+        end = float("inf") if limits.wall_s is None else self._began_at + limits.wall_s
+        if not sample.needed(limits):
+            return end
+        return min(end, now + (_LOOK_S if now - self._began_at < 1 else _LOOK_S_LATER))
+
+    def timeout_ms(self) -> float | None:
+        """Return how long only an event needs attention; None is for ever."""
+        if self._look_at == float("inf"):
+            return None
+        return max(0.0, self._look_at - time.monotonic()) * 1000
+
+    def look(self) -> None:
+        """Name the limit that the call is over by now, if it is time to look and it is."""
+        now, limits = time.monotonic(), self._limits
+        if limits is None or now < self._look_at:
+            return
+        if limits.wall_s is not None and now - self._began_at >= limits.wall_s:
+            self.limit = "wall"
+        elif sample.needed(limits):
+            self.limit = self._over(limits)
+        self._look_at = self._next_look(now)
+
+    def _over(self, limits: Limits) -> str:
+        usage = sample.usage(own_pids=self._own_pids)
+        over = sample.exceeded(limits, usage, sum(self._cpu_s))
+        if over == "memory":
+            usage = sample.usage(own_pids=self._own_pids, proportional=True)
+            over = sample.exceeded(limits, usage, sum(self._cpu_s))
+        return over
+
+    def reap(self) -> bool:
+        """Collect every process that has ended; tell whether there are others."""
+        options = os.WNOHANG if self._stops is None else os.WNOHANG | os.WUNTRACED
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, options)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if os.WIFSTOPPED(status):
+                if pid == self._parked.pid:
+                    self._say_stopped(os.WSTOPSIG(status))
+                continue
+            user, system = self._cpu_s
+            self._cpu_s = (user + usage.ru_utime, system + usage.ru_stime)
+            self._memory_kib_max = max(self._memory_kib_max, usage.ru_maxrss)
+            if pid == self._parked.pid:
+                self.status = status
+                self._judge(status)
+
+    def _say_stopped(self, number: int) -> None:
+        if self._stops is None:
+            return
+        try:
+            wire.send(self._stops, "stopped", number)
+        except wire.ClosedError:
+            return  # the control channel's end says it too, and there it is heeded
+
+    def _judge(self, status: int) -> None:
+        """Name the limit whose signal ended the program, directly or by way of a shell."""
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status) - 128
+        cpu_s_max = self._limits.cpu_s if self._limits else None
+        if not self.limit and number == _SIGXFSZ:
+            self.limit = "file-size"
+        elif not self.limit and cpu_s_max is not None and number in (_uapi.SIGKILL, _SIGXCPU):
+            self.limit = "cpu" if sum(self._cpu_s) >= 0.9 * cpu_s_max else ""
+
+    def sweep(self) -> bool:
+        """Kill what is left of the call; tell whether all of it is gone."""
+        deadline = time.monotonic() + SWEEP_S_MAX
+        while self.reap():
+            _kill_all()
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            select.select([self._signals], [], [], min(remaining, 0.05))
+            drain(self._signals)
+        return True
+
+    def report(self, *, gone: bool) -> tuple[object, ...]:
+        """Close the books: how the call ended, or why its worker died before there was one."""
+        failure = _failure(self._parked.report_fd)
+        if self._limits is None:
+            return ("broken", failure[1] if failure else "a worker died before its call")
+        peak = self._memory_kib_max
+        return ("ended", self.status, self.limit, failure, self._cpu_s, peak, not gone)
+
+
+def _kill_all() -> None:
+    """Kill every process that this one's signals reach: those of its call."""
+    send_signal(-1, _uapi.SIGKILL)
+
+
+def send_signal(target: int, number: int) -> None:
+    """Send a signal as kill(2) does; that nobody is left to get it is no error."""
+    try:
+        os.kill(target, number)
+    except ProcessLookupError:
+        return  # only ended ones, not collected yet
+
+
+def drain(signals: int) -> None:
+    """Read away what a signalfd holds."""
+    try:
+        os.read(signals, 128 * 64)
+    except BlockingIOError:
+        return
+
+
+def _failure(report_fd: int) -> tuple[int, str] | None:
+    """Return why nothing was executed, if that is so."""
+    try:
+        message = os.read(report_fd, 65536)
+    except BlockingIOError:
+        message = b""
+    finally:
+        os.close(report_fd)
+    if not message:
+        return None
+    status, text = marshal.loads(message)  # noqa: S302 - written before exec, by our own code
+    return int(status), str(text)
