@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 READ_OPERATIONS = (
     "file-map-executable",
     "file-read*",
-    "file-read-data",
     "file-read-metadata",
     "file-test-existence",
     "process-exec*",
 )
 SEEN_OPERATIONS = ("file-read-metadata", "file-test-existence")
 """What leads to a grant shows of itself, and a grant of writing alone: stat(2), access(2)."""
-WRITE_OPERATIONS = ("file-ioctl", "file-write*", "file-write-data", "file-write-unlink")
+WRITE_OPERATIONS = ("file-ioctl", "file-write*", "file-write-data")
 
 
 def rule(action: str, operations: Iterable[str], filters: Iterable[tuple[Form, ...]]) -> Rules:

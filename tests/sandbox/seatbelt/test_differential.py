@@ -31,7 +31,9 @@ from nono_sandbox.confinement import (
     Network,
 )
 from nono_sandbox.seatbelt import profile as generator
+from nono_sandbox.seatbelt import rules
 from nono_sandbox.seatbelt.evaluator import Profile, Query, Reading
+from nono_sandbox.seatbelt.spelling import spellings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -328,6 +330,9 @@ class Draw:
             near = pick.choice(grants).path if grants and pick.random() < 0.8 else self.path()
             path = "/".join([near.rstrip("/"), *pick.sample(NAMES, pick.randrange(3))]) or "/dev"
             denials.append(Denial(path, pick.choice((READ, WRITE, READ | WRITE, READ | WRITE))))
+        if pick.random() < 0.1:
+            closed = pick.choice(("/dev", "/dev/null", "/dev/tty", SLAVE))
+            denials.append(Denial(closed, pick.choice((READ, WRITE, READ | WRITE))))
         network = Network(
             pick.choice((CLOSED, PORTS, OPEN)),
             tuple(pick.sample((80, 443, 8080), pick.randrange(3))),
@@ -361,7 +366,7 @@ class Draw:
         while True:
             named = [grant.path for grant in confinement.grants]
             named += [denial.path for denial in confinement.denials]
-            path = canonical(pick.choice(named)) if named else self.path()
+            path = canonical(pick.choice([*named, self.path()]))
             for _ in range(pick.randrange(3)):
                 path = pick.choice((_parent, _child, _sibling))(path, pick)
             if path != "/" and not path.startswith("/dev"):
@@ -395,6 +400,8 @@ class Draw:
         path = self.near(confinement)
         if operation == "file-write-unlink" and confinement.denials and pick.random() < 0.5:
             path = _recased(_parent(pick.choice(confinement.denials).path, pick), pick)
+        if operation in ("file-ioctl", "file-write-data") and pick.random() < 0.5:
+            path = pick.choice(("/dev/null", "/dev/fd/1", *TERMINALS))
         return Query(operation, path=path, extension=extension)
 
 
@@ -541,5 +548,40 @@ def test_a_denial_moved_before_what_it_denies_shows_as_a_difference(
 ) -> None:
     rest = (group for group in generator.GROUPS if group is not moved)
     monkeypatch.setattr(generator, "GROUPS", (moved, *rest))
+    with pytest.raises(AssertionError, match="wanted"):
+        compare(0, CASES_TO_FIND_A_CUT)
+
+
+DENIED = [
+    *(("READ_OPERATIONS", name) for name in rules.READ_OPERATIONS),
+    *(("WRITE_OPERATIONS", name) for name in rules.WRITE_OPERATIONS),
+]
+
+
+@pytest.mark.parametrize(("table", "operation"), DENIED)
+def test_an_operation_left_out_of_denials_shows_as_a_difference(
+    table: str, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: tuple[str, ...] = getattr(rules, table)
+    rest = tuple(name for name in whole if name != operation)
+    monkeypatch.setattr(generator, table, rest)
+    with pytest.raises(AssertionError, match="wanted"):
+        compare(0, CASES_TO_FIND_A_CUT)
+
+
+def test_a_forgotten_spelling_shows_as_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    for lost in ("/System", "/tmp", "/etc", "/private"):  # noqa: S108 - a symlink of macOS
+
+        def forgetful(path: str, lost: str = lost) -> tuple[str, ...]:
+            return tuple(one for one in spellings(path) if not one.startswith(lost))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rules, "spellings", forgetful)
+            with pytest.raises(AssertionError, match="wanted"):
+                compare(0, CASES_TO_FIND_A_CUT)
+
+
+def test_forgotten_equal_names_show_as_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "equal_patterns", lambda *_: [])
     with pytest.raises(AssertionError, match="wanted"):
         compare(0, CASES_TO_FIND_A_CUT)
