@@ -41,6 +41,11 @@ SEGMENT_BYTES_MAX: Final = 8 * 1024 * 1024
 Clock = Callable[[], int]
 
 
+def _require_creation(*, create: bool) -> None:
+    if not create:
+        raise FileNotFoundError("no log was begun here")
+
+
 class AuditLog:
     """The log in one state directory, open for appending; any number of processes may."""
 
@@ -65,8 +70,8 @@ class AuditLog:
         self.heads = HeadKeeper(keys_fd, stores, self._latest)
 
     @classmethod
-    def open(cls, state_dir: str, keychain: Keystore | None) -> Self:
-        """Open the log in *state_dir*, or begin one.
+    def open(cls, state_dir: str, keychain: Keystore | None, *, create: bool = True) -> Self:
+        """Open the log in *state_dir*, or begin one unless *create* is false.
 
         *keychain* is `keystore.find_keychain(...)`; None if this machine has none, or if this
         opening is to do without it, which the records will say.
@@ -75,13 +80,15 @@ class AuditLog:
             AuditTamperedError: The log is shorter than what is remembered of it, differs, or is
                 gone. `create.restart` sets it aside and begins another that says so.
             AuditPathError: The directory isn't safely ours.
+            FileNotFoundError: There's no log, and *create* is false.
             OSError: The log can't be read or written.
         """
-        Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if create:
+            Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(files.open_directory(state_dir, create=False))
         with contextlib.ExitStack() as undo:
             directory = str(Path(state_dir) / DIRECTORY)
-            dir_fd = files.open_directory(directory, create=True)
+            dir_fd = files.open_directory(directory, create=create)
             undo.callback(os.close, dir_fd)
             keys_fd = files.open_directory(files.KEYS, create=True, dir_fd=dir_fd)
             undo.callback(os.close, keys_fd)
@@ -90,6 +97,7 @@ class AuditLog:
                 stores.append(keychain)
             with files.locked(dir_fd):
                 if not first_line(dir_fd):
+                    _require_creation(create=create)
                     begin_log(dir_fd, stores, stamp(time.time_ns()))
                 end = resume(dir_fd, files.segments(dir_fd))
                 undo.callback(lambda: os.close(end.fd))

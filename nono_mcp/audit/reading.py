@@ -4,6 +4,7 @@ A page is read from the end backwards, so its cost depends on what is shown and 
 the log is. What is read this way is chained (each line to the next); signatures are `verify`'s.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -121,6 +122,42 @@ def tail(
                 break
     cursor = first if first and broken is None else None
     return Page(tuple(reversed(found)), cursor, _range(first, last), broken)
+
+
+def since(state_dir: str, filters: Filters, seq: int) -> Page:
+    """Return the records after *seq* that *filters* wants.
+
+    Raises:
+        FileNotFoundError: There is no log.
+    """
+    found: list[Record] = []
+    first = last = None
+    with LogFiles.open(directory_of(state_dir)) as log:
+        for line in log.backward():
+            seen = rec.glimpse(line)
+            if seen.seq <= seq:
+                break
+            first, last = seen.seq, seen.seq if last is None else last
+            if filters.wants(line, seen):
+                found.append(rec.parse(line))
+    return Page(tuple(reversed(found)), None, _range(first, last))
+
+
+def salt(state_dir: str, session: str) -> bytes:
+    """Return the salt of a session's commitments.
+
+    Raises:
+        FileNotFoundError: It was erased, so the session's commitments can't be shown any more.
+    """
+    dir_fd = files.open_directory(directory_of(state_dir), create=False)
+    try:
+        salts_fd = files.open_directory(files.SALTS, create=False, dir_fd=dir_fd)
+    finally:
+        os.close(dir_fd)
+    try:
+        return files.read_file(salts_fd, session, 32)
+    finally:
+        os.close(salts_fd)
 
 
 def _range(first: int | None, last: int | None) -> tuple[int, int] | None:

@@ -31,7 +31,7 @@ _NAME_WORDS: Final = (
     r"|private[_-]?key|auth[_-]?token|client[_-]?secret|credentials?)"
 )
 _ASSIGNED: Final = (
-    rf"(?i:(?<![A-Za-z0-9])(?:[A-Za-z0-9_.-]{{0,60}}[_.-])?{_NAME_WORDS}[\"']?[=:]\s{{0,4}})"
+    rf"(?i:(?<![A-Za-z0-9])[A-Za-z0-9_.-]{{0,60}}{_NAME_WORDS}[\"']?[=:]\s{{0,4}})"
     r"(?P<value>[\"']?[^\s\"'&;,|<>)]{4,4000})"
 )
 _PRIVATE_KEY: Final = r"[A-Z ]{0,30}PRIVATE KEY-----"
@@ -66,6 +66,10 @@ _HINTS: Final = (
 _secret_name: Final = re.compile(
     rf"(?i)-{{0,2}}(?:[a-z0-9_.-]{{0,60}}[_.-])?(?:{_NAME_WORDS}|authorization|(?:set-)?cookie)"
 )
+
+
+class Commitment(dict[str, object]):
+    """What stands for a value: made here, and so not cleaned again."""
 
 
 _Container = dict[object, object] | list[object] | tuple[object, ...]
@@ -128,7 +132,7 @@ class Redactor:
         digest = hmac.digest(self.salt, b"redact" + secret.encode(errors="surrogatepass"), "sha256")
         return f"[redacted:{kind}:{digest.hex()[:8]}]"
 
-    def commit(self, value: bytes, head: str | None = None) -> dict[str, object]:
+    def commit(self, value: bytes, head: str | None = None) -> Commitment:
         """Return a commitment to *value*: it can be shown later, and not guessed from the log."""
         self._count += 1
         commitment: dict[str, object] = {
@@ -138,7 +142,7 @@ class Redactor:
         }
         if head is not None:
             commitment["head"] = head
-        return {"$commit": commitment}
+        return Commitment({"$commit": commitment})
 
     def clean(self, value: object, depth: int = 0, *, look: bool = True) -> object:
         """Return *value* as a record may hold it; with *look*, without secrets.
@@ -164,6 +168,8 @@ class Redactor:
         *,
         look: bool,
     ) -> object:
+        if isinstance(value, Commitment):
+            return value
         if depth >= DEPTH_MAX:
             return self.commit(repr(value).encode(errors="surrogatepass"))
         if isinstance(value, dict):
@@ -249,6 +255,22 @@ def opens(commitment: dict[str, object], salt: bytes, value: bytes) -> bool:
         return False
     expected = hmac.digest(salt_of(salt, n), value, sha256).hex()
     return hmac.compare_digest(expected, str(commitment.get("hmac")))
+
+
+def opened_by(data: object, salt: bytes, value: bytes, path: str = "") -> list[str]:
+    """Return where in *data* a commitment to *value* stands."""
+    if isinstance(data, list):
+        items = [(str(number), item) for number, item in enumerate(data)]
+    elif isinstance(data, dict):
+        commitment = data.get("$commit")
+        if isinstance(commitment, dict) and opens(commitment, salt, value):
+            return [path or "/"]
+        items = list(data.items())
+    else:
+        return []
+    return [
+        found for name, item in items for found in opened_by(item, salt, value, f"{path}/{name}")
+    ]
 
 
 def _member_name(name: str) -> str:

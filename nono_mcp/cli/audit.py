@@ -1,0 +1,264 @@
+"""`nono audit`: read, check and keep the log.
+
+Whatever a record says is escaped before it reaches a terminal; `--json` is ASCII. Exit statuses:
+0 all that was asked is so, 1 it isn't or can't be done, 2 wrong usage, 3 it couldn't be checked.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from nono_mcp.audit import export, files, prove, prune, reading, redact, verify
+from nono_mcp.audit.create import restart
+from nono_mcp.audit.display import escape, escape_all, one_line
+from nono_mcp.audit.keystore import Keystore, find_keychain
+from nono_mcp.audit.log import AuditLog
+from nono_mcp.audit.notes import NoteError
+from nono_mcp.audit.reading import Filters
+from nono_mcp.audit.record import Record, RecordError
+from nono_mcp.audit.walk import FAILED, OK, Report
+from nono_mcp.cli.audit_options import parser
+
+OK_STATUS: Final = 0
+FAILED_STATUS: Final = 1
+UNCHECKED_STATUS: Final = 3
+
+_FOLLOW_S: Final = 0.2
+_VALUE_CHARS_MAX: Final = 20_000
+
+
+def main(argv: list[str]) -> int:
+    """Do what `nono audit ARGV` asks; return the exit status."""
+    args = parser().parse_args(argv)
+    act = _ACTS[args.command]
+    try:
+        return act(args)
+    except FileNotFoundError:
+        return _fail(args, f"no log in {args.state_dir}")
+    except BrokenPipeError:
+        # Whoever read us has had enough; don't complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK_STATUS
+    except (files.AuditError, RecordError, NoteError, LookupError, ValueError, OSError) as error:
+        return _fail(args, str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _keychain(args: argparse.Namespace) -> Keystore | None:
+    return None if args.no_keychain else find_keychain(reading.directory_of(args.state_dir))
+
+
+def _filters(args: argparse.Namespace) -> Filters:
+    return Filters(
+        session=args.session,
+        tool=args.tool,
+        decision=args.decision,
+        kind=args.kind,
+        call=args.call,
+        grep=args.grep,
+        since=args.since,
+    )
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _document(**members: object) -> None:
+    _print(json.dumps(members, sort_keys=True))
+
+
+def _fail(args: argparse.Namespace, reason: str) -> int:
+    if args.json:
+        _document(ok=False, error=reason)
+    sys.stderr.write(f"error: {escape(reason, 2000)}\n")
+    return FAILED_STATUS
+
+
+def _as_json(record: Record) -> dict[str, object]:
+    return {
+        "data": record.data,
+        "kind": record.kind,
+        "seq": record.seq,
+        "session": record.session,
+        "time": record.time,
+    }
+
+
+def _tail(args: argparse.Namespace) -> int:
+    page = reading.tail(args.state_dir, _filters(args), args.n)
+    if args.follow:
+        for record in _follow(args, page):
+            _print(json.dumps(_as_json(record), sort_keys=True) if args.json else one_line(record))
+            sys.stdout.flush()
+    if args.json:
+        _document(
+            ok=page.broken is None,
+            records=[_as_json(record) for record in page.records],
+            cursor=page.cursor,
+            chained=page.chained,
+            broken=page.broken,
+        )
+    else:
+        for record in page.records:
+            _print(one_line(record))
+    if page.broken is not None:
+        sys.stderr.write(f"warning: record {page.broken} doesn't follow; run nono audit verify\n")
+        return FAILED_STATUS
+    return OK_STATUS
+
+
+def _follow(args: argparse.Namespace, page: reading.Page) -> Iterator[Record]:
+    """Yield the page's records, then those that come; with --json that's one a line."""
+    yield from page.records
+    filters = _filters(args)
+    last = page.chained[1] if page.chained else -1
+    while True:
+        time.sleep(_FOLLOW_S)
+        news = reading.since(args.state_dir, filters, last)
+        yield from news.records
+        last = news.chained[1] if news.chained else last
+
+
+def _show(args: argparse.Namespace) -> int:
+    record = reading.show(args.state_dir, args.seq)
+    if record is None:
+        return _fail(args, f"record {args.seq} isn't there")
+    opened: list[str] | None = None
+    if args.check_value is not None:
+        salt = reading.salt(args.state_dir, record.session)
+        opened = redact.opened_by(record.data, salt, Path(args.check_value).read_bytes())
+    if args.json:
+        _document(ok=opened != [], record=_as_json(record), opened=opened)
+    else:
+        _print(one_line(record))
+        shown = escape_all(record.data, _VALUE_CHARS_MAX)
+        _print(json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False))
+        if opened is not None:
+            found = ", ".join(map(escape, opened)) or "no commitment of this record"
+            _print(f"{escape(args.check_value)} is {found}")
+    return OK_STATUS if opened != [] else FAILED_STATUS
+
+
+def _verify(args: argparse.Namespace) -> int:
+    report = verify.verify(
+        args.state_dir,
+        _keychain(args),
+        root=args.root,
+        anchors=[Path(name).read_bytes() for name in args.anchor],
+        signatures=not args.no_signatures,
+    )
+    asked = [report.integrity, report.completeness]
+    if not args.no_signatures:
+        asked.append(report.trust)
+    _print_report(args, report, ok=all(verdict.status == OK for verdict in asked))
+    # A failure counts whether it was asked about or not.
+    if FAILED in {v.status for v in (report.integrity, report.completeness, report.trust)}:
+        return FAILED_STATUS
+    return OK_STATUS if all(v.status == OK for v in asked) else UNCHECKED_STATUS
+
+
+def _print_report(args: argparse.Namespace, report: Report, *, ok: bool) -> None:
+    if args.json:
+        _document(ok=ok, **asdict(report))
+        return
+    for name in ("integrity", "completeness", "trust"):
+        verdict = getattr(report, name)
+        _print(f"{name + ':':14}{verdict.status}: {escape(verdict.reason, 1000)}")
+    _print(f"{'records:':14}{report.first} to {report.size - 1}, root {report.root or 'unknown'}")
+    if report.bad is not None:
+        _print(f"{'first bad:':14}record {report.bad.seq}, {report.bad.segment}:{report.bad.line}")
+        _print(f"{'last good:':14}record {report.size - 1}, {report.head}")
+    for warning in report.warnings:
+        _print(f"warning: {escape(warning, 1000)}")
+
+
+def _export(args: argparse.Namespace) -> int:
+    records = reading.read_all(args.state_dir, _filters(args))
+    for line in export.export(records, args.format):
+        _print(line)
+    return OK_STATUS
+
+
+def _anchor(args: argparse.Namespace) -> int:
+    with AuditLog.open(args.state_dir, _keychain(args), create=False) as log:
+        if args.key:
+            _print(prove.verifier_key(log))
+            return OK_STATUS
+        checkpoint = prove.anchor(log)
+        root = log.root
+    if args.output:
+        Path(args.output).write_bytes(checkpoint)
+    if args.json:
+        _document(ok=True, checkpoint=checkpoint.decode(), root=root)
+    elif not args.output:
+        sys.stdout.write(checkpoint.decode())
+    return OK_STATUS
+
+
+def _prove(args: argparse.Namespace) -> int:
+    with AuditLog.open(args.state_dir, _keychain(args), create=False) as log:
+        evidence = prove.prove(log, args.seq)
+    if args.output:
+        Path(args.output).write_bytes(evidence.line)
+        Path(f"{args.output}.tlog-proof").write_bytes(evidence.proof)
+    if args.json:
+        _document(ok=True, line=evidence.line.decode(), proof=evidence.proof.decode())
+    elif not args.output:
+        sys.stdout.write(evidence.proof.decode())
+    return OK_STATUS
+
+
+def _prune(args: argparse.Namespace) -> int:
+    keychain = _keychain(args)
+    with (
+        AuditLog.open(args.state_dir, keychain, create=False) as log,
+        log.session({"argv": ["nono", "audit", "prune"], "pid": os.getpid()}) as session,
+    ):
+        gone = prune.prune(log, session, keep_days=args.keep_days)
+    if args.json:
+        _document(ok=True, **asdict(gone))
+    else:
+        _print(f"removed {gone.records} records, {gone.size_bytes} bytes")
+    return OK_STATUS
+
+
+def _stats(args: argparse.Namespace) -> int:
+    found = reading.stats(args.state_dir)
+    if args.json:
+        _document(ok=True, **asdict(found))
+        return OK_STATUS
+    _print(f"{found.records} records, {found.size_bytes} bytes in {found.segments} segments")
+    _print(f"from record {found.first_seq}, {found.first_time} to {found.last_time}")
+    for kind, count in found.kinds.most_common():
+        _print(f"{count:>10}  {kind}")
+    return OK_STATUS
+
+
+def _restart(args: argparse.Namespace) -> int:
+    aside = restart(args.state_dir, _keychain(args), args.reason)
+    if args.json:
+        _document(ok=True, set_aside=aside)
+    else:
+        _print(f"the log that was here is in {escape(aside)}")
+    return OK_STATUS
+
+
+_ACTS: Final = {
+    "anchor": _anchor,
+    "export": _export,
+    "prove": _prove,
+    "prune": _prune,
+    "restart": _restart,
+    "show": _show,
+    "stats": _stats,
+    "tail": _tail,
+    "verify": _verify,
+}

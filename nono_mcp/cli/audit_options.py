@@ -1,0 +1,86 @@
+"""What `nono audit` takes: its commands and their options."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Final
+
+from nono_mcp.audit import export, prune
+
+_COUNT_MAX: Final = 1_000_000
+_EPILOG: Final = "example: nono audit tail -n 20 --decision deny"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `nono audit`; `args.command` is the word that was given."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--state-dir", default=default_state_dir(), help="where nono keeps its state"
+    )
+    common.add_argument("--no-keychain", action="store_true", help="do without the keychain")
+    common.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    whole = argparse.ArgumentParser(
+        prog="nono audit", description="Read, check and keep the audit log.", epilog=_EPILOG
+    )
+    commands = whole.add_subparsers(required=True, dest="command", metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[common], help=text, description=text)
+
+    tail = add("tail", "show the last records")
+    tail.add_argument("-n", type=_count, default=20, metavar="N", help="how many (20)")
+    tail.add_argument("-f", "--follow", action="store_true", help="go on as records come")
+    _add_filters(tail)
+    show = add("show", "show one record whole")
+    show.add_argument("seq", type=_seq)
+    show.add_argument("--check-value", metavar="FILE", help="tell which commitment FILE opens")
+    check = add("verify", "check integrity, completeness and trust")
+    check.add_argument("--root", help="the root fingerprint you know")
+    check.add_argument("--anchor", action="append", default=[], metavar="FILE", help="a checkpoint")
+    check.add_argument("--no-signatures", action="store_true", help="check the chain alone")
+    out = add("export", "write records for another program, one a line")
+    out.add_argument("--format", choices=export.FORMATS, default="jsonl")
+    _add_filters(out)
+    anchor = add("anchor", "write a signed checkpoint, to be kept elsewhere")
+    anchor.add_argument("-o", "--output", metavar="FILE", help="instead of standard output")
+    anchor.add_argument("--key", action="store_true", help="print the key for witnesses instead")
+    proof = add("prove", "write a record's line and the proof that the log holds it")
+    proof.add_argument("seq", type=_seq)
+    proof.add_argument("-o", "--output", metavar="FILE", help="FILE and FILE.tlog-proof")
+    old = add("prune", "remove old segments, and record that")
+    old.add_argument("--keep-days", type=_count, default=prune.KEEP_DAYS, metavar="DAYS")
+    add("stats", "count what is in the log")
+    again = add("restart", "set a damaged or lost log aside and begin another")
+    again.add_argument("--reason", required=True, help="goes into the new log's first record")
+    return whole
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--session", help="identifier of a session, or how it begins")
+    parser.add_argument("--call", help="identifier of a call")
+    parser.add_argument("--tool")
+    parser.add_argument("--kind", help="kind of record, or how it begins")
+    parser.add_argument("--decision", choices=("allow", "deny"))
+    parser.add_argument("--grep", metavar="TEXT", help="text in the record, whatever the case")
+    parser.add_argument("--since", metavar="TIME", help="2026-11-21 or 2026-11-21T10:30, UTC")
+
+
+def default_state_dir() -> str:
+    """Return where nono keeps its state."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    return str(root / "nono")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= _COUNT_MAX:
+        raise argparse.ArgumentTypeError(f"from 1 to {_COUNT_MAX}")
+    return value
+
+
+def _seq(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**53:
+        raise argparse.ArgumentTypeError("the seq of a record")
+    return value
