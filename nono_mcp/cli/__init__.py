@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-import sys
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-from nono_mcp import __version__
+COMMANDS = {
+    "run": "run a program, confined",
+    "shell": "start a shell, confined",
+    "why": "say whether a path or host is open, and by which rule",
+    "doctor": "say what this machine can enforce, and how",
+    "policy": "show, check, list and start policies",
+    "trust": "let a workspace's nono.toml count",
+    "serve": "serve a workspace to an agent by MCP",
+    "audit": "read and verify the log of what was done",
+    "demo": "see it work, with a real client and server",
+    "completion": "print the completion of a shell",
+    "help": "say this",
+}
+"""The commands; each is a module of its own beside this one."""
+
+INTERRUPTED = 128 + 2
 
 
 def main(argv: list[str]) -> int:
     """Run the command *argv* names and return the exit status."""
-    if argv != ["--version"]:
-        sys.stderr.write("nono: usage: nono --version\n")
-        return 2
-    sys.stdout.write(f"nono {__version__}\n")
-    return 0
+    name, *rest = argv or ["help"]
+    if name in ("--version", "--help", "-h"):
+        name = "help" if name != "--version" else "version"
+    try:
+        return _command(name)(rest)
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the outermost edge: one line, no traceback
+        from nono_mcp.cli import failures
+
+        return failures.report(name if name in COMMANDS else "", rest, error)
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    if name not in COMMANDS and name != "version":
+        from nono_mcp.cli.options import UsageError, nearest, shown
+
+        raise UsageError(f"unknown command {shown(name)}", nearest(name, COMMANDS))
+    # `importlib` would cost an import of its own.
+    module = __import__(f"nono_mcp.cli.{name}", fromlist=["main"])
+    main: Callable[[list[str]], int] = module.main
+    return main

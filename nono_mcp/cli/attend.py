@@ -1,0 +1,74 @@
+"""A running call as the command line sees it: signals passed on, a terminal passed through.
+
+Standard streams that aren't terminals are the program's own; nothing of them comes by here.
+
+Architecture invariant: the person's terminal is given back on every way out.
+"""
+
+from __future__ import annotations
+
+import select
+
+from nono_mcp.cli import signals
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_sandbox.oneshot import Launch
+
+
+class Outcome(Value):
+    """How the call ended."""
+
+    wait_status: int | None
+    limit: str
+    failure: tuple[int, str] | None
+    cpu_s: tuple[float, float]
+    memory_kib_max: int
+    leftovers: bool
+    tail: bytes = b""
+    """The last of what it wrote to its terminal, if it had one."""
+
+    @property
+    def plain_success(self) -> bool:
+        """Tell whether there is nothing to say."""
+        odd = self.failure or self.limit or self.leftovers
+        return self.wait_status == 0 and not odd
+
+
+def on_streams(launch: Launch) -> Outcome:
+    """See a call to its end that has our own standard streams."""
+    arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
+    poll = select.poll()
+    poll.register(launch, select.POLLIN)
+    poll.register(arrived, select.POLLIN)
+    while True:
+        events = dict(poll.poll())
+        if arrived.fileno() in events:
+            for number in arrived.take():
+                _pass_on(launch, number)
+        if launch.fileno() in events:
+            message = launch.receive()
+            if message[0] == "ended":
+                return Outcome(*message[1:])
+
+
+def _pass_on(launch: Launch, number: int) -> None:
+    if number != signals.TSTP:
+        launch.signal(number)
+        return
+    # All of it: whatever went on would read what is typed to the shell from now on.
+    launch.signal_all(signals.STOP)
+    signals.stop()
+    launch.signal_all(signals.CONT)
+
+
+def on_terminal(launch: Launch, master: int) -> Outcome:
+    """See a call to its end that has a terminal of its own, whose *master* is ours now."""
+    from nono_mcp.cli.relay import Relay
+
+    relay = Relay(launch, master)
+    try:
+        return relay.run()
+    finally:
+        relay.terminal.take_back()

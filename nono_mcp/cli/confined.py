@@ -1,0 +1,147 @@
+"""Run one program under a policy: what `nono run` and `nono shell` have in common.
+
+Architecture invariant: nothing that takes time comes before `oneshot.start`. What comes after is
+done while the lane makes itself ready, on another processor.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nono_mcp.cli import options, policy_flags, say
+from nono_mcp.cli.options import Option, UsageError
+from nono_sandbox import oneshot
+from nono_sandbox.confinement import LANDLOCK, Call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.cli.attend import Outcome
+    from nono_mcp.cli.options import Parsed
+    from nono_mcp.policy.request import Prepared, Request
+    from nono_sandbox.oneshot import Launch
+
+DRY_RUN = Option("--dry-run")
+OPTIONS = (
+    *policy_flags.OPTIONS,
+    DRY_RUN,
+    options.JSON,
+    options.VERBOSE,
+    options.QUIET,
+    options.HELP,
+)
+TMP = "/tmp"  # noqa: S108 - where the person's TMPDIR is if the environment doesn't say
+
+
+class Run:
+    """One command line that runs a program, from its policy to its exit status."""
+
+    def __init__(self, name: str, parsed: Parsed, argv: tuple[str, ...]) -> None:
+        self._name = name
+        self._parsed = parsed
+        self._argv = argv
+        self._tmpdir: str | None = None
+
+    def status(self) -> int:
+        """Run the program and return the exit status.
+
+        Raises:
+            UsageError: Nothing was done.
+            PolicyError, RefusedError, SandboxError: Nothing ran.
+            LaneLostError: What ran was killed.
+        """
+        _check(self._argv)
+        launch = oneshot.start(policy_flags.tier(self._parsed))
+        try:
+            return self._run(launch, self._prepared(launch))
+        finally:
+            if self._tmpdir is not None:
+                from nono_sandbox import scratch
+
+                scratch.remove(self._tmpdir)
+
+    def _prepared(self, launch: Launch) -> Prepared:
+        """Return the policy for the tier that this machine gives."""
+        from nono_mcp.policy import home, load
+
+        request = policy_flags.request(self._parsed)
+        if launch.tier == LANDLOCK:
+            request = self._for_second_tier(request)
+        prepared = load.prepare(request)
+        launch.await_ready()
+        if launch.tier != request.tier:
+            prepared = load.prepare(self._for_second_tier(request))
+        self._check_required(prepared, launch)
+        if not self._parsed.flag(DRY_RUN):
+            home.ensure(prepared)
+        return prepared
+
+    def _for_second_tier(self, request: Request) -> Request:
+        from nono_sandbox import scratch
+
+        place = request.environ.get("TMPDIR", "")
+        self._tmpdir = scratch.make(place if place.startswith("/") else TMP)
+        return request.replace(tier=LANDLOCK, tmpdir=self._tmpdir)
+
+    def _check_required(self, prepared: Prepared, launch: Launch) -> None:
+        """Refuse to run without what the policy requires, unless best effort will do."""
+        enforcement = prepared.document.enforcement
+        if not enforcement.require:
+            return
+        from nono_mcp.cli import required
+
+        for text in required.check(prepared, launch):
+            self._note(text)
+
+    def _run(self, launch: Launch, prepared: Prepared) -> int:
+        parsed = self._parsed
+        for notice in prepared.notices:
+            self._note(notice)
+        if parsed.flag(DRY_RUN) or parsed.flag(options.VERBOSE):
+            from nono_mcp.cli import describe
+
+            if parsed.flag(DRY_RUN):
+                describe.dry_run(self._name, prepared, launch, self._argv, parsed)
+                return 0
+            describe.at_start(prepared, launch)
+        confinement = prepared.confinement
+        call = Call(
+            argv=self._argv,
+            environment=confinement.environment,
+            cwd=confinement.cwd,
+            limits=confinement.limits,
+            tty=os.isatty(0) and os.isatty(1),
+        )
+        outcome = _attended(launch, launch.run(confinement, call))
+        return self._ended(outcome, prepared, launch)
+
+    def _ended(self, outcome: Outcome, prepared: Prepared, launch: Launch) -> int:
+        if outcome.plain_success and not self._parsed.flag(options.JSON):
+            return 0
+        from nono_mcp.cli import ending
+
+        end = ending.End(outcome, prepared, self._argv)
+        if self._parsed.flag(options.JSON):
+            say.document(end.fields(self._name, launch.tier), fd=2)
+        elif not self._parsed.flag(options.QUIET):
+            for text in end.texts():
+                say.note(text)
+        return end.status
+
+    def _note(self, text: str) -> None:
+        if not self._parsed.flag(options.QUIET):
+            say.note(text)
+
+
+def _check(argv: tuple[str, ...]) -> None:
+    if not argv:
+        raise UsageError("no command to run", "name one after --")
+    if not argv[0]:
+        raise UsageError("the command is empty", "name a program to run")
+    if any("\0" in word for word in argv):
+        raise UsageError("the command holds a NUL character, which no system call takes")
+
+
+def _attended(launch: Launch, master: int) -> Outcome:
+    from nono_mcp.cli import attend
+
+    return attend.on_streams(launch) if master < 0 else attend.on_terminal(launch, master)

@@ -1,0 +1,96 @@
+"""What the person is told of how a call ended, and the exit status that says it.
+
+Exit statuses are a shell's: the program's own, or 128+n for the signal n that ended it; 127 for
+no such program; 126 for one that can't be executed. A wall-clock limit gives 124, as timeout(1)
+does; any other limit for which the call was killed gives 137.
+
+Architecture invariant: output of the program is looked at only for paths to judge; what is said
+of one comes from the policy.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.cli.attend import Outcome
+    from nono_mcp.policy.request import Prepared
+    from nono_sandbox.confinement import Limits
+
+TIMED_OUT = 124
+NOT_FOUND = 127
+KILLED = 128 + 9
+
+
+class End:
+    """How one call ended."""
+
+    def __init__(self, outcome: Outcome, prepared: Prepared, argv: tuple[str, ...]) -> None:
+        self._outcome = outcome
+        self._prepared = prepared
+        self._argv = argv
+        self.status = status_of(outcome)
+
+    def texts(self) -> list[str]:
+        """Return what to tell the person, a line each."""
+        texts = []
+        if self._outcome.failure is not None:
+            texts.append(self._outcome.failure[1])
+        if self._outcome.limit:
+            texts.append(over(self._outcome.limit, self._prepared.confinement.limits))
+        if self._outcome.leftovers:
+            texts.append("a process is stuck in the kernel; it ends when it returns from there")
+        return texts + [f"likely cause: {hint}" for hint in self._hints()]
+
+    def _hints(self) -> list[str]:
+        if not self.status or self._outcome.limit:
+            return []
+        from nono_mcp.cli import likely
+
+        not_found = self._outcome.failure is not None and self.status == NOT_FOUND
+        return likely.causes(self._prepared, self._argv, self._outcome.tail, not_found=not_found)
+
+    def fields(self, name: str, tier: str) -> dict[str, object]:
+        """Return the same for a program to read."""
+        outcome = self._outcome
+        failure = outcome.failure
+        return {
+            "id": name,
+            "ok": self.status == 0,
+            "error": None if failure is None else {"code": "start", "message": failure[1]},
+            "status": self.status,
+            "limit": outcome.limit or None,
+            "tier": tier,
+            "cpu_s": round(sum(outcome.cpu_s), 6),
+            "memory_bytes_max": outcome.memory_kib_max * 1024,
+            "leftovers": outcome.leftovers,
+            "likely_causes": self._hints(),
+        }
+
+
+def status_of(outcome: Outcome) -> int:
+    """Return the exit status that tells how *outcome* came about."""
+    if outcome.failure is not None:
+        return outcome.failure[0]
+    if outcome.limit == "wall":
+        return TIMED_OUT
+    if outcome.wait_status is None:
+        return KILLED
+    code = os.waitstatus_to_exitcode(outcome.wait_status)
+    status = code if code >= 0 else 128 - code
+    return status or (KILLED if outcome.limit else 0)
+
+
+def over(limit: str, limits: Limits) -> str:
+    """Return a sentence about the *limit* that the call went over."""
+    bound, unit, option = {
+        "wall": (limits.wall_s, "s", "--timeout"),
+        "cpu": (limits.cpu_s, "s of CPU time", "--cpu"),
+        "memory": (limits.memory_bytes_max, "bytes of memory", "--memory"),
+        "processes": (limits.processes_max, "processes", "--max-processes"),
+        "file-size": (limits.file_size_bytes_max, "bytes a file", "--max-file-size"),
+    }[limit]
+    if bound is None:
+        return f"ended: over the {limit} limit that nono itself was started with (ulimit)"
+    return f"ended: over its limit of {bound:.15g} {unit} ({option})"

@@ -1,0 +1,269 @@
+"""The options that make a policy: shared by every command that has one.
+
+They become a `Document`, the topmost layer of the policy, so that what they say is judged as
+what a file says is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nono_mcp.cli.options import Option, UsageError, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from nono_mcp.cli.options import Parsed
+    from nono_mcp.policy.document import Document, EnvironmentSection, NetworkSection
+    from nono_mcp.policy.request import Request
+
+    N = TypeVar("N", int, float)
+
+PATHS = (
+    ("--allow", "DIR"),
+    ("--read", "DIR"),
+    ("--write", "DIR"),
+    ("--allow-file", "FILE"),
+    ("--read-file", "FILE"),
+    ("--write-file", "FILE"),
+    ("--deny", "PATH"),
+    ("--deny-write", "PATH"),
+    ("--bypass", "PATH"),
+)
+ALLOW_CWD = Option("--allow-cwd")
+BROAD = Option("--unsafe-broad-workspace")
+BLOCK_NET = Option("--block-net")
+OPEN_NET = Option("--open-net")
+PTRACE = Option("--ptrace")
+BEST_EFFORT = Option("--best-effort")
+OPTIONS = (
+    *(Option(name, operand, many=True) for name, operand in PATHS),
+    ALLOW_CWD,
+    BROAD,
+    Option("--workdir", "DIR"),
+    Option("--profile", "NAME"),
+    BLOCK_NET,
+    OPEN_NET,
+    Option("--connect-port", "PORT", many=True),
+    Option("--bind-port", "PORT", many=True),
+    Option("--env", "NAME[=VALUE]", many=True),
+    Option("--timeout", "SECONDS"),
+    Option("--cpu", "SECONDS"),
+    Option("--memory", "SIZE"),
+    Option("--max-processes", "COUNT"),
+    Option("--max-open-files", "COUNT"),
+    Option("--max-file-size", "SIZE"),
+    Option("--tier", "TIER"),
+    PTRACE,
+    BEST_EFFORT,
+)
+ABOUT = """\
+What the program may reach (all of it may be given more than once):
+  --allow DIR, --read DIR, --write DIR          a directory and all in it
+  --allow-file, --read-file, --write-file FILE  one file
+  --allow-cwd              read and write the current directory, by the default profile
+  --deny PATH              closed, whatever is granted around it
+  --deny-write PATH        readable and not writable, whatever is granted around it
+  --bypass PATH            give up the protection of a protected path (~/.ssh, ...)
+  --profile NAME|PATH      a shipped profile, one of yours, or a file (nono policy list)
+  --workdir DIR            start there
+  --unsafe-broad-workspace yes, / or the whole home is meant as the workspace
+
+Its network, closed unless one of these or the profile opens it:
+  --block-net              closed
+  --open-net               the machine's own network
+  --connect-port PORT      a TCP port of this machine's loopback
+  --bind-port PORT         a TCP port to listen on
+
+Its limits:
+  --timeout SECONDS        wall-clock time         --max-processes COUNT
+  --cpu SECONDS            CPU time                --max-open-files COUNT
+  --memory SIZE            such as 512M or 2G      --max-file-size SIZE
+
+The rest:
+  --env NAME[=VALUE]       pass a variable of yours, or set one
+  --ptrace                 let the program's processes trace each other (gdb, strace)
+  --tier TIER              insist on namespaces, or on landlock
+  --best-effort            run even if a guarantee that the policy requires can't be had
+"""
+
+NUMBER_CHARACTERS_MAX = 32
+
+SYSTEM = "system"
+"""The profile for a run that grants nothing of the workspace."""
+
+
+def tier(parsed: Parsed) -> str | None:
+    """Return the tier that is insisted on, if one is.
+
+    Raises:
+        UsageError: There is no such tier.
+    """
+    from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+
+    wanted = parsed.one("--tier")
+    if wanted not in (None, NAMESPACES, LANDLOCK):
+        raise UsageError(f"no tier {shown(wanted or '')}", f"{NAMESPACES} or {LANDLOCK}")
+    return wanted
+
+
+def request(parsed: Parsed, workspace: str | None = None) -> Request:
+    """Return what *parsed* asks of a policy, for the first tier.
+
+    Without a *workspace* named, it is the current directory, which is granted only if an option
+    or a profile says so.
+
+    Raises:
+        UsageError: The value of an option isn't one.
+    """
+    from nono_mcp.cli import places
+    from nono_mcp.policy.request import Request
+    from nono_sandbox.confinement import NAMESPACES
+
+    here = _here()
+    profile = parsed.one("--profile")
+    if profile is not None and "/" in profile:
+        profile = os.path.join(here, profile)
+    granted = workspace is not None or parsed.flag(ALLOW_CWD)
+    workdir = parsed.one("--workdir")
+    environ = os.environ
+    return Request(
+        workspace=here if workspace is None else os.path.join(here, workspace),
+        tier=NAMESPACES,
+        environ=environ,
+        home=places.home(environ),
+        state_dir=places.state_dir(environ),
+        config_dir=places.config_dir(environ),
+        cwd=None if workdir is None else os.path.join(here, workdir),
+        base=here,
+        profile=profile if profile is not None or granted else SYSTEM,
+        flags=document(parsed, granted=granted),
+        # A workspace that nothing grants may be whatever it is.
+        broad_workspace=parsed.flag(BROAD) or (profile is None and not granted),
+    )
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "the current directory doesn't exist any more", "start in one that does"
+        ) from None
+
+
+def document(parsed: Parsed, *, granted: bool) -> Document:
+    """Return the options as the topmost layer of a policy.
+
+    Raises:
+        UsageError: The value of an option isn't one.
+    """
+    from nono_mcp.policy.document import (
+        Document,
+        EnforcementSection,
+        FilesystemSection,
+        LimitsSection,
+        ProcessSection,
+    )
+
+    paths = {name[2:].replace("-", "_"): parsed.all(name) for name, _ in PATHS}
+    if parsed.flag(ALLOW_CWD) and parsed.one("--profile") is not None:
+        paths["allow"] = ("$WORKSPACE", *paths["allow"])
+    bare = not granted and parsed.one("--profile") is None
+    return Document(
+        filesystem=FilesystemSection(**paths, tools=True if bare else None),
+        network=_network(parsed),
+        limits=LimitsSection(
+            timeout_s=_number(parsed, "--timeout", _seconds),
+            cpu_s=_number(parsed, "--cpu", _seconds),
+            memory_max=_number(parsed, "--memory", _size),
+            processes_max=_number(parsed, "--max-processes", _count),
+            open_files_max=_number(parsed, "--max-open-files", _count),
+            file_size_max=_number(parsed, "--max-file-size", _size),
+        ),
+        environment=_environment(parsed),
+        process=ProcessSection(ptrace=True if parsed.flag(PTRACE) else None),
+        enforcement=EnforcementSection(best_effort=True if parsed.flag(BEST_EFFORT) else None),
+    )
+
+
+def _network(parsed: Parsed) -> NetworkSection:
+    from nono_mcp.policy.document import NetworkSection
+
+    given = [option for option in (BLOCK_NET, OPEN_NET) if parsed.flag(option)]
+    ports = [name for name in ("--connect-port", "--bind-port") if parsed.all(name)]
+    if given and (len(given) > 1 or ports):
+        second = given[1].name if len(given) > 1 else ports[0]
+        raise UsageError(f"{given[0].name} and {second} contradict each other")
+    if given:
+        return NetworkSection(mode="closed" if given[0] is BLOCK_NET else "open")
+    return NetworkSection(
+        connect_ports=tuple(_port(text, "--connect-port") for text in parsed.all("--connect-port")),
+        bind_ports=tuple(_port(text, "--bind-port") for text in parsed.all("--bind-port")),
+    )
+
+
+def _environment(parsed: Parsed) -> EnvironmentSection:
+    from nono_mcp.policy import environment
+    from nono_mcp.policy.document import EnvironmentSection
+    from nono_mcp.policy.errors import PolicyError
+
+    passed, given = [], []
+    for text in parsed.all("--env"):
+        name, equals, value = text.partition("=")
+        try:
+            environment.check_name(name)
+            environment.check_value(name, value)
+        except PolicyError as error:
+            raise UsageError(f"--env: {error.message}", error.hint) from None
+        if equals:
+            given.append((name, value))
+        else:
+            passed.append(name)
+    return EnvironmentSection(tuple(passed), tuple(given))
+
+
+def _number(parsed: Parsed, name: str, read: Callable[[str, str], N]) -> N | None:
+    text = parsed.one(name)
+    return None if text is None else read(text, name)
+
+
+def _seconds(text: str, name: str) -> float:
+    from nono_mcp.policy.bounds import SECONDS_MAX
+
+    # Not float() alone, which also takes "nan", "1_0" and digits that aren't ASCII.
+    digits = text.replace(".", "", 1)
+    plain = digits.isascii() and digits.isdigit() and len(text) <= NUMBER_CHARACTERS_MAX
+    if plain and 0 < float(text) <= SECONDS_MAX:
+        return float(text)
+    raise UsageError(f"{name} {shown(text)} isn't a time", f"seconds, over 0 up to {SECONDS_MAX}")
+
+
+def _whole(text: str, name: str, most: int) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 0 < int(text) <= most:
+        return int(text)
+    raise UsageError(f"{name} {shown(text)} isn't a number", f"a whole one from 1 to {most}")
+
+
+def _count(text: str, name: str) -> int:
+    from nono_mcp.policy.bounds import COUNT_MAX
+
+    return _whole(text, name, COUNT_MAX)
+
+
+def _port(text: str, name: str) -> int:
+    from nono_mcp.policy.bounds import PORT_MAX
+
+    return _whole(text, name, PORT_MAX)
+
+
+def _size(text: str, name: str) -> int:
+    from nono_mcp.policy.bounds import size
+    from nono_mcp.policy.errors import PolicyError
+
+    try:
+        return size(text)
+    except PolicyError as error:
+        raise UsageError(f"{name}: {error.message}", error.hint) from None

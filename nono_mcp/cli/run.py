@@ -1,0 +1,36 @@
+"""`nono run`: one program, confined, on the streams and the terminal that we have."""
+
+from __future__ import annotations
+
+from nono_mcp.cli import confined, options, policy_flags, say
+
+OPTIONS = confined.OPTIONS
+USAGE = f"""\
+usage: nono run [OPTION]... [--] COMMAND [ARGUMENT]...
+
+Run COMMAND confined. It reads the system's directories, has a home of its own and no network;
+everything else is an option's, a profile's or a trusted nono.toml's to grant.
+
+  nono run --allow-cwd -- python3 agent.py
+  nono run --read ~/data --timeout 60 -- sort ~/data/words.txt
+
+{policy_flags.ABOUT}\
+  --dry-run                say under what it would run, and run nothing
+  --json                   report in JSON: at the end and on standard error, since standard
+                           output is the command's; with --dry-run, on standard output
+  -v, --verbose            say under what it runs
+  -q, --quiet              say nothing but errors
+
+Exit status: COMMAND's, or 128+n for the signal n that ended it. 124: over --timeout. 137: over
+another limit. 125: the sandbox died. 126: refused (a line that begins REFUSED says why), or
+COMMAND can't be executed. 127: there is no COMMAND. 2: this usage.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line *argv* and return the exit status."""
+    parsed = options.parse(argv, OPTIONS, command=True)
+    if parsed.flag(options.HELP):
+        say.out(USAGE)
+        return 0
+    return confined.Run("run", parsed, parsed.rest).status()

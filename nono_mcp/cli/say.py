@@ -1,0 +1,65 @@
+"""What we print: documents and answers on standard output, everything else on standard error.
+
+Architecture invariant: only this module and what a command hands it write to our streams.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BOLD = "1"
+RED = "1;31"
+YELLOW = "33"
+GREEN = "32"
+DIM = "2"
+
+
+def out(text: str) -> None:
+    """Write *text* to standard output, whatever characters it holds."""
+    _write(sys.stdout, text)
+
+
+def err(text: str) -> None:
+    """Write *text* to standard error, whatever characters it holds."""
+    _write(sys.stderr, text)
+
+
+def note(text: str) -> None:
+    """Tell the person something, on one line."""
+    err(f"{styled('nono:', DIM, 2)} {text}\n")
+
+
+def document(fields: Mapping[str, object], fd: int = 1) -> None:
+    """Write one JSON document to standard output, or on one line to standard error."""
+    import json
+
+    if fd == 1:
+        out(json.dumps(fields, indent=2) + "\n")
+    else:
+        err(json.dumps(fields) + "\n")
+
+
+def styled(text: str, code: str, fd: int) -> str:
+    """Return *text* in the style *code* if the descriptor *fd* is a terminal that shows it."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return text
+    try:
+        terminal = os.isatty(fd)
+    except OSError:
+        return text
+    return f"\033[{code}m{text}\033[0m" if terminal else text
+
+
+def _write(stream: object, text: str) -> None:
+    # None where the descriptor was closed at the start: there is nobody to tell.
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", "utf-8")
+    buffer = stream.buffer  # type: ignore[attr-defined]
+    buffer.write(text.encode(encoding, "backslashreplace"))
+    buffer.flush()

@@ -1,0 +1,76 @@
+"""A directory of a call's own for temporary files, where it can't have a /tmp of its own.
+
+Architecture invariant: nothing outside the directory is ever removed or changed, whatever was
+left in it; and however deep that is, it takes no more than a few descriptors and no recursion.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_RANDOM_BYTES = 8
+
+
+def make(parent: str) -> str:
+    """Make a directory in *parent* that nobody else can enter, and return its path.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    path = f"{parent.rstrip('/')}/nono-{os.urandom(_RANDOM_BYTES).hex()}"
+    os.mkdir(path, 0o700)
+    return path
+
+
+def remove(path: str) -> None:
+    """Remove the directory *path* and all in it; no process may be at work there any more.
+
+    Raises:
+        OSError: Something in it can't be removed. What could be, has been.
+    """
+    top = os.open(path, _DIRECTORY)
+    try:
+        # A directory found in another is moved to the top, and so is emptied in its turn.
+        moved_count = 0
+        pending = [entry.name for entry in os.scandir(top)]
+        while pending:
+            name = pending.pop()
+            directory = _enter(name, top)
+            if directory is None:
+                continue
+            for entry in os.listdir(directory):
+                if _is_directory(entry, directory):
+                    moved_count += 1
+                    unused = f"{moved_count}.{os.urandom(_RANDOM_BYTES).hex()}"
+                    os.rename(entry, unused, src_dir_fd=directory, dst_dir_fd=top)
+                    pending.append(unused)
+                else:
+                    os.unlink(entry, dir_fd=directory)
+            os.close(directory)
+            os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(path)
+
+
+def _enter(name: str, parent: int) -> int | None:
+    """Open the directory *name*, or remove it if it's none."""
+    if not _is_directory(name, parent):
+        os.unlink(name, dir_fd=parent)
+        return None
+    return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def _is_directory(name: str, parent: int) -> bool:
+    """Tell whether *name* is a directory, made accessible to its owner if it is."""
+    fd = os.open(name, _LOOK, dir_fd=parent)
+    try:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            return False
+        os.chmod(f"/proc/self/fd/{fd}", 0o700)
+    finally:
+        os.close(fd)
+    return True
