@@ -207,6 +207,33 @@ def test_streams_are_those_given_whatever_their_numbers(
         assert (status, out.read(), err.read()) == (0, b"question\nanswer\n", b"trouble\n")
 
 
+def test_a_terminal_becomes_the_controlling_one(
+    stand_in: StandIn, confinement: Confinement, workspace: Path
+) -> None:
+    for tty, expected in ((True, 0), (False, 1)):
+        master, slave = os.openpty()
+        try:
+            script = "test -t 0 || exit 9; (: </dev/tty) 2>/dev/null || exit 1"
+            mine = call("sh", "-c", script, cwd=workspace, tty=tty)
+            assert stand_in.run(mine, confinement, (slave, slave, slave)) == expected
+        finally:
+            os.close(slave)
+            os.close(master)
+
+
+def test_what_a_call_gives_up_is_not_in_its_text(
+    stand_in: StandIn, confinement: Confinement, workspace: Path
+) -> None:
+    wide = confinement.replace(network=Network(OPEN))
+    mine = call("true", cwd=workspace, narrowing=Narrowing(writes=(), network_closed=True))
+    stand_in.run(mine, wide)
+    text = stand_in.report["text"]
+    assert "AF_INET" in profile(wide)
+    assert "AF_INET" not in text
+    assert "(allow file-write*" in profile(wide)
+    assert "(allow file-write*" not in text
+
+
 def test_it_starts_from_a_process_with_threads(
     stand_in: StandIn, confinement: Confinement, workspace: Path
 ) -> None:
