@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from nono_mcp.audit import canonical, files, ratchet
 from nono_mcp.audit import record as rec
@@ -84,9 +84,7 @@ def begin_log(
             labels[store.name] = str(error)
             continue
         if remembered is not None and after is None:
-            raise AuditTamperedError(
-                f"the log is gone: {store.label} remembers {remembered.size} records; {_HINT}"
-            )
+            raise _gone(store, remembered)
         usable.append(store)
         labels[store.name] = store.label
     log_id = secrets.token_hex(16)
@@ -105,6 +103,26 @@ def begin_log(
     body = rec.build_body(rec.CREATE, canonical.encode(data), place)
     line = rec.build_line(body, key.sign(rec.SIGNED_PREFIX + body))
     files.replace_file(dir_fd, segment_name(0), line)
+
+
+def refuse_new(stores: Sequence[Keystore]) -> NoReturn:
+    """Say that there's no log, or that there was one.
+
+    Raises:
+        AuditTamperedError: A log is remembered here.
+        FileNotFoundError: None is.
+    """
+    for store in stores:
+        head = _head_or_none(store)
+        if head is not None:
+            raise _gone(store, head)
+    raise FileNotFoundError("no log was begun here")
+
+
+def _gone(store: Keystore, head: Head) -> AuditTamperedError:
+    return AuditTamperedError(
+        f"the log is gone: {store.label} remembers {head.size} records; {_HINT}"
+    )
 
 
 def check_heads(dir_fd: int, end: End, stores: Sequence[Keystore]) -> None:

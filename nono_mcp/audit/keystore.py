@@ -109,23 +109,35 @@ class KeyringKeystore:
         self._call(lambda: self._backend.set_password(SERVICE, f"{entry}:{self._suffix}", text))
 
     def _call(self, act: Callable[[], T]) -> T:
-        """Run *act* in a thread of its own: D-Bus and a prompt may take for ever."""
-        done: list[T] = []
-        failed: list[Exception] = []
+        try:
+            return _within(KEYRING_WAIT_S, act)
+        except _failures() as error:
+            raise KeystoreError(f"keychain: {type(error).__name__}: {error}") from error
 
-        def run() -> None:
-            try:
-                done.append(act())
-            except _failures() as error:
-                failed.append(error)
 
-        thread = threading.Thread(target=run, name="nono-keychain", daemon=True)
-        thread.start()
-        thread.join(KEYRING_WAIT_S)
-        if done:
-            return done[0]
-        reason = f"{type(failed[0]).__name__}: {failed[0]}" if failed else "no answer"
-        raise KeystoreError(f"keychain: {reason}")
+def _within(wait_s: float, act: Callable[[], T]) -> T:
+    """Run *act* in a thread of its own: D-Bus and a prompt may take for ever.
+
+    Raises:
+        TimeoutError: There was no answer; the thread is left behind.
+    """
+    done: list[T] = []
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            done.append(act())
+        except _failures() as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="nono-keychain", daemon=True)
+    thread.start()
+    thread.join(wait_s)
+    if failed:
+        raise failed[0]
+    if not done:
+        raise TimeoutError(f"no answer in {wait_s} s")
+    return done[0]
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -155,9 +167,9 @@ def find_keychain(directory: str) -> KeyringKeystore | None:
         return KeyringKeystore(macOS.Keyring(), directory, "macOS keychain")
     from keyring.backends import SecretService  # noqa: PLC0415 - 0.1 s, only where it's used
 
-    # The property raises RuntimeError where no Secret Service answers.
-    with contextlib.suppress(RuntimeError):
-        if SecretService.Keyring.priority:
+    # Looking the property up asks the bus, and raises where no Secret Service answers.
+    with contextlib.suppress(*_failures()):
+        if _within(KEYRING_WAIT_S, lambda: SecretService.Keyring.priority):
             backend: Backend = SecretService.Keyring()  # type: ignore[no-untyped-call]
             return KeyringKeystore(backend, directory, "Secret Service")
     return None

@@ -25,6 +25,7 @@ from nono_mcp.audit.create import (
     check_heads,
     first_line,
     identity,
+    refuse_new,
     stamp,
 )
 from nono_mcp.audit.end import AuditWriteError, End, resume
@@ -39,11 +40,6 @@ from nono_mcp.audit.syncing import GroupSync
 SEGMENT_BYTES_MAX: Final = 8 * 1024 * 1024
 
 Clock = Callable[[], int]
-
-
-def _require_creation(*, create: bool) -> None:
-    if not create:
-        raise FileNotFoundError("no log was begun here")
 
 
 class AuditLog:
@@ -97,7 +93,8 @@ class AuditLog:
                 stores.append(keychain)
             with files.locked(dir_fd):
                 if not first_line(dir_fd):
-                    _require_creation(create=create)
+                    if not create:
+                        refuse_new(stores)
                     begin_log(dir_fd, stores, stamp(time.time_ns()))
                 end = resume(dir_fd, files.segments(dir_fd))
                 undo.callback(lambda: os.close(end.fd))
