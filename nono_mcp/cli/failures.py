@@ -1,6 +1,7 @@
 """What a command that failed says, and its exit status.
 
-2: the command line isn't one. 126: refused, on one line that begins REFUSED. 125: we failed.
+1: it can't be done. 2: the command line isn't one. 126: refused, on one line that begins REFUSED.
+125: the sandbox, the system or we failed.
 
 Architecture invariant: what goes wrong comes out as one line, whatever bytes a path holds.
 """
@@ -8,7 +9,7 @@ Architecture invariant: what goes wrong comes out as one line, whatever bytes a 
 from __future__ import annotations
 
 from nono_mcp.cli import say
-from nono_mcp.cli.options import UsageError
+from nono_mcp.cli.options import FailedError, UsageError
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_sandbox.errors import LaneLostError, SandboxError
 
@@ -16,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CANNOT = 1
 USAGE = 2
 FAILED = 125
 REFUSED = 126
@@ -24,6 +26,7 @@ KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (PolicyError, REFUSED, "policy"),
     (LaneLostError, FAILED, "sandbox.lost"),
     (SandboxError, REFUSED, "sandbox"),
+    (FailedError, CANNOT, "failed"),
     (OSError, FAILED, "system"),
 )
 """(type, exit status, code); the first that fits counts."""
@@ -74,7 +77,7 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError):
         where = f"{quoted(str(error.filename))}: " if error.filename else ""
         return _one_line(f"{where}{error.strerror or error}")
-    if isinstance(error, SandboxError):
+    if isinstance(error, (SandboxError, FailedError)):
         return _one_line(str(error))
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

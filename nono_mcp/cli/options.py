@@ -45,6 +45,10 @@ class UsageError(Exception):
         self.hint = hint
 
 
+class FailedError(Exception):
+    """What was asked can't be done, for a reason that a person can do something about."""
+
+
 class Parsed:
     """What a command line says."""
 

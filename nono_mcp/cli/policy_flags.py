@@ -95,6 +95,12 @@ SYSTEM = "system"
 """The profile for a run that grants nothing of the workspace."""
 
 
+def without(about: str, *names: str) -> str:
+    """Return the text *about* options without the lines of those named."""
+    lines = about.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.strip().startswith(names))
+
+
 def tier(parsed: Parsed) -> str | None:
     """Return the tier that is insisted on, if one is.
 
@@ -122,7 +128,7 @@ def request(parsed: Parsed, workspace: str | None = None) -> Request:
     from nono_mcp.policy.request import Request
     from nono_sandbox.confinement import NAMESPACES
 
-    here = _here()
+    here = current_directory()
     profile = parsed.one("--profile")
     if profile is not None and "/" in profile:
         profile = os.path.join(here, profile)
@@ -145,7 +151,12 @@ def request(parsed: Parsed, workspace: str | None = None) -> Request:
     )
 
 
-def _here() -> str:
+def current_directory() -> str:
+    """Return where we are.
+
+    Raises:
+        UsageError: Nowhere.
+    """
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -200,8 +211,8 @@ def _network(parsed: Parsed) -> NetworkSection:
     if given:
         return NetworkSection(mode="closed" if given[0] is BLOCK_NET else "open")
     return NetworkSection(
-        connect_ports=tuple(_port(text, "--connect-port") for text in parsed.all("--connect-port")),
-        bind_ports=tuple(_port(text, "--bind-port") for text in parsed.all("--bind-port")),
+        connect_ports=tuple(port(text, "--connect-port") for text in parsed.all("--connect-port")),
+        bind_ports=tuple(port(text, "--bind-port") for text in parsed.all("--bind-port")),
     )
 
 
@@ -253,7 +264,12 @@ def _count(text: str, name: str) -> int:
     return _whole(text, name, COUNT_MAX)
 
 
-def _port(text: str, name: str) -> int:
+def port(text: str, name: str) -> int:
+    """Return the TCP port that *text* says, the value of the option *name*.
+
+    Raises:
+        UsageError: It says none.
+    """
     from nono_mcp.policy.bounds import PORT_MAX
 
     return _whole(text, name, PORT_MAX)

@@ -1,0 +1,63 @@
+"""`nono serve`: the MCP server of a workspace, under a policy."""
+
+from __future__ import annotations
+
+from nono_mcp._site import enable_site
+from nono_mcp.cli import options, policy_flags, say
+from nono_mcp.cli.options import FailedError, Option, UsageError, shown
+from nono_mcp.cli.policy_flags import ALLOW_CWD
+
+OPTIONS = (
+    *(one for one in policy_flags.OPTIONS if one.name not in (ALLOW_CWD.name, "--workdir")),
+    Option("--workspace", "DIR"),
+    Option("--http", "[HOST:]PORT"),
+    options.HELP,
+)
+USAGE = f"""\
+usage: nono serve [--workspace DIR] [--http [HOST:]PORT] [OPTION]...
+
+Serve a workspace to an agent by MCP: what it runs, runs confined. The workspace (the current
+directory, if none is named) is what the policy calls $WORKSPACE; the default profile lets it be
+read and written.
+
+  nono serve --workspace ~/src/project
+  nono serve --workspace . --http 8080
+
+  --workspace DIR          the workspace
+  --http [HOST:]PORT       serve on loopback by HTTP (port 0: any free one), and not on standard
+                           input and output; the address and a token come on standard error
+
+{policy_flags.without(policy_flags.ABOUT, "--allow-cwd", "--workdir")}
+Exit status: 0 the client left, 128+n signal n came, 1 it can't listen there, 2 this usage, 126 the
+policy is refused.
+"""
+LOOPBACK = "127.0.0.1"
+
+
+def main(argv: list[str]) -> int:
+    """Serve as *argv* says and return the exit status."""
+    parsed = options.parse(argv, OPTIONS)
+    if parsed.flag(options.HELP):
+        say.out(USAGE)
+        return 0
+    if parsed.rest:
+        raise UsageError(f"unexpected {shown(parsed.rest[0])}", "--workspace DIR names one")
+    tier = policy_flags.tier(parsed)
+    address = _address(parsed.one("--http"))
+    request = policy_flags.request(parsed, parsed.one("--workspace") or ".")
+    enable_site()
+    from nono_mcp import server
+
+    try:
+        return server.main(server.ServeOptions(request, tier, address))
+    except server.ServeError as error:
+        raise FailedError(str(error)) from None
+
+
+def _address(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    number = 0 if port == "0" else policy_flags.port(port, "--http")
+    return (host if colon and host else LOOPBACK, number)
