@@ -89,7 +89,7 @@ class Options(Value):
     own_ipc: bool = False
     """It is in an IPC namespace of the sandbox."""
     own_pids: bool = False
-    """It is in a PID namespace of the sandbox."""
+    """It is in a PID namespace of the sandbox, whose process 1 is in charge of it."""
 
 
 _KERNEL = (
@@ -295,6 +295,20 @@ _OTHERS_PIDS = (
     Row("ioprio_set", EPERM, "all of the user's processes", (one_of(0, _IOPRIO_WHO_USER),)),
 )
 
+_LANE_WHY = "process 1 of the namespace looks after the limits, and starves or fails by this"
+_LANE_PID = (
+    Row("prlimit64", EPERM, _LANE_WHY, (one_of(0, 1), none_of(2, 0, mask=POINTER))),
+    Row(
+        "sched_setaffinity sched_setscheduler sched_setparam sched_setattr",
+        EPERM,
+        _LANE_WHY,
+        (one_of(0, 1),),
+    ),
+    Row("setpriority ioprio_set", EPERM, _LANE_WHY, (one_of(1, 1),)),
+    Row("setpriority", EPERM, _LANE_WHY, (one_of(0, _PRIO_USER),)),
+    Row("ioprio_set", EPERM, _LANE_WHY, (one_of(0, _IOPRIO_WHO_USER),)),
+)
+
 
 def rows(options: Options) -> tuple[Row, ...]:
     """Return every row for a worker that *options* describe, in the order they are tried.
@@ -308,6 +322,6 @@ def rows(options: Options) -> tuple[Row, ...]:
         *_ADMINISTRATION,
         *(() if options.ptrace else _OTHERS_MEMORY),
         *(() if options.own_ipc else _OTHERS_IPC),
-        *(() if options.own_pids else _OTHERS_PIDS),
+        *(_LANE_PID if options.own_pids else _OTHERS_PIDS),
         *sockets.rows(options),
     )

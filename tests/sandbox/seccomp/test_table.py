@@ -228,26 +228,39 @@ CASES = [
         for found in shared(call, NO, pid)
     ),
     *(
-        case(options, call, ALLOW, pid)
+        case(options, call, answer, pid)
         for call in SCHEDULING.split()
-        for options, pid in ((ALONE, 0), (OWN, 1))
+        for options, pid, answer in (
+            (ALONE, 0, ALLOW),
+            (OWN, 0, ALLOW),
+            (OWN, 7, ALLOW),
+            (OWN, 1, NO),
+        )
     ),
     *shared("setpriority", NO, 0, 1),
     *shared("setpriority", NO, 2, 0),
     *shared("setpriority", ALLOW, 0, 0),
     *shared("setpriority", ALLOW, 1, 0),
-    case(OWN, "setpriority", ALLOW, 2, 0),
+    case(OWN, "setpriority", ALLOW, 0, 7),
+    case(OWN, "setpriority", NO, 0, 1),
+    case(OWN, "setpriority", NO, 1, 1),
+    case(OWN, "setpriority", NO, 2, 0),
     *shared("ioprio_set", NO, 1, 1),
     *shared("ioprio_set", NO, 3, 0),
     *shared("ioprio_set", ALLOW, 1, 0),
     *shared("ioprio_set", ALLOW, 2, 0),
-    case(OWN, "ioprio_set", ALLOW, 3, 1),
+    case(OWN, "ioprio_set", ALLOW, 1, 7),
+    case(OWN, "ioprio_set", NO, 1, 1),
+    case(OWN, "ioprio_set", NO, 3, 0),
     *shared("prlimit64", NO, 1, 7, 0x7FFF_0000),
     *shared("prlimit64", NO, 1, 7, 0x7FFF_0000_0000, wide=True),
     *shared("prlimit64", NO, UPPER_HALF | 1, 7, 0x7FFF_0000, wide=True),
     *shared("prlimit64", ALLOW, 1, 7, 0, wide=True),
     *shared("prlimit64", ALLOW, UPPER_HALF, 7, 0x7FFF_0000, wide=True),
-    case(OWN, "prlimit64", ALLOW, 1, 7, 0x7FFF_0000),
+    case(OWN, "prlimit64", ALLOW, 7, 7, 0x7FFF_0000),
+    case(OWN, "prlimit64", ALLOW, 1, 7, 0, wide=True),
+    case(OWN, "prlimit64", NO, 1, 7, 0x7FFF_0000),
+    case(OWN, "prlimit64", NO, UPPER_HALF | 1, 7, 0x7FFF_0000, wide=True),
     # Sockets: the family, the type (with flags) and the protocol.
     *everywhere("socket", UNSUPPORTED, 17, 3, 768),
     *everywhere("socket", UNSUPPORTED, 40, 1, 0),
