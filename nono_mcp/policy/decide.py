@@ -191,7 +191,7 @@ def _outside(prepared: Prepared, path: str, remedy: str) -> Deny:
 
 def _protected(home: str, path: str, needed: int) -> Deny | None:
     """Return the denial of a protected path that isn't there, told by its name."""
-    entry = Catalogue(home, {}, macos=False).match(path)
+    entry = Catalogue(home, {}).match(path)
     if entry is None or not entry.access & needed or covers(entry.path, home):
         return None
     text = f"protected: {entry.what}"

@@ -7,7 +7,7 @@ Architecture invariant: this module does no I/O.
 
 from __future__ import annotations
 
-_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+:@%,=~$")
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+:@%,=~")
 
 
 class PolicyError(Exception):

@@ -10,10 +10,10 @@ import errno
 import os
 import stat
 
+from nono_mcp.policy.bounds import TEXT_BYTES_MAX
 from nono_mcp.policy.digest import sha256
 from nono_mcp.policy.errors import PolicyError, quoted
 
-POLICY_BYTES_MAX = 1024 * 1024
 WORKSPACE_POLICY = "nono.toml"
 TRUSTED = "trusted"
 PROFILES = "profiles"
@@ -63,7 +63,7 @@ def read_workspace(workspace: str, config_dir: str) -> tuple[str | None, str]:
     if f"{sha256(data)}  {path}" not in (read_own(f"{config_dir}/{TRUSTED}") or "").splitlines():
         return None, (
             f"{quoted(path)} is ignored: you haven't trusted it as it is now "
-            f"(read it, then: nono policy trust {quoted(path)})"
+            f"(read it, then: nono trust {quoted(path)})"
         )
     return _text(data, path), f"{quoted(path)} is applied"
 
@@ -129,10 +129,10 @@ def _read(descriptor: int, path: str, status: os.stat_result) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise PolicyError("a policy must be a regular file", file=path)
     data = b""
-    while chunk := os.read(descriptor, POLICY_BYTES_MAX + 1 - len(data)):
+    while chunk := os.read(descriptor, TEXT_BYTES_MAX + 1 - len(data)):
         data += chunk
-    if len(data) > POLICY_BYTES_MAX:
-        raise PolicyError(f"a policy must be at most {POLICY_BYTES_MAX} bytes", file=path)
+    if len(data) > TEXT_BYTES_MAX:
+        raise PolicyError(f"a policy must be at most {TEXT_BYTES_MAX} bytes", file=path)
     return data
 
 

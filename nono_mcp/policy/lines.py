@@ -47,7 +47,8 @@ class _Reader:
                 self._at += 2 if many else 1
                 table = self._table(self._key(), many=many)
                 self._at = self._text.index("]", self._at) + (2 if many else 1)
-                yield table, start
+                for length in range(1, len(table) + 1):
+                    yield table[:length], start
             else:
                 yield from self._pair(table)
             self._skip_blank()

@@ -186,9 +186,9 @@ def _protected(
     for asked in grants:
         if asked.place.kind:
             granted[asked.place.path] = granted.get(asked.place.path, 0) | asked.access
-    scope = protection.Scope(home, workspace, granted)
+    scope = protection.Scope(home, granted)
     found = protection.look(
-        protection.Catalogue(home, request.environ, macos=sys.platform == "darwin"),
+        protection.Catalogue(home, request.environ, workspace, macos=sys.platform == "darwin"),
         scope,
         protection.Names(scope, resolve.names),
         resolve.resolve,

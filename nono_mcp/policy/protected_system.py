@@ -90,7 +90,7 @@ SYSTEM: Table = (
         "another person's home",
         _BOTH,
         {
-            "": "root",
+            "/": "root",
         },
     ),
     (
@@ -102,7 +102,7 @@ SYSTEM: Table = (
                 "systemd init.d rc* pam.d udev modprobe.d sysctl*"
             ),
             "/etc/xdg": "autostart",
-            "": "boot efi",
+            "/": "boot efi",
         },
     ),
 )

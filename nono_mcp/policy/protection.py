@@ -36,7 +36,9 @@ class Protected(Value):
 class Catalogue:
     """Every protected path, by the directory it would be in."""
 
-    def __init__(self, home: str, environ: Mapping[str, str], *, macos: bool) -> None:
+    def __init__(
+        self, home: str, environ: Mapping[str, str], workspace: str = "/", *, macos: bool = False
+    ) -> None:
         self.directories: dict[str, dict[str, tuple[int, str]]] = {}
         home = home.rstrip("/")
         # Of a path that is in two tables the later says what it is: what hides comes last.
@@ -47,11 +49,7 @@ class Catalogue:
         for table in (protected.CREDENTIALS, protected_system.SYSTEM, protected_system.SOCKETS):
             self._add_table(table, home)
         self._add_moved(home, environ)
-        for variable, what in protected.VARIABLES:
-            for path in environ.get(variable, "").split(":"):
-                if path.startswith("/"):
-                    directory, _, name = path.rstrip("/").rpartition("/")
-                    self.directories.setdefault(directory, {})[name] = (READ | WRITE, what)
+        self._add_named(environ, (home, workspace))
 
     def match(self, path: str) -> Entry | None:
         """Return what protects *path*, going by its name alone; the nearest, if several do."""
@@ -66,11 +64,20 @@ class Catalogue:
         directories = self.directories
         for what, access, by_directory in table:
             for within, names in by_directory.items():
-                directory = within if within[:1] == "/" else f"{home}/{within}".rstrip("/")
+                # The root directory is "" here, as it is to what stands in it: "/etc".
+                directory = (within if within[:1] == "/" else f"{home}/{within}").rstrip("/")
                 there = directories.get(directory)
                 if there is None:
                     there = directories[directory] = {}
                 there.update(dict.fromkeys(names.split(separator), (access, what)))
+
+    def _add_named(self, environ: Mapping[str, str], kept: tuple[str, ...]) -> None:
+        """Add what variables name, unless it would close all of the home or workspace."""
+        for variable, what in protected.VARIABLES:
+            for path in environ.get(variable, "").split(":"):
+                directory, _, name = path.rstrip("/").rpartition("/")
+                if path.startswith("/") and name and not any(covers(path, one) for one in kept):
+                    self.directories.setdefault(directory, {})[name] = (READ | WRITE, what)
 
     def _add_moved(self, home: str, environ: Mapping[str, str]) -> None:
         """Add what is in a directory that the environment has elsewhere (XDG, CARGO_HOME)."""
@@ -98,7 +105,6 @@ class Scope(Value):
     """Whose machine it is, and what of it is granted."""
 
     home: str
-    workspace: str
     granted: Mapping[str, int]
     """Access by location."""
 
@@ -151,10 +157,9 @@ def look(
 ) -> Protection:
     """Return what of the *catalogue* is there, and where it leads.
 
-    What would close the home or workspace by lying around it is passed over.
+    What would close the home by lying around it (/root, to root) is passed over.
     """
-    kept = (scope.home, scope.workspace)
-    around = {above for path in kept for above in (path, *ancestors(path))}
+    around = {scope.home, *ancestors(scope.home)}
     written = scope.written()
     present: list[Protected] = []
     absent: list[Entry] = []

@@ -38,15 +38,14 @@ def resolve(text: str) -> Place:
         return Place(text, text, "", None, (), errno.EINVAL)
     try:
         status = os.fstat(descriptor)
-        location = _location(descriptor, status)
+        location = _location(descriptor, text, status)
     finally:
         os.close(descriptor)
-    links: list[Link] = []
-    if location != text:
-        walked, links = _walk(text)
-        location = location or walked
+    if not location:
+        return Place(text, text, "", None, (), errno.ENOENT)
+    links = () if location == text else tuple(_walk(text)[1])
     identity = (status.st_dev, status.st_ino)
-    return Place(text, location, _kind(status.st_mode), identity, tuple(links))
+    return Place(text, location, _kind(status.st_mode), identity, links)
 
 
 def children(directory: str) -> Iterator[Place]:
@@ -103,23 +102,26 @@ def _kind(mode: int) -> str:
     return "file" if stat.S_ISREG(mode) else "other"
 
 
-def _location(descriptor: int, status: os.stat_result) -> str:
-    """Return where the kernel has the open object, or nothing if it won't say."""
+def _location(descriptor: int, text: str, status: os.stat_result) -> str:
+    """Return where the open object is, or nothing if it's nowhere any more."""
     try:
         location = os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
+        # No /proc, so by its names; it's the object only if it's still found there.
+        location = _walk(text)[0]
+        return location if _is_at(location, status) else ""
+    # The kernel marks what was removed with a suffix that a name may also have.
+    if location.endswith(_DELETED) and not _is_at(location, status):
         return ""
-    if not location.startswith("/"):
-        return ""
-    if location.endswith(_DELETED):
-        # The kernel marks what was removed with a suffix that a name may also have.
-        try:
-            there = os.lstat(location)
-        except OSError:
-            return ""
-        if (there.st_dev, there.st_ino) != (status.st_dev, status.st_ino):
-            return ""
-    return location
+    return location if location.startswith("/") else ""
+
+
+def _is_at(location: str, status: os.stat_result) -> bool:
+    try:
+        there = os.lstat(location)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)
 
 
 def _missing(text: str) -> str:

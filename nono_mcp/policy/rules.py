@@ -121,8 +121,14 @@ def _asked(
             shown = f"--{key.replace('_', '-')} {quoted(text)}"
         else:
             place = look.resolve(expand(text, look.variables))
-            shown = f"{layer.name}: {key} {quoted(text)}"
+            shown = f"{layer.name}: {key} {_written(text)}"
         yield Asked(place, access, exact, shown, text, layer, key, index)
+
+
+def _written(text: str) -> str:
+    """Return a document's path as it's written there, if that's plain."""
+    plain = text.removeprefix("$")
+    return text if quoted(plain) == plain else quoted(text)
 
 
 def _flag(text: str, look: Look) -> str:

@@ -1,0 +1,57 @@
+"""Policies made up by hypothesis."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from nono_mcp.policy import bounds
+from nono_mcp.policy.document import (
+    GUARANTEES,
+    Document,
+    EnforcementSection,
+    EnvironmentSection,
+    FilesystemSection,
+    LimitsSection,
+    NetworkSection,
+    ProcessSection,
+)
+
+text = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12
+)
+paths = st.builds(
+    lambda head, rest: "/".join([head, *rest]),
+    st.sampled_from(["", "~", "$HOME", "$WORKSPACE", "$TMPDIR"]),
+    st.lists(text, min_size=1, max_size=3),
+)
+path_lists = st.lists(paths, max_size=3).map(tuple)
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
+ports = st.lists(st.integers(1, bounds.PORT_MAX), max_size=3).map(tuple)
+flags = st.none() | st.booleans()
+sizes = st.none() | st.integers(1, bounds.BYTES_MAX)
+counts = st.none() | st.integers(1, bounds.COUNT_MAX)
+seconds = st.none() | st.floats(0.001, bounds.SECONDS_MAX, allow_nan=False)
+
+networks = st.builds(NetworkSection, st.sampled_from([None, "closed", "open"])) | st.builds(
+    NetworkSection, st.sampled_from([None, "ports"]), ports, ports
+)
+environments = st.builds(
+    EnvironmentSection,
+    st.lists(names, max_size=3).map(tuple),
+    st.dictionaries(names, text, max_size=3).map(lambda found: tuple(found.items())),
+)
+profile_names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True)
+
+documents = st.builds(
+    Document,
+    description=st.just("") | text,
+    extends=st.none() | st.lists(profile_names, max_size=2).map(tuple),
+    filesystem=st.builds(FilesystemSection, *[path_lists] * 9, flags),
+    network=networks,
+    limits=st.builds(LimitsSection, seconds, seconds, sizes, counts, counts, sizes, sizes),
+    environment=environments,
+    process=st.builds(ProcessSection, flags),
+    enforcement=st.builds(
+        EnforcementSection, st.lists(st.sampled_from(GUARANTEES), max_size=2).map(tuple), flags
+    ),
+)
