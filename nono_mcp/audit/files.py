@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,7 @@ PRUNED_BYTES_MAX: Final = 256 * 1024 * 1024
 TORN: Final = "torn"
 SALTS: Final = "salts"
 KEYS: Final = "keys"
+LOCK_WAIT_S: Final = 30.0
 CHUNK_BYTES: Final = 256 * 1024
 
 _segment = re.compile(r"[0-9]{16}\.jsonl")
@@ -104,10 +106,30 @@ def first_seq(name: str) -> int:
     return int(name[:16])
 
 
+def _wait_for_lock(dir_fd: int, how: int) -> None:
+    # Not a blocking flock: a stopped process that holds it would stop every other for good.
+    deadline = time.monotonic() + LOCK_WAIT_S
+    pause_s = 0.0001
+    while time.monotonic() < deadline:
+        time.sleep(pause_s)
+        pause_s = min(0.002, pause_s * 1.5)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(dir_fd, how | fcntl.LOCK_NB)
+            return
+    raise AuditError(f"another process has held the log's lock for {LOCK_WAIT_S} s")
+
+
 @contextlib.contextmanager
 def locked(dir_fd: int, how: int = fcntl.LOCK_EX) -> Iterator[None]:
-    """Hold the lock of the directory."""
-    fcntl.flock(dir_fd, how)
+    """Hold the lock of the directory.
+
+    Raises:
+        AuditError: Another process has held it for `LOCK_WAIT_S`.
+    """
+    try:
+        fcntl.flock(dir_fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _wait_for_lock(dir_fd, how)
     try:
         yield
     finally:

@@ -30,6 +30,8 @@ def verify(
     """
     directory = str(Path(state_dir) / DIRECTORY)
     remembered, doubts = _remembered(directory, keychain)
+    if keychain is None:
+        doubts.append("keychain: there is none to ask")
     # The keychain's word before the file's.
     known_root = root or next((head.root for _, head in reversed(remembered)), None)
     references = [Reference(by, head.size, hash=head.hash) for by, head in remembered]
@@ -40,6 +42,7 @@ def verify(
         anchors=anchors,
         signatures=signatures,
         unreachable=tuple(doubts),
+        root_is_weak=root is None,
     )
     if root is None and remembered and all(by == FileKeystore.label for by, _ in remembered):
         report.warnings.append("only a file beside the log remembers its root and its length")
@@ -70,6 +73,8 @@ def _remembered(
                 continue
             if head is not None:
                 found.append((store.label, head))
+            elif store is keychain:
+                doubts.append("keychain: it remembers no log here")
     return found, doubts
 
 
@@ -81,10 +86,12 @@ def verify_files(  # noqa: PLR0913 - what is to be compared with; all but the fi
     anchors: Sequence[bytes] = (),
     signatures: bool = True,
     unreachable: Sequence[str] = (),
+    root_is_weak: bool = False,
 ) -> Report:
     """Verify the log in *directory*, wherever it came from, against what is given.
 
-    *unreachable* says which keystores couldn't be asked.
+    *unreachable* says why a keychain couldn't be asked; a log that has one isn't complete without
+    its word, nor trusted if the root is only what lies beside the log (*root_is_weak*).
 
     Raises:
         NoteError: An anchor is no checkpoint.
@@ -97,4 +104,4 @@ def verify_files(  # noqa: PLR0913 - what is to be compared with; all but the fi
             walk.follow(found)
     except FileNotFoundError:
         walk.missing = "the log isn't there"
-    return walk.judge(root, unreachable)
+    return walk.judge(root, unreachable, root_is_weak=root_is_weak)

@@ -153,10 +153,14 @@ class Walk:
     def _note_size(self) -> None:
         self._seen[self._replay.size] = (self._replay.head, self._replay.state.frontier.root())
 
-    def judge(self, root: str | None, unreachable: Sequence[str]) -> Report:
+    def judge(self, root: str | None, unreachable: Sequence[str], *, root_is_weak: bool) -> Report:
         """Return the report; *root* is the fingerprint that is known from elsewhere."""
         replay = self._replay
         self._warn()
+        if KEYRING not in replay.state.ratchets:
+            unreachable = ()
+        elif unreachable and root_is_weak and root == replay.root:
+            root = None
         return Report(
             integrity=self._integrity(),
             completeness=self._completeness(unreachable),
@@ -213,7 +217,7 @@ class Walk:
             doubt = f"stopped at record {self._bad.seq}"
         elif not reached:
             doubt = "nothing remembers how long the log was"
-        elif KEYRING in replay.state.ratchets and unreachable and not self._anchors:
+        elif unreachable and not self._anchors:
             doubt = "the keychain, which remembers the log, can't be asked"
         return Verdict(UNCHECKED, doubt) if doubt else Verdict(OK, "; ".join(reached))
 

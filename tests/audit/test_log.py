@@ -160,6 +160,26 @@ def test_a_locked_keychain_at_start_is_declared_and_no_alarm(home: Home) -> None
     verified(home)
 
 
+def test_a_keychain_that_is_not_asked_leaves_two_verdicts_open(home: Home) -> None:
+    home.write_history()
+    for keychain in (None, Home(home.path).keychain):
+        report = verify.verify(str(home.path), keychain)
+        assert report.integrity.status == "ok"
+        assert report.completeness.status == report.trust.status == "unchecked"
+        assert verify.verify(str(home.path), keychain, root=report.root).trust.status == "ok"
+
+
+def test_a_lock_that_is_never_let_go_refuses(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOCK_WAIT_S", 0.05)
+    with home.open() as log, log.session({}) as session:
+        fd = os.open(home.audit, os.O_RDONLY)
+        with files.locked(fd), pytest.raises(AuditWriteError, match="another process"):
+            session.append("call.start", CALL)
+        os.close(fd)
+        session.append("call.start", CALL)
+    verified(home)
+
+
 def test_a_log_without_keychain_says_so(home: Home) -> None:
     with AuditLog.open(str(home.path), None) as log, log.session({}):
         pass
