@@ -19,7 +19,10 @@ COMMANDS = {
     "completion": "print the completion of a shell",
     "help": "say this",
 }
-"""The commands; each is a module of its own beside this one."""
+"""The commands; each is a module of its own beside this one, but for the demonstration."""
+ELSEWHERE = {"demo": "nono_mcp.demo"}
+THIRD_PARTY = ("audit", "demo")
+"""Those that need more than the standard library from their first line on."""
 
 INTERRUPTED = 128 + 2
 
@@ -46,7 +49,11 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from nono_mcp.cli.options import UsageError, nearest, shown
 
         raise UsageError(f"unknown command {shown(name)}", nearest(name, COMMANDS))
+    if name in THIRD_PARTY:
+        from nono_mcp._site import enable_site
+
+        enable_site()
     # `importlib` would cost an import of its own.
-    module = __import__(f"nono_mcp.cli.{name}", fromlist=["main"])
+    module = __import__(ELSEWHERE.get(name, f"nono_mcp.cli.{name}"), fromlist=["main"])
     main: Callable[[list[str]], int] = module.main
     return main

@@ -1,0 +1,201 @@
+"""`nono completion`: what a shell needs to complete our command lines, made from their tables."""
+
+from __future__ import annotations
+
+from nono_mcp.cli import COMMANDS, confined, options, policy, say, serve, trust, why
+from nono_mcp.cli import doctor as doctor_command
+from nono_mcp.cli.options import Option, UsageError, nearest, shown
+from nono_mcp.policy.decide import OPERATIONS
+from nono_mcp.policy.profiles import SHIPPED
+from nono_sandbox.support import TIERS
+
+OPTIONS = (options.HELP,)
+SHELLS = ("bash", "zsh", "fish")
+USAGE = """\
+usage: nono completion bash|zsh|fish
+
+Print the completion of nono for a shell.
+
+  nono completion bash > ~/.local/share/bash-completion/completions/nono
+  nono completion zsh > ~/.zfunc/_nono     (with ~/.zfunc in fpath, before compinit)
+  nono completion fish > ~/.config/fish/completions/nono.fish
+
+Exit status: 0 printed, 2 this usage.
+"""
+OF_COMMANDS: dict[str, tuple[Option, ...]] = {
+    "run": confined.OPTIONS,
+    "shell": confined.OPTIONS,
+    "why": why.OPTIONS,
+    "doctor": doctor_command.OPTIONS,
+    "policy": policy.OPTIONS,
+    "trust": trust.OPTIONS,
+    "serve": serve.OPTIONS,
+}
+WORDS = {
+    "policy": ("show", "validate", "list", "schema", "init"),
+    "completion": SHELLS,
+    "help": tuple(COMMANDS),
+}
+"""What a command's first operand is one of."""
+VALUES = {
+    "--tier": TIERS,
+    "--op": tuple(OPERATIONS),
+    "--profile": tuple(SHIPPED),
+}
+PATHS = ("DIR", "FILE", "PATH")
+
+
+def main(argv: list[str]) -> int:
+    """Print the completion for the shell that *argv* names."""
+    parsed = options.parse(argv, OPTIONS)
+    if parsed.flag(options.HELP):
+        say.out(USAGE)
+        return 0
+    makers = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+    if len(parsed.rest) != 1:
+        raise UsageError("it takes one shell", f"one of {', '.join(makers)}")
+    (name,) = parsed.rest
+    if name not in makers:
+        raise UsageError(f"no completion for {shown(name)}", nearest(name, makers))
+    say.out(makers[name]())
+    return 0
+
+
+def _names(given: tuple[Option, ...]) -> str:
+    return " ".join(option.name for option in given)
+
+
+def _every_option() -> dict[str, Option]:
+    return {option.name: option for given in OF_COMMANDS.values() for option in given}
+
+
+def _bash() -> str:
+    every = _every_option().values()
+    by_kind = {
+        kind: "|".join(option.name for option in every if option.operand == kind) for kind in PATHS
+    }
+    values = "".join(
+        f'    {name}) COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$cur")); return ;;\n'
+        for name, words in VALUES.items()
+    )
+    with_operand = "|".join(option.name for option in every if option.operand)
+    commands = "".join(
+        f'    {name}) options="{_names(given)}" ;;\n' for name, given in OF_COMMANDS.items()
+    )
+    words = "".join(f'    {name}) words="{" ".join(some)}" ;;\n' for name, some in WORDS.items())
+    return f"""\
+_nono() {{
+  local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}
+  local command=${{COMP_WORDS[1]}} options="" words="" i
+  COMPREPLY=()
+  if ((COMP_CWORD == 1)); then
+    COMPREPLY=($(compgen -W "{" ".join(COMMANDS)}" -- "$cur"))
+    return
+  fi
+  if [[ $command == run ]]; then
+    for ((i = 2; i < COMP_CWORD; i++)); do
+      case ${{COMP_WORDS[i]}} in
+        {with_operand}) ((i++)) ;;
+        --)
+          ((i + 1 == COMP_CWORD)) && COMPREPLY=($(compgen -c -f -- "$cur")) ||
+            COMPREPLY=($(compgen -f -- "$cur"))
+          return ;;
+        -*) ;;
+        *) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+      esac
+    done
+  fi
+  case $prev in
+    {by_kind["DIR"]}) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    {by_kind["FILE"]}|{by_kind["PATH"]}) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+{values}    {with_operand}) return ;;
+  esac
+  case $command in
+{commands}  esac
+  case $command in
+{words}  esac
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$options" -- "$cur"))
+  elif [[ $words && $COMP_CWORD -eq 2 ]]; then
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  elif [[ $command == run ]]; then
+    COMPREPLY=($(compgen -c -f -- "$cur"))
+  else
+    COMPREPLY=($(compgen -f -- "$cur"))
+  fi
+}}
+complete -o filenames -F _nono nono
+"""
+
+
+def _zsh() -> str:
+    cases = []
+    for command in COMMANDS:
+        specs = [_zsh_spec(option) for option in OF_COMMANDS.get(command, ())]
+        if command == "run":
+            specs += ["'(-)1:command:_command_names -e'", "'*::argument:_normal'"]
+        elif command in WORDS:
+            specs += [f"'1:word:({' '.join(WORDS[command])})'", "'*:file:_files'"]
+        else:
+            specs.append("'*:file:_files'")
+        cases.append(f"    {command}) _arguments -s -S {' '.join(specs)} ;;\n")
+    described = " ".join(f"'{name}:{about}'" for name, about in _plain_about().items())
+    return f"""\
+#compdef nono
+_nono() {{
+  local -a commands
+  commands=({described})
+  if (( CURRENT == 2 )); then
+    _describe command commands
+    return
+  fi
+  shift words
+  (( CURRENT-- ))
+  case $words[1] in
+{"".join(cases)}  esac
+}}
+_nono "$@"
+"""
+
+
+def _plain_about() -> dict[str, str]:
+    return {name: about.replace("'", "") for name, about in COMMANDS.items()}
+
+
+def _zsh_spec(option: Option) -> str:
+    many = "*" if option.many else ""
+    if not option.operand:
+        return f"'{many}{option.name}'"
+    action = "_files -/" if option.operand == "DIR" else "_files"
+    if option.name in VALUES:
+        action = f"({' '.join(VALUES[option.name])})"
+    elif option.operand not in PATHS:
+        action = ""
+    what = option.operand.lower().partition("[")[0] or "value"
+    return f"'{many}{option.name}=:{what}:{action}'"
+
+
+def _fish() -> str:
+    lines = ["complete -c nono -f"]
+    lines += [
+        f"complete -c nono -n __fish_use_subcommand -a {name} -d '{about}'"
+        for name, about in _plain_about().items()
+    ]
+    for command, given in OF_COMMANDS.items():
+        within = f"complete -c nono -n '__fish_seen_subcommand_from {command}'"
+        lines += [f"{within} -l {option.name[2:]}{_fish_operand(option)}" for option in given]
+    for command in COMMANDS:
+        within = f"complete -c nono -n '__fish_seen_subcommand_from {command}'"
+        words = WORDS.get(command)
+        lines.append(f"{within} -a '{' '.join(words)}'" if words else f"{within} -F")
+    return "\n".join(lines) + "\n"
+
+
+def _fish_operand(option: Option) -> str:
+    if not option.operand:
+        return ""
+    if option.name in VALUES:
+        return f" -x -a '{' '.join(VALUES[option.name])}'"
+    if option.operand == "DIR":
+        return " -x -a '(__fish_complete_directories)'"
+    return " -r -F" if option.operand in PATHS else " -x"
