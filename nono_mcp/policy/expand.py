@@ -50,9 +50,10 @@ def apart(
     around = {above for path in closed for above in ancestors(path)}
     result: list[Grant] = []
     for grant in grants:
+        if not closed.isdisjoint((grant.path, *ancestors(grant.path))):
+            continue
         if grant.exact or grant.path not in around:
-            if grant.path not in closed:
-                result.append(grant)
+            result.append(grant)
             continue
         siblings = _siblings(grant, closed, around, children)
         for sibling in siblings:
