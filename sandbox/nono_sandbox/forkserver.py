@@ -30,6 +30,7 @@ _SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM, _SIGPIPE = 1, 2, 3, 15, 13
 
 def main(control_fd: int, tier: str) -> Never:
     """Serve one supervisor; *tier* is the one to insist on, or empty."""
+    wire.fill_standard_streams()
     # What a terminal or a service manager sends is the supervisor's to answer.
     _uapi.ignore_signals(_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM, _SIGPIPE)
     control = _socket.socket(fileno=control_fd)

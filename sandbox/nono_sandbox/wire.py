@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MESSAGE_BYTES_MAX = 64 * 1024
 """A longer message travels in a memfd, so that no send can block on a full socket."""
 FDS_MAX = 8
+_STANDARD_MAX = 2
 _INT_BYTES = struct.calcsize("i")
 
 _VALUES: dict[str, type[Value]] = {
@@ -65,8 +66,21 @@ def whole(thing: Any) -> Any:  # noqa: ANN401 - what the sender sent
 
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
-    """Return the two ends of a channel, close-on-exec."""
-    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    """Return the two ends of a channel, close-on-exec, neither in place of a standard stream."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    if min(ours.fileno(), theirs.fileno()) > _STANDARD_MAX:
+        return ours, theirs
+    ours.close()
+    theirs.close()
+    fill_standard_streams()
+    return socket_pair()
+
+
+def fill_standard_streams() -> None:
+    """Open /dev/null for each standard stream this process was started without."""
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= _STANDARD_MAX:
+        os.set_inheritable(fd, True)  # noqa: FBT003 - positional only
+    os.close(fd)
 
 
 def send(sock: _socket.socket, kind: str, *parts: object, fds: Sequence[int] = ()) -> None:

@@ -1,0 +1,159 @@
+"""Descriptors: a program starts with the three it is handed, and finds no others."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.sandbox.conftest import Sandbox, Yard
+
+pytestmark = pytest.mark.linux
+
+OPEN_ONES = """
+    import fcntl, stat
+    found = {}
+    for fd in range(70000):
+        try:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        except OSError:
+            continue
+        found[fd] = stat.S_IFMT(os.fstat(fd).st_mode)
+    say("found", found)
+    """
+
+
+@pytest.fixture
+def inheritable(yard: Yard) -> Iterator[list[int]]:
+    """Descriptors of the supervisor that were left to be inherited by mistake, low and high."""
+    secret = os.open(yard.outside / "secret", os.O_RDWR)
+    ends = [end.detach() for end in socket.socketpair()]
+    fds = [secret, *ends, fcntl.fcntl(secret, fcntl.F_DUPFD, 500), os.open(yard.outside, os.O_PATH)]
+    for fd in fds:
+        os.set_inheritable(fd, True)  # noqa: FBT003  # positional only
+    yield fds
+    for fd in fds:
+        os.close(fd)
+
+
+@pytest.mark.claim("descriptors.none-inherited")
+@pytest.mark.usefixtures("inheritable")
+def test_what_the_supervisor_has_open_isnt_inherited(sandbox: Sandbox, yard: Yard) -> None:
+    # The first call's worker was forked before the second lane's, and both after the fixtures.
+    for _ in range(2):
+        outcome = sandbox.attack(OPEN_ONES, lane=sandbox.new_lane())
+        assert list(outcome.said["found"]) == ["0", "1", "2"]
+    outcome = sandbox.attack(
+        """
+        for fd in range(600):
+            for use in (lambda: os.pread(fd, 100, 0).decode(), lambda: os.listdir(fd)):
+                try:
+                    say(f"read {fd}", use())
+                except (OSError, UnicodeDecodeError):
+                    pass
+        """
+    )
+    assert yard.secret not in outcome.text
+    assert "secret" not in outcome.text.replace(yard.secret, "")
+
+
+@pytest.mark.claim("descriptors.none-inherited")
+def test_a_program_has_its_streams_and_no_channel_of_ours(sandbox: Sandbox) -> None:
+    """The kinds: /dev/null and the two ends of the pipe that was handed in. No socket."""
+    for _ in range(3):
+        found = sandbox.attack(OPEN_ONES).said["found"]
+        assert found == {"0": 0o020000, "1": 0o010000, "2": 0o010000}
+
+
+@pytest.mark.claim("descriptors.none-inherited")
+def test_no_descriptor_of_the_lane_can_be_taken(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack(
+        """
+        lane = os.getppid()
+        for fd in range(12):
+            attempt(f"open {fd}", lambda: os.open(f"/proc/{lane}/fd/{fd}", os.O_RDWR))
+            attempt(f"O_PATH {fd}", lambda: os.open(f"/proc/{lane}/fd/{fd}", os.O_PATH))
+            attempt(f"read {fd}", lambda: os.readlink(f"/proc/{lane}/fd/{fd}"))
+            attempt(f"get {fd}", lambda: syscall("pidfd_getfd", os.pidfd_open(lane), fd, 0))
+        attempt("its memory", lambda: os.open(f"/proc/{lane}/mem", os.O_RDWR))
+        """
+    )
+    assert outcome.done == []
+
+
+def test_the_next_descriptor_is_the_third(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack('say("number", os.open(".", os.O_RDONLY))')
+    assert outcome.said["number"] == 3
+
+
+def test_standard_error_and_output_are_what_was_handed_in(sandbox: Sandbox) -> None:
+    outcome = sandbox.run("sh", "-c", "echo out; echo err >&2; echo out again")
+    assert outcome.text == "out\nerr\nout again\n"
+
+
+DRIVER = """
+    import os, sys
+    sys.path[:0] = SYS_PATH
+    closed = [int(fd) for fd in sys.argv[1]]
+    report = os.dup(int(sys.argv[2]))
+    os.dup2(report, 20)
+    for fd in closed:
+        os.close(fd)
+    from nono_sandbox.client import ForkServer
+    from nono_sandbox.confinement import READ, Call, Confinement, Grant, Link
+    import select
+    server = ForkServer.start(sys.argv[3])
+    grants = tuple(Grant(path, READ) for path in ("/usr", "/bin", "/lib", "/lib64")
+                   if os.path.isdir(path) and not os.path.islink(path))
+    links = tuple(Link(path, os.readlink(path)) for path in ("/bin", "/lib", "/lib64")
+                  if os.path.islink(path))
+    server.configure(Confinement("/usr", grants, links=links))
+    for _ in range(2):
+        lane = server.lane()
+        null = os.open("/dev/null", os.O_RDWR)
+        for argv in (("sh", "-c", "echo hello; echo world >&2"), ("no-such-program",)):
+            lane.begin(Call(argv, (("PATH", "/usr/bin:/bin"),), "/usr"), (null, 20, 20))
+            while not lane.receive():
+                select.select([lane], [], [])
+            os.write(20, b"%d\\n" % lane.ended.status)
+    server.close()
+    """
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "01", "12", "012"])
+def test_a_supervisor_without_standard_streams_confines_all_the_same(
+    tier: str, closed: str
+) -> None:
+    read_end, write_end = os.pipe()
+    code = textwrap.dedent(DRIVER).replace("SYS_PATH", repr(sys.path))
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, closed, str(write_end), tier],
+        pass_fds=[write_end],
+        timeout=60,
+        check=False,
+    )
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as stream:
+        output = stream.read()
+    assert (finished.returncode, output) == (0, b"hello\nworld\n0\n127\n" * 2)
+
+
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+def test_proc_shows_a_program_its_own_descriptors(sandbox: Sandbox) -> None:
+    assert sandbox.run("sh", "-c", "echo < /dev/fd/0; ls /proc/self/fd").status == 0
+
+
+@pytest.mark.parametrize("tier", [LANDLOCK], indirect=True)
+def test_without_a_proc_of_its_own_a_program_still_has_its_streams(sandbox: Sandbox) -> None:
+    assert sandbox.run("sh", "-c", "cat; echo done").text == "done\n"
