@@ -170,6 +170,11 @@ def yard(tmp_path: Path) -> Yard:
     return Yard(tmp_path, "hunter2-" + os.urandom(8).hex())
 
 
+def told(output: bytes) -> dict[str, Any]:
+    """Return what an attack program told in *output*, by name."""
+    return dict(json.loads(line) for line in output.splitlines())
+
+
 @dataclass
 class Outcome:
     """How a confined program ended, and what it wrote."""
@@ -189,7 +194,7 @@ class Outcome:
     @property
     def said(self) -> dict[str, Any]:
         """Return what an attack program told, by the names of its attempts."""
-        return dict(json.loads(line) for line in self.output.splitlines())
+        return told(self.output)
 
     @property
     def done(self) -> list[str]:
@@ -206,6 +211,11 @@ class Running:
         self._kept = bytearray()
         self._bytes = 0
         self._open = True
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Return what an attack program has told so far."""
+        return told(bytes(self._kept))
 
     def wait(self) -> Outcome:
         """Take in output until the call has ended."""
