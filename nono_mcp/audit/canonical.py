@@ -32,7 +32,12 @@ def encode(value: object) -> bytes:
     Raises:
         UnicodeEncodeError: A string holds a lone surrogate.
     """
-    return _encoder.encode(value).encode()
+    return text(value).encode()
+
+
+def text(value: object) -> str:
+    """Return *value* as canonical JSON, not encoded yet."""
+    return _encoder.encode(value)
 
 
 def _no_fraction(text: str) -> NoReturn:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +86,7 @@ def begin_log(
             raise _gone(store, remembered)
         usable.append(store)
         labels[store.name] = store.label
-    log_id = secrets.token_hex(16)
+    log_id = os.urandom(16).hex()
     key = SigningKey()
     data: dict[str, object] = {
         "format": rec.FORMAT,
@@ -186,7 +185,7 @@ def restart(state_dir: str, keychain: Keystore | None, reason: str) -> str:
         AuditPathError: The directory isn't safely ours.
     """
     path = str(Path(state_dir) / DIRECTORY)
-    aside = f"{path}.aside-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    aside = f"{path}.aside-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(2).hex()}"
     dir_fd = files.open_directory(path, create=True)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, dir_fd)

@@ -9,7 +9,6 @@ dropped, rewritten or thinned here.
 
 import contextlib
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,6 +62,8 @@ class AuditLog:
         self._open = True
         self._second = (-1, "")
         self._sync = GroupSync(lambda: os.dup(self._end.fd))
+        self.observers: list[Callable[[rec.Record], None]] = []
+        """Told of every record that a session of this process wrote, once it's in the log."""
         self.heads = HeadKeeper(keys_fd, stores, self._latest)
 
     @classmethod
@@ -109,7 +110,7 @@ class AuditLog:
         Raises:
             AuditWriteError: No key of the log can be used, or the log can't be written.
         """
-        name, salt = secrets.token_hex(8), secrets.token_bytes(32)
+        name, salt = os.urandom(8).hex(), os.urandom(32)
         redactor = Redactor(salt)
         redactor.hide(secrets_known)
         session = Session(name, SigningKey(), redactor, self._write)
@@ -202,7 +203,8 @@ class AuditLog:
         end = self._end
         place = rec.Place(end.size, end.head, session, self._now())
         body = rec.build_body(kind, data, place)
-        line = rec.build_line(body, key.sign(rec.SIGNED_PREFIX + body))
+        signature = key.sign(rec.SIGNED_PREFIX + body)
+        line = rec.build_line(body, signature)
         offset = end.offset
         try:
             written = os.write(end.fd, line)
@@ -213,6 +215,10 @@ class AuditLog:
             os.ftruncate(end.fd, offset)
             raise
         end.took(rec.Glimpse(kind, place.prev, place.seq, session, place.time), line)
+        if self.observers:
+            record = rec.parse(line)
+            for observe in self.observers:
+                observe(record)
         return Receipt(place.seq, end.head)
 
     def put(self, session: Session, kind: str, data: bytes) -> Receipt:

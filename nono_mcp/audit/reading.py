@@ -266,7 +266,7 @@ class Stats:
     first_seq: int = 0
     first_time: str = ""
     last_time: str = ""
-    kinds: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, int] = field(default_factory=dict)
     sessions: int = 0
 
 
@@ -278,6 +278,7 @@ def stats(state_dir: str) -> Stats:
         FileNotFoundError: There is no log.
     """
     found = Stats()
+    kinds: Counter[str] = Counter()
     with LogFiles.open(directory_of(state_dir)) as log:
         found.segments = len(log.segments)
         found.size_bytes = sum(segment.size_bytes for segment in log.segments)
@@ -286,7 +287,8 @@ def stats(state_dir: str) -> Stats:
             if not found.records:
                 found.first_seq, found.first_time = seen.seq, seen.time
             found.records += 1
-            found.kinds[seen.kind] += 1
+            kinds[seen.kind] += 1
             found.last_time = seen.time
-    found.sessions = found.kinds[rec.START]
+    found.kinds = dict(kinds.most_common())
+    found.sessions = kinds[rec.START]
     return found

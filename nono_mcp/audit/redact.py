@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
-from nono_mcp.audit.canonical import INTEGER_MAX, encode
+from nono_mcp.audit.canonical import INTEGER_MAX, encode, text
 
 TEXT_BYTES_MAX: Final = 131_072
 """The most that Linux takes as one argument (MAX_ARG_STRLEN): no command is cut."""
@@ -57,11 +57,11 @@ _patterns: Final = re.compile("|".join(f"(?P<k{n}>{text})" for n, (_, text) in e
 # Nearly all records hold nothing of the kind, and this is the cheaper question: each pattern
 # needs one of these, lower case, in the encoded record.
 _HINTS: Final = (
-    *(b"-----begin", b"eyj", b"gho_", b"ghp_", b"ghr_", b"ghs_", b"ghu_", b"github_pat"),
-    *(b"glpat-", b"glrt-", b"glptt-", b"gldt-", b"sk-", b"sk_", b"pk-", b"pk_", b"rk-", b"rk_"),
-    *(b"akia", b"asia", b"abia", b"acca", b"aiza", b"ya29", b"xox", b"xapp", b"npm_", b"pypi-"),
-    *(b"hf_", b"dop_v1", b"bearer", b"basic", b"://", b"passw", b"passphrase", b"secret"),
-    *(b"token", b"api", b"access", b"private", b"auth", b"credential", b"cookie"),
+    *("-----begin", "eyj", "gho_", "ghp_", "ghr_", "ghs_", "ghu_", "github_pat"),
+    *("glpat-", "glrt-", "glptt-", "gldt-", "sk-", "sk_", "pk-", "pk_", "rk-", "rk_"),
+    *("akia", "asia", "abia", "acca", "aiza", "ya29", "xox", "xapp", "npm_", "pypi-"),
+    *("hf_", "dop_v1", "bearer", "basic", "://", "passw", "passphrase", "secret"),
+    *("token", "api", "access", "private", "auth", "credential", "cookie"),
 )
 _secret_name: Final = re.compile(
     rf"(?i)-{{0,2}}(?:[a-z0-9_.-]{{0,60}}[_.-])?(?:{_NAME_WORDS}|authorization|(?:set-)?cookie)"
@@ -82,7 +82,7 @@ class Redactor:
     salt: bytes
     _exact: re.Pattern[str] | None = None
     _hidden: set[str] = field(default_factory=set)
-    _hidden_encoded: tuple[bytes, ...] = ()
+    _hidden_encoded: tuple[str, ...] = ()
     _count: int = 0
 
     def hide(self, secrets: Iterable[str]) -> None:
@@ -95,7 +95,7 @@ class Redactor:
         if longest_first:
             self._exact = re.compile("|".join(map(re.escape, longest_first)))
         self._hidden_encoded = tuple(
-            encode(secret)[1:-1] for secret in longest_first if _is_unicode(secret)
+            text(secret)[1:-1] for secret in longest_first if _is_unicode(secret)
         )
 
     def encode(self, fields: dict[str, object]) -> bytes:
@@ -104,7 +104,8 @@ class Redactor:
         Raises:
             TypeError: They hold something that has no place in a record.
         """
-        data = encode(self.clean(fields, look=False))
+        # A str is searched twice as fast as bytes are.
+        data = text(self.clean(fields, look=False))
         folded = data.lower()
         for hint in _HINTS:
             if hint in folded:
@@ -112,7 +113,7 @@ class Redactor:
         for secret in self._hidden_encoded:
             if secret in data:
                 return encode(self.clean(fields))
-        return data
+        return data.encode()
 
     def text(self, value: str) -> str:
         """Return *value* without what looks like a secret."""

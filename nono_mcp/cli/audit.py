@@ -237,7 +237,7 @@ def _stats(args: argparse.Namespace) -> int:
         return OK_STATUS
     _print(f"{found.records} records, {found.size_bytes} bytes in {found.segments} segments")
     _print(f"from record {found.first_seq}, {found.first_time} to {found.last_time}")
-    for kind, count in found.kinds.most_common():
+    for kind, count in found.kinds.items():
         _print(f"{count:>10}  {kind}")
     return OK_STATUS
 

@@ -528,6 +528,35 @@ def write_after_the_session_ended(home: Home, log: Editor) -> int:
 
 
 @case(*BROKEN)
+def rewrite_by_a_stolen_session_key(home: Home, log: Editor) -> int:
+    """A session's own key signs its record anew; what another session wrote after holds it."""
+    with home.open() as open_log:
+        stolen, other = open_log.session({}), open_log.session({})
+        fill(stolen, 1, "bad")
+        fill(other, 1, "after")
+        other.close()
+        stolen.close()
+    log.read()
+    seq = log.find("call.start", -2)
+    log.replace_in(seq, b"make", b"fake")
+    parsed = record.parse(log.get(seq))
+    log.put(seq, record.build_line(parsed.body, stolen.key.sign(parsed.signed)))
+    return seq + 1
+
+
+@case(*BROKEN)
+def number_a_record_otherwise(home: Home, log: Editor) -> int:
+    """Right in all but its seq, and signed by the session's own key."""
+    with home.open() as open_log:
+        stolen = open_log.session({})
+        log.read()
+        place = place_after(log.lines()[-1], stolen.name)._replace(seq=10**6)
+        stolen.close()
+    log.segments[-1].append(forged("guard", {"path": "y"}, place, stolen.key))
+    return place_after(log.lines()[-2], stolen.name).seq
+
+
+@case(*BROKEN)
 def use_a_session_twice(_home: Home, log: Editor) -> int:
     seq = log.find("session.start", 2)
     first = record.glimpse(log.get(log.find("session.start", 0))).session

@@ -130,11 +130,20 @@ def test_show_prove_stats_export(
     assert (tmp_path / "r.tlog-proof").read_text().startswith("c2sp.org/tlog-proof@v1\nindex 3\n")
     status, out, _ = run(capsys, "stats")
     assert "14 records" in out
+    assert as_json(capsys, "stats")[1]["kinds"]["denial"] == 5  # type: ignore[index]
     status, out, _ = run(capsys, "export", "--kind", "denial")
     assert [json.loads(line)["data"]["target"] for line in out.splitlines()] == [
         f"/etc/{number}" for number in range(5)
     ]
     assert run(capsys, "prune")[1] == "removed 0 records, 0 bytes\n"
+    assert as_json(capsys, "prune")[1] == {
+        "ok": True,
+        "records": 0,
+        "segments": [],
+        "size_bytes": 0,
+    }
+    assert "checkpoint" in as_json(capsys, "anchor")[1]
+    assert "proof" in as_json(capsys, "prove", "2")[1]
     assert status == 0
 
 
