@@ -41,18 +41,20 @@ def test_the_sandbox_is_the_standard_library_and_nothing_else() -> None:
     } == {}
 
 
-def imports_of(*command: str) -> set[str]:
+def imports_of(*command: str, cwd: Path) -> set[str]:
     """Return every module that the command line and its children import."""
     # As the launcher starts it; where we're installed in place it goes by way of `site`.
     roots = sorted({str(Path(*package.__path__).parent) for package in (nono_mcp, nono_sandbox)})
     code = f"import sys; sys.path += {roots!r}; from nono_mcp.__main__ import run; run()"
     launched = [sys.executable, "-I", "-S", "-X", "importtime", "-c", code, *command]
-    finished = subprocess.run(launched, capture_output=True, check=True, text=True, timeout=30)
+    finished = subprocess.run(
+        launched, capture_output=True, check=True, cwd=cwd, text=True, timeout=30
+    )
     return set(re.findall(r"^import time:.*\| +(\S+)$", finished.stderr, re.MULTILINE))
 
 
 @pytest.mark.linux
 def test_run_imports_nothing_dear(tmp_path: Path) -> None:
-    names = imports_of("run", "--workdir", str(tmp_path), "--", "true")
+    names = imports_of("run", "--allow-cwd", "--", "true", cwd=tmp_path)
     assert "nono_sandbox.landlock" in names
     assert names & DEAR == set()
