@@ -6,7 +6,6 @@ force, nothing from what a client says of itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mcp_types import ToolAnnotations
@@ -15,10 +14,12 @@ from nono_mcp.policy.errors import quoted
 from nono_mcp.server.arguments import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX
 from nono_mcp.server.text import amount
 from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, WRITE
+from nono_sandbox.support import NOT, PARTLY
 
 if TYPE_CHECKING:
     from nono_mcp.policy.decide import Allow, Deny
     from nono_mcp.policy.request import Prepared
+    from nono_mcp.server.enforcement import Enforcement
     from nono_sandbox.confinement import Grant
 
 _LISTED_MAX = 40
@@ -39,15 +40,6 @@ does what is in $HOME and $TMPDIR, which are the sandbox's own.
 - Long output is cut in the middle: send it to a file in $TMPDIR and read it in parts (sed -n).
 - Independent calls may run at the same time.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """How the session is enforced."""
-
-    name: str
-    reason: str
-    """Why this isn't the first tier, if it isn't."""
 
 
 def timeout_s_max(prepared: Prepared) -> float:
@@ -97,7 +89,7 @@ def run_description(prepared: Prepared) -> str:
     )
 
 
-def summary(prepared: Prepared, tier: Tier) -> str:
+def summary(prepared: Prepared, enforcement: Enforcement) -> str:
     """Return all that a session may do, as text."""
     limits = prepared.confinement.limits
     bounds = [f"time {timeout_s_max(prepared):g} s"]
@@ -122,7 +114,7 @@ def summary(prepared: Prepared, tier: Tier) -> str:
         f"Your own: {_own(prepared)}",
         f"Network: {_network(prepared)}",
         f"Limits of a call: {', '.join(bounds)}",
-        f"Enforced by: {_tier(tier)}",
+        *_enforcement(enforcement),
     ]
     if prepared.unenforced_absent:
         names = _listed([quoted(path) for path in prepared.unenforced_absent])
@@ -192,11 +184,13 @@ def _network(prepared: Prepared) -> str:
     return f"loopback ports only (connect: {connect}; listen: {bind})"
 
 
-def _tier(tier: Tier) -> str:
-    if tier.name == NAMESPACES:
-        return "namespaces, Landlock and seccomp: all of the above"
-    return (
-        "Landlock and seccomp, without namespaces "
-        f"({tier.reason or 'as it was asked for'}). Not enforced: names, sizes and modes of files "
-        "outside can be seen, and the modes and times of your own files changed"
-    )
+def _enforcement(enforcement: Enforcement) -> list[str]:
+    mechanism = "namespaces, Landlock and seccomp"
+    if enforcement.tier != NAMESPACES:
+        reason = f" ({enforcement.reason})" if enforcement.reason else ""
+        mechanism = f"Landlock and seccomp, without namespaces{reason}"
+    lines = [f"Enforced by: {mechanism}"]
+    for state, words in ((PARTLY, "Enforced in part"), (NOT, "Not enforced")):
+        found = [f"{one.text} ({one.reason})" for one in enforcement.given if one.state == state]
+        lines += [f"{words}: {'; '.join(found)}"] if found else []
+    return lines

@@ -23,6 +23,7 @@ from nono_mcp.server.arguments import (
     parse,
     schema,
 )
+from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.server.tools import Tools
 
 if TYPE_CHECKING:
@@ -91,9 +92,13 @@ class _Parsed(FuncMetadata):
 
 
 def build(session: Session) -> App:
-    """Return the server of *session*."""
+    """Return the server of *session*.
+
+    Raises:
+        RefusedError: Its policy requires what this machine can't give.
+    """
     prepared = session.prepared
-    tools = Tools(session)
+    tools = Tools(session, Enforcement.of(session))
     return App(
         NAME,
         title="nono: confined commands",

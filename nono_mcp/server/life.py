@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from nono_mcp.server.errors import ServeError
 from nono_mcp.session import Session
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from nono_mcp.server import ServeOptions
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STDERR = 2
 GRACE_S = 0.08
 """How long ending in order may take after a signal: clients kill us after 100 ms."""
 
 
 def run(options: ServeOptions) -> int:
     """Serve as *options* say and return the exit status; see `nono_mcp.server.main`."""
+    _fill_standard_descriptors(options)
     for number in SIGNALS:
         # Until there is a loop to answer them there is nothing to end in order.
         signal.signal(number, signal.SIG_DFL)
@@ -44,6 +46,19 @@ def run(options: ServeOptions) -> int:
     importing = threading.Thread(target=_import, args=(options,), daemon=True)
     importing.start()
     return anyio.run(_serve, options, importing)
+
+
+def _fill_standard_descriptors(options: ServeOptions) -> None:
+    """Put /dev/null where one of the first three descriptors is missing.
+
+    Whatever is opened next would get its number, and what is meant for it.
+    """
+    missing = []
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        missing.append(fd)
+    os.close(fd)
+    if options.http is None and {0, 1} & set(missing):
+        raise ServeError("MCP needs standard input and output, and one of them isn't open")
 
 
 def _import(options: ServeOptions) -> None:
@@ -70,12 +85,8 @@ def _transport(options: ServeOptions) -> Callable[[Session], Awaitable[None]]:
 
 async def _serve(options: ServeOptions, importing: threading.Thread) -> int:
     ending = Ending()
-    with ending.by_signals(), tempfile.TemporaryDirectory(prefix="nono-") as tmpdir:
-        request = options.request
-        if request.tmpdir is None:
-            # Only the second tier has a use for it; which one this is, the session finds out.
-            request = request.replace(tmpdir=tmpdir)
-        async with Session.open(request, tier=options.tier) as session:
+    with ending.by_signals():
+        async with Session.open(options.request, tier=options.tier) as session:
             for notice in session.prepared.notices:
                 logging.getLogger("nono").warning("%s", notice)
             await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)

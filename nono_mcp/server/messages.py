@@ -81,11 +81,10 @@ class Lines:
             if part:
                 self._parts.append(part)
             return
-        if self._parts or not self._head:
-            part = b"".join([*self._parts, part])
-            self._parts.clear()
-            self._head = part[:_END_BYTES]
-        self._tail = (self._tail + part)[-_END_BYTES:]
+        for known in (*self._parts, part):
+            self._head += known[: _END_BYTES - len(self._head)]
+            self._tail = (self._tail + known[-_END_BYTES:])[-_END_BYTES:]
+        self._parts.clear()
 
     def _cut(self) -> bytes | Oversized:
         line: bytes | Oversized

@@ -17,6 +17,7 @@ from nono_mcp.policy.errors import quoted
 from nono_mcp.server.text import amount, duration, excerpt
 
 if TYPE_CHECKING:
+    from nono_mcp.server.enforcement import Enforcement
     from nono_mcp.session import Result
     from nono_sandbox.confinement import Limits
 
@@ -38,10 +39,13 @@ def plain(text: str, *, is_error: bool = False) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=is_error)
 
 
-def of_command(result: Result, limits: Limits, tier: str, hint: str) -> CallToolResult:
+def of_command(
+    result: Result, limits: Limits, enforcement: Enforcement, hint: str = ""
+) -> CallToolResult:
     """Return what a model is told of *result*, a failure of the command included."""
     shown = excerpt(*result.output.ends(), result.output.omitted_bytes)
-    parts = [status_line(result, limits), shown.head]
+    warning = f", {enforcement.warning}" if enforcement.warning else ""
+    parts = [status_line(result, limits) + warning, shown.head]
     if shown.omitted_bytes:
         parts += [_gap(shown.omitted_bytes), shown.tail]
     if hint:
@@ -49,7 +53,7 @@ def of_command(result: Result, limits: Limits, tier: str, hint: str) -> CallTool
     text = "\n".join(part.removesuffix("\n") for part in parts if part)
     return CallToolResult(
         content=[TextContent(type="text", text=text)],
-        _meta={META_KEY: _data(result, shown.omitted_bytes, tier)},
+        _meta={META_KEY: _data(result, shown.omitted_bytes, enforcement)},
     )
 
 
@@ -105,7 +109,7 @@ def _gap(omitted_bytes: int) -> str:
     )
 
 
-def _data(result: Result, omitted_bytes: int, tier: str) -> dict[str, object]:
+def _data(result: Result, omitted_bytes: int, enforcement: Enforcement) -> dict[str, object]:
     ended = result.ended
     return {
         "status": ended.status,
@@ -116,5 +120,6 @@ def _data(result: Result, omitted_bytes: int, tier: str) -> dict[str, object]:
         "cwd": quoted(result.cwd),
         "cpu_s": round(ended.user_s + ended.system_s, 6),
         "memory_bytes_max": ended.memory_bytes_max,
-        "tier": tier,
+        "tier": enforcement.tier,
+        "not_enforced": [one.id for one in enforcement.lacking],
     }

@@ -20,7 +20,6 @@ import anyio.lowlevel
 from mcp.shared.message import SessionMessage
 
 from nono_mcp.server.app import build
-from nono_mcp.server.errors import ServeError
 from nono_mcp.server.messages import Lines, Refusal, encode, parse
 
 if TYPE_CHECKING:
@@ -41,29 +40,27 @@ _WRITE_BYTES = 4096
 
 
 async def serve(session: Session) -> None:
-    """Serve *session* to the client at the other end, until it leaves."""
+    """Serve *session* to the client at the other end, until it leaves.
+
+    Raises:
+        RefusedError: Its policy requires what this machine can't give.
+    """
     with claimed_wire() as (read_fd, write_fd):
+        app = build(session)
         async with streams(read_fd, write_fd) as (received, sent):
-            await build(session).serve(received, sent)
+            await app.serve(received, sent)
 
 
 @contextmanager
 def claimed_wire() -> Iterator[tuple[int, int]]:
-    """Take standard input and output away from the rest of this process.
-
-    Raises:
-        ServeError: One of them isn't open.
-    """
+    """Take standard input and output away from the rest of this process."""
+    # Above the standard three, and closed on exec.
+    read_fd = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
+    write_fd = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
     try:
-        # Above the standard three, and closed on exec.
-        read_fd = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
-        write_fd = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
-    except OSError as error:
-        raise ServeError("MCP needs standard input and output, and one isn't open") from error
-    try:
-        nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.dup2(nothing, 0)
-        os.dup2(nothing if _is_closed(2) else 2, 1)
+        os.dup2(2, 1)
         os.close(nothing)
         yield read_fd, write_fd
     finally:
@@ -71,14 +68,6 @@ def claimed_wire() -> Iterator[tuple[int, int]]:
         os.dup2(write_fd, 1)
         os.close(read_fd)
         os.close(write_fd)
-
-
-def _is_closed(fd: int) -> bool:
-    try:
-        fcntl.fcntl(fd, fcntl.F_GETFD)
-    except OSError:
-        return True
-    return False
 
 
 @asynccontextmanager

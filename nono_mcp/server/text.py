@@ -75,6 +75,14 @@ def _last_lines(output: bytes) -> bytes:
     return output[later.index(False) :] if False in later else output
 
 
+def shortened(text: str, characters_max: int = 600) -> str:
+    """Return *text*, or its two ends: a name in it may be a megabyte."""
+    if len(text) <= characters_max:
+        return text
+    half = characters_max // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
 def amount(size_bytes: int) -> str:
     """Return *size_bytes* as a person says it."""
     if size_bytes < 10_000:  # noqa: PLR2004 - up to here the exact number is as short

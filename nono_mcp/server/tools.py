@@ -16,7 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.server import account, hints, results
-from nono_mcp.server.text import amount, duration, readable
+from nono_mcp.server.text import amount, duration, readable, shortened
 from nono_mcp.session import Command, CommandError
 from nono_sandbox.errors import SandboxError, StartError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mcp_types import CallToolResult
 
     from nono_mcp.server.arguments import ExplainArguments, RunArguments
+    from nono_mcp.server.enforcement import Enforcement
     from nono_mcp.session import Result, Session
 
 CALLS_MAX = 256
@@ -53,8 +54,9 @@ class _Watched:
 class Tools:
     """The tools of one session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, enforcement: Enforcement) -> None:
         self._session = session
+        self._enforcement = enforcement
         self._calls_count = 0
 
     async def run_sandboxed(self, arguments: RunArguments, context: Context) -> CallToolResult:
@@ -74,10 +76,10 @@ class Tools:
         if result.ended.failure is not None:
             status, reason = result.ended.failure
             also = "" if command.writes is None else "; writes may only name what exists"
-            raise ToolError(f"not run (status {status}): {reason}{also}")
+            raise ToolError(f"not run (status {status}): {shortened(reason)}{also}")
         hint = await self._hint(command, result)
         limits = self._session.prepared.confinement.limits
-        return results.of_command(result, limits, self._session.tier, hint)
+        return results.of_command(result, limits, self._enforcement, hint)
 
     async def explain_policy(self, arguments: ExplainArguments) -> CallToolResult:
         """Tell what may be done, or which rule decides about one path or host."""
@@ -94,8 +96,7 @@ class Tools:
             verdict = decide(prepared, place.path, operation, place.kind or "file")
             question = f"{operation} {quoted(place.path)}"
         else:
-            tier = account.Tier(self._session.tier, self._session.tier_reason)
-            return results.plain(account.summary(prepared, tier))
+            return results.plain(account.summary(prepared, self._enforcement))
         denied = hints.denial(prepared, verdict, operation) if isinstance(verdict, Deny) else ""
         return results.plain(account.answer(question, verdict, denied))
 
@@ -161,11 +162,12 @@ class Tools:
 
 
 def _refusal(error: Exception) -> str:
+    text = shortened(str(error))
     if isinstance(error, RefusedError):
-        return f"{error.code}: {error}"
+        return f"{error.code}: {text}"
     if isinstance(error, StartError):
-        return f"not run (status {error.status}): {error}"
-    return str(error)
+        return f"not run (status {error.status}): {text}"
+    return text
 
 
 async def _tell_progress(context: Context, watched: _Watched) -> None:

@@ -1,0 +1,78 @@
+"""Who is let in by their headers."""
+
+import pytest
+
+from nono_mcp.server.door import Door
+
+DOOR = Door.of("127.0.0.1", 8080, "token-123")
+GOOD = {b"host": b"127.0.0.1:8080", b"authorization": b"Bearer token-123"}
+
+
+def status(headers: list[tuple[bytes, bytes]], door: Door = DOOR) -> int | None:
+    refused = door.refusal(headers)
+    return None if refused is None else refused.status
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, None),
+        ({b"host": b"localhost:8080"}, None),
+        ({b"host": b"LOCALHOST:8080"}, None),
+        ({b"host": b"127.0.0.1:8081"}, 421),
+        ({b"host": b"127.0.0.1"}, 421),
+        ({b"host": b""}, 421),
+        ({b"host": b"evil.example:8080"}, 421),
+        ({b"host": b"127.0.0.1:8080.evil.example"}, 421),
+        ({b"host": b"localhost:8080@evil.example"}, 421),
+        ({b"host": b"127.0.0.1:8080 "}, 421),
+        ({b"host": b"\xff"}, 421),
+        ({b"origin": b"http://127.0.0.1:8080"}, None),
+        ({b"origin": b"http://localhost:8080"}, None),
+        ({b"origin": b"https://127.0.0.1:8080"}, 403),
+        ({b"origin": b"http://evil.example"}, 403),
+        ({b"origin": b"http://127.0.0.1:8080.evil.example"}, 403),
+        ({b"origin": b"null"}, 403),
+        ({b"origin": b"file://"}, 403),
+        ({b"authorization": b"bearer token-123"}, None),
+        ({b"authorization": b"Bearer token-124"}, 401),
+        ({b"authorization": b"Bearer token-1234"}, 401),
+        ({b"authorization": b"Bearer token-12"}, 401),
+        ({b"authorization": b"Bearer "}, 401),
+        ({b"authorization": b"Bearer"}, 401),
+        ({b"authorization": b""}, 401),
+        ({b"authorization": b"Basic token-123"}, 401),
+        ({b"authorization": b"Bearer  token-123"}, 401),
+        ({b"authorization": b"Bearer \xe9"}, 401),
+        # What is asked first: a page of another origin learns nothing of tokens.
+        ({b"host": b"evil.example", b"authorization": b""}, 421),
+        ({b"origin": b"http://evil.example", b"authorization": b""}, 403),
+    ],
+)
+def test_a_request_is_let_in_or_refused(changed: dict[bytes, bytes], expected: int | None) -> None:
+    assert status(list((GOOD | changed).items())) == expected
+
+
+@pytest.mark.parametrize("name", [b"host", b"origin", b"authorization"])
+def test_a_header_that_stands_twice_lets_nobody_in(name: bytes) -> None:
+    value = GOOD.get(name, b"http://127.0.0.1:8080")
+    assert (
+        status([*((k, v) for k, v in GOOD.items() if k != name), (name, value), (name, value)])
+        == 400
+    )
+
+
+@pytest.mark.parametrize("missing", [b"host", b"authorization"])
+def test_host_and_token_are_needed(missing: bytes) -> None:
+    assert status([(k, v) for k, v in GOOD.items() if k != missing]) in (401, 421)
+
+
+def test_an_ipv6_server_is_asked_for_in_brackets() -> None:
+    door = Door.of("::1", 9, "t")
+    assert status([(b"host", b"[::1]:9"), (b"authorization", b"Bearer t")], door) is None
+    assert status([(b"host", b"::1:9"), (b"authorization", b"Bearer t")], door) == 421
+
+
+def test_the_usual_port_may_be_left_out() -> None:
+    door = Door.of("127.0.0.1", 80, "t")
+    assert status([(b"host", b"localhost"), (b"authorization", b"Bearer t")], door) is None
