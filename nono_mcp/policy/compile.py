@@ -11,6 +11,7 @@ from nono_mcp.policy.denials import denied
 from nono_mcp.policy.errors import RefusedError, quoted
 from nono_mcp.policy.expand import apart, top_level
 from nono_mcp.policy.granted import Granted
+from nono_mcp.policy.paths import covers
 from nono_mcp.policy.request import Rule
 from nono_sandbox.confinement import (
     CLOSED,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from nono_mcp.policy.protection import Entry
     from nono_mcp.policy.rules import Asked
     from nono_mcp.policy.standing import Closed
+
+
+TMP = "/tmp"  # noqa: S108 - in the first tier the worker's own, private one
 
 
 class Plan(Value):
@@ -83,6 +87,8 @@ def compile_policy(plan: Plan) -> Compiled:
         grants = apart(grants, denials, plan.children)
         denials = []
     home_is_private = plan.home.path != "/" and granted.around(plan.home.path) is None
+    if plan.tier == NAMESPACES:
+        _check_write_only(grants, (TMP, plan.home.path) if home_is_private else (TMP,))
     own = _own(plan, home_is_private=home_is_private)
     cwd = _cwd(plan, granted, home_is_private=home_is_private)
     confinement = Confinement(
@@ -102,6 +108,24 @@ def compile_policy(plan: Plan) -> Compiled:
         plan.private_home if home_is_private else None,
         tuple(unenforced),
     )
+
+
+def _check_write_only(grants: Sequence[Grant], own: Sequence[str]) -> None:
+    """Refuse a write-only grant inside a directory of the sandbox's own.
+
+    That is read and written, and Landlock's rules reach down through what is mounted in it.
+    """
+    for grant in grants:
+        around = [path for path in own if covers(path, grant.path)]
+        if around and not grant.access & READ:
+            key = "allow-file" if grant.exact else "allow"
+            raise RefusedError(
+                f"{quoted(grant.path)} can't be written without being read: "
+                f"the sandbox has a {quoted(around[0])} of its own around it",
+                code="tier.write-only",
+                path=grant.path,
+                remedy=f"grant both by --{key}, or a directory elsewhere",
+            )
 
 
 def _grant(asked: Asked) -> Grant:
@@ -177,7 +201,7 @@ def _environment(plan: Plan, cwd: str, *, home_is_private: bool) -> tuple[tuple[
     moved = home_is_private and plan.tier == LANDLOCK
     own = {"HOME": plan.private_home if moved else plan.home.text, "PWD": cwd}
     if plan.tier == NAMESPACES:
-        own["TMPDIR"] = "/tmp"  # noqa: S108 - the worker's own, private one
+        own["TMPDIR"] = TMP
     elif plan.tmpdir is not None:
         own["TMPDIR"] = plan.tmpdir.path
     section = plan.document.environment

@@ -18,8 +18,9 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nono_mcp.policy.paths import Place
     from nono_mcp.policy.request import Prepared, Rule
-    from nono_sandbox.confinement import Confinement, Network
+    from nono_sandbox.confinement import Confinement, Link, Network
 
 OPERATIONS = {"read": READ, "list": READ, "execute": READ, "write": WRITE}
 """What may be asked of a path. To write is to change, make, rename or remove."""
@@ -64,9 +65,24 @@ def decide(prepared: Prepared, path: str, operation: str, kind: str = "file") ->
         return Allow(_granting(prepared, path, needed))
     if covers("/dev", path):
         return _of_devices(path, operation, confinement.tier)
-    if operation == "list" and _is_way(confinement, path):
+    if operation == "list" and _is_way(prepared, path):
         return Allow("the directories on the way to what is granted can be listed")
     return _shut(prepared, path, operation, kind)
+
+
+def judge(prepared: Prepared, place: Place, operation: str) -> Allow | Deny:
+    """Decide as `decide` does, by way of every symlink that leads to *place*."""
+    verdict = decide(prepared, place.path, operation, place.kind)
+    if isinstance(verdict, Allow):
+        for link in place.links:
+            if not _is_shown(prepared.confinement, link):
+                return Deny(
+                    "fs.link",
+                    f"the symlink {quoted(link.path)} lies outside what is granted",
+                    verdict.rule,
+                    f"use the path it leads to: {quoted(place.path)}",
+                )
+    return verdict
 
 
 def decide_host(network: Network, host: str, port: int) -> Allow | Deny:
@@ -102,18 +118,32 @@ def _access(confinement: Confinement, path: str) -> int:
     return access
 
 
-def _is_way(confinement: Confinement, path: str) -> bool:
+def _is_way(prepared: Prepared, path: str) -> bool:
     """Tell whether *path* is a directory of the fresh root's own, above what it holds.
 
-    With a write-only grant in it, none is listable: that grant would become so.
+    With a write-only grant in it none is listable, as that grant would be: but for those in
+    the sandbox's own home and /tmp.
     """
+    confinement = prepared.confinement
     if confinement.tier != NAMESPACES:
         return False
-    if not all(grant.access & READ for grant in confinement.grants):
+    own = ["/tmp"]  # noqa: S108 - the worker's own
+    if prepared.private_home is not None:
+        own.append(prepared.home)
+    readable = all(grant.access & READ for grant in confinement.grants)
+    if not readable and not any(covers(one, path) for one in own):
         return False
     held = [grant.path for grant in confinement.grants]
     held += [link.path for link in confinement.links]
-    return path == "/" or any(path in ancestors(one) for one in held)
+    return path in ("/", *own) or any(path in ancestors(one) for one in held)
+
+
+def _is_shown(confinement: Confinement, link: Link) -> bool:
+    """Tell whether a worker finds the symlink *link* where it is."""
+    if confinement.tier != NAMESPACES or link in confinement.links:
+        return True
+    hidden = any(covers(one.path, link.path) and one.access & READ for one in confinement.denials)
+    return bool(_access(confinement, link.path)) and not hidden
 
 
 def _of_devices(path: str, operation: str, tier: str | None) -> Allow | Deny:
@@ -154,7 +184,7 @@ def _shut(prepared: Prepared, path: str, operation: str, kind: str) -> Deny:
     shown = quoted(path)
     if _nearest(prepared, path, needed, denials=True) is not None:
         return _closed(prepared, path, needed)
-    protected = _protected(prepared.home, path, needed)
+    protected = _protected(prepared, path, needed)
     if protected is not None:
         return protected
     remedy = _remedy(path, operation, kind)
@@ -189,10 +219,12 @@ def _outside(prepared: Prepared, path: str, remedy: str) -> Deny:
     return Deny("fs.outside-grants", f"{shown} lies outside what is granted", "", remedy)
 
 
-def _protected(home: str, path: str, needed: int) -> Deny | None:
+def _protected(prepared: Prepared, path: str, needed: int) -> Deny | None:
     """Return the denial of a protected path that isn't there, told by its name."""
-    entry = Catalogue(home, {}).match(path)
-    if entry is None or not entry.access & needed or covers(entry.path, home):
+    entry = Catalogue(prepared.home, {}).match(path)
+    if entry is None or not entry.access & needed or covers(entry.path, prepared.home):
+        return None
+    if any(covers(up, entry.path) for up in prepared.given_up):
         return None
     text = f"protected: {entry.what}"
     return Deny(

@@ -85,6 +85,7 @@ def prepare(request: Request) -> Prepared:
         rules=compiled.rules,
         document=document,
         home=home.path,
+        given_up=tuple(given),
         notices=tuple(notices),
         private_home=compiled.private_home,
         unenforced_absent=compiled.unenforced_absent,
@@ -220,7 +221,7 @@ def explain(prepared: Prepared, text: str, operation: str) -> tuple[str, Allow |
 
     Symlinks are followed as they stand now; each on the way has to be within reach as well.
     """
-    from nono_mcp.policy.decide import decide
+    from nono_mcp.policy.decide import judge
 
     place = resolve.resolve(_absolute("the path", text))
-    return place.path, decide(prepared, place.path, operation, place.kind)
+    return place.path, judge(prepared, place, operation)

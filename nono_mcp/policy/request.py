@@ -61,6 +61,8 @@ class Prepared(Value):
     """All layers merged."""
     home: str
     """Where the person's own home is."""
+    given_up: tuple[str, ...] = ()
+    """The protected paths that bypasses open."""
     notices: tuple[str, ...] = ()
     """What the person should be told: an untrusted `nono.toml`, for one."""
     private_home: str | None = None

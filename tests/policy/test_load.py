@@ -654,6 +654,20 @@ def test_nested_grants_add_up(machine: Machine) -> None:
     assert f"{machine.workspace}/log" not in grants
 
 
+@pytest.mark.parametrize(("key", "path"), [("write", "~/drop"), ("write_file", "~/file")])
+def test_a_write_only_grant_in_a_place_of_our_own_is_refused(
+    machine: Machine, key: str, path: str
+) -> None:
+    (machine.home / "drop").mkdir()
+    machine.write("file")
+    with pytest.raises(RefusedError) as caught:
+        machine.prepare(flags=machine.flags(**{key: (path,)}))
+    assert caught.value.code == "tier.write-only"
+    machine.prepare(tier=LANDLOCK, flags=machine.flags(**{key: (path,)}))
+    both = machine.flags(**{key: (path,), key.replace("write", "read"): (path,)})
+    machine.prepare(flags=both)
+
+
 def test_grants_and_denials_by_the_thousand(machine: Machine) -> None:
     paths = []
     for number in range(2000):
