@@ -61,7 +61,7 @@ class AuditLog:
         self._pid = os.getpid()
         self._open = True
         self._second = (-1, "")
-        self._sync = GroupSync(lambda: os.dup(self._end.fd))
+        self._sync = GroupSync(self._duplicate)
         self.observers: list[Callable[[rec.Record], None]] = []
         """Told of every record that a session of this process wrote, once it's in the log."""
         self.heads = HeadKeeper(keys_fd, stores, self._latest)
@@ -259,6 +259,11 @@ class AuditLog:
             data = canonical.encode({"bytes": size_bytes, "sha256": digest})
             self._put(session.name, session.key, rec.RECOVERY, data)
             del self._end.torn[0]
+
+    def _duplicate(self) -> int:
+        # Another thread may be closing the segment that was the last.
+        with self._mutex:
+            return os.dup(self._end.fd)
 
     def _latest(self) -> tuple[Head, int]:
         with self.writing():

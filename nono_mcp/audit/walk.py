@@ -6,12 +6,14 @@ from typing import Final
 
 from nono_mcp.audit import files, notes
 from nono_mcp.audit.chain import BrokenRecordError, Replay, segment_name
+from nono_mcp.audit.display import escape
 from nono_mcp.audit.keystore import KEYRING
 from nono_mcp.audit.snapshot import LogFiles, Segment
 
 OK: Final = "ok"
 FAILED: Final = "failed"
 UNCHECKED: Final = "unchecked"
+_REASON_CHARS_MAX: Final = 1000
 
 Check = Callable[[bytes, bytes, bytes], bool]
 
@@ -76,6 +78,23 @@ class Report:
             verdict: Verdict = getattr(self, name)
             if verdict.status != OK:
                 raise VerificationError(f"{name}: {verdict.status}: {verdict.reason}")
+
+
+def report_lines(report: Report) -> list[str]:
+    """Return a report as lines for a person or a model; nothing in them acts on a reader."""
+    named = (
+        ("integrity:", report.integrity),
+        ("completeness:", report.completeness),
+        ("trust:", report.trust),
+    )
+    lines = [f"{name:14}{v.status}: {escape(v.reason, _REASON_CHARS_MAX)}" for name, v in named]
+    lines.append(f"{'records:':14}{report.first} to {report.size - 1}, root {report.root or '?'}")
+    bad = report.bad
+    if bad is not None:
+        lines.append(f"{'first bad:':14}record {bad.seq}, {bad.segment}:{bad.line}")
+        lines.append(f"{'last good:':14}record {report.size - 1}, {report.head}")
+    lines += [f"warning: {escape(warning, _REASON_CHARS_MAX)}" for warning in report.warnings]
+    return lines
 
 
 class Walk:

@@ -22,7 +22,7 @@ from nono_mcp.audit.log import AuditLog
 from nono_mcp.audit.notes import NoteError
 from nono_mcp.audit.reading import Filters
 from nono_mcp.audit.record import Record, RecordError
-from nono_mcp.audit.walk import FAILED, OK, Report
+from nono_mcp.audit.walk import FAILED, OK, Report, report_lines
 from nono_mcp.cli.audit_options import parser
 
 OK_STATUS: Final = 0
@@ -148,13 +148,21 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    report = verify.verify(
-        args.state_dir,
-        _keychain(args),
-        root=args.root,
-        anchors=[Path(name).read_bytes() for name in args.anchor],
-        signatures=not args.no_signatures,
-    )
+    anchors = [Path(name).read_bytes() for name in args.anchor]
+    signatures = not args.no_signatures
+    if args.directory is not None:
+        # A copy: what this machine remembers is of another directory.
+        report = verify.verify_files(
+            args.directory, root=args.root, anchors=anchors, signatures=signatures
+        )
+    else:
+        report = verify.verify(
+            args.state_dir,
+            _keychain(args),
+            root=args.root,
+            anchors=anchors,
+            signatures=signatures,
+        )
     asked = [report.integrity, report.completeness]
     if not args.no_signatures:
         asked.append(report.trust)
@@ -169,15 +177,8 @@ def _print_report(args: argparse.Namespace, report: Report, *, ok: bool) -> None
     if args.json:
         _document(ok=ok, **asdict(report))
         return
-    for name in ("integrity", "completeness", "trust"):
-        verdict = getattr(report, name)
-        _print(f"{name + ':':14}{verdict.status}: {escape(verdict.reason, 1000)}")
-    _print(f"{'records:':14}{report.first} to {report.size - 1}, root {report.root or 'unknown'}")
-    if report.bad is not None:
-        _print(f"{'first bad:':14}record {report.bad.seq}, {report.bad.segment}:{report.bad.line}")
-        _print(f"{'last good:':14}record {report.size - 1}, {report.head}")
-    for warning in report.warnings:
-        _print(f"warning: {escape(warning, 1000)}")
+    for line in report_lines(report):
+        _print(line)
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     check = add("verify", "check integrity, completeness and trust")
     check.add_argument("--root", help="the root fingerprint you know")
     check.add_argument("--anchor", action="append", default=[], metavar="FILE", help="a checkpoint")
+    check.add_argument("--directory", metavar="DIR", help="segments elsewhere: a copy of a log")
     check.add_argument("--no-signatures", action="store_true", help="check the chain alone")
     out = add("export", "write records for another program, one a line")
     out.add_argument("--format", choices=export.FORMATS, default="jsonl")

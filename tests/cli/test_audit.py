@@ -118,6 +118,20 @@ def test_an_anchor_holds_the_log_to_what_it_was(
     assert run(capsys, "verify", "--anchor", str(checkpoint))[0] == 1
 
 
+def test_a_copy_is_verified_by_what_is_given(
+    state: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run(capsys, "anchor", "-o", str(tmp_path / "checkpoint"))
+    root = as_json(capsys, "verify")[1]["root"]
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in (state / "audit").glob("*.jsonl"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    given = ["--directory", str(copy), "--root", str(root)]
+    assert run(capsys, "verify", *given)[0] == 3
+    assert run(capsys, "verify", *given, "--anchor", str(tmp_path / "checkpoint"))[0] == 0
+
+
 def test_show_prove_stats_export(
     state: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
