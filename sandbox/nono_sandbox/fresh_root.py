@@ -34,6 +34,8 @@ _DEVICE_LINKS = (
     ("ptmx", "pts/ptmx"),
 )
 _BASES = ("/tmp", "/mnt", "/media", "/srv", "/run", "/opt", "/proc")  # noqa: S108 - mount points
+_COVERED = "/proc"
+"""Where a root is begun before the grants are known: nothing of it is ever granted."""
 _INERT = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV
 _SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - ours
 SCRATCH_SIZE = "25%"
@@ -49,12 +51,62 @@ def build(confinement: Confinement) -> None:
         ConfinementError: A grant isn't what was judged, or can't be mounted. Exit.
         OSError: The kernel refused. Exit.
     """
-    base = _base(confinement.grants)
-    whole = [grant for grant in confinement.grants if grant.path == "/"]
-    _attach(_copy(whole[0]) if whole else _uapi.new_mount("tmpfs", _INERT, mode="0755"), base)
-    root = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    mounted = {grant.path: grant for grant in whole}
-    _add_own_places(root, ours=not whole)
+    whole = _whole(confinement)
+    root = _hang(_copy(whole) if whole else _empty(), _base(confinement.grants))
+    _add_own_places(root, ours=whole is None)
+    _bind(root, "/proc", "/proc", 0, may_make=whole is None)
+    _fill(root, confinement, whole)
+
+
+def begin(proc_mount: int) -> int:
+    """Begin a fresh root for whatever confinement, and return it for `finish`.
+
+    *proc_mount* becomes its /proc. From here to there the machine's /proc is covered.
+
+    Raises:
+        OSError: The kernel refused. Exit.
+    """
+    root = _hang(_empty(), _COVERED)
+    _add_own_places(root, ours=True)
+    _mount_at(root, "/proc", proc_mount)
+    return root
+
+
+def finish(root: int, confinement: Confinement) -> bool:
+    """Make the fresh root that was begun the root of this mount namespace.
+
+    Where the whole of the machine is granted it isn't fit, is taken away, and False returned.
+
+    Raises:
+        ConfinementError: A grant isn't what was judged, or can't be mounted. Exit.
+        OSError: The kernel refused. Exit.
+    """
+    if _whole(confinement):
+        os.close(root)
+        _uapi.umount_detach(_COVERED)
+        return False
+    _fill(root, confinement, None)
+    return True
+
+
+def _whole(confinement: Confinement) -> Grant | None:
+    """Return the grant of the machine's root, if there is one."""
+    return next((grant for grant in confinement.grants if grant.path == "/"), None)
+
+
+def _empty() -> int:
+    return _uapi.new_mount("tmpfs", _INERT, mode="0755")
+
+
+def _hang(mount: int, path: str) -> int:
+    """Mount the new root at *path* and return a descriptor of it."""
+    _attach(mount, path)
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _fill(root: int, confinement: Confinement, whole: Grant | None) -> None:
+    """Add to the new root what *confinement* is about, and make it the root."""
+    mounted = {} if whole is None else {whole.path: whole}
     _bind_all(root, confinement.grants, mounted)
     mask_all(root, confinement.denials, mounted)
     _close_dev(root)
@@ -98,7 +150,7 @@ def _set_attributes(path: str, attributes: int, flags: int = _uapi.AT_RECURSIVE)
 
 
 def _add_own_places(root: int, *, ours: bool) -> None:
-    """Mount /dev, /dev/shm, /dev/pts, /tmp and the machine's /proc; link /var/tmp.
+    """Mount /dev, /dev/shm, /dev/pts and /tmp; link /var/tmp.
 
     Unless the root is *ours*, it is the machine's own: nothing is made there.
     """
@@ -114,7 +166,6 @@ def _add_own_places(root: int, *, ours: bool) -> None:
     _mount_at(root, "/dev/pts", _uapi.new_mount("devpts", noexec, ptmxmode="0666", mode="0620"))
     _mount_at(root, "/dev/shm", _scratch())  # noqa: S108 - ours
     _mount_at(root, "/tmp", _scratch(), may_make=ours)  # noqa: S108 - ours
-    _bind(root, "/proc", "/proc", 0, may_make=ours)
     if ours:
         _symlink(root, "/var/tmp", "/tmp")  # noqa: S108 - ours
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from nono_sandbox import wire
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES
 from nono_sandbox.errors import ConfinementError, LaneLostError
 
 TYPE_CHECKING = False
@@ -28,13 +28,14 @@ else:
 class Launch:
     """A lane that waits for its confinement and its one call; made by `start`."""
 
-    def __init__(self, tier: str | None) -> None:
+    def __init__(self, tier: str | None, network: str) -> None:
         self._insisted = tier is not None
+        self._network = network
         self.tier = tier or NAMESPACES
         """What was asked for, or is hoped for until `await_ready` has returned."""
         self.reason = ""
         """Why this isn't the first tier, if it isn't."""
-        self._control = _forked(self.tier)
+        self._control = _forked(self.tier, network)
 
     def await_ready(self) -> None:
         """Wait until it is known which tier this machine gives, and is `tier`.
@@ -51,7 +52,7 @@ class Launch:
         if self._insisted:
             raise ConfinementError(f"this machine gives no namespaces: {self.reason}")
         self.tier = LANDLOCK
-        self._control = _forked(LANDLOCK)
+        self._control = _forked(LANDLOCK, self._network)
         self.receive()
 
     def fileno(self) -> int:
@@ -68,11 +69,20 @@ class Launch:
             ConfinementError: It can't be enforced as it stands. Nothing ran.
             LaneLostError: The lane died. Nothing is left of it.
         """
+        if (confinement.network.mode == CLOSED) != (self._network == CLOSED):
+            self._start_over(confinement.network.mode)
         wire.send(self._control, "run", confinement, call)
         message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
         return fds[0] if fds else -1
+
+    def _start_over(self, network: str) -> None:
+        """Take another lane: this one's namespaces aren't those that are needed."""
+        self._control.close()
+        self._network = network
+        self._control = _forked(self.tier, network)
+        self.await_ready()
 
     def receive(self) -> tuple[Any, ...]:
         """Wait for the lane's next message.
@@ -103,27 +113,28 @@ class Launch:
             return  # it has ended, and with it whom this was to reach
 
 
-def start(tier: str | None) -> Launch:
+def start(tier: str | None, network: str = CLOSED) -> Launch:
     """Fork a lane that gets ready while this process goes on; *tier* insists on one.
 
-    `await_ready` tells whether it could be had.
+    *network* is what its confinement is likely to say; being right saves time. `await_ready`
+    tells whether the tier could be had.
     """
-    return Launch(tier)
+    return Launch(tier, network)
 
 
-def _forked(tier: str) -> _socket.socket:
+def _forked(tier: str, network: str) -> _socket.socket:
     ours, theirs = wire.socket_pair()
     if os.fork() == 0:
         # Before the handler of Python's own could print a traceback.
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         ours.close()
-        _be_lane(theirs, tier)
+        _be_lane(theirs, tier, network)
     theirs.close()
     return ours
 
 
-def _be_lane(control: _socket.socket, tier: str) -> Never:
+def _be_lane(control: _socket.socket, tier: str, network: str) -> Never:
     # Imported here, beside what the other process does meanwhile.
     from nono_sandbox import solitary
 
-    solitary.serve(control, tier)
+    solitary.serve(control, tier, network)

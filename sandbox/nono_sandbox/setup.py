@@ -28,19 +28,25 @@ def settle(confinement: Confinement) -> None:
     fresh_root.build(confinement)
 
 
-def plan_for(confinement: Confinement, tier: str) -> lane.Plan:
+def plan_for(
+    confinement: Confinement, tier: str, programs: tuple[bytes, bytes] | None = None
+) -> lane.Plan:
     """Return what the lanes of *confinement* need, in the root as it is now.
+
+    *programs* are those of `programs_for`, where they were made before.
 
     Raises:
         SandboxError: It can't be enforced.
     """
     _leave_keyring()
-    return lane.Plan(
-        tier=tier,
-        ruleset_fd=domain.ruleset(confinement, tier),
-        filter=session_program(confinement, tier),
-        closed_network=closed_network_program(),
-    )
+    base, closed_network = programs or programs_for(confinement, tier)
+    ruleset = domain.ruleset(confinement, tier)
+    return lane.Plan(tier=tier, ruleset_fd=ruleset, filter=base, closed_network=closed_network)
+
+
+def programs_for(confinement: Confinement, tier: str) -> tuple[bytes, bytes]:
+    """Return the seccomp programs of *confinement*: of every call, and of one without network."""
+    return session_program(confinement, tier), closed_network_program()
 
 
 def _leave_keyring() -> None:

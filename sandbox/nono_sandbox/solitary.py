@@ -10,16 +10,14 @@ import os
 import struct
 import termios
 
-from nono_sandbox import _uapi, lane, namespaces, setup, wire
-from nono_sandbox.confinement import NAMESPACES
-from nono_sandbox.errors import SandboxError
+from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces, setup, wire
+from nono_sandbox.confinement import CLOSED, NAMESPACES, Confinement, Network
+from nono_sandbox.errors import ConfinementError, SandboxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from typing import Never
-
-    from nono_sandbox.confinement import Confinement
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTN = 0x80045430
@@ -28,16 +26,17 @@ _SIGNALS_OF_TERMINALS = (1, 2, 3, 15, 20, 21, 22)
 """SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU."""
 
 
-def serve(control: _socket.socket, tier: str) -> Never:
-    """Be the lane of one call; exit when it has ended."""
+def serve(control: _socket.socket, tier: str, network: str) -> Never:
+    """Be the lane of one call, whose network is closed or not; exit when it has ended."""
     # What a terminal sends is for the process outside to answer.
     _uapi.ignore_signals(*_SIGNALS_OF_TERMINALS)
     try:
-        proc = _enter(control) if tier == NAMESPACES else -1
+        room = _Room(control, tier, network)
         wire.send(control, "ready")
+        room.make_ready()
         message, _ = wire.receive(control)
         confinement, call = message[1:]
-        plan = _settle(confinement, tier, proc)
+        plan = room.settle(confinement)
         master, slave = _terminal() if call.tty else (-1, -1)
         lane.seal(plan)
         wire.send(control, "running", fds=[master] if call.tty else [])
@@ -51,8 +50,41 @@ def serve(control: _socket.socket, tier: str) -> Never:
         os._exit(1)
 
 
-def _enter(control: _socket.socket) -> int:
-    """Become process 1 in namespaces of its own; return a mount of its /proc."""
+class _Room:
+    """What a lane has around it: as much as can be is made before the confinement is known."""
+
+    def __init__(self, control: _socket.socket, tier: str, network: str) -> None:
+        self._tier = tier
+        self._guess = Confinement(cwd="/", network=Network(network))
+        self._root = -1
+        self._programs = (b"", b"")
+        if tier == NAMESPACES:
+            _enter(control)
+            self._root = fresh_root.begin(namespaces.new_proc())
+
+    def make_ready(self) -> None:
+        """Do what doesn't tell whether this machine gives the tier."""
+        if self._tier == NAMESPACES and self._guess.network.mode == CLOSED:
+            namespaces.close_network()
+        self._programs = setup.programs_for(self._guess, self._tier)
+
+    def settle(self, confinement: Confinement) -> lane.Plan:
+        """Make the rest: what *confinement* says."""
+        if (confinement.network.mode == CLOSED) != (self._guess.network.mode == CLOSED):
+            raise ConfinementError("the network isn't what this lane was made for")
+        if self._tier == NAMESPACES and not fresh_root.finish(self._root, confinement):
+            fresh_root.build(confinement)
+            fresh_root.replace_proc(namespaces.new_proc())
+        guessed = confinement.network == self._guess.network and not confinement.ptrace
+        programs = self._programs if guessed else None
+        plan = setup.plan_for(confinement, self._tier, programs)
+        if self._tier == NAMESPACES:
+            domain.allow_proc(plan.ruleset_fd)
+        return plan
+
+
+def _enter(control: _socket.socket) -> None:
+    """Become process 1 in namespaces of its own."""
     namespaces.enter()
     _uapi.unshare(_uapi.CLONE_NEWPID)
     pid = os.fork()
@@ -62,16 +94,6 @@ def _enter(control: _socket.socket) -> int:
         lane.let_go_of_stdio()
         os.waitpid(pid, 0)
         os._exit(0)
-    return namespaces.new_proc()
-
-
-def _settle(confinement: Confinement, tier: str, proc: int) -> lane.Plan:
-    if tier == NAMESPACES:
-        setup.settle(confinement)
-    plan = setup.plan_for(confinement, tier)
-    if tier == NAMESPACES:
-        setup.show_proc(proc, plan)
-    return plan
 
 
 def _terminal() -> tuple[int, int]:
