@@ -1,12 +1,13 @@
 """Reading: pages, filters, figures, proofs and exports; hostile strings can't act."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from nono_mcp.audit import display, export, notes, prove, reading, record
+from nono_mcp.audit import display, export, notes, prove, reading, record, verify
 from nono_mcp.audit.end import AuditTamperedError
 from nono_mcp.audit.keys import Checker
 from nono_mcp.audit.merkle import verify_consistency
@@ -233,3 +234,46 @@ def test_exports_name_what_proves_them(home: Home) -> None:
     assert int(entry["timeUnixNano"]) > 10**18
     with pytest.raises(ValueError, match="no such format"):
         next(export.export(records, "xml"))
+
+
+@pytest.mark.parametrize("step", ["put", "replace", "remove", "forget"])
+def test_pruning_that_is_killed_leaves_a_log_that_verifies(
+    home: Home, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise KilledError
+
+    unlink = os.unlink
+
+    def unlink_one(name: str, *, dir_fd: int) -> None:
+        unlink(name, dir_fd=dir_fd)
+        raise KilledError
+
+    targets = {
+        "put": ("nono_mcp.audit.log.AuditLog.make_durable", die),
+        "replace": ("nono_mcp.audit.files.replace_file", die),
+        "remove": ("nono_mcp.audit.prune.os.unlink", unlink_one),
+        "forget": ("nono_mcp.audit.prune._forget_salts", die),
+    }
+    with home.open() as log:
+        session = log.session({})
+        log.clock = lambda: 4_000_000_000 * 10**9
+        with monkeypatch.context() as patch:
+            patch.setattr(*targets[step])
+            with pytest.raises(KilledError):
+                prune(log, session, keep_days=1)
+        verify.verify(str(home.path), home.keychain).require()
+        # The next one finishes what that left.
+        with log.session({}) as again:
+            fill(again, 20, "more")
+            assert prune(log, again, keep_days=-1).records
+        session.close()
+    assert (home.audit / "pruned.jsonl").exists()
+    boundary = min(path.name for path in home.audit.glob("0*.jsonl"))
+    assert int(boundary[:16]) > 0
+    report = verify.verify(str(home.path), home.keychain)
+    report.require()
+    assert report.first == int(boundary[:16])

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from nono_mcp import audit
-from nono_mcp.audit import verify
+from nono_mcp.audit import notes, verify
+from nono_mcp.audit.keys import SigningKey
 from nono_mcp.audit.prove import anchor
 from nono_mcp.audit.walk import Reference
 from tests.audit.adversary import Editor, Home
@@ -118,6 +119,30 @@ def test_a_copy_of_it_runs_alone(tmp_path: Path) -> None:
     done = run_copy(tmp_path, *arguments)
     assert done.returncode == 1
     assert "completeness: failed" in done.stdout
+
+
+@pytest.mark.parametrize("forger", ["another key", "another log", "another root", "unsigned"])
+def test_an_anchor_that_is_not_the_logs_own_is_refused(tmp_path: Path, forger: str) -> None:
+    home = Home(tmp_path / "state")
+    home.write_history()
+    with home.open() as log:
+        note = anchor(log)
+        log_id, root = log.log_id, log.root
+    held = notes.parse_checkpoint(note)
+    key = SigningKey()
+    if forger == "another log":
+        log_id = "ab" * 16
+    tree_root = bytes(32) if forger == "another root" else held.root
+    forged = notes.sign_checkpoint(log_id, held.size, tree_root, key.public, key.sign)
+    if forger == "unsigned":
+        forged = note[:-13] + b"AAAAAAAAAAA=\n"
+    path = tmp_path / "forged"
+    path.write_bytes(forged)
+    report = verify.verify_files(str(home.audit), root=root, anchors=[forged])
+    assert report.completeness.status == "failed"
+    assert "anchor" in report.completeness.reason
+    other = standalone.verify(home.audit, root=root, anchors=[path])
+    assert statuses(other) == ["ok", "failed", "ok"]
 
 
 def recipe(number: int) -> str:
