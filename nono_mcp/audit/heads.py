@@ -108,6 +108,11 @@ class HeadKeeper:
             self.failure = None
             for store in self._stores:
                 try:
+                    known = read_head(store)
+                    if known is not None and known.log != head.log:
+                        # `restart` put another log in this one's place while we held it open.
+                        self.failure = f"{store.label} remembers another log"
+                        continue
                     write_head(store, head)
                 except KeystoreError as error:
                     self.failure = str(error)

@@ -247,6 +247,19 @@ def test_a_lost_log_is_not_replaced_silently(home: Home) -> None:
     verified(home)
 
 
+def test_a_writer_of_a_log_that_was_set_aside_does_no_harm_to_the_new_one(home: Home) -> None:
+    with home.open() as old:
+        session = old.session({})
+        aside = restart(str(home.path), home.keychain, "a person wanted to")
+        with home.open() as log, log.session({}):
+            pass
+        session.append("call.start", CALL)
+        session.close()
+    assert old.heads.failure is not None
+    verified(home)
+    assert verify.verify_files(aside).integrity.status == "ok"
+
+
 def test_a_log_that_was_cut_is_not_written_on(home: Home) -> None:
     home.write_history()
     log_files = Editor(home.audit)
