@@ -17,7 +17,7 @@ from nono_mcp.audit.end import AuditTamperedError, AuditWriteError
 from nono_mcp.audit.files import AuditPathError
 from nono_mcp.audit.log import AuditLog
 from nono_mcp.audit.walk import Report
-from tests.audit.adversary import Editor, Home, fill
+from tests.audit.adversary import Editor, Home, copy_tree, fill, replace_tree
 
 CALL = {"call": "c1", "tool": "run", "decision": "allow"}
 
@@ -266,6 +266,32 @@ def test_a_log_that_was_cut_is_not_written_on(home: Home) -> None:
     del log_files.segments[-1][-2:]
     log_files.save()
     with pytest.raises(AuditTamperedError, match="2 records are missing"):
+        home.open()
+
+
+def test_a_log_that_differs_from_what_is_remembered_is_not_written_on(home: Home) -> None:
+    """As long as it was or longer, but forked before."""
+    copy = Home(home.path.parent / "copy")
+    home.write_history()
+    copy_tree(home.path, copy.path)
+    (copy.audit / "keys" / "head").unlink()
+    with home.open() as log, log.session({}) as session:
+        fill(session, 3, "mine")
+    with copy.open() as log, log.session({}) as session:
+        fill(session, 9, "forked")
+    replace_tree(copy.audit, home.audit)
+    (home.audit / "keys" / "head").unlink()
+    with pytest.raises(AuditTamperedError, match="isn't the one that test keychain remembers"):
+        home.open()
+
+
+def test_a_log_of_another_beginning_is_not_written_on(home: Home) -> None:
+    home.write_history()
+    other = Home(home.path.parent / "other")
+    other.write_history()
+    replace_tree(other.audit, home.audit)
+    (home.audit / "keys" / "head").unlink()
+    with pytest.raises(AuditTamperedError, match="isn't the log that test keychain remembers"):
         home.open()
 
 

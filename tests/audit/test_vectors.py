@@ -12,13 +12,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nono_mcp import audit
 from nono_mcp.audit import notes, verify
 from nono_mcp.audit.keys import SigningKey
 from nono_mcp.audit.prove import anchor
 from nono_mcp.audit.walk import Reference
-from tests.audit.adversary import Editor, Home
+from tests.audit.adversary import Editor, Home, fill
 from tests.audit.test_tampering import CASES, Case
 
 ROOM = Path(audit.__file__).parent
@@ -220,3 +222,37 @@ openssl req -x509 -newkey rsa:2048 -nodes -days 2 -config tsa.cnf \\
         ["/bin/sh", "-c", script], env=env, capture_output=True, text=True, check=False, timeout=60
     )
     assert "Verification: OK" in done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("log") / "state")
+    with home.open() as log, log.session({}) as session:
+        log.segment_bytes_max = 2500
+        fill(session, 2, "a")
+    return home
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_the_two_verifiers_agree_on_any_damage(written: Home, data: st.DataObject) -> None:
+    head = written.backend.stored("head")
+    path = written.audit / data.draw(st.sampled_from(Editor(written.audit).names))
+    text = path.read_bytes()
+    at, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+    end = data.draw(st.sampled_from([at, min(at + 1, len(text)), end]))
+    pieces = st.binary(max_size=3) | st.sampled_from([b"\n", b"\r\n", b" ", b"0", text[:at]])
+    path.write_bytes(text[:at] + data.draw(pieces) + text[end:])
+    reference = Reference("x", int(str(head["size"])), hash=str(head["hash"]))
+    try:
+        one = verify.verify_files(
+            str(written.audit), root=str(head["root"]), references=[reference]
+        )
+        two = standalone.verify(
+            written.audit, root=head["root"], heads=[(reference.size, reference.hash)]
+        )
+    finally:
+        path.write_bytes(text)
+    ours = [one.integrity.status, one.completeness.status, one.trust.status]
+    assert statuses(two) == ours, (one, two)
+    assert two["size"] == one.size
