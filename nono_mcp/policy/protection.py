@@ -12,7 +12,7 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from nono_mcp.policy.paths import Place
 
@@ -117,8 +117,8 @@ class Names:
     """The names that matter in each directory, listed once."""
 
     def __init__(self, scope: Scope, list_names: Callable[[str], tuple[str, ...] | None]) -> None:
-        self._home = scope.home
         self._granted = tuple(scope.granted)
+        self._listable = _prefixes((scope.home, *scope.granted))
         self._list_names = list_names
         self._listed: dict[str, frozenset[str] | None] = {}
 
@@ -133,13 +133,12 @@ class Names:
         return self._listed[directory]
 
     def _look(self, directory: str) -> frozenset[str] | None:
-        inside_home = covers(self._home, directory)
-        if inside_home and directory != self._home:
+        if f"{directory}/".startswith(self._listable):
             above, _, name = directory.rpartition("/")
-            around = self.of(above or "/")
-            if around is not None and name not in around and name.lower() not in around:
-                return frozenset()
-        if inside_home or any(covers(grant, directory) for grant in self._granted):
+            if directory != "/" and f"{above}/".startswith(self._listable):
+                around = self.of(above or "/")
+                if around is not None and name not in around and name.lower() not in around:
+                    return frozenset()
             names = self._list_names(directory)
             if names is None:
                 return None
@@ -152,6 +151,11 @@ class Names:
         )
 
 
+def _prefixes(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return what a path that one of *paths* covers begins with, once it ends in a slash."""
+    return tuple(path.rstrip("/") + "/" for path in paths)
+
+
 def look(
     catalogue: Catalogue, scope: Scope, names: Names, resolve: Callable[[str], Place]
 ) -> Protection:
@@ -160,24 +164,24 @@ def look(
     What would close the home by lying around it (/root, to root) is passed over.
     """
     around = {scope.home, *ancestors(scope.home)}
-    written = scope.written()
+    written = _prefixes(scope.written())
+    home = _prefixes((scope.home,))
     present: list[Protected] = []
     absent: list[Entry] = []
     for directory, patterns in catalogue.directories.items():
         there = names.of(directory or "/")
-        is_written = any(covers(path, directory or "/") for path in written)
+        is_written = f"{directory}/".startswith(written)
         if not is_written and there is not None and not there:
             continue
         # Outside the home, what is only kept from being written needs no keeping elsewhere.
-        least = 0 if is_written or covers(scope.home, directory) else READ
+        everything = is_written or f"{directory}/".startswith(home)
+        looked_for = patterns if everything else _hidden(patterns)
         found = set()
-        for name, pattern in _candidates(patterns, there):
-            access, what = patterns[pattern]
-            if access & least == least:
-                place = resolve(f"{directory}/{name}")
-                if place.kind and place.path not in around:
-                    found.add(pattern)
-                    present.append(Protected(place, access, what))
+        for name, pattern in _candidates(looked_for, there):
+            place = resolve(f"{directory}/{name}")
+            if place.kind and place.path not in around:
+                found.add(pattern)
+                present.append(Protected(place, *patterns[pattern]))
         if is_written:
             absent += [
                 Entry(f"{directory}/{pattern}", *patterns[pattern])
@@ -187,18 +191,28 @@ def look(
     return Protection(tuple(present), tuple(absent), catalogue)
 
 
+def _hidden(patterns: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+    """Return those that may not be read."""
+    return {name: entry for name, entry in patterns.items() if entry[0] & READ}
+
+
 def _candidates(
     patterns: Mapping[str, object], there: frozenset[str] | None
 ) -> Iterator[tuple[str, str]]:
     """Yield (name, pattern) for what may be there; one that can't be listed may hold anything."""
+    if there is None:
+        yield from ((pattern, pattern) for pattern in patterns if "*" not in pattern)
+        return
+    for pattern in patterns.keys() & there:
+        yield pattern, pattern
+    globs = [pattern for pattern in patterns if "*" in pattern]
+    leads = tuple(pattern.partition("*")[0] for pattern in globs)
+    for name in there:
+        if name.startswith(leads):
+            yield from ((name, pattern) for pattern in globs if matches(name, pattern))
     for pattern in patterns:
-        if "*" in pattern:
-            lead = pattern.partition("*")[0]
-            for name in there or ():
-                if name.startswith(lead) and matches(name, pattern):
-                    yield name, pattern
-        # A file system that folds case finds `.ssh` where `.SSH` is listed.
-        elif there is None or pattern in there or pattern.lower() in there:
+        # A file system that folds case finds `.Xauthority` where `.xauthority` is listed.
+        if not pattern.islower() and pattern not in there and pattern.lower() in there:
             yield pattern, pattern
 
 
