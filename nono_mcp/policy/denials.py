@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from nono_mcp.policy.errors import RefusedError, quoted
 from nono_mcp.policy.paths import ancestors
-from nono_mcp.policy.standing import PROTECTED
+from nono_mcp.policy.standing import OWN, PROTECTED
 from nono_sandbox.confinement import WRITE, Denial
 
 TYPE_CHECKING = False
@@ -82,6 +82,8 @@ def _check_expressible(one: Closed, granted: Granted, *, by_mask: bool) -> None:
     instead = "grant the directories beside it instead"
     if one.code == PROTECTED:
         instead += f", or add --bypass {quoted(one.place.text)}"
+    elif one.code == OWN and one.remedy:
+        instead = one.remedy
     raise RefusedError(
         f"{quoted(path)} is closed ({one.text}) inside {quoted(around)}, which may be written: "
         "without namespaces, as here, that can't be enforced",

@@ -17,6 +17,7 @@ from nono_mcp.policy.layers import layers_of
 from nono_mcp.policy.paths import ancestors, covers
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import TOOLS, Layer, Look
+from nono_sandbox import values
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, READ, WRITE
 
 TYPE_CHECKING = False
@@ -64,7 +65,8 @@ def prepare(request: Request) -> Prepared:
     own = _own(request, grants)
     protected = _protected(request, home.path, workspace.path, grants)
     given = standing.given_up(rules.bypasses(layers, look), protected.catalogue, own)
-    closed = standing.closings(own, protected, rules.denials(layers, look), given)
+    denials = rules.denials(layers, look)
+    closed = standing.closings((own, _program()), protected, denials, given)
     plan = Plan(
         document=document,
         tier=request.tier,
@@ -162,6 +164,18 @@ def _tool_grants(
     layer = Layer("tools on PATH", Document(filesystem=FilesystemSection(read=tuple(found))), TOOLS)
     too_much = (home, workspace, *ancestors(home), *ancestors(workspace))
     return [asked for asked in rules.grants([layer], look) if asked.place.path not in too_much]
+
+
+def _program() -> list[Place]:
+    """Return where this program is: what changes it there runs unconfined the next time.
+
+    An environment counts as a whole, since what it holds is imported too.
+    """
+    environment = os.path.dirname(os.path.dirname(sys.executable))
+    packages = [os.path.dirname(os.path.dirname(__file__)), os.path.dirname(values.__file__)]
+    if os.path.exists(f"{environment}/pyvenv.cfg"):
+        packages.append(environment)
+    return [resolve.resolve(path) for path in packages]
 
 
 def _own(request: Request, grants: Sequence[Asked]) -> list[Place]:

@@ -25,6 +25,8 @@ OWN = "fs.own-state"
 PROTECTED = "fs.protected"
 DENIED = "fs.denied"
 
+_ELSEWHERE = "install nono outside the workspace: pipx install nono-mcp"
+
 OWN_TREES = ("/proc", "/dev")
 """Made for a worker by the mechanism; the machine's own would show every process and device."""
 
@@ -63,14 +65,22 @@ class Closings:
 
 
 def closings(
-    own: Sequence[Place],
+    own: tuple[Sequence[Place], Sequence[Place]],
     protection: Protection,
     denials: Sequence[Asked],
     given_up: Sequence[str],
 ) -> Closings:
-    """Return what is closed: our own state, what is protected and not given up, what is denied."""
+    """Return what is closed: what is protected and not given up, what is denied, and our *own*.
+
+    Our own are our state, and to writing our program.
+    """
+    state, program = own
     closed = [
-        Closed(place, READ | WRITE, "protected: the sandbox's own state", OWN) for place in own
+        Closed(place, READ | WRITE, "protected: the sandbox's own state", OWN) for place in state
+    ]
+    closed += [
+        Closed(place, WRITE, "protected: the sandbox's own program", OWN, _ELSEWHERE)
+        for place in program
     ]
     for one in protection.present:
         if one.access and not any(covers(path, one.place.path) for path in given_up):
