@@ -8,13 +8,10 @@ Architecture invariant: no policy and no state. Meaning belongs in the modules t
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from nono_sandbox import _foreign
 
 MACHINE = os.uname().machine
 _NUMBERS = {
@@ -86,21 +83,20 @@ SFD_NONBLOCK = 0o4000
 SIGNALS_MAX = 64
 SIGNAL_SET_BYTES = 128
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-_long = ctypes.c_long
-_ulong = ctypes.c_ulong
+_libc = _foreign.Library()
+_raw = _libc.returning_long("syscall")
+_signal = _libc.returning_long("signal")
 
 
 def _checked(result: int, call: str) -> int:
     if result < 0:
-        code = ctypes.get_errno()
+        code = _foreign.get_errno()
         raise OSError(code, f"{call}: {os.strerror(code)}")
     return result
 
 
 def _syscall(call: str, number: int, *arguments: object) -> int:
-    return _checked(int(_libc.syscall(_long(number), *arguments)), call)
+    return _checked(_raw(_foreign.Long(number), *arguments), call)
 
 
 def _number(call: str) -> int:
@@ -109,7 +105,7 @@ def _number(call: str) -> int:
 
 def landlock_create_ruleset(attr: bytes | None, flags: int) -> int:
     """Return a ruleset's file descriptor, or what *flags* asks for instead."""
-    size = ctypes.c_size_t(len(attr) if attr else 0)
+    size = _foreign.ULong(len(attr) if attr else 0)
     return _syscall("landlock_create_ruleset", SYS_LANDLOCK_CREATE_RULESET, attr, size, flags)
 
 
@@ -134,14 +130,14 @@ def landlock_restrict_self(ruleset_fd: int) -> None:
 
 def prctl(option: int, first: int = 0, second: int = 0) -> int:
     """Call `prctl`, its unused arguments zero, as newer options demand."""
-    zero = _ulong(0)
-    return _checked(_libc.prctl(option, _ulong(first), _ulong(second), zero, zero), "prctl")
+    rest = [_foreign.ULong(argument) for argument in (first, second, 0, 0)]
+    return _checked(_libc.call("prctl", option, *rest), "prctl")
 
 
 def seccomp_filter(program: bytes, flags: int = 0) -> int:
     """Install a classic BPF program, given as an array of struct sock_filter."""
-    body = ctypes.create_string_buffer(program, len(program))
-    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(body))
+    body = (_foreign.Char * len(program)).from_buffer_copy(program)
+    fprog = struct.pack("@HP", len(program) // 8, _foreign.addressof(body))
     return _syscall("seccomp", _number("seccomp"), SECCOMP_SET_MODE_FILTER, flags, fprog)
 
 
@@ -158,22 +154,23 @@ def join_new_session_keyring() -> None:
 
 def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
     """Close every descriptor from *first* to *last*, both included."""
-    _syscall("close_range", SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0)
+    _syscall("close_range", SYS_CLOSE_RANGE, _foreign.UInt(first), _foreign.UInt(last), 0)
 
 
 def unshare(flags: int) -> None:
     """Move the caller (or, for CLONE_NEWPID, its next children) into new namespaces."""
-    _checked(_libc.unshare(flags), "unshare")
+    _checked(_libc.call("unshare", flags), "unshare")
 
 
 def mount_private() -> None:
     """Cut the propagation of every mount of this namespace."""
-    _checked(_libc.mount(b"none", b"/", None, _ulong(MS_REC | MS_PRIVATE), None), "mount")
+    flags = _foreign.ULong(MS_REC | MS_PRIVATE)
+    _checked(_libc.call("mount", b"none", b"/", None, flags, None), "mount")
 
 
 def umount_detach(path: str) -> None:
     """Take the mount at *path* away, now from sight and later from memory."""
-    _checked(_libc.umount2(os.fsencode(path), MNT_DETACH), "umount2")
+    _checked(_libc.call("umount2", os.fsencode(path), MNT_DETACH), "umount2")
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
@@ -184,15 +181,15 @@ def pivot_root(new_root: str, put_old: str) -> None:
 
 def open_tree_clone(fd: int) -> int:
     """Return a detached copy of the mounts at and below the object *fd* refers to."""
-    flags = ctypes.c_uint(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE)
+    flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE)
     return _syscall("open_tree", SYS_OPEN_TREE, fd, b"", flags)
 
 
 def mount_setattr(fd: int, attributes: int, flags: int = AT_RECURSIVE) -> None:
     """Add mount attributes to the mount *fd* refers to and, by default, all below it."""
     attr = struct.pack("=QQQQ", attributes, 0, 0, 0)
-    at = ctypes.c_uint(AT_EMPTY_PATH | flags)
-    _syscall("mount_setattr", SYS_MOUNT_SETATTR, fd, b"", at, attr, ctypes.c_size_t(len(attr)))
+    at = _foreign.UInt(AT_EMPTY_PATH | flags)
+    _syscall("mount_setattr", SYS_MOUNT_SETATTR, fd, b"", at, attr, _foreign.ULong(len(attr)))
 
 
 def move_mount(from_fd: int, to_fd: int) -> None:
@@ -221,7 +218,7 @@ def _fsconfig(context: int, command: int, name: str, text: str) -> None:
 def open_beneath(directory_fd: int, path: str, flags: int) -> int:
     """Open *path*, relative, without leaving *directory_fd* or following any symlink."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
-    size = ctypes.c_size_t(len(how))
+    size = _foreign.ULong(len(how))
     return _syscall("openat2", SYS_OPENAT2, directory_fd, os.fsencode(path), how, size)
 
 
@@ -233,19 +230,18 @@ def _signal_set(*numbers: int) -> bytes:
 def signalfd(*numbers: int) -> int:
     """Block the signals and return a descriptor that reads them."""
     mask = _signal_set(*numbers)
-    _checked(_libc.sigprocmask(SIG_BLOCK, mask, None), "sigprocmask")
-    return _checked(_libc.signalfd(-1, mask, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd")
+    _checked(_libc.call("sigprocmask", SIG_BLOCK, mask, None), "sigprocmask")
+    return _checked(_libc.call("signalfd", -1, mask, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd")
 
 
 def reset_signals() -> None:
     """Give every signal its default action and block none, as a new program expects."""
-    call: Callable[..., int] = _libc.signal
     for number in range(1, SIGNALS_MAX + 1):
-        call(number, None)  # EINVAL for SIGKILL, SIGSTOP and libc's own two
-    _checked(_libc.sigprocmask(SIG_SETMASK, _signal_set(), None), "sigprocmask")
+        _signal(number, None)  # EINVAL for SIGKILL, SIGSTOP and libc's own two
+    _checked(_libc.call("sigprocmask", SIG_SETMASK, _signal_set(), None), "sigprocmask")
 
 
 def ignore_signals(*numbers: int) -> None:
     """Ignore the signals, until `reset_signals`."""
     for number in numbers:
-        _libc.signal(number, ctypes.c_void_p(1))
+        _signal(number, _foreign.Pointer(1))
