@@ -50,7 +50,8 @@ class Run:
             LaneLostError: What ran was killed.
         """
         _check(self._argv)
-        launch = oneshot.start(policy_flags.tier(self._parsed))
+        parsed = self._parsed
+        launch = oneshot.start(policy_flags.tier(parsed), policy_flags.likely_network(parsed))
         try:
             return self._run(launch, self._prepared(launch))
         finally:

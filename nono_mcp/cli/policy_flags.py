@@ -115,6 +115,15 @@ def tier(parsed: Parsed) -> str | None:
     return wanted
 
 
+def likely_network(parsed: Parsed) -> str:
+    """Return the kind of network that the policy probably says."""
+    from nono_sandbox.confinement import CLOSED, OPEN, PORTS
+
+    if parsed.flag(OPEN_NET):
+        return OPEN
+    return PORTS if parsed.all("--connect-port") or parsed.all("--bind-port") else CLOSED
+
+
 def request(parsed: Parsed, workspace: str | None = None) -> Request:
     """Return what *parsed* asks of a policy, for the first tier.
 
