@@ -9,7 +9,6 @@ from __future__ import annotations
 from nono_mcp.policy import environment
 from nono_mcp.policy.denials import denied
 from nono_mcp.policy.errors import RefusedError, quoted
-from nono_mcp.policy.expand import apart, top_level
 from nono_mcp.policy.granted import Granted
 from nono_mcp.policy.paths import covers
 from nono_mcp.policy.request import Rule
@@ -29,7 +28,7 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from nono_mcp.policy.document import Document
     from nono_mcp.policy.paths import Place
@@ -76,14 +75,14 @@ def compile_policy(plan: Plan) -> Compiled:
     Raises:
         RefusedError: Its tier can't express it; the error says which path, and what to do.
     """
-    granted = Granted(
-        grant for asked in plan.grants for grant in top_level(_grant(asked), plan.children)
-    )
+    granted = Granted(_grants(plan))
     denials, unenforced = denied(
         plan.grants, plan.closed, plan.absent, granted, with_masks=plan.tier == NAMESPACES
     )
     grants = granted.grants
-    if plan.tier == LANDLOCK:
+    if plan.tier == LANDLOCK and denials:
+        from nono_mcp.policy.expand import apart
+
         grants = apart(grants, denials, plan.children)
         denials = []
     home_is_private = plan.home.path != "/" and granted.around(plan.home.path) is None
@@ -128,9 +127,16 @@ def _check_write_only(grants: Sequence[Grant], own: Sequence[str]) -> None:
             )
 
 
-def _grant(asked: Asked) -> Grant:
-    place = asked.place
-    return Grant(place.path, asked.access, asked.exact, place.identity)
+def _grants(plan: Plan) -> Iterator[Grant]:
+    for asked in plan.grants:
+        place = asked.place
+        grant = Grant(place.path, asked.access, asked.exact, place.identity)
+        if place.path == "/":
+            from nono_mcp.policy.expand import top_level
+
+            yield from top_level(grant, plan.children)
+        else:
+            yield grant
 
 
 def _own(plan: Plan, *, home_is_private: bool) -> list[Grant]:

@@ -5,15 +5,17 @@ Architecture invariant: this module does no I/O.
 
 from __future__ import annotations
 
-# Both modules are the interpreter's own, and type checkers know neither.
+import sys
+
+# Both modules are the interpreter's own, and type checkers know neither. A name that isn't there
+# would be looked for in every directory.
 try:
-    from _sha2 import sha256 as _sha256  # type: ignore[import-not-found]
-except ImportError:
-    try:
-        # Python 3.11 has it under this name.
+    if sys.version_info >= (3, 12):
+        from _sha2 import sha256 as _sha256  # type: ignore[import-not-found]
+    else:
         from _sha256 import sha256 as _sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from hashlib import sha256 as _sha256
+except ImportError:
+    from hashlib import sha256 as _sha256
 
 
 def sha256(data: bytes) -> str:

@@ -27,10 +27,10 @@ OWN_TREES = frozenset(("/proc", "/dev", "/sys"))
 
 
 def top_level(grant: Grant, children: Callable[[str], Iterable[Place]]) -> Iterator[Grant]:
-    """Yield *grant*, or if it's the root directory, its children but the kernel's trees."""
-    if grant.path != "/":
-        yield grant
-        return
+    """Yield, instead of a *grant* of the root directory, those of what stands in it.
+
+    But for the kernel's trees: what a worker sees of them isn't a policy's to say.
+    """
     for child in children("/"):
         if child.path not in OWN_TREES:
             yield _sibling(child, grant.access)

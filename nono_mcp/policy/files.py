@@ -13,8 +13,8 @@ import stat
 from nono_mcp.policy.bounds import TEXT_BYTES_MAX
 from nono_mcp.policy.digest import sha256
 from nono_mcp.policy.errors import PolicyError, quoted
+from nono_mcp.policy.layers import WORKSPACE_POLICY
 
-WORKSPACE_POLICY = "nono.toml"
 TRUSTED = "trusted"
 PROFILES = "profiles"
 

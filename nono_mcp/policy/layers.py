@@ -6,9 +6,11 @@ line. A profile that says nothing of `extends` extends "default"; `extends = []`
 
 from __future__ import annotations
 
-from nono_mcp.policy import files
+import os
+
 from nono_mcp.policy.document import Document
 from nono_mcp.policy.errors import PolicyError, quoted
+from nono_mcp.policy.paths import covers
 from nono_mcp.policy.profiles import DEFAULT, SHIPPED
 from nono_mcp.policy.rules import FLAGS, Layer
 from nono_mcp.policy.rules import SHIPPED as FROM_US
@@ -16,6 +18,8 @@ from nono_mcp.policy.rules import SHIPPED as FROM_US
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.policy.request import Request
+
+WORKSPACE_POLICY = "nono.toml"
 
 PROFILES_MAX = 64
 """How many profiles one may extend, all told."""
@@ -27,14 +31,11 @@ def layers_of(request: Request, workspace: str) -> tuple[list[Layer], list[str]]
     Raises:
         PolicyError: One of them isn't a policy, isn't there, or extends itself.
     """
-    chain = _Chain(request.config_dir)
+    chain = _Chain(request.config_dir, workspace)
     notices = []
-    text, notice = files.read_workspace(workspace, request.config_dir)
+    own, notice = _of_workspace(workspace, request.config_dir)
     if notice:
         notices.append(notice)
-    own = None
-    if text is not None:
-        own = _parsed(text, f"{workspace}/{files.WORKSPACE_POLICY}", files.WORKSPACE_POLICY)
     if request.profile is not None:
         chain.add_named(request.profile)
         if own is not None and own.document.extends:
@@ -50,14 +51,19 @@ def layers_of(request: Request, workspace: str) -> tuple[list[Layer], list[str]]
     return chain.layers, notices
 
 
-def profile(name: str, config_dir: str) -> Layer:
+def profile(name: str, config_dir: str, workspace: str | None = None) -> Layer:
     """Return the profile *name*, or the one in the file *name* if that holds a slash.
+
+    One in the *workspace* isn't taken: what it confines could write it.
 
     Raises:
         PolicyError: There is none, or it isn't a policy.
     """
     if name in SHIPPED:
         return Layer(f"profile {name}", SHIPPED[name], FROM_US)
+    # Only the person's own profiles pay for the import.
+    from nono_mcp.policy import files
+
     path = name if "/" in name else files.profile_path(config_dir, name)
     if "/" not in name:
         _check_name(name)
@@ -70,14 +76,33 @@ def profile(name: str, config_dir: str) -> Layer:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
         raise PolicyError(f"no profile {quoted(name)}", hint=hint)
+    if workspace is not None and covers(workspace, os.path.realpath(path)):
+        raise PolicyError(
+            "lies in the workspace, where what it confines could change it",
+            file=path,
+            hint=f"keep it in {quoted(config_dir)}/{files.PROFILES}, or trust a nono.toml",
+        )
     return _parsed(text, path, f"profile {quoted(name)}")
+
+
+def _of_workspace(workspace: str, config_dir: str) -> tuple[Layer | None, str]:
+    """Return the workspace's own policy if it's trusted, and what to tell the person of it."""
+    path = f"{workspace}/{WORKSPACE_POLICY}"
+    if not os.path.lexists(path):
+        return None, ""
+    # Only a workspace that has one pays for the import.
+    from nono_mcp.policy import files
+
+    text, notice = files.read_workspace(workspace, config_dir)
+    return (None if text is None else _parsed(text, path, WORKSPACE_POLICY)), notice
 
 
 class _Chain:
     """Profiles in the order they apply, each once, those that are extended first."""
 
-    def __init__(self, config_dir: str) -> None:
+    def __init__(self, config_dir: str, workspace: str) -> None:
         self._config_dir = config_dir
+        self._workspace = workspace
         self._done: set[str] = set()
         self._open: list[str] = []
         self.layers: list[Layer] = []
@@ -89,7 +114,7 @@ class _Chain:
         if name in self._done:
             return
         try:
-            layer = profile(name, self._config_dir)
+            layer = profile(name, self._config_dir, self._workspace)
         except PolicyError as error:
             if asking is None or error.file is not None:
                 raise

@@ -130,8 +130,10 @@ def _missing(text: str) -> str:
     while head and not os.path.lexists(head):
         head, _, name = head.rpartition("/")
         rest = f"/{name}{rest}"
-    if rest and os.path.isdir(head or "/"):
-        return resolve(head or "/").path.rstrip("/") + rest
+    if rest and not head:
+        return rest
+    if rest and os.path.isdir(head):
+        return resolve(head).path.rstrip("/") + rest
     return _walk(text)[0]
 
 

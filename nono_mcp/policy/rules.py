@@ -122,7 +122,9 @@ def _asked(
         else:
             place = look.resolve(expand(text, look.variables))
             shown = f"{layer.name}: {key} {_written(text)}"
-        yield Asked(place, access, exact, shown, text, layer, key, index)
+        # Profiles of ours name what only some machines have.
+        if place.kind or layer.kind not in (SHIPPED, TOOLS) or not access:
+            yield Asked(place, access, exact, shown, text, layer, key, index)
 
 
 def _written(text: str) -> str:

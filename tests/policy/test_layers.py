@@ -141,3 +141,14 @@ def test_a_shipped_profile_cant_be_replaced_by_the_persons(machine: Machine) -> 
 
 def test_flags_that_say_nothing_are_no_layer(machine: Machine) -> None:
     assert names(machine, flags=Document(filesystem=FilesystemSection()))[-1] == "profile default"
+
+
+def test_a_profile_that_a_worker_could_write_isnt_taken(machine: Machine) -> None:
+    (machine.workspace / "mine.toml").write_text("extends = []")
+    (machine.root / "way").symlink_to(machine.workspace)
+    machine.profile("mine", "")
+    linked = machine.config / "profiles" / "linked.toml"
+    linked.symlink_to(machine.workspace / "mine.toml")
+    for name in (f"{machine.workspace}/mine.toml", f"{machine.root}/way/mine.toml", "linked"):
+        with pytest.raises(PolicyError, match="lies in the workspace"):
+            names(machine, profile=name)
