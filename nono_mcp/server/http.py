@@ -10,8 +10,10 @@ body is read before `door` has let it in.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
 import secrets
 import socket
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from nono_mcp.server.app import App
     from nono_mcp.session import Session
 
 PATH = "/mcp"
@@ -51,26 +54,34 @@ async def serve(session: Session, host: str, port: int, state_dir: str) -> None:
 
     Raises:
         ServeError: The address isn't loopback, or can't be had.
+        RefusedError: The session's policy requires what this machine can't give.
     """
     with _listening(loopback(host), port) as listener:
         address, port = listener.getsockname()[:2]
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        with _token_file(state_dir, port, token) as path:
-            _announce(address, port, path, token)
-            app = Guard(_application(session, address, port), Door.of(address, port, token))
-            config = uvicorn.Config(
-                app,
-                http="h11",
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=CONNECTIONS_MAX,
-                timeout_graceful_shutdown=_SHUTDOWN_S_MAX,
-            )
-            await _Server(config).serve(sockets=[listener])
+        app = build(session)
+        guard = Guard(_application(app, address, port), Door.of(address, port, token))
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+        # Entered here and not by uvicorn, in a task that nobody waits for.
+        async with app.session_manager.run():
+            with _token_file(state_dir, port, token) as path:
+                _announce(address, port, path, token)
+                await _Server(_configuration(guard)).serve(sockets=[listener])
+
+
+def _configuration(guard: Guard) -> uvicorn.Config:
+    return uvicorn.Config(
+        guard,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=_SHUTDOWN_S_MAX,
+    )
 
 
 def loopback(host: str) -> str:
@@ -136,9 +147,9 @@ def _announce(address: str, port: int, path: str, token: str) -> None:
     sys.stderr.flush()
 
 
-def _application(session: Session, address: str, port: int) -> ASGIApp:
+def _application(app: App, address: str, port: int) -> ASGIApp:
     hosts = sorted(Door.of(address, port, "").hosts)
-    return build(session).streamable_http_app(
+    return app.streamable_http_app(
         streamable_http_path=PATH,
         max_request_body_size=MESSAGE_BYTES_MAX,
         session_idle_timeout=SESSION_IDLE_S_MAX,
@@ -188,6 +199,11 @@ async def _refuse(refused: Refused, send: Send) -> None:
         headers.append((b"www-authenticate", b'Bearer realm="nono"'))
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Tell whether *record* is of something else than a request that our own end interrupted."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,313 @@
+"""The server by HTTP: who is let in, both eras at once, and clients that leave."""
+
+import http.client
+import json
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+
+from tests.server.conftest import ERAS, SECRET, Agent, Machine, Marked, serving
+
+pytestmark = pytest.mark.linux
+
+MODERN = "2026-07-28"
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@dataclass
+class Website:
+    """A server that listens, and what is needed to speak to it."""
+
+    process: subprocess.Popen[str]
+    port: int
+    token_file: Path
+    announced: list[str]
+    token: str = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {self.token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+        }
+
+    def post(self, body: bytes, **changes: str | None) -> tuple[int, str]:
+        """Return the status and the text that a request is answered with."""
+        given = self.headers | {name.replace("_", "-"): value for name, value in changes.items()}
+        headers = {name: value for name, value in given.items() if value is not None}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("POST", "/mcp", body=body, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    @asynccontextmanager
+    async def client(self, era: str) -> AsyncIterator[Agent]:
+        url = f"http://127.0.0.1:{self.port}/mcp"
+        mode = "legacy" if era < "2026" else "auto"
+        async with create_mcp_http_client({"Authorization": f"Bearer {self.token}"}) as http_client:
+            transport = streamable_http_client(url, http_client=http_client)
+            async with Client(transport, mode=mode) as client:
+                assert client.protocol_version == era
+                yield Agent(client)
+
+
+@pytest.fixture
+def website(machine: Machine) -> Iterator[Website]:
+    process = subprocess.Popen(
+        serving(machine, "--http", "0"), stderr=subprocess.PIPE, env=machine.environ, text=True
+    )
+    assert process.stderr is not None
+    try:
+        announced = [process.stderr.readline() for _ in range(2)]
+        port = int(announced[0].rsplit(":", 1)[1].removesuffix("/mcp\n"))
+        file = Path(announced[1].split()[-1])
+        yield Website(process, port, file, announced, file.read_text().strip())
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+DISCOVER = json.dumps(
+    {"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": ENVELOPE}}
+).encode()
+
+
+def test_a_request_needs_the_token_our_host_and_no_other_origin(website: Website) -> None:
+    for version in (None, MODERN):
+        for headers, status in (
+            ({"Authorization": None}, 401),
+            ({"Authorization": f"Bearer {website.token}x"}, 401),
+            ({"Host": "evil.example"}, 421),
+            ({"Host": f"evil.example:{website.port}"}, 421),
+            ({"Origin": "http://evil.example"}, 403),
+            ({"Origin": "null"}, 403),
+        ):
+            found, text = website.post(DISCOVER, **headers, MCP_Protocol_Version=version)
+            assert found == status
+            assert "nono" not in text
+    status, text = website.post(DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover")
+    assert (status, MODERN in text) == (200, True)
+    own = f"http://localhost:{website.port}"
+    status, _ = website.post(
+        DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover", Origin=own
+    )
+    assert status == 200
+
+
+def test_nothing_of_a_body_is_awaited_before_the_door_has_answered(website: Website) -> None:
+    with socket.create_connection(("127.0.0.1", website.port), timeout=30) as connection:
+        connection.sendall(
+            b"POST /mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n"
+        )
+        assert connection.recv(4096).startswith(b"HTTP/1.1 421 ")
+
+
+def test_the_token_is_in_a_file_of_the_persons_alone(website: Website, machine: Machine) -> None:
+    assert stat.S_IMODE(website.token_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(website.token_file.parent.stat().st_mode) == 0o700
+    assert website.token_file.is_relative_to(machine.root / "state")
+    assert len(website.token) >= 43
+    # Standard error isn't a terminal here, and logs are read by others.
+    assert not any(website.token in line for line in website.announced)
+    website.process.send_signal(signal.SIGTERM)
+    assert website.process.wait(30) == 128 + signal.SIGTERM
+    assert not website.token_file.exists()
+
+
+def test_it_listens_on_loopback_alone(website: Website, machine: Machine) -> None:
+    listening = subprocess.run(["cat", "/proc/net/tcp"], capture_output=True, check=True, text=True)
+    ours = [
+        line for line in listening.stdout.splitlines() if f":{website.port:04X} 00000000" in line
+    ]
+    assert len(ours) == 1
+    assert "0100007F:" in ours[0]
+    for address in ("0.0.0.0:0", "[::]:0", "192.0.2.1:0", "example.com:0"):
+        ended = subprocess.run(
+            serving(machine, "--http", address),
+            capture_output=True,
+            check=False,
+            env=machine.environ,
+            text=True,
+            timeout=60,
+        )
+        assert ended.returncode == 1
+        assert "isn't a loopback address" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_port_that_is_taken_is_an_error_on_one_line(website: Website, machine: Machine) -> None:
+    ended = subprocess.run(
+        serving(machine, "--http", str(website.port)),
+        capture_output=True,
+        check=False,
+        env=machine.environ,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "can't listen" in ended.stderr
+    assert website.token_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"nonsense", 400),
+        (b"\xff", 400),
+        (b"[]", 400),
+        (b"[" * 100_000, 400),
+        (b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}', 400),
+        (b'{"jsonrpc":"2.0","id":1,"method":"\\ud800"}', 400),
+        (b"x" * 17_000_000, 413),
+    ],
+)
+def test_a_bad_body_is_refused_and_the_server_serves_on(
+    website: Website, body: bytes, status: int
+) -> None:
+    for version in (None, MODERN):
+        found, text = website.post(body, MCP_Protocol_Version=version)
+        assert found == status, text
+        assert "Traceback" not in text
+    assert website.post(
+        DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover"
+    )[0] == 200  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_clients_of_both_eras_are_served_at_once(website: Website, machine: Machine) -> None:
+    async with website.client(ERAS[0]) as old, website.client(ERAS[1]) as new:
+        for agent in (old, new):
+            told = await agent.run(f"echo hi; cat {machine.home}/.ssh/id_ed25519")
+            assert "\nhi\n" in told
+            assert SECRET not in told
+            assert "bad arguments" in await agent.refused(command="\0")
+        async with anyio.create_task_group() as group:
+            for agent in (old, new) * 4:
+                group.start_soon(agent.run, "sleep 0.2")
+
+
+@pytest.mark.anyio
+async def test_the_token_stays_unread(website: Website) -> None:
+    async with website.client(MODERN) as agent:
+        told = await agent.run(f"cat {website.token_file}; ls {website.token_file.parent}; env")
+        assert website.token not in told
+        assert "fs.own-state" in await agent.explain(path=str(website.token_file))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_client_that_leaves_takes_its_command_along(
+    website: Website, marked: Marked, era: str
+) -> None:
+    async with website.client(era) as other:
+        with anyio.CancelScope() as scope:
+            async with website.client(era) as agent, anyio.create_task_group() as group:
+                group.start_soon(agent.start, marked.sleeper)
+                await marked.appear()
+                scope.cancel()
+        await marked.disappear()
+        assert "exit status 0" in await other.run("true")
+
+
+@pytest.mark.parametrize("version", [None, MODERN])
+def test_a_connection_that_breaks_takes_its_command_along(
+    website: Website, marked: Marked, version: str | None
+) -> None:
+    connection = calling(website, marked.sleeper, version)
+    marked.await_appearance()
+    assert connection.sock is not None
+    connection.sock.close()
+    connection.close()
+    marked.await_disappearance()
+
+
+def calling(website: Website, command: str, version: str | None) -> http.client.HTTPConnection:
+    """Return a connection on which *command* was asked to be run."""
+    headers = dict(website.headers)
+    params: dict[str, object] = {"name": "run_sandboxed", "arguments": {"command": command}}
+    if version is None:
+        headers["Mcp-Session-Id"] = handshake(website)
+    else:
+        headers |= {"MCP-Protocol-Version": version}
+        headers |= {"Mcp-Method": "tools/call", "Mcp-Name": "run_sandboxed"}
+        params["_meta"] = ENVELOPE
+    body = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params})
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection.request("POST", "/mcp", body=body, headers=headers)
+    return connection
+
+
+def handshake(website: Website) -> str:
+    """Open a session of the 2025 protocol and return its id."""
+    info = {"name": "test", "version": "0"}
+    params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params})
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection.request("POST", "/mcp", body=body, headers=website.headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    session_id = answer.headers["Mcp-Session-Id"]
+    assert session_id is not None
+    note = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    assert website.post(note, Mcp_Session_Id=session_id)[0] == 202
+    return session_id
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_the_server(website: Website, marked: Marked, number: int) -> None:
+    connections = [calling(website, marked.sleeper, version) for version in (None, MODERN)]
+    marked.await_appearance(2)
+    website.process.send_signal(number)
+    expected = -number if number == signal.SIGKILL else 128 + number
+    assert website.process.wait(30) == expected
+    marked.await_disappearance()
+    assert website.process.stderr is not None
+    assert website.process.stderr.read() == ""
+    for connection in connections:
+        connection.close()
+
+
+def test_a_planted_link_in_place_of_the_token_is_not_followed(machine: Machine) -> None:
+    run = machine.root / "state" / "nono" / "run"
+    run.mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    victim = machine.root / "victim"
+    victim.write_text("untouched")
+    (run / f"http-{port}.token").symlink_to(victim)
+    process = subprocess.Popen(
+        serving(machine, "--http", str(port)), stderr=subprocess.PIPE, env=machine.environ
+    )
+    assert process.stderr is not None
+    try:
+        process.stderr.readline()
+        process.stderr.readline()
+        assert victim.read_text() == "untouched"
+        assert not (run / f"http-{port}.token").is_symlink()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
