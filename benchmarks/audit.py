@@ -77,11 +77,12 @@ def verification(state: str) -> None:
     bare = median_us(lambda: check(key.public, signature, message), 1000)
     line("Ed25519 verification, bare", bare, "us")
     for signatures in (False, True):
-        start = time.perf_counter()
+        # CPU time: the bar is for one core, whatever else runs on it.
+        start = time.process_time()
         report = verify.verify(state, None, signatures=signatures)
-        took = (time.perf_counter() - start) * 1e6 / report.size
+        took = (time.process_time() - start) * 1e6 / report.size
         name = "all signatures" if signatures else "chain alone"
-        note = f"100k records in {took / 10:.1f} s, {took / bare:.2f} bare verifications"
+        note = f"100k records in {took / 10:.1f} s of CPU, {took / bare:.2f} bare verifications"
         line(f"verify a record, {name}", took, "us", note)
 
 
