@@ -55,7 +55,7 @@ def timeout_s_default(prepared: Prepared) -> float:
 
 def of_running(prepared: Prepared) -> ToolAnnotations:
     """Return what may truly be said of running commands under *prepared*."""
-    writes = bool(_theirs(prepared, WRITE))
+    writes = bool(theirs(prepared, WRITE))
     return ToolAnnotations(
         title="Run a command in the sandbox",
         read_only_hint=not writes and prepared.confinement.network.mode == CLOSED,
@@ -107,7 +107,7 @@ def summary(prepared: Prepared, enforcement: Enforcement) -> str:
         bounds += [f"{name} {number:g}"] if number is not None else []
     lines = [
         f"Workspace: {quoted(prepared.confinement.cwd)}",
-        f"Read and write: {_paths(_theirs(prepared, WRITE))}",
+        f"Read and write: {_paths(theirs(prepared, WRITE))}",
         f"Read only: {_paths([g for g in prepared.confinement.grants if not g.access & WRITE])}",
         f"Closed inside those: {_closed(prepared)}",
         "Closed whatever is granted: credentials, keys, tokens, shell histories, agents' settings",
@@ -131,7 +131,7 @@ def answer(question: str, verdict: Allow | Deny, denied: str) -> str:
     return f"{question}: allowed by {verdict.rule}"
 
 
-def _theirs(prepared: Prepared, access: int) -> list[Grant]:
+def theirs(prepared: Prepared, access: int) -> list[Grant]:
     """Return the grants of the person's own files, the sandbox's own places left out."""
     own = {prepared.private_home, dict(prepared.confinement.environment).get("TMPDIR")}
     return [
@@ -142,7 +142,7 @@ def _theirs(prepared: Prepared, access: int) -> list[Grant]:
 
 
 def _short(prepared: Prepared) -> str:
-    writable = [grant.path for grant in _theirs(prepared, WRITE)]
+    writable = [grant.path for grant in theirs(prepared, WRITE)]
     if not writable:
         return "none"
     if writable == [prepared.confinement.cwd]:

