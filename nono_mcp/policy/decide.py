@@ -62,6 +62,8 @@ def decide(prepared: Prepared, path: str, operation: str, kind: str = "file") ->
         if covers(denial.path, path) and denial.access & needed:
             return _closed(prepared, path, needed)
     if _access(confinement, path) & needed:
+        if _is_closed_by_rule(prepared, path, needed):
+            return _closed(prepared, path, needed)
         return Allow(_granting(prepared, path, needed))
     if covers("/dev", path):
         return _of_devices(path, operation, confinement.tier)
@@ -157,6 +159,18 @@ def _granting(prepared: Prepared, path: str, needed: int) -> str:
     """Return the text of the nearest rule that gives *needed* at *path*."""
     rule = _nearest(prepared, path, needed, denials=False)
     return "the sandbox's own directory" if rule is None else rule.text
+
+
+def _is_closed_by_rule(prepared: Prepared, path: str, needed: int) -> bool:
+    """Tell whether what closes *path* is nearer than what grants it.
+
+    Without namespaces there are no denials to enforce: what is closed isn't granted, or its
+    permissions shut it anyway.
+    """
+    rule = _nearest(prepared, path, needed, denials=True)
+    if rule is None or prepared.confinement.tier == NAMESPACES:
+        return False
+    return not any(covers(rule.path, grant.path) for grant in prepared.confinement.grants)
 
 
 def _closed(prepared: Prepared, path: str, needed: int) -> Deny:

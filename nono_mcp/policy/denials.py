@@ -36,10 +36,13 @@ def denied(
     """
     access: dict[str, int] = {}
     unenforced: dict[str, None] = {}
+    shut: list[Closed] = []
     for one in closed:
         path = one.place.path
         reached = granted.access(path) & one.access
-        if reached:
+        if reached and one.is_shut and not with_masks:
+            shut.append(one)
+        elif reached:
             _check_expressible(one, granted, by_mask=with_masks or not reached & WRITE)
             access[path] = access.get(path, 0) | one.access
         for link in one.place.links:
@@ -50,6 +53,14 @@ def denied(
     for entry in absent:
         if granted.access(entry.path) & entry.access & WRITE:
             unenforced[entry.path] = None
+    # To close what is shut anyway isn't worth taking its directory apart; where that is done for
+    # something else, it's left out as well.
+    taken_apart = {granted.around(path) for path in access}
+    access.update(
+        (one.place.path, one.access)
+        for one in shut
+        if granted.around(one.place.path) in taken_apart
+    )
     _refuse_grants_within(access, grants)
     return _outermost(access), list(unenforced)
 

@@ -211,9 +211,11 @@ def _protected(
     if os.geteuid() == 0:
         return _with_root_only(found, scope)
     if request.tier == LANDLOCK:
-        # Closing it would cost its directory, and the worker is the same user with no more rights.
-        within = tuple(one for one in found.present if not resolve.is_out_of_reach(one.place))
-        return found.replace(present=within)
+        present = [
+            one.replace(is_shut=True) if resolve.is_out_of_reach(one.place) else one
+            for one in found.present
+        ]
+        return found.replace(present=tuple(present))
     return found
 
 

@@ -31,6 +31,8 @@ class Protected(Value):
     place: Place
     access: int
     what: str
+    is_shut: bool = False
+    """Its permissions give this user no access, nor a way to it."""
 
 
 class Catalogue:

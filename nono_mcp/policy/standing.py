@@ -48,6 +48,8 @@ class Closed(Value):
     text: str
     code: str
     remedy: str = ""
+    is_shut: bool = False
+    """Its permissions close it to this user already."""
 
 
 class Closings:
@@ -85,8 +87,9 @@ def closings(
     for one in protection.present:
         if one.access and not any(covers(path, one.place.path) for path in given_up):
             remedy = f"to give its protection up, add --bypass {quoted(one.place.text)}"
+            text = f"protected: {one.what}"
             closed.append(
-                Closed(one.place, one.access, f"protected: {one.what}", PROTECTED, remedy)
+                Closed(one.place, one.access, text, PROTECTED, remedy, is_shut=one.is_shut)
             )
     closed += [
         Closed(asked.place, asked.access, asked.text, DENIED, "take that denial out")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,14 @@ class Machine:
 
     def flags(self, **lists: tuple[str, ...]) -> Document:
         return Document(filesystem=FilesystemSection().replace(**lists))
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make *path* somebody else's: root gives it away, anybody else becomes somebody else."""
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from nono_mcp.policy import bounds, files
 from nono_mcp.policy.errors import PolicyError
+from tests.policy.conftest import give_away
 
 if TYPE_CHECKING:
     from tests.policy.conftest import Machine
@@ -38,10 +39,11 @@ def test_nor_in_a_directory_that_others_can_write(machine: Machine) -> None:
         files.read_own(str(path))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_what_belongs_to_somebody_else_isnt_read(machine: Machine) -> None:
+def test_what_belongs_to_somebody_else_isnt_read(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = machine.profile("mine", TEXT)
-    os.chown(path, 12345, 12345)
+    give_away(path, monkeypatch)
     with pytest.raises(PolicyError, match="belongs to somebody else"):
         files.read_own(str(path))
     elsewhere = machine.profile("link", TEXT)

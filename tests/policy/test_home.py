@@ -9,6 +9,7 @@ import pytest
 from nono_mcp.policy import home
 from nono_mcp.policy.errors import PolicyError
 from nono_sandbox.confinement import LANDLOCK
+from tests.policy.conftest import give_away
 
 if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
@@ -139,9 +140,8 @@ def test_a_home_that_others_could_enter_is_closed(machine: Machine) -> None:
     assert path.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
-def test_somebody_elses_home_is_refused(machine: Machine) -> None:
+def test_somebody_elses_home_is_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = machine.prepare()
-    os.chown(made(prepared), 12345, 12345)
+    give_away(made(prepared), monkeypatch)
     with pytest.raises(PolicyError, match="belongs to somebody else"):
         home.ensure(prepared)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nono_mcp.policy import load
+from nono_mcp.policy.decide import Deny
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_sandbox.confinement import (
@@ -262,13 +263,30 @@ def test_secrets_of_the_system_are_closed(machine: Machine) -> None:
         machine.prepare(flags=machine.flags(read_file=("/etc/shadow",)))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="as a user, /etc/shadow is shut anyway")
 def test_without_namespaces_its_siblings_are_granted_instead(machine: Machine) -> None:
     grants = granted(machine.prepare(tier=LANDLOCK))
-    assert "/etc" not in grants
     assert "/etc/shadow" not in grants
-    assert grants["/etc/passwd"] == READ
-    assert grants["/etc/ssl"] == READ if "/etc/ssl" in grants else grants["/etc/ssl/certs"] == READ
+    if os.geteuid() == 0:
+        assert "/etc" not in grants
+        assert grants["/etc/passwd"] == READ
+    else:
+        # It is shut to this user anyway, and needs no taking apart.
+        assert not os.access("/etc/shadow", os.R_OK)
+        assert "/etc" in grants or "/etc/passwd" in grants
+    with pytest.raises(RefusedError, match="passwords of the system"):
+        machine.prepare(tier=LANDLOCK, flags=machine.flags(read_file=("/etc/shadow",)))
+
+
+def test_what_is_shut_anyway_takes_no_directory_apart(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr("nono_mcp.policy.resolve.is_out_of_reach", lambda _: True)
+    prepared = machine.prepare(tier=LANDLOCK)
+    assert granted(prepared)["/etc"] == READ
+    found = load.explain(prepared, "/etc/shadow", "read")[1]
+    assert isinstance(found, Deny)
+    assert found.code == "fs.protected"
 
 
 # Our own state.

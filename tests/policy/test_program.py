@@ -11,7 +11,7 @@ from nono_mcp.policy.errors import RefusedError
 from nono_sandbox.confinement import LANDLOCK, WRITE, Denial
 
 if TYPE_CHECKING:
-    from conftest import Machine
+    from tests.policy.conftest import Machine
 
 PACKAGES = [Path(package.__file__ or "").parent for package in (nono_mcp, nono_sandbox)]
 

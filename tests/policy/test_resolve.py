@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.policy.resolve import children, names, resolve
+from nono_mcp.policy.resolve import children, is_out_of_reach, names, private, resolve
 from nono_sandbox.confinement import Link
 
 if TYPE_CHECKING:
@@ -128,3 +128,28 @@ def test_names_tell_absent_from_unlistable(root: Path) -> None:
     assert names(f"{root}/file") == ()
     (root / "loop").symlink_to("loop")
     assert names(f"{root}/loop") is None
+
+
+def test_what_isnt_for_everybody_is_private(root: Path) -> None:
+    for name, mode in (("open", 0o644), ("group", 0o640), ("own", 0o600), ("put", 0o622)):
+        (root / name).touch()
+        (root / name).chmod(mode)
+    (root / "directory").mkdir(mode=0o700)
+    (root / "link").symlink_to("own")
+    found = {place.path: place.kind for place in private(str(root))}
+    assert found == {
+        f"{root}/group": "file",
+        f"{root}/own": "file",
+        f"{root}/put": "file",
+        f"{root}/directory": "directory",
+    }
+
+
+def test_what_is_ones_own_is_in_reach_whatever_its_mode(root: Path) -> None:
+    (root / "own").touch(mode=0)
+    (root / "own").chmod(0)
+    place = resolve(f"{root}/own")
+    assert not is_out_of_reach(place)
+    (root / "own").unlink()
+    assert is_out_of_reach(place)
+    assert not is_out_of_reach(resolve("/etc/passwd"))
