@@ -83,7 +83,8 @@ class Attendance:
     def look(self) -> None:
         """Name the limit that the call is over by now, if it is time to look and it is."""
         now, limits = time.monotonic(), self._limits
-        if limits is None or now < self._look_at:
+        # Once the program has ended, what ended it is known.
+        if limits is None or self.status is not None or self.limit or now < self._look_at:
             return
         if limits.wall_s is not None and now - self._began_at >= limits.wall_s:
             self.limit = "wall"
@@ -134,8 +135,8 @@ class Attendance:
         cpu_s_max = self._limits.cpu_s if self._limits else None
         if not self.limit and number == _SIGXFSZ:
             self.limit = "file-size"
-        elif not self.limit and cpu_s_max is not None and number in (_uapi.SIGKILL, _SIGXCPU):
-            self.limit = "cpu" if sum(self._cpu_s) >= 0.9 * cpu_s_max else ""
+        elif not self.limit and cpu_s_max is not None and number == _SIGXCPU:
+            self.limit = "cpu"
 
     def sweep(self) -> bool:
         """Kill what is left of the call; tell whether all of it is gone."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _LEVELS_MAX = 100_000
+_BLOCK_BYTES = 512
+_FDS_MAX = 2048
+"""Descriptors of a process that are looked at; a look must not take longer than the next."""
 
 
 class Usage(Value):
@@ -54,40 +57,71 @@ def exceeded(limits: Limits, usage: Usage, reaped_cpu_s: float) -> str:
 def usage(*, own_pids: bool, proportional: bool = False) -> Usage:
     """Look at every process below this one; with *own_pids*, /proc holds no others.
 
-    A page that several processes share counts for each of them, unless *proportional*, which
-    makes the kernel walk every page table.
+    A page that several processes share counts for each of them, and one of a memfd that is
+    mapped too counts twice, unless *proportional*, which makes the kernel walk every page table.
     """
-    count, memory, ticks = 0, 0, 0
+    count, private, shared, ticks = 0, 0, 0, 0
+    files: dict[int, int] = {}
+    device = _memfd_device()
     for pid in _namespace() if own_pids else _descendants():
         try:
             rest = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-            memory += _proportional_bytes(pid) if proportional else _resident_bytes(pid)
+            its_private, its_shared = (_proportional if proportional else _resident)(pid)
+            _note_memfds(pid, device, files)
         except (FileNotFoundError, ProcessLookupError):
             continue  # ended since it was listed
         count += 1
+        private += its_private
+        shared += its_shared
         ticks += sum(int(field) for field in rest[11:15])
+    in_files = sum(files.values())
+    memory = private + (max(shared, in_files) if proportional else shared + in_files)
     return Usage(count, memory, ticks / _TICKS_PER_S)
 
 
-def _resident_bytes(pid: str) -> int:
-    """Return private and shared resident memory; file pages are the page cache's."""
+def _resident(pid: str) -> tuple[int, int]:
+    """Return private and shared resident bytes; file pages are the page cache's."""
     fields = _read(f"/proc/{pid}/statm").split()
-    resident, shared = int(fields[1]), int(fields[2])
+    resident, shared = int(fields[1]) * _PAGE_BYTES, int(fields[2]) * _PAGE_BYTES
     if not shared:
-        return resident * _PAGE_BYTES
+        return resident, 0
     for line in _read(f"/proc/{pid}/status").splitlines():
-        if line.startswith(b"RssFile:"):
-            return resident * _PAGE_BYTES - int(line.split()[1]) * 1024
-    return resident * _PAGE_BYTES
+        if line.startswith(b"RssShmem:"):
+            return resident - shared, int(line.split()[1]) * 1024
+    return resident, 0
 
 
-def _proportional_bytes(pid: str) -> int:
+def _proportional(pid: str) -> tuple[int, int]:
     try:
         lines = _read(f"/proc/{pid}/smaps_rollup").splitlines()
     except PermissionError:  # it made itself non-dumpable
-        return _resident_bytes(pid)
-    sums = {line.split()[0]: line.split()[1] for line in lines[1:]}
-    return (int(sums.get(b"Pss_Anon:", 0)) + int(sums.get(b"Pss_Shmem:", 0))) * 1024
+        return _resident(pid)
+    sums = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines[1:]}
+    return sums.get(b"Pss_Anon:", 0), sums.get(b"Pss_Shmem:", 0)
+
+
+def _memfd_device() -> int:
+    """Return the number of the file system that every memfd is on."""
+    fd = os.memfd_create("probe")
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
+
+
+def _note_memfds(pid: str, device: int, files: dict[int, int]) -> None:
+    """Add the size of each memfd that a process has open: memory that no mapping may show."""
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except PermissionError:  # it made itself non-dumpable
+        return
+    for name in names[:_FDS_MAX]:
+        try:
+            status = os.stat(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue  # closed since, or of a file system that has gone away
+        if status.st_dev == device:
+            files[status.st_ino] = status.st_blocks * _BLOCK_BYTES
 
 
 def _namespace() -> Iterator[str]:

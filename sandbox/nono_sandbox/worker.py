@@ -33,6 +33,7 @@ _TIOCSCTTY = 0x540E
 _SIGTTOU = 22
 _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 _GIB = 1 << 30
+_CPU_SPARE_S = 10
 NPROC_SPARE = 256
 """What RLIMIT_NPROC leaves for processes of the session that aren't the call's."""
 
@@ -109,7 +110,9 @@ def _limit(limits: Limits, tier: str) -> None:
     if limits.file_size_bytes_max is not None:
         _lower(resource.RLIMIT_FSIZE, limits.file_size_bytes_max)
     if limits.cpu_s is not None:
-        _lower(resource.RLIMIT_CPU, max(1, -int(-limits.cpu_s // 1)))
+        # A program that ignores SIGXCPU is ended by the lane, who counts all of the call's, and
+        # not unseen by the kernel.
+        _lower(resource.RLIMIT_CPU, max(1, -int(-limits.cpu_s // 1)), _CPU_SPARE_S)
     if limits.processes_max is not None and tier == NAMESPACES:
         # The lane counts the processes of the call, and a fork bomb is faster than its looks.
         # In a user namespace the kernel counts no others of this user. (Root it never counts.)
@@ -121,10 +124,13 @@ def _limit(limits: Limits, tier: str) -> None:
         _lower(resource.RLIMIT_DATA, ample)
 
 
-def _lower(which: int, value: int) -> None:
+def _lower(which: int, value: int, spare: int = 0) -> None:
+    """Set the limit to *value*, and the bound to which it can be raised to *spare* more."""
     hard = resource.getrlimit(which)[1]
-    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(which, (bound, bound))
+    if hard == resource.RLIM_INFINITY:
+        resource.setrlimit(which, (value, value + spare))
+    else:
+        resource.setrlimit(which, (min(value, hard), min(value + spare, hard)))
 
 
 def _change_directory(path: str) -> None:
