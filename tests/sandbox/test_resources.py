@@ -1,0 +1,267 @@
+"""Limits: each is exceeded by a program that tries, which ends, and the result says why."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_sandbox.confinement import NAMESPACES, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sandbox.conftest import Sandbox, Yard
+
+pytestmark = pytest.mark.linux
+MIB = 1 << 20
+LONG_ENOUGH_S = 60
+GRACE_S = 20
+"""How late, on however busy a machine, a limit may be enforced before it isn't one."""
+KILLED = 128 + signal.SIGKILL
+
+
+@pytest.mark.claim("limits.named")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "signal.pause()",
+        "while True: pass",
+        "signal.pthread_sigmask(0, signal.valid_signals()); sleep_for_ever()",
+        "os.kill(os.getpid(), signal.SIGSTOP)",
+        "os.setsid() if os.fork() == 0 else 0; sleep_for_ever()",
+    ],
+)
+def test_a_call_takes_no_longer_than_it_may(
+    sandbox: Sandbox, yard: Yard, alive: Callable[[str], list[str]], script: str
+) -> None:
+    began_at = time.monotonic()
+    limits = Limits(wall_s=0.3)
+    outcome = sandbox.begin_attack(script, yard.secret, limits=limits).wait()
+    assert 0.3 <= time.monotonic() - began_at < GRACE_S
+    assert (outcome.ended.limit, outcome.status) == ("wall", KILLED)
+    assert alive(yard.secret) == []
+
+
+@pytest.mark.claim("limits.named")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "while True: pass",
+        # The limit is the call's: children of which none is over it alone.
+        "[os.fork() for _ in range(2)]\nwhile True: pass",
+        "while True: os.waitpid(in_child(lambda: sum(range(1_000_000))), 0)",
+        "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
+        "threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()\nwhile True: pass",
+    ],
+    ids=["alone", "together", "one after the other", "SIGXCPU ignored", "threads"],
+)
+def test_a_call_takes_no_more_cpu_than_it_may(sandbox: Sandbox, script: str) -> None:
+    outcome = sandbox.begin_attack(script, limits=Limits(cpu_s=1, wall_s=GRACE_S)).wait()
+    assert outcome.ended.limit == "cpu", outcome.ended
+    assert outcome.status in (KILLED, 128 + signal.SIGXCPU)
+
+
+MEMORY = {
+    "private": "kept = [bytearray(b'x' * (8 << 20)) for _ in slowly()]",
+    "of children": """
+        for _ in slowly():
+            in_child(lambda: (bytearray(b"x" * (8 << 20)), sleep_for_ever()))
+        """,
+    "shared": """
+        import mmap
+        kept = []
+        for _ in slowly():
+            kept.append(mmap.mmap(-1, 8 << 20))
+            kept[-1].write(b"x" * (8 << 20))
+        """,
+    "a memfd": """
+        import mmap
+        fd = os.memfd_create("x")
+        for number in slowly():
+            os.write(fd, b"x" * (8 << 20))
+        """,
+    "many memfds": """
+        for number in slowly():
+            os.write(os.memfd_create("x"), b"x" * (8 << 20))
+        """,
+}
+
+
+@pytest.mark.claim("limits.named")
+@pytest.mark.parametrize("script", MEMORY.values(), ids=MEMORY.keys())
+def test_a_call_uses_no_more_memory_than_it_may(sandbox: Sandbox, script: str) -> None:
+    slowly = """
+        import time
+        def slowly():
+            for number in range(64):
+                say("MiB", 8 * number)
+                time.sleep(0.03)
+                yield number
+        """
+    lines = script if script.startswith("\n") else f"\n        {script}\n"
+    running = sandbox.begin_attack(slowly + lines, limits=Limits(memory_bytes_max=128 * MIB))
+    outcome = running.wait()
+    assert (outcome.ended.limit, outcome.status) == ("memory", KILLED)
+    assert outcome.said["MiB"] < 400
+
+
+@pytest.mark.claim("limits.named")
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+@pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])  # noqa: S108  # the sandbox's own
+def test_files_in_memory_are_bounded(sandbox: Sandbox, place: str) -> None:
+    """They live on after the call that made them: what bounds them is their file system."""
+    outcome = sandbox.attack(
+        """
+        place, = ARGUMENTS
+        status = os.statvfs(place)
+        say("bytes", status.f_blocks * status.f_frsize)
+        say("files", status.f_files)
+        """,
+        place,
+    )
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < outcome.said["bytes"] <= memory / 4
+    assert outcome.said["files"] > 0
+
+
+@pytest.mark.claim("limits.named")
+def test_a_call_has_no_more_processes_than_it_may(
+    sandbox: Sandbox, yard: Yard, alive: Callable[[str], list[str]]
+) -> None:
+    outcome = sandbox.begin_attack(
+        """
+        for number in range(100):
+            try:
+                in_child(sleep_for_ever)
+            except BlockingIOError:
+                break
+        sleep_for_ever()
+        """,
+        yard.secret,
+        limits=Limits(processes_max=20, wall_s=GRACE_S),
+    ).wait()
+    assert (outcome.ended.limit, outcome.status) == ("processes", KILLED)
+    assert alive(yard.secret) == []
+
+
+@pytest.mark.claim("limits.named")
+def test_a_bomb_of_processes_is_put_out(
+    sandbox: Sandbox, yard: Yard, alive: Callable[[str], list[str]]
+) -> None:
+    """Bounded by itself too: each forks twice, nine generations deep."""
+    outcome = sandbox.begin_attack(
+        """
+        for _ in range(9):
+            try:
+                os.fork()
+            except BlockingIOError:
+                break
+        sleep_for_ever()
+        """,
+        yard.secret,
+        limits=Limits(processes_max=50, wall_s=GRACE_S),
+    ).wait()
+    assert outcome.ended.limit == "processes"
+    assert alive(yard.secret) == []
+    assert sandbox.run("true").status == 0
+
+
+@pytest.mark.claim("limits.named")
+def test_a_file_grows_no_larger_than_it_may(sandbox: Sandbox, yard: Yard) -> None:
+    limits = Limits(file_size_bytes_max=64 * 1024)
+    outcome = sandbox.run("sh", "-c", "exec head -c 1000000 /dev/zero > big", limits=limits)
+    assert (outcome.ended.limit, outcome.status) == ("file-size", 128 + signal.SIGXFSZ)
+    assert (yard.workspace / "big").stat().st_size == 64 * 1024
+    outcome = sandbox.attack(
+        """
+        attempt("write", lambda: write("a") or os.pwrite(os.open("a", 1), b"x" * 70000, 0))
+        attempt("beyond", lambda: os.pwrite(os.open("a", 1), b"x", 1 << 20))
+        attempt("truncate", lambda: os.truncate("a", 1 << 20))
+        attempt("fallocate", lambda: os.posix_fallocate(os.open("a", 1), 0, 1 << 20))
+        attempt("raise the limit", lambda: syscall(
+            "prlimit64", 0, 1, (ctypes.c_uint64 * 2)(1 << 30, 1 << 30), 0))
+        """,
+        limits=limits,
+    )
+    assert outcome.done in ([], ["write"])  # a write is cut short
+    assert (yard.workspace / "a").stat().st_size <= 64 * 1024
+
+
+@pytest.mark.claim("limits.named")
+def test_no_more_files_are_open_than_may_be(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack(
+        """
+        import resource
+        fds = []
+        try:
+            while True:
+                fds.append(os.open("notes", os.O_RDONLY))
+        except OSError as error:
+            number = error.errno
+        highest = fds[-1]
+        os.closerange(fds[0], highest + 1)
+        say("why", errno.errorcode[number])
+        say("highest", highest)
+        attempt("more", lambda: syscall("prlimit64", 0, 7, (ctypes.c_uint64 * 2)(99, 99), 0))
+        """,
+        limits=Limits(open_files_max=40),
+    )
+    assert (outcome.said["why"], outcome.said["highest"]) == ("EMFILE", 39)
+    assert outcome.done == []
+
+
+def test_no_limit_is_set_that_wasnt_asked_for(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack(
+        """
+        import resource
+        names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+        say("limits", {name: resource.getrlimit(getattr(resource, name)) for name in names})
+        """
+    )
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_") and "CORE" not in name]
+    ours = {name: list(resource.getrlimit(getattr(resource, name))) for name in names}
+    theirs = {name: value for name, value in outcome.said["limits"].items() if name in ours}
+    assert theirs == ours
+
+
+def test_a_limit_of_one_call_is_none_of_the_next(sandbox: Sandbox) -> None:
+    lane = sandbox.new_lane()
+    tight = Limits(wall_s=0.2, cpu_s=1, memory_bytes_max=64 * MIB, processes_max=3)
+    assert sandbox.run("sleep", "100", limits=tight, lane=lane).ended.limit == "wall"
+    outcome = sandbox.attack(
+        """
+        import time
+        [in_child(sleep_for_ever) for _ in range(10)]
+        kept = bytearray(b"x" * (150 << 20))
+        time.sleep(0.5)
+        """,
+        lane=lane,
+    )
+    assert outcome.ended.limit == ""
+
+
+def test_endless_output_is_nobodys_memory(sandbox: Sandbox) -> None:
+    """Gigabytes through a pipe: the lane and the fork server hold none of it."""
+    size = 1 << 30
+    before = memory_of(sandbox.server.pid)
+    outcome = sandbox.run("head", "-c", str(size), "/dev/zero")
+    assert (outcome.status, outcome.output_bytes) == (0, size)
+    assert memory_of(sandbox.server.pid) < before + 8 * MIB
+    assert outcome.ended.memory_bytes_max < 64 * MIB
+
+
+def memory_of(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_a_call_used_is_told(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack("kept = bytearray(b'x' * (100 << 20)); sum(range(5_000_000))")
+    assert outcome.ended.user_s > 0
+    assert 100 * MIB < outcome.ended.memory_bytes_max < 400 * MIB
