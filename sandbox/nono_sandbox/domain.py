@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 
 from nono_sandbox import landlock
-from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, READ, WRITE, Confinement
+from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, READ, WRITE, Grant
 from nono_sandbox.errors import ConfinementError, UnsupportedError
-from nono_sandbox.fresh_root import DEVICES, open_judged
+from nono_sandbox.fresh_root import DEVICES
+from nono_sandbox.judged import open_judged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nono_sandbox.confinement import Confinement
 
 ABI_REQUIRED = {NAMESPACES: 3, LANDLOCK: 6}
 """Below 3 a read-only file can be truncated; below 6 the second tier can't confine signals."""
 
 _ON_DEVICE = landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE
 _ON_TERMINAL = _ON_DEVICE | landlock.IOCTL_DEV
+_KERNELS_OWN = ("/dev", "/proc", "/sys")
 _PROC_FILES = (
     "cpuinfo",
     "filesystems",
@@ -91,7 +99,7 @@ def _allow_grants(ruleset_fd: int, confinement: Confinement, tier: str, rights: 
         # The skeleton above the grants: names that the grants' own paths tell anyway. A
         # write-only grant would become listable by it.
         _allow(ruleset_fd, "/", landlock.READ_DIR)
-    for grant in confinement.grants:
+    for grant in _reaching_no_kernel(confinement.grants, tier):
         # In the fresh root a grant's source stands at its path, and what was bound there was
         # judged then.
         judged = grant if tier == LANDLOCK else grant.replace(source=None, identity=None)
@@ -103,6 +111,22 @@ def _allow_grants(ruleset_fd: int, confinement: Confinement, tier: str, rights: 
             raise
         landlock.allow(ruleset_fd, fd, landlock.rights_for(grant.access) & rights)
         os.close(fd)
+
+
+def _reaching_no_kernel(grants: Sequence[Grant], tier: str) -> Iterator[Grant]:
+    """Put, in the second tier, all that is in the root but the kernel's own in place of the root.
+
+    Root without a capability still owns what is in /sys and /proc/sys, and some of it names
+    programs that run outside. In the first tier it is mounted read-only.
+    """
+    for grant in grants:
+        if tier == NAMESPACES or grant.path != "/":
+            yield grant
+            continue
+        for entry in os.scandir("/"):
+            if entry.path not in _KERNELS_OWN and not entry.is_symlink():
+                exact = not entry.is_dir()
+                yield Grant(entry.path, grant.access, exact)
 
 
 def _refuse_denials(confinement: Confinement) -> None:

@@ -16,8 +16,9 @@ import os
 import stat
 
 from nono_sandbox import _uapi
-from nono_sandbox.confinement import WRITE, Confinement, Grant, Link
+from nono_sandbox.confinement import READ, WRITE, Confinement, Grant, Link
 from nono_sandbox.errors import ConfinementError
+from nono_sandbox.judged import open_judged
 from nono_sandbox.masks import cover_of, mask_all, pin
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ _BASES = ("/tmp", "/mnt", "/media", "/srv", "/run", "/opt", "/proc")  # noqa: S1
 _COVERED = "/proc"
 """Where a root is begun before the grants are known: nothing of it is ever granted."""
 _INERT = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV
+_OWN = ("/dev", "/proc", "/tmp")  # noqa: S108 - ours
 _SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - ours
 SCRATCH_SIZE = "25%"
 """Of the machine's memory: the most that /tmp, and again /dev/shm, of a session may hold."""
@@ -106,7 +108,7 @@ def _hang(mount: int, path: str) -> int:
 
 def _fill(root: int, confinement: Confinement, whole: Grant | None) -> None:
     """Add to the new root what *confinement* is about, and make it the root."""
-    mounted = {} if whole is None else {whole.path: whole}
+    mounted = {} if whole is None else _hold_kernels_own(root, whole)
     _bind_all(root, confinement.grants, mounted)
     mask_all(root, confinement.denials, mounted)
     _close_dev(root)
@@ -118,6 +120,20 @@ def _fill(root: int, confinement: Confinement, whole: Grant | None) -> None:
     _uapi.umount_detach(".")
     os.chdir("/")
     _set_attributes("/", _INERT | _uapi.MOUNT_ATTR_RDONLY, flags=0)
+
+
+def _hold_kernels_own(root: int, whole: Grant) -> dict[str, Grant]:
+    """Make /sys read-only beneath *whole*; return what is mounted, our own places among it."""
+    try:
+        sys = _uapi.open_beneath(root, "sys", os.O_PATH)
+        # Root without a capability still owns its files, and some name programs to run.
+        _uapi.mount_setattr(sys, _uapi.MOUNT_ATTR_RDONLY)
+        os.close(sys)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EINVAL):  # there is none, or nothing mounted
+            raise
+    own = {path: Grant(path, READ | WRITE, source=path) for path in _OWN}
+    return {whole.path: whole, **own}
 
 
 def replace_proc(proc_mount: int) -> None:
@@ -211,7 +227,7 @@ def _bind_all(root: int, grants: Sequence[Grant], mounted: dict[str, Grant]) -> 
         if shown and access == shown.access and not grant.source:
             continue
         effective = grant.replace(access=access)
-        if cover is None:
+        if cover is None or cover.source:
             _hold_in_scratch(root, grant, pinned)
         _bind_grant(root, effective, cover)
         mounted[grant.path] = effective
@@ -248,33 +264,6 @@ def _copy(grant: Grant) -> int:
     writable = grant.access & WRITE
     _uapi.mount_setattr(tree, _INERT if writable else _INERT | _uapi.MOUNT_ATTR_RDONLY)
     return tree
-
-
-def open_judged(grant: Grant) -> int:
-    """Return an O_PATH descriptor of what *grant* names, once it is what was judged.
-
-    Raises:
-        ConfinementError: It is gone, or another object stands there now.
-    """
-    path = grant.source or grant.path
-    try:
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfinementError(
-            f"can't open the grant of {path}: {error.strerror}; start a new session"
-        ) from error
-    status = os.fstat(fd)
-    if grant.identity not in (None, (status.st_dev, status.st_ino)):
-        os.close(fd)
-        raise ConfinementError(f"{path} was replaced since it was granted; start a new session")
-    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-        os.close(fd)
-        raise ConfinementError(f"{path} is a device, and devices can't be granted")
-    if stat.S_ISDIR(status.st_mode) == grant.exact:
-        os.close(fd)
-        kind = "a directory" if grant.exact else "no directory"
-        raise ConfinementError(f"{path} is {kind} and was granted as the other")
-    return fd
 
 
 def _point(root: int, path: str, *, directory: bool, may_make: bool) -> int:

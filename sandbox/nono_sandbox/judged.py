@@ -1,0 +1,39 @@
+"""Grants, opened once: what is enforced is the object that policy judged, never a name again."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from nono_sandbox.errors import ConfinementError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_sandbox.confinement import Grant
+
+
+def open_judged(grant: Grant) -> int:
+    """Return an O_PATH descriptor of what *grant* names, once it is what was judged.
+
+    Raises:
+        ConfinementError: It is gone, or another object stands there now.
+    """
+    path = grant.source or grant.path
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfinementError(
+            f"can't open the grant of {path}: {error.strerror}; start a new session"
+        ) from error
+    status = os.fstat(fd)
+    if grant.identity not in (None, (status.st_dev, status.st_ino)):
+        os.close(fd)
+        raise ConfinementError(f"{path} was replaced since it was granted; start a new session")
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        os.close(fd)
+        raise ConfinementError(f"{path} is a device, and devices can't be granted")
+    if stat.S_ISDIR(status.st_mode) == grant.exact:
+        os.close(fd)
+        kind = "a directory" if grant.exact else "no directory"
+        raise ConfinementError(f"{path} is {kind} and was granted as the other")
+    return fd
