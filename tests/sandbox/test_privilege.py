@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.confinement import NAMESPACES, READ, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -452,3 +452,24 @@ def test_a_tracer_may_trace_its_own_children_and_only_where_it_was_allowed(
         """
     assert confine(ptrace=False).attack(script).done == []
     assert confine(ptrace=True).attack(script).done == ["attach"]
+
+
+@pytest.mark.claim("privilege.none")
+@pytest.mark.parametrize("access", [READ, READ | WRITE])
+def test_with_the_whole_root_granted_the_kernels_own_files_still_cant_be_written(
+    confine: Confine, yard: Yard, access: int
+) -> None:
+    """Through /sys and /proc/sys root would run programs outside (uevent_helper, core_pattern)."""
+    places = ("/proc/sys/kernel", "/proc/sys/vm", "/proc/sys/fs", "/sys/kernel", "/sys/power")
+    paths = [str(path) for place in places for path in Path(place).glob("*") if path.is_file()]
+    outcome = confine(yard.granted(Path("/"), access)).attack(
+        """
+        for path in ARGUMENTS:
+            attempt("write " + path, lambda: os.close(os.open(path, os.O_WRONLY)))
+        attempt("a device", lambda: os.open("/dev/mem", os.O_RDONLY))
+        attempt("what this is", lambda: read("/etc/passwd"))
+        """,
+        *("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/sys/kernel/uevent_helper"),
+        *paths,
+    )
+    assert outcome.done == ["what this is"]

@@ -1,0 +1,275 @@
+"""The fresh root of the first tier: what no grant names isn't there, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_sandbox.confinement import NAMESPACES, READ, WRITE, Denial, Grant, Link
+from nono_sandbox.errors import ConfinementError
+
+if TYPE_CHECKING:
+    from tests.sandbox.conftest import Confine, Sandbox, Yard
+
+pytestmark = [pytest.mark.linux, pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)]
+TMP = "/tmp"  # noqa: S108  # the sandbox's own
+OWN_PLACES = {"dev", "proc", "tmp", "var"}
+
+
+@pytest.mark.claim("fs.unseen")
+def test_what_no_grant_names_isnt_there(sandbox: Sandbox, yard: Yard) -> None:
+    """Neither its name, size and attributes, nor what goes on there."""
+    os.setxattr(yard.outside / "secret", "user.note", b"1")
+    outcome = sandbox.attack(
+        """
+        import struct
+        outside, = ARGUMENTS
+        secret = outside + "/secret"
+        for path in (outside, secret, os.path.dirname(outside) + "/nothing"):
+            attempt("stat " + path, lambda: os.stat(path))
+            attempt("access " + path, lambda: syscall("access", path, 0))
+            attempt("readlink " + path, lambda: os.readlink(path))
+            attempt("getxattr " + path, lambda: os.getxattr(path, "user.note"))
+            attempt("listxattr " + path, lambda: os.listxattr(path))
+            attempt("statfs " + path, lambda: os.statvfs(path))
+            attempt("O_PATH " + path, lambda: os.open(path, os.O_PATH))
+            attempt("chdir " + path, lambda: os.chdir(path))
+            watch = syscall("inotify_init1", 0)
+            attempt("inotify " + path, lambda: syscall("inotify_add_watch", watch, path, 0xFFF))
+        say("root", os.listdir("/"))
+        say("beside", os.listdir(os.path.dirname(outside)))
+        say("homes", [path for path in ("/home", "/root", "/sys", "/boot", "/run", "/etc/passwd")
+                      if os.path.lexists(path)])
+        """,
+        yard.outside,
+    )
+    assert outcome.done == []
+    assert {value for name, value in outcome.said.items() if name.startswith("stat ")} == {"ENOENT"}
+    assert set(outcome.said["beside"]) == {"workspace", "reading"}
+    granted = {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc"}
+    own = {Path(os.path.realpath("/usr/bin")).parts[1], yard.path.parts[1]}
+    assert set(outcome.said["root"]) <= OWN_PLACES | granted | own | {"root", "home", "opt"}
+    assert outcome.said["homes"] == [] or yard.path.parts[1] in ("home", "root")
+
+
+@pytest.mark.claim("fs.unseen")
+def test_the_machines_mount_table_isnt_to_be_seen(sandbox: Sandbox, yard: Yard) -> None:
+    outcome = sandbox.attack(
+        """
+        points = set()
+        for pid in ("self", "1", "thread-self"):
+            for name in ("mountinfo", "mounts", "mountstats"):
+                try:
+                    lines = open(f"/proc/{pid}/{name}").read().splitlines()
+                except OSError:
+                    continue
+                column = 1 if name == "mounts" else 4
+                points |= {line.split()[column] for line in lines}
+        say("points", sorted(points))
+        """
+    )
+    visible = {*OWN_PLACES, "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc"}
+    visible.add(yard.path.parts[1])
+    points = [Path(point) for point in outcome.said["points"]]
+    strange = [p for p in points if p != Path("/") and p.parts[1] not in visible]
+    assert [p for p in strange if not Path(os.path.realpath("/usr/bin/env")).is_relative_to(p)] == [
+        p for p in strange if p in (Path("/root"), Path("/opt"))
+    ] or all(str(p).startswith(("/root/.pyenv", "/opt")) for p in strange)
+
+
+def test_nothing_is_made_in_the_root_or_beside_a_device(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack(
+        """
+        for place in ("/", "/dev", "/proc", "/usr", "/etc", "/var", "/dev/pts"):
+            attempt("file in " + place, lambda: write(place + "/nono-new"))
+            attempt("directory in " + place, lambda: os.mkdir(place + "/nono-new"))
+            attempt("link in " + place, lambda: os.symlink("x", place + "/nono-new"))
+        for name in ("null", "zero", "tty", "ptmx", "fd", "stdin"):
+            attempt("remove /dev/" + name, lambda: os.unlink("/dev/" + name))
+            attempt("replace /dev/" + name, lambda: os.rename("notes", "/dev/" + name))
+        for name in ("bin", "lib", "usr", "tmp", "proc", "dev"):
+            attempt("rename /" + name, lambda: os.rename("/" + name, "/tmp/moved"))
+            attempt("remove /" + name, lambda: os.unlink("/" + name))
+        """
+    )
+    assert outcome.done == []
+
+
+def test_no_call_puts_something_else_where_the_next_looks_for_the_workspace(
+    sandbox: Sandbox, yard: Yard
+) -> None:
+    """Also where the way to it leads through the private /tmp, which calls may write."""
+    outcome = sandbox.attack(
+        """
+        import shutil
+        workspace, = ARGUMENTS
+        steps = workspace.split("/")
+        for depth in range(2, len(steps) + 1):
+            place = "/".join(steps[:depth])
+            attempt("rename " + place, lambda: os.rename(place, place + "-moved"))
+            attempt("exchange " + place, lambda: syscall(
+                "renameat2", -100, place, -100, "/tmp", RENAME_EXCHANGE))
+            attempt("remove " + place, lambda: os.rmdir(place))
+        """,
+        yard.workspace,
+    )
+    assert outcome.done == []
+    assert sandbox.run("cat", f"{yard.workspace}/notes").text == "as they were"
+
+
+def test_tmp_and_shared_memory_are_the_sessions_own(sandbox: Sandbox, yard: Yard) -> None:
+    name = f"nono-{yard.secret}"
+    ours = [Path(place) / name for place in ("/tmp", "/dev/shm", "/var/tmp")]  # noqa: S108
+    for path in ours:
+        path.write_text("outside")
+    try:
+        script = """
+            for place in ("/tmp/", "/dev/shm/", "/var/tmp/"):
+                attempt("read " + place, lambda: read(place + ARGUMENTS[0]))
+                attempt("make " + place, lambda: write(place + "inside-" + ARGUMENTS[0]))
+            """
+        outcome = sandbox.attack(script, name)
+        assert sorted(outcome.done) == ["make /dev/shm/", "make /tmp/", "make /var/tmp/"]
+        assert not any((path.parent / f"inside-{name}").exists() for path in ours)
+        assert [path.read_text() for path in ours] == ["outside"] * 3
+        assert sandbox.run("ls", f"{TMP}/inside-{name}").status == 0
+    finally:
+        for path in ours:
+            path.unlink()
+
+
+def test_no_session_sees_the_tmp_of_another(confine: Confine, yard: Yard) -> None:
+    assert confine().run("touch", f"{TMP}/{yard.secret}").status == 0
+    assert confine().run("ls", f"{TMP}/{yard.secret}").status != 0
+
+
+def test_terminals_are_the_sessions_own(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack(
+        """
+        say("before", os.listdir("/dev/pts"))
+        master, slave = os.openpty()
+        os.write(master, b"hello\\n")
+        say("through", os.read(slave, 100).decode())
+        say("name", os.ttyname(slave))
+        """
+    )
+    assert outcome.said["before"] == ["ptmx"]
+    assert outcome.said["through"] == "hello\n"
+    assert outcome.said["name"] == "/dev/pts/0"
+
+
+def test_links_of_the_machine_lead_where_they_did(confine: Confine, yard: Yard) -> None:
+    link = yard.path / "link"
+    outcome = confine(links=(*yard.confinement().links, Link(str(link), "workspace/notes"))).run(
+        "cat", str(link)
+    )
+    assert outcome.text == "as they were"
+    assert not link.exists()
+
+
+def test_a_directory_may_stand_in_for_another(confine: Confine, yard: Yard) -> None:
+    """A home of the sandbox's own, at the path of the person's."""
+    home = yard.path / "home"
+    home.mkdir()
+    (home / "precious").write_text(yard.secret)
+    status = yard.workspace.stat()
+    grant = Grant(
+        str(home),
+        READ | WRITE,
+        identity=(status.st_dev, status.st_ino),
+        source=str(yard.workspace),
+    )
+    outcome = confine(grant).attack(
+        """
+        home, = ARGUMENTS
+        attempt("precious", lambda: read(home + "/precious"))
+        read(home + "/notes")
+        write(home + "/new")
+        """,
+        home,
+    )
+    assert outcome.done == []
+    assert outcome.said[f"content of {home}/notes"] == "as they were"
+    assert [path.name for path in home.iterdir()] == ["precious"]
+    assert (yard.workspace / "new").exists()
+
+
+def test_a_denial_is_left_nowhere(confine: Confine, yard: Yard) -> None:
+    """No placeholder for what is denied, there or not yet there."""
+    (yard.workspace / "there").write_text("x")
+    before = yard.seen(yard.workspace)
+    denials = tuple(
+        Denial(str(yard.workspace / name)) for name in ("there", "absent", "no/such/file", "sub")
+    )
+    sandbox = confine(denials=denials)
+    assert sandbox.run("ls", "-a", "/dev").text.count("denied") == 0
+    assert sandbox.run("true").status == 0
+    assert yard.seen(yard.workspace) == before
+
+
+def test_a_denial_by_way_of_a_link_is_refused_by_name(confine: Confine, yard: Yard) -> None:
+    (yard.workspace / "link").symlink_to("sub")
+    with pytest.raises(ConfinementError, match=f"can't deny {yard.workspace}/link"):
+        confine(denials=(Denial(f"{yard.workspace}/link/notes"),))
+
+
+def test_a_denial_in_a_read_grant_holds(confine: Confine, yard: Yard) -> None:
+    (yard.reading / "sub" / "secret").write_text(yard.secret)
+    outcome = confine(denials=(Denial(f"{yard.reading}/sub"),)).attack(
+        """
+        reading, = ARGUMENTS
+        attempt("read", lambda: read(reading + "/sub/secret"))
+        attempt("list", lambda: os.listdir(reading + "/sub"))
+        attempt("read beside it", lambda: read(reading + "/kept"))
+        """,
+        yard.reading,
+    )
+    assert outcome.done == ["read beside it"]
+
+
+def test_five_thousand_grants_and_denials_start(confine: Confine, yard: Yard) -> None:
+    count = 5000
+    for kind in ("granted", "denied"):
+        for number in range(count):
+            (yard.outside / kind / f"{number}").mkdir(parents=True)
+            (yard.outside / kind / f"{number}" / "file").write_text(f"{number}")
+    denied = yard.outside / "denied"
+    grants = [yard.granted(yard.outside / "granted" / f"{n}", READ) for n in range(count)]
+    denials = tuple(Denial(f"{denied}/{number}") for number in range(count))
+    began_at = time.monotonic()
+    sandbox = confine(*grants, yard.granted(denied, READ), denials=denials)
+    outcome = sandbox.attack(
+        """
+        outside, = ARGUMENTS
+        for number in (0, 2500, 4999):
+            attempt(f"granted {number}", lambda: read(f"{outside}/granted/{number}/file"))
+            attempt(f"denied {number}", lambda: read(f"{outside}/denied/{number}/file"))
+        attempt("secret", lambda: read(outside + "/secret"))
+        """,
+        yard.outside,
+    )
+    assert outcome.done == ["granted 0", "granted 2500", "granted 4999"]
+    assert time.monotonic() - began_at < 60
+
+
+def test_a_workspace_in_tmp_is_there_though_the_whole_root_is_granted(
+    confine: Confine, yard: Yard
+) -> None:
+    """The sandbox's own /tmp covers the machine's, all but what is granted of it by name."""
+    for access in (READ, READ | WRITE):
+        sandbox = confine(yard.granted(Path("/"), access), denials=(Denial(str(yard.outside)),))
+        outcome = sandbox.attack(
+            """
+            outside, = ARGUMENTS
+            attempt("write", lambda: write("new"))
+            attempt("read", lambda: read("/etc/passwd"))
+            attempt("the secret", lambda: read(outside + "/secret"))
+            """,
+            yard.outside,
+        )
+        assert outcome.done == ["write", "read"]
+        assert (yard.workspace / "new").read_text() == "spoilt"
