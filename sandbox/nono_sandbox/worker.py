@@ -19,6 +19,7 @@ import stat
 
 from nono_sandbox import _uapi, landlock
 from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.fresh_root import DEVICES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def _change_directory(path: str) -> None:
 def _narrow(narrowing: Narrowing, closed_network: bytes) -> None:
     if narrowing.writes is not None:
         ruleset = landlock.create_ruleset(landlock.ON_WRITE & _rights_known(), 0, 0)
-        for path in ("/dev", *narrowing.writes):
+        devices = (f"/dev/{name}" for name in (*DEVICES, "pts"))
+        for path in (*devices, *narrowing.writes):
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
             landlock.allow(ruleset, fd, landlock.ON_WRITE & _rights_known())
             os.close(fd)
