@@ -1,0 +1,127 @@
+"""The bundle is as good as the sources: never older, never another Python's, never in the way."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nono_mcp
+from nono_mcp import _bundle
+from nono_mcp._bundle import FOLDERS
+
+SCRIPT = """
+import sys
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from nono_mcp import _bundle
+_bundle.install(sys.argv[1])
+import nono_mcp.cli.said as said, nono_sandbox.values as values
+print(said.TEXT, type(said.__spec__.loader).__name__, values.__file__)
+"""
+
+
+class Installed:
+    """Packages in a directory, as an installer leaves them, and what a start says of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for folder in FOLDERS:
+            (directory / folder).mkdir(parents=True)
+            (directory / folder / "__init__.py").touch()
+        self.said = directory / "nono_mcp/cli/said.py"
+        self.said.write_text("TEXT = 'first'\n")
+        (directory / "nono_sandbox/values.py").touch()
+        bundle = Path(_bundle.__file__ or "").read_bytes()
+        (directory / "nono_mcp/_bundle.py").write_bytes(bundle)
+        self.start()  # the first import makes __pycache__
+
+    def start(self) -> list[str]:
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            SCRIPT,
+            str(self.directory),
+            str(self.directory),
+        ]
+        finished = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+        return finished.stdout.split()
+
+    def bundle(self) -> Path:
+        [path] = (self.directory / "nono_mcp/__pycache__").glob("bundle.*")
+        return path
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installed:
+    return Installed(tmp_path)
+
+
+def test_code_comes_from_the_bundle_and_says_where_its_source_is(installed: Installed) -> None:
+    values = installed.directory / "nono_sandbox/values.py"
+    assert installed.start() == ["first", "_Loader", str(values)]
+
+
+def test_a_changed_source_counts_at_once_and_is_in_the_next_bundle(installed: Installed) -> None:
+    installed.said.write_text("TEXT = 'another'\n")
+    assert installed.start()[0] == "another"
+    assert installed.start()[:2] == ["another", "_Loader"]
+
+
+def test_a_source_that_is_gone_is_gone(installed: Installed) -> None:
+    installed.said.unlink()
+    with pytest.raises(subprocess.CalledProcessError):
+        installed.start()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 4096, b"\x10\0\0\0garbage", None])
+def test_what_is_no_bundle_is_replaced(installed: Installed, damage: bytes | None) -> None:
+    damaged = installed.bundle().read_bytes()[:-1] if damage is None else damage
+    installed.bundle().write_bytes(damaged)
+    assert installed.start()[:2] == ["first", "_Loader"]
+    assert installed.bundle().read_bytes() != damaged
+
+
+def test_one_that_another_python_made_is_replaced(installed: Installed) -> None:
+    whole = installed.bundle().read_bytes()
+    magic = importlib.util.MAGIC_NUMBER
+    assert whole.count(magic) == 1
+    installed.bundle().write_bytes(whole.replace(magic, b"\0\0\r\n"))
+    assert installed.start()[:2] == ["first", "_Loader"]
+    assert magic in installed.bundle().read_bytes()
+
+
+def test_one_of_another_directory_is_replaced(installed: Installed, tmp_path: Path) -> None:
+    copy = tmp_path.with_name(f"{tmp_path.name}-copy")
+    subprocess.run(["cp", "-a", str(tmp_path), str(copy)], check=True)
+    installed.directory = copy
+    assert installed.start() == ["first", "_Loader", str(copy / "nono_sandbox/values.py")]
+
+
+def test_one_that_is_replaced_while_it_is_used_gives_no_code(installed: Installed) -> None:
+    path = installed.bundle()
+    found = _bundle._read(str(path), str(installed.directory))  # noqa: SLF001 - between two looks
+    assert found is not None
+    assert found.code("nono_mcp.cli.said") is not None
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert found.code("nono_mcp.cli.said") is None
+
+
+def test_a_start_that_cannot_write_it_does_without(installed: Installed) -> None:
+    installed.bundle().unlink()
+    name = f"bundle.{sys.implementation.cache_tag}.pyc"
+    (installed.directory / "nono_mcp/__pycache__" / name).mkdir()
+    assert installed.start()[:2] == ["first", "SourceFileLoader"]
+
+
+def test_nobody_else_may_write_it(installed: Installed) -> None:
+    assert installed.bundle().stat().st_mode & 0o022 == 0
+    assert [path.name for path in installed.bundle().parent.glob("bundle.*")] == [
+        installed.bundle().name
+    ]
+
+
+def test_what_is_developed_in_place_has_none() -> None:
+    assert not list(Path(*nono_mcp.__path__).glob("__pycache__/bundle.*"))
