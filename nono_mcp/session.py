@@ -10,67 +10,48 @@ has ended, with all it started, when the cancellation leaves here.
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from nono_mcp.capture import Capture
+from nono_mcp.commands import Command, CommandError, call_for
+from nono_mcp.generation import Generation
 from nono_mcp.policy import home, load
+from nono_mcp.recording import Recording
 from nono_sandbox import scratch
 from nono_sandbox.client import Ended, ForkServer, Lane
-from nono_sandbox.confinement import LANDLOCK, WRITE, Call, Limits, Narrowing
-from nono_sandbox.errors import LaneLostError
+from nono_sandbox.confinement import LANDLOCK, Call
+from nono_sandbox.errors import LaneLostError, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
 
+    from nono_mcp.audit.session import Session as Log
     from nono_mcp.policy.request import Prepared, Request
+
+__all__ = ["Command", "CommandError", "Result", "Session"]
 
 LANES_MAX = 32
 """Calls of one session that run at once; more wait their turn."""
-LANES_IDLE_MAX = 8
-TIMEOUT_S_MAX = 24 * 3600.0
-ARGUMENT_BYTES_MAX = 128 * 1024 - 1
-"""MAX_ARG_STRLEN of the kernel, less the final NUL."""
-ARGUMENTS_BYTES_MAX = 1536 * 1024
-STDIN_BYTES_MAX = 64 * 1024 * 1024
-IDENTITIES_MAX = 64
-"""Grants that are looked at before each call; a replaced one among the others loses its grant."""
+_ID_BYTES = 8
 _PIPE_BYTES = 256 * 1024
 _KILL_S_MAX = 15.0
-
-
-class CommandError(ValueError):
-    """The command can't be run as it was given. Nothing ran; the text says what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What an agent wants run. Fields left alone mean what the session's policy says."""
-
-    argv: tuple[str, ...]
-    cwd: str | None = None
-    """Absolute, or relative to the workspace."""
-    stdin: bytes = b""
-    timeout_s: float | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    writes: tuple[str, ...] | None = None
-    """The only paths that may be written, within what the session may write."""
-    network_closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a command ended. All its processes are gone."""
 
+    id: str
+    """By which the audit log knows the call."""
     ended: Ended
     output: Capture
     """Standard output and error, interleaved as they were written."""
@@ -86,23 +67,28 @@ class Result:
 class Session:
     """Runs commands under one policy. Made by `open`."""
 
-    def __init__(self, request: Request, tier: str | None) -> None:
+    def __init__(self, request: Request, tier: str | None, log: Log | None) -> None:
         self._request = request
         self._tier = tier
+        self._log = log
         self._turns = anyio.Semaphore(LANES_MAX)
         self._starting = anyio.Lock()
-        self._generation: _Generation | None = None
+        self._generation: Generation | None = None
         self._current_prepared: Prepared | None = None
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, request: Request, *, tier: str | None = None) -> AsyncIterator[Session]:
+    async def open(
+        cls, request: Request, *, tier: str | None = None, log: Log | None = None
+    ) -> AsyncIterator[Session]:
         """Start a session; *tier* insists on one, else this machine's best is taken.
+
+        With a *log* every call is recorded there, or refused.
 
         Raises:
             PolicyError, RefusedError, SandboxError: Nothing was started.
         """
-        session = cls(request, tier)
+        session = cls(request, tier, log)
         try:
             await session._current()
             yield session
@@ -128,35 +114,61 @@ class Session:
         return self._generation.server.reason if self._generation else ""
 
     @property
+    def log(self) -> Log | None:
+        """Return where calls are recorded, if they are."""
+        return self._log
+
+    @property
+    def state_dir(self) -> str:
+        """Return where the sandbox keeps its own state."""
+        return self._request.state_dir
+
+    @property
     def fork_server_pid(self) -> int:
         """Return the process id of the fork server, or 0 before there is one."""
         return self._generation.server.pid if self._generation else 0
 
     async def run(
-        self, command: Command, *, on_output: Callable[[bytes], None] | None = None
+        self,
+        command: Command,
+        *,
+        tool: str = "run",
+        on_output: Callable[[bytes], None] | None = None,
     ) -> Result:
         """Run *command* to its end, or to its limit's, and return what came of it.
 
-        *on_output* sees every byte as it arrives. When this is cancelled, the command and all
-        it started have been killed.
+        *tool* is what the log says asked for it. *on_output* sees every byte as it arrives. When
+        this is cancelled, the command and all it started have been killed.
 
         Raises:
             CommandError: The command can't be run as given. Nothing ran.
+            AuditWriteError: The log can't be written. Nothing ran, or nothing is left of it.
             SandboxError: It couldn't be confined, or its lane died. Nothing is left of it.
         """
+        call_id = os.urandom(_ID_BYTES).hex()
+        recording = Recording(self._log, call_id, tool)
         generation = await self._current()
-        call = call_for(command, self.prepared)
+        try:
+            call = call_for(command, self.prepared)
+        except CommandError as error:
+            recording.refused(str(error))
+            raise
         async with self._turns:
             lane = generation.take()
             keep = False
             try:
-                result = await _run(lane, call, command.stdin, on_output)
+                recording.start(call, command.stdin, generation.server.tier)
+                result = await _run(lane, call_id, call, command.stdin, on_output)
                 keep = not result.ended.leftovers
+            except (SandboxError, anyio.get_cancelled_exc_class()) as error:
+                recording.failed(error, cancelled=not isinstance(error, SandboxError))
+                raise
             finally:
                 generation.give_back(lane, keep=keep)
+        recording.end(result.ended, result.duration_s, result.output.total_bytes)
         return result
 
-    async def _current(self) -> _Generation:
+    async def _current(self) -> Generation:
         """Return the fork server to use: a new one if the last died or a grant was replaced."""
         async with self._starting:
             old = self._generation
@@ -167,7 +179,7 @@ class Session:
                 old.retire()
             return self._generation
 
-    def _started(self) -> _Generation:
+    def _started(self) -> Generation:
         server = ForkServer.start(self._tier)
         directory = None
         try:
@@ -184,159 +196,15 @@ class Session:
                 scratch.remove(directory)
             raise
         self._current_prepared = prepared
-        return _Generation(server, prepared, directory)
-
-
-class _Generation:
-    """A fork server and its lanes, for as long as the objects that were granted stay the same."""
-
-    def __init__(
-        self, server: ForkServer, prepared: Prepared, scratch_directory: str | None
-    ) -> None:
-        self.server = server
-        self._scratch = scratch_directory
-        self._grants = [
-            (grant.source or grant.path, grant.identity)
-            for grant in prepared.confinement.grants
-            if grant.identity is not None
-        ]
-        # What can be written is what can be replaced.
-        writable = {grant.path for grant in prepared.confinement.grants if grant.access & WRITE}
-        self._grants.sort(key=lambda pair: pair[0] not in writable)
-        self._idle: list[Lane] = []
-        self._busy_count = 0
-        self._retired = False
-
-    def stale(self) -> bool:
-        """Tell whether a grant's object isn't the one that was judged any more."""
-        for path, identity in self._grants[:IDENTITIES_MAX]:
-            try:
-                status = os.lstat(path)
-            except OSError:
-                return True
-            if (status.st_dev, status.st_ino) != identity:
-                return True
-        return False
-
-    def take(self) -> Lane:
-        """Return a lane that runs nothing.
-
-        Raises:
-            LaneLostError: The fork server died.
-        """
-        lane = self._idle.pop() if self._idle else self.server.lane()
-        self._busy_count += 1
-        return lane
-
-    def give_back(self, lane: Lane, *, keep: bool) -> None:
-        """Take *lane* back; without *keep* it is ended with whatever it still runs."""
-        self._busy_count -= 1
-        if keep and not self._retired and len(self._idle) < LANES_IDLE_MAX:
-            self._idle.append(lane)
-        else:
-            lane.close()
-        self._end_if_unused()
-
-    def retire(self) -> None:
-        """End the fork server, once the calls that still use it have ended."""
-        self._retired = True
-        for lane in self._idle:
-            lane.close()
-        self._idle.clear()
-        self._end_if_unused()
-
-    def _end_if_unused(self) -> None:
-        if not self._retired or self._busy_count:
-            return
-        self.server.close()
-        if self._scratch is not None:
-            scratch.remove(self._scratch)
-            self._scratch = None
-
-
-def call_for(command: Command, prepared: Prepared) -> Call:
-    """Return *command* as a call that stays within *prepared*.
-
-    Raises:
-        CommandError: It can't be run as given.
-    """
-    confinement = prepared.confinement
-    environment = dict(confinement.environment)
-    for name, value in command.environment.items():
-        if not name or "=" in name:
-            raise CommandError(f"{name!r} can't be the name of an environment variable")
-        environment[name] = value
-    _check_texts("argv", command.argv)
-    _check_texts("env", (*environment, *environment.values()))
-    if len(command.stdin) > STDIN_BYTES_MAX:
-        raise CommandError(f"stdin has {len(command.stdin)} bytes; at most {STDIN_BYTES_MAX}")
-    return Call(
-        argv=command.argv,
-        environment=tuple(environment.items()),
-        cwd=_directory(command.cwd, confinement.cwd),
-        limits=_limits(confinement.limits, command.timeout_s),
-        narrowing=_narrowing(command, confinement.cwd),
-    )
-
-
-def _check_texts(what: str, texts: tuple[str, ...]) -> None:
-    total = 0
-    if what == "argv" and not (texts and texts[0]):
-        raise CommandError("the command is empty: name a program to run")
-    for text in texts:
-        try:
-            size = len(os.fsencode(text))
-        except UnicodeEncodeError as error:
-            raise CommandError(
-                f"{what} holds a lone surrogate, which no system call takes"
-            ) from error
-        if "\0" in text:
-            raise CommandError(f"{what} holds a NUL character, which no system call takes")
-        if size > ARGUMENT_BYTES_MAX:
-            raise CommandError(
-                f"{what} holds a text of {size} bytes and the kernel takes {ARGUMENT_BYTES_MAX}: "
-                f"write it to a file first, or pass it as stdin"
-            )
-        total += size
-    if total > ARGUMENTS_BYTES_MAX:
-        raise CommandError(f"{what} has {total} bytes in all; at most {ARGUMENTS_BYTES_MAX}")
-
-
-def _directory(cwd: str | None, workspace: str) -> str:
-    """Return the absolute path of the working directory, which is in the workspace."""
-    if cwd is None:
-        return workspace
-    _check_texts("cwd", (cwd,))
-    path = _absolute(cwd, workspace)
-    if path != workspace and not path.startswith(workspace.rstrip("/") + "/"):
-        raise CommandError(f"cwd {cwd!r} is outside the workspace {workspace}")
-    return path
-
-
-def _absolute(path: str, workspace: str) -> str:
-    """Return *path* without `.` and `..`, by its text alone: where it leads the kernel judges."""
-    return os.path.normpath(f"{workspace}/{path}" if not path.startswith("/") else path)
-
-
-def _limits(limits: Limits, timeout_s: float | None) -> Limits:
-    if timeout_s is None:
-        return limits
-    if not math.isfinite(timeout_s) or not 0 < timeout_s <= TIMEOUT_S_MAX:
-        raise CommandError(f"timeout_s must be over 0 and at most {TIMEOUT_S_MAX:.0f}")
-    bound = timeout_s if limits.wall_s is None else min(timeout_s, limits.wall_s)
-    return limits.replace(wall_s=bound)
-
-
-def _narrowing(command: Command, workspace: str) -> Narrowing:
-    writes = command.writes
-    if writes is not None:
-        _check_texts("writes", ("-", *writes))
-        writes = tuple(_absolute(path, workspace) for path in writes)
-    return Narrowing(writes=writes, network_closed=command.network_closed)
+        return Generation(server, prepared, directory)
 
 
 async def _run(
-    lane: Lane, call: Call, stdin: bytes, on_output: Callable[[bytes], None] | None
+    lane: Lane,
+    call_id: str,
+    call: Call,
+    stdin: bytes,
+    on_output: Callable[[bytes], None] | None,
 ) -> Result:
     began_at = time.monotonic()
     capture = Capture()
@@ -350,7 +218,7 @@ async def _run(
         _drain(output_fd, capture, on_output)
     if lane.ended is None:
         raise LaneLostError("the call ended without a report; run it again")
-    return Result(lane.ended, capture, time.monotonic() - began_at, call.cwd)
+    return Result(call_id, lane.ended, capture, time.monotonic() - began_at, call.cwd)
 
 
 @contextmanager

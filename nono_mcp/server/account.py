@@ -65,10 +65,10 @@ def of_running(prepared: Prepared) -> ToolAnnotations:
     )
 
 
-def of_telling() -> ToolAnnotations:
+def of_telling(title: str) -> ToolAnnotations:
     """Return what may be said of a tool that only tells."""
     return ToolAnnotations(
-        title="Explain the sandbox's policy",
+        title=title,
         read_only_hint=True,
         destructive_hint=False,
         idempotent_hint=True,

@@ -19,10 +19,13 @@ from nono_mcp.server.arguments import (
     Arguments,
     ExplainArguments,
     RunArguments,
+    TailArguments,
+    VerifyArguments,
     mistakes,
     parse,
     schema,
 )
+from nono_mcp.server.audit_tools import TAIL, VERIFY, AuditTools
 from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.server.tools import Tools
 
@@ -112,11 +115,29 @@ def build(session: Session) -> App:
                 account.of_running(prepared),
                 takes_context=True,
             ),
-            _tool(tools.explain_policy, ExplainArguments, _EXPLAIN, account.of_telling()),
+            _tool(
+                tools.explain_policy,
+                ExplainArguments,
+                _EXPLAIN,
+                account.of_telling("Explain the sandbox's policy"),
+            ),
+            *_log_tools(session),
         ],
         subscriptions=False,
         log_level="WARNING",
     )
+
+
+def _log_tools(session: Session) -> list[Tool]:
+    if session.log is None:
+        return []
+    tools = AuditTools(session.state_dir, session.log)
+    return [
+        _tool(tools.audit_tail, TailArguments, TAIL, account.of_telling("Show the audit log")),
+        _tool(
+            tools.audit_verify, VerifyArguments, VERIFY, account.of_telling("Verify the audit log")
+        ),
+    ]
 
 
 def _tool(

@@ -97,6 +97,23 @@ class ExplainArguments(Arguments):
         return self
 
 
+class TailArguments(Arguments):
+    """What `audit_tail` takes."""
+
+    call: SystemText | None = Field(None, description="Only this call's, by its id")
+    kind: SystemText | None = Field(None, description="A kind, or how it begins: call, session")
+    decision: Literal["allow", "deny"] | None = Field(None, description="Only these decisions")
+    grep: SystemText | None = Field(None, description="Only records with this text")
+    since: SystemText | None = Field(None, description="Only since this UTC time, or its beginning")
+    everybody: bool | None = Field(None, description="Other sessions' records too (default: no)")
+    limit: int | None = Field(None, ge=1, le=200, description="Records at most (default 50)")
+    cursor: SystemText | None = Field(None, description="From the last answer, for older ones")
+
+
+class VerifyArguments(Arguments):
+    """What `audit_verify` takes: nothing."""
+
+
 A = TypeVar("A", bound=Arguments)
 
 

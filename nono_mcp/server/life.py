@@ -23,6 +23,7 @@ import anyio
 import anyio.to_thread
 
 from nono_mcp.server.errors import ServeError
+from nono_mcp.server.logged import open_log
 from nono_mcp.session import Session
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ def _transport(options: ServeOptions) -> Callable[[Session], Awaitable[None]]:
 async def _serve(options: ServeOptions, importing: threading.Thread) -> int:
     ending = Ending()
     with ending.by_signals():
-        async with Session.open(options.request, tier=options.tier) as session:
+        async with (
+            open_log(options.request) as log,
+            Session.open(options.request, tier=options.tier, log=log) as session,
+        ):
             for notice in session.prepared.notices:
                 logging.getLogger("nono").warning("%s", notice)
             await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)

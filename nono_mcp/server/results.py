@@ -112,6 +112,7 @@ def _gap(omitted_bytes: int) -> str:
 def _data(result: Result, omitted_bytes: int, enforcement: Enforcement) -> dict[str, object]:
     ended = result.ended
     return {
+        "id": result.id,
         "status": ended.status,
         "limit": ended.limit,
         "duration_s": round(result.duration_s, 6),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 from mcp.server.mcpserver.exceptions import ToolError
 
+from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.server import account, hints, results
@@ -36,7 +37,7 @@ LOCATE_S_MAX = 5.0
 GONE = "nono.gone"
 """Where in an HTTP request's scope the event is that its client left."""
 
-_REFUSALS = (CommandError, SandboxError, PolicyError, RefusedError)
+_REFUSALS = (CommandError, SandboxError, PolicyError, RefusedError, AuditError)
 _SHELL = "/bin/sh"
 _HTTPS = 443
 
@@ -127,7 +128,9 @@ class Tools:
             if gone is not None:
                 group.start_soon(_cancel_when, gone, group.cancel_scope)
             try:
-                outcome = await self._session.run(command, on_output=watched.feed)
+                outcome = await self._session.run(
+                    command, tool="run_sandboxed", on_output=watched.feed
+                )
             except _REFUSALS as error:
                 outcome = error
             group.cancel_scope.cancel()
@@ -155,7 +158,7 @@ class Tools:
         argv = (_SHELL, "-c", hints.LOCATE, _SHELL, *paths)
         command = Command(argv=argv, timeout_s=LOCATE_S_MAX, writes=(), network_closed=True)
         try:
-            result = await self._session.run(command)
+            result = await self._session.run(command, tool="explain_policy")
         except _REFUSALS as error:
             raise ToolError(_refusal(error)) from error
         return hints.located(paths, result.ended.status, result.output.ends()[0])

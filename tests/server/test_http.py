@@ -292,7 +292,8 @@ def test_no_worker_outlives_the_server(website: Website, marked: Marked, number:
 
 def test_a_planted_link_in_place_of_the_token_is_not_followed(machine: Machine) -> None:
     run = machine.root / "state" / "nono" / "run"
-    run.mkdir(parents=True)
+    run.parent.mkdir(mode=0o700, parents=True)
+    run.mkdir(mode=0o700)
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     victim = machine.root / "victim"

@@ -24,7 +24,7 @@ def ended(wait_status: int | None = 0, limit: str = "", *, leftovers: bool = Fal
 def result(end: Ended, output: bytes = b"", cwd: str = "/w") -> Result:
     capture = Capture()
     capture.feed(output)
-    return Result(end, capture, 0.0123, cwd)
+    return Result("c0ffee", end, capture, 0.0123, cwd)
 
 
 @pytest.mark.parametrize(

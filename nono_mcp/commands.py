@@ -1,0 +1,124 @@
+"""What an agent wants run, checked and turned into a call that stays within its session's policy.
+
+Architecture invariant: pure. Paths are compared by their text; where they lead the kernel judges.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nono_sandbox.confinement import Call, Limits, Narrowing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nono_mcp.policy.request import Prepared
+
+TIMEOUT_S_MAX = 24 * 3600.0
+ARGUMENT_BYTES_MAX = 128 * 1024 - 1
+"""MAX_ARG_STRLEN of the kernel, less the final NUL."""
+ARGUMENTS_BYTES_MAX = 1536 * 1024
+STDIN_BYTES_MAX = 64 * 1024 * 1024
+
+
+class CommandError(ValueError):
+    """The command can't be run as it was given. Nothing ran; the text says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What an agent wants run. Fields left alone mean what the session's policy says."""
+
+    argv: tuple[str, ...]
+    cwd: str | None = None
+    """Absolute, or relative to the workspace."""
+    stdin: bytes = b""
+    timeout_s: float | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    writes: tuple[str, ...] | None = None
+    """The only paths that may be written, within what the session may write."""
+    network_closed: bool = False
+
+
+def call_for(command: Command, prepared: Prepared) -> Call:
+    """Return *command* as a call that stays within *prepared*.
+
+    Raises:
+        CommandError: It can't be run as given.
+    """
+    confinement = prepared.confinement
+    environment = dict(confinement.environment)
+    for name, value in command.environment.items():
+        if not name or "=" in name:
+            raise CommandError(f"{name!r} can't be the name of an environment variable")
+        environment[name] = value
+    _check_texts("argv", command.argv)
+    _check_texts("env", (*environment, *environment.values()))
+    if len(command.stdin) > STDIN_BYTES_MAX:
+        raise CommandError(f"stdin has {len(command.stdin)} bytes; at most {STDIN_BYTES_MAX}")
+    return Call(
+        argv=command.argv,
+        environment=tuple(environment.items()),
+        cwd=_directory(command.cwd, confinement.cwd),
+        limits=_limits(confinement.limits, command.timeout_s),
+        narrowing=_narrowing(command, confinement.cwd),
+    )
+
+
+def _check_texts(what: str, texts: tuple[str, ...]) -> None:
+    total = 0
+    if what == "argv" and not (texts and texts[0]):
+        raise CommandError("the command is empty: name a program to run")
+    for text in texts:
+        try:
+            size = len(os.fsencode(text))
+        except UnicodeEncodeError as error:
+            raise CommandError(
+                f"{what} holds a lone surrogate, which no system call takes"
+            ) from error
+        if "\0" in text:
+            raise CommandError(f"{what} holds a NUL character, which no system call takes")
+        if size > ARGUMENT_BYTES_MAX:
+            raise CommandError(
+                f"{what} holds a text of {size} bytes and the kernel takes {ARGUMENT_BYTES_MAX}: "
+                f"write it to a file first, or pass it as stdin"
+            )
+        total += size
+    if total > ARGUMENTS_BYTES_MAX:
+        raise CommandError(f"{what} has {total} bytes in all; at most {ARGUMENTS_BYTES_MAX}")
+
+
+def _directory(cwd: str | None, workspace: str) -> str:
+    """Return the absolute path of the working directory, which is in the workspace."""
+    if cwd is None:
+        return workspace
+    _check_texts("cwd", (cwd,))
+    path = _absolute(cwd, workspace)
+    if path != workspace and not path.startswith(workspace.rstrip("/") + "/"):
+        raise CommandError(f"cwd {cwd!r} is outside the workspace {workspace}")
+    return path
+
+
+def _absolute(path: str, workspace: str) -> str:
+    """Return *path* without `.` and `..`, by its text alone: where it leads the kernel judges."""
+    return os.path.normpath(f"{workspace}/{path}" if not path.startswith("/") else path)
+
+
+def _limits(limits: Limits, timeout_s: float | None) -> Limits:
+    if timeout_s is None:
+        return limits
+    if not math.isfinite(timeout_s) or not 0 < timeout_s <= TIMEOUT_S_MAX:
+        raise CommandError(f"timeout_s must be over 0 and at most {TIMEOUT_S_MAX:.0f}")
+    bound = timeout_s if limits.wall_s is None else min(timeout_s, limits.wall_s)
+    return limits.replace(wall_s=bound)
+
+
+def _narrowing(command: Command, workspace: str) -> Narrowing:
+    writes = command.writes
+    if writes is not None:
+        _check_texts("writes", ("-", *writes))
+        writes = tuple(_absolute(path, workspace) for path in writes)
+    return Narrowing(writes=writes, network_closed=command.network_closed)

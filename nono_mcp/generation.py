@@ -1,0 +1,87 @@
+"""A fork server and its lanes, for as long as what was granted stays the same.
+
+Architecture invariant: a lane is idle, runs one call, or is ended.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from nono_sandbox import scratch
+from nono_sandbox.confinement import WRITE
+
+if TYPE_CHECKING:
+    from nono_mcp.policy.request import Prepared
+    from nono_sandbox.client import ForkServer, Lane
+
+LANES_IDLE_MAX = 8
+IDENTITIES_MAX = 64
+"""Grants that are looked at before each call; a replaced one among the others loses its grant."""
+
+
+class Generation:
+    """A fork server and its lanes, for as long as the objects that were granted stay the same."""
+
+    def __init__(
+        self, server: ForkServer, prepared: Prepared, scratch_directory: str | None
+    ) -> None:
+        self.server = server
+        self._scratch = scratch_directory
+        self._grants = [
+            (grant.source or grant.path, grant.identity)
+            for grant in prepared.confinement.grants
+            if grant.identity is not None
+        ]
+        # What can be written is what can be replaced.
+        writable = {grant.path for grant in prepared.confinement.grants if grant.access & WRITE}
+        self._grants.sort(key=lambda pair: pair[0] not in writable)
+        self._idle: list[Lane] = []
+        self._busy_count = 0
+        self._retired = False
+
+    def stale(self) -> bool:
+        """Tell whether a grant's object isn't the one that was judged any more."""
+        for path, identity in self._grants[:IDENTITIES_MAX]:
+            try:
+                status = os.lstat(path)
+            except OSError:
+                return True
+            if (status.st_dev, status.st_ino) != identity:
+                return True
+        return False
+
+    def take(self) -> Lane:
+        """Return a lane that runs nothing.
+
+        Raises:
+            LaneLostError: The fork server died.
+        """
+        lane = self._idle.pop() if self._idle else self.server.lane()
+        self._busy_count += 1
+        return lane
+
+    def give_back(self, lane: Lane, *, keep: bool) -> None:
+        """Take *lane* back; without *keep* it is ended with whatever it still runs."""
+        self._busy_count -= 1
+        if keep and not self._retired and len(self._idle) < LANES_IDLE_MAX:
+            self._idle.append(lane)
+        else:
+            lane.close()
+        self._end_if_unused()
+
+    def retire(self) -> None:
+        """End the fork server, once the calls that still use it have ended."""
+        self._retired = True
+        for lane in self._idle:
+            lane.close()
+        self._idle.clear()
+        self._end_if_unused()
+
+    def _end_if_unused(self) -> None:
+        if not self._retired or self._busy_count:
+            return
+        self.server.close()
+        if self._scratch is not None:
+            scratch.remove(self._scratch)
+            self._scratch = None

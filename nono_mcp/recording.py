@@ -1,0 +1,96 @@
+"""A session's calls, told to the audit log: the intent before the act, the outcome after it.
+
+Architecture invariant: what can't be recorded isn't done. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nono_mcp.audit.session import Session as Log
+    from nono_sandbox.client import Ended
+    from nono_sandbox.confinement import Call
+
+_TIMED_OUT = "wall"
+_CANCELLED = "cancelled"
+
+
+class Recording:
+    """One call's records; without a log, none."""
+
+    def __init__(self, log: Log | None, call_id: str, tool: str) -> None:
+        self._log = log
+        self._call = {"call": call_id}
+        self._tool = tool
+
+    def start(self, call: Call, stdin: bytes, tier: str) -> None:
+        """Record what is about to be run.
+
+        Raises:
+            AuditWriteError: It isn't in the log. Don't run it.
+        """
+        if self._log is None:
+            return
+        fields: dict[str, object] = {
+            "tool": self._tool,
+            "decision": "allow",
+            "argv": list(call.argv),
+            "cwd": call.cwd,
+            "tier": tier,
+            "network": "none" if call.narrowing.network_closed else "session",
+        }
+        if call.limits.wall_s is not None:
+            fields["timeout_ms"] = int(call.limits.wall_s * 1000)
+        if call.narrowing.writes is not None:
+            fields["writes"] = list(call.narrowing.writes)
+        if stdin:
+            fields["stdin"] = self._log.commit(stdin)
+        self._log.append("call.start", self._call | fields)
+
+    def refused(self, reason: str) -> None:
+        """Record that a call was asked for and will not be run.
+
+        Raises:
+            AuditWriteError: It isn't in the log.
+        """
+        if self._log is not None:
+            start = {"tool": self._tool, "decision": "deny", "rule": reason}
+            self._log.append("call.start", self._call | start)
+            self._log.append("call.end", self._call | {"outcome": "refused"})
+
+    def end(self, ended: Ended, duration_s: float, output_bytes: int) -> None:
+        """Record how the call ended.
+
+        Raises:
+            AuditWriteError: It isn't in the log; the call has ended all the same.
+        """
+        measured = {"duration_us": int(duration_s * 1e6), "output_bytes": output_bytes}
+        self._end(_outcome(ended) | measured)
+
+    def failed(self, error: BaseException, *, cancelled: bool) -> None:
+        """Record that nothing of the call is left, and why there is no result.
+
+        Raises:
+            AuditWriteError: It isn't in the log; the call has ended all the same.
+        """
+        outcome = "cancelled" if cancelled else "error"
+        self._end({"outcome": outcome, "reason": f"{type(error).__name__}: {error}"})
+
+    def _end(self, fields: Mapping[str, object]) -> None:
+        if self._log is not None:
+            self._log.append("call.end", {**self._call, **fields})
+
+
+def _outcome(ended: Ended) -> dict[str, object]:
+    if ended.failure is not None:
+        return {"outcome": "refused", "reason": ended.failure[1], "exit_status": ended.status}
+    if ended.limit in (_TIMED_OUT, _CANCELLED):
+        return {"outcome": "timeout" if ended.limit == _TIMED_OUT else "cancelled"}
+    if ended.limit:
+        return {"outcome": "limit", "limit": ended.limit}
+    if ended.status > 128:  # noqa: PLR2004 - how a shell spells a signal
+        return {"outcome": "signal", "signal": ended.status - 128}
+    return {"outcome": "exit", "exit_status": ended.status}

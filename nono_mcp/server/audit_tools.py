@@ -1,0 +1,83 @@
+"""The tools that read the audit log: what was done, and whether the log still says so.
+
+Architecture invariant: they read and nothing else, and what they show acts on no reader: every
+hostile string in a record is escaped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from mcp.server.mcpserver.exceptions import ToolError
+
+from nono_mcp.audit import keystore, reading, verify, walk
+from nono_mcp.audit.files import AuditError
+from nono_mcp.server import results
+
+if TYPE_CHECKING:
+    from mcp_types import CallToolResult
+
+    from nono_mcp.audit.session import Session as Log
+    from nono_mcp.audit.walk import Report
+    from nono_mcp.server.arguments import TailArguments, VerifyArguments
+
+TAIL = (
+    "Show the newest records of the audit log: every command asked for, what was decided and how "
+    "it ended. This session's alone unless everybody is set."
+)
+VERIFY = (
+    "Verify the audit log: integrity (nothing changed), completeness (nothing cut off) and trust "
+    "(whose keys), each with its reason."
+)
+LIMIT_DEFAULT = 50
+
+
+class AuditTools:
+    """The tools that read the log in one state directory."""
+
+    def __init__(self, state_dir: str, log: Log) -> None:
+        self._state_dir = state_dir
+        self._session = log.name
+
+    async def audit_tail(self, arguments: TailArguments) -> CallToolResult:
+        """Show the newest records.
+
+        Raises:
+            ToolError: The log can't be read, or the cursor is none.
+        """
+        filters = reading.Filters(
+            session=None if arguments.everybody else self._session,
+            call=arguments.call,
+            kind=arguments.kind,
+            decision=arguments.decision,
+            grep=arguments.grep,
+            since=arguments.since,
+        )
+        limit = arguments.limit or LIMIT_DEFAULT
+        try:
+            page = await anyio.to_thread.run_sync(
+                reading.tail_text, self._state_dir, filters, arguments.cursor, limit
+            )
+        except (AuditError, OSError, ValueError) as error:
+            raise ToolError(f"audit_tail: {error}") from error
+        return results.plain(page.text)
+
+    async def audit_verify(
+        self,
+        arguments: VerifyArguments,  # noqa: ARG002 - a tool's arguments come by this name
+    ) -> CallToolResult:
+        """Verify the log.
+
+        Raises:
+            ToolError: It can't be read.
+        """
+        try:
+            report = await anyio.to_thread.run_sync(self._verified, abandon_on_cancel=True)
+        except (AuditError, OSError) as error:
+            raise ToolError(f"audit_verify: {error}") from error
+        return results.plain("\n".join(walk.report_lines(report)))
+
+    def _verified(self) -> Report:
+        keychain = keystore.find_keychain(reading.directory_of(self._state_dir))
+        return verify.verify(self._state_dir, keychain)
