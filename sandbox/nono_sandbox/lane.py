@@ -13,6 +13,7 @@ nothing was executed, and ends with whoever holds the other end of its control c
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import select
 
@@ -108,23 +109,15 @@ def run_one(control: _socket.socket, call: Call, stdio: tuple[int, ...], plan: P
     if pid == 0:
         _become(call, stdio, write_end, plan)
     os.close(write_end)
-    let_go_of_stdio()
+    wire.let_go_of_stdio()
+    # Off for the start; from here to the end of the call may be days.
+    gc.freeze()
+    gc.enable()
     parked = Parked(pid, read_end)
     attendance = Attendance(parked, signals, plan.tier, control if call.tty else None)
     attendance.begin(call.limits)
     _tell(control, _attend(attendance, parked, control, signals))
     os._exit(0)
-
-
-def let_go_of_stdio() -> None:
-    """Have nothing open for standard input, output and error any more.
-
-    Who waits for the end of a pipe waits for everyone who holds it.
-    """
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    for fd in range(3):
-        os.dup2(null, fd)
-    os.close(null)
 
 
 def _tell(control: _socket.socket, report: tuple[object, ...]) -> None:
@@ -172,7 +165,9 @@ def _attend(
     poll.register(signals, select.POLLIN)
     while call.status is None and not call.limit:
         events = dict(poll.poll(call.timeout_ms()))
-        if control.fileno() in events:
+        # All of it, before the program's end is looked at: the call's beginning may come behind
+        # an order that was meant for the one before.
+        while select.select([control], [], [], 0)[0]:
             _obey(call, control, parked)
         if signals in events:
             drain(signals)
