@@ -272,6 +272,10 @@ class Sandbox:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all of it; once more does nothing more."""
         for lane in self._lanes:
             lane.close()
         self.server.close()
@@ -353,6 +357,11 @@ def alive(token: str) -> list[str]:
             if token.encode() in line and int(directory.name) != os.getpid():
                 found.append(line.decode(errors="replace"))
     return found
+
+
+@pytest.fixture(name="attack_argv")
+def _attack_argv() -> Callable[..., list[str]]:
+    return attack_argv
 
 
 @pytest.fixture(name="alive")

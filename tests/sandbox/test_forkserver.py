@@ -1,0 +1,251 @@
+"""Ends: whichever process of ours dies, by whatever end, nothing confined outlives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_sandbox import forkserver, namespaces
+from nono_sandbox.client import ForkServer, pid_of
+from nono_sandbox.confinement import NAMESPACES, READ, Call, Limits
+from nono_sandbox.errors import ConfinementError, LaneLostError, SandboxError, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sandbox.conftest import Confine, Sandbox, Yard
+
+    Alive = Callable[[str], list[str]]
+
+pytestmark = pytest.mark.linux
+LONG_ENOUGH_S = 60
+STUBBORN = """
+    for _ in range(3):
+        if not os.fork():
+            os.setsid()
+            for number in set(signal.valid_signals()) - {9, 19}:
+                signal.signal(number, signal.SIG_IGN)
+            libc.prctl(1, 0, 0, 0, 0)
+            os.fork()
+            sleep_for_ever()
+    libc.prctl(1, 0, 0, 0, 0)
+    os.setpgid(0, 0) if os.getpgid(0) != os.getpid() else None
+    say("ready", True)
+    sleep_for_ever()
+    """
+
+
+def assert_all_end(alive: Alive, token: str) -> None:
+    deadline = time.monotonic() + LONG_ENOUGH_S
+    while left := alive(token):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.claim("process.nothing-survives")
+def test_nothing_survives_its_lane(sandbox: Sandbox, yard: Yard, alive: Alive) -> None:
+    running = sandbox.begin_attack(STUBBORN, yard.secret, lane=sandbox.new_lane())
+    running.wait_for("ready")
+    os.kill(parent_of(pid_of(running.lane.pidfd)), signal.SIGKILL)
+    with pytest.raises(LaneLostError):
+        running.wait()
+    assert_all_end(alive, yard.secret)
+    # Others go on.
+    assert sandbox.run("true", lane=sandbox.new_lane()).status == 0
+
+
+@pytest.mark.claim("process.nothing-survives")
+def test_nothing_survives_the_end_of_its_lane(sandbox: Sandbox, yard: Yard, alive: Alive) -> None:
+    running = sandbox.begin_attack(STUBBORN, yard.secret, lane=sandbox.new_lane())
+    running.wait_for("ready")
+    running.lane.close()
+    assert_all_end(alive, yard.secret)
+
+
+@pytest.mark.claim("process.nothing-survives")
+def test_nothing_survives_the_end_of_its_session(
+    sandbox: Sandbox, yard: Yard, alive: Alive
+) -> None:
+    for _ in range(3):
+        lane = sandbox.new_lane()
+        sandbox.begin_attack(STUBBORN, yard.secret, lane=lane).wait_for("ready")
+    sandbox.close()
+    assert_all_end(alive, yard.secret)
+
+
+@pytest.mark.claim("process.nothing-survives")
+def test_a_session_whose_fork_server_was_killed_says_so_and_leaves_nothing(
+    confine: Confine, yard: Yard, alive: Alive
+) -> None:
+    sandbox = confine()
+    lane = sandbox.new_lane()
+    sandbox.begin_attack(STUBBORN, yard.secret, lane=lane).wait_for("ready")
+    os.kill(sandbox.server.pid, signal.SIGKILL)
+    deadline = time.monotonic() + LONG_ENOUGH_S
+    while sandbox.server.alive():
+        assert time.monotonic() < deadline
+    with pytest.raises(LaneLostError):
+        sandbox.begin("true", lane=sandbox.new_lane()).wait()
+    sandbox.close()
+    assert_all_end(alive, yard.secret)
+    assert confine().run("true").status == 0
+
+
+SUPERVISOR = """
+    import json, os, select, sys
+    sys.path[:0] = json.loads(sys.argv[1])
+    from nono_sandbox import wire
+    from nono_sandbox.client import ForkServer
+    tier, confinement, call = wire.whole(eval(sys.stdin.readline()))
+    server = ForkServer.start(tier)
+    server.configure(confinement)
+    lanes = []
+    for _ in range(2):
+        lane = server.lane()
+        lanes.append(lane)
+        null = os.open("/dev/null", os.O_RDWR)
+        lane.begin(call, (null, 1, 1))
+    while True:
+        select.select(lanes, [], [])
+    """
+
+
+@pytest.mark.claim("process.nothing-survives")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV])
+def test_nothing_survives_the_supervisor(
+    tier: str, yard: Yard, alive: Alive, attack_argv: Callable[..., list[str]], number: int
+) -> None:
+    from nono_sandbox import wire  # noqa: PLC0415  # what the fixture's text needs
+
+    call = Call(tuple(attack_argv(STUBBORN, yard.secret)), (), str(yard.workspace))
+    message = wire.plain((tier, yard.confinement(), call))
+    supervisor = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", textwrap.dedent(SUPERVISOR), json.dumps(sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert supervisor.stdin is not None
+    assert supervisor.stdout is not None
+    supervisor.stdin.write(repr(message).encode() + b"\n")
+    supervisor.stdin.flush()
+    said = b""
+    while said.count(b"ready") < 2:
+        assert select.select([supervisor.stdout], [], [], LONG_ENOUGH_S)[0], said
+        said += os.read(supervisor.stdout.fileno(), 4096)
+    assert len(alive(yard.secret)) >= 8
+    supervisor.send_signal(number)
+    supervisor.wait()
+    supervisor.stdin.close()
+    assert_all_end(alive, yard.secret)
+    # Every end of the pipe is closed: nobody is left who could speak.
+    while select.select([supervisor.stdout], [], [], LONG_ENOUGH_S)[0]:
+        if not os.read(supervisor.stdout.fileno(), 4096):
+            break
+    else:
+        pytest.fail("somebody still holds the pipe")
+    supervisor.stdout.close()
+
+
+def test_a_session_runs_call_after_call_and_many_at_once(sandbox: Sandbox) -> None:
+    for number in range(20):
+        assert sandbox.run("sh", "-c", f"exit {number}").status == number
+    running = [
+        sandbox.begin("sh", "-c", f"sleep 0.1; echo {number}", lane=sandbox.new_lane())
+        for number in range(12)
+    ]
+    for number, one in enumerate(running):
+        assert one.wait().text == f"{number}\n"
+
+
+def test_an_order_to_end_that_comes_late_doesnt_end_the_next_call(sandbox: Sandbox) -> None:
+    lane = sandbox.new_lane()
+    for _ in range(10):
+        running = sandbox.begin("true", lane=lane)
+        outcome = running.wait()
+        lane.end("too late")
+        assert outcome.ended.limit in ("", "too late")
+        after = sandbox.run("sh", "-c", "echo whole", lane=lane)
+        assert (after.status, after.text, after.ended.limit) == (0, "whole\n", "")
+
+
+def test_a_signal_reaches_the_program_and_its_group(sandbox: Sandbox) -> None:
+    running = sandbox.begin_attack(
+        """
+        signal.signal(signal.SIGUSR1, lambda number, frame: say("got", number) or os._exit(5))
+        say("ready", True)
+        sleep_for_ever()
+        """
+    )
+    running.wait_for("ready")
+    running.lane.signal(int(signal.SIGUSR1))
+    outcome = running.wait()
+    assert (outcome.status, outcome.said["got"]) == (5, signal.SIGUSR1)
+
+
+def test_a_confinement_that_cant_be_kept_starts_nothing(confine: Confine, yard: Yard) -> None:
+    bad = yard.granted(yard.outside, READ).replace(identity=(0, 0))
+    before = children()
+    with pytest.raises(ConfinementError):
+        confine(bad)
+    assert children() == before
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def test_a_tier_that_isnt_there_is_an_error_and_not_another_tier(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With an interpreter that can't start, or dies at once: typed, and nothing is left."""
+    dead = tmp_path / "python"
+    dead.write_text("#!/bin/sh\nexit 1\n")
+    dead.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dead))
+    before = children()
+    with pytest.raises(LaneLostError, match="died while it started"):
+        ForkServer.start(NAMESPACES)
+    assert children() == before
+
+
+def test_why_there_are_no_namespaces_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise OSError(1, "unshare: Operation not permitted")
+
+    monkeypatch.setattr(namespaces, "enter", refused)
+    assert "Operation not permitted" in forkserver.trial()
+
+
+def test_calls_end_in_order_whatever_they_leave(sandbox: Sandbox) -> None:
+    """A lane is used again: no limit, output or process of one call shows in the next."""
+    lane = sandbox.new_lane()
+    for number in range(5):
+        outcome = sandbox.run(
+            "sh",
+            "-c",
+            f"sleep 1000 & echo {number}; [ {number} = 3 ] && sleep 1000; exit {number}",
+            lane=lane,
+            limits=Limits(wall_s=0.3 if number == 3 else None),
+        )
+        assert outcome.text == f"{number}\n"
+        assert outcome.ended.limit == ("wall" if number == 3 else "")
+        assert outcome.status == (137 if number == 3 else number)
+
+
+def test_errors_are_all_of_one_kind() -> None:
+    for kind in (ConfinementError, LaneLostError, StartError):
+        assert issubclass(kind, SandboxError)
