@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,8 @@ COMMANDS = {
 ELSEWHERE = {"demo": "nono_mcp.demo"}
 THIRD_PARTY = ("audit", "demo")
 """Those that need more than the standard library from their first line on."""
+CONFINED = ("run", "shell")
+"""Those that start a program, and have nothing to collect until it runs."""
 
 INTERRUPTED = 128 + 2
 
@@ -53,6 +57,9 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from nono_mcp._site import enable_site
 
         enable_site()
+    if name in CONFINED:
+        # Looking for cycles among what the start imports costs a tenth of it.
+        gc.disable()
     # `importlib` would cost an import of its own.
     module = __import__(ELSEWHERE.get(name, f"nono_mcp.cli.{name}"), fromlist=["main"])
     main: Callable[[list[str]], int] = module.main

@@ -6,6 +6,7 @@ done while the lane makes itself ready, on another processor.
 
 from __future__ import annotations
 
+import gc
 import os
 
 from nono_mcp.cli import options, policy_flags, say
@@ -68,6 +69,7 @@ class Run:
         if launch.tier == LANDLOCK:
             request = self._for_second_tier(request)
         prepared = load.prepare(request)
+        launch.expect(prepared.confinement)
         launch.await_ready()
         if launch.tier != request.tier:
             prepared = load.prepare(self._for_second_tier(request))
@@ -145,4 +147,7 @@ def _check(argv: tuple[str, ...]) -> None:
 def _attended(launch: Launch, master: int) -> Outcome:
     from nono_mcp.cli import attend
 
+    # What is here now stays, so it needn't be looked through; what comes may.
+    gc.freeze()
+    gc.enable()
     return attend.on_streams(launch) if master < 0 else attend.on_terminal(launch, master)

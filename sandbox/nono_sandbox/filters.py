@@ -5,7 +5,8 @@ Architecture invariant: pure; installing is `_uapi.seccomp_filter`.
 
 from __future__ import annotations
 
-from nono_sandbox._uapi import MACHINE
+import os
+
 from nono_sandbox.confinement import CLOSED, NAMESPACES
 from nono_sandbox.seccomp import Options, base_filter, closed_network_filter
 
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 
 def session_program(confinement: Confinement, tier: str) -> bytes:
     """Return the filter that every worker of a session inherits from its lane."""
+    return program(options_for(confinement, tier))
+
+
+def options_for(confinement: Confinement, tier: str) -> Options:
+    """Return what that filter depends on."""
     network = confinement.network
     own = tier == NAMESPACES
-    options = Options(
+    return Options(
         own_network=own and network.mode == CLOSED,
         network=network.mode,
         binds=bool(network.bind_ports),
@@ -29,9 +35,13 @@ def session_program(confinement: Confinement, tier: str) -> bytes:
         own_ipc=own,
         own_pids=own,
     )
-    return base_filter(options, MACHINE)
+
+
+def program(options: Options) -> bytes:
+    """Return the filter for *options* on this machine."""
+    return base_filter(options, os.uname().machine)
 
 
 def closed_network_program() -> bytes:
     """Return the filter to add for a call that gives up its session's network."""
-    return closed_network_filter(MACHINE)
+    return closed_network_filter(os.uname().machine)

@@ -18,6 +18,7 @@ from nono_sandbox import _uapi, lane, namespaces, setup, wire
 from nono_sandbox.attendance import drain
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
+from nono_sandbox.filters import closed_network_program, session_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
     if tier == NAMESPACES:
         namespaces.enter()
         setup.settle(confinement)
-    return setup.plan_for(confinement, tier)
+    programs = session_program(confinement, tier), closed_network_program()
+    return setup.plan_for(confinement, tier, programs)
 
 
 def _serve(control: _socket.socket, plan: lane.Plan) -> Never:

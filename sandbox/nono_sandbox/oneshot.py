@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Never
 
     from nono_sandbox.confinement import Call, Confinement
+    from nono_sandbox.seccomp import Options
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
@@ -35,7 +36,12 @@ class Launch:
         """What was asked for, or is hoped for until `await_ready` has returned."""
         self.reason = ""
         """Why this isn't the first tier, if it isn't."""
+        self._programs: dict[Options, bytes] = {}
         self._control = _forked(self.tier, network)
+
+    def expect(self, confinement: Confinement) -> None:
+        """Make what `run` will need for *confinement*, while the lane makes itself ready."""
+        self._program(confinement)
 
     def await_ready(self) -> None:
         """Wait until it is known which tier this machine gives, and is `tier`.
@@ -71,11 +77,26 @@ class Launch:
         """
         if (confinement.network.mode == CLOSED) != (self._network == CLOSED):
             self._start_over(confinement.network.mode)
-        wire.send(self._control, "run", confinement, call)
+        closed_network = b""
+        if call.narrowing.network_closed:
+            from nono_sandbox.filters import closed_network_program
+
+            closed_network = closed_network_program()
+        programs = (self._program(confinement), closed_network)
+        wire.send(self._control, "run", confinement, call, programs)
         message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
         return fds[0] if fds else -1
+
+    def _program(self, confinement: Confinement) -> bytes:
+        """Return the seccomp program of *confinement*."""
+        from nono_sandbox import filters
+
+        options = filters.options_for(confinement, self.tier)
+        if options not in self._programs:
+            self._programs[options] = filters.program(options)
+        return self._programs[options]
 
     def _start_over(self, network: str) -> None:
         """Take another lane: this one's namespaces aren't those that are needed."""

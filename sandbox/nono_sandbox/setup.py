@@ -9,7 +9,6 @@ import errno
 
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
 from nono_sandbox.confinement import CLOSED, NAMESPACES
-from nono_sandbox.filters import closed_network_program, session_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,25 +27,19 @@ def settle(confinement: Confinement) -> None:
     fresh_root.build(confinement)
 
 
-def plan_for(
-    confinement: Confinement, tier: str, programs: tuple[bytes, bytes] | None = None
-) -> lane.Plan:
+def plan_for(confinement: Confinement, tier: str, programs: tuple[bytes, bytes]) -> lane.Plan:
     """Return what the lanes of *confinement* need, in the root as it is now.
 
-    *programs* are those of `programs_for`, where they were made before.
+    *programs* are the seccomp programs of every call, and of one without network. What makes
+    them isn't imported here: a single run has it done beside its lane.
 
     Raises:
         SandboxError: It can't be enforced.
     """
     _leave_keyring()
-    base, closed_network = programs or programs_for(confinement, tier)
+    base, closed_network = programs
     ruleset = domain.ruleset(confinement, tier)
     return lane.Plan(tier=tier, ruleset_fd=ruleset, filter=base, closed_network=closed_network)
-
-
-def programs_for(confinement: Confinement, tier: str) -> tuple[bytes, bytes]:
-    """Return the seccomp programs of *confinement*: of every call, and of one without network."""
-    return session_program(confinement, tier), closed_network_program()
 
 
 def _leave_keyring() -> None:

@@ -138,3 +138,14 @@ def _drain(memfd: int) -> bytes:
         return os.pread(memfd, os.fstat(memfd).st_size, 0)
     finally:
         os.close(memfd)
+
+
+def let_go_of_stdio() -> None:
+    """Have nothing open for standard input, output and error any more.
+
+    Who waits for the end of a pipe waits for everyone who holds it.
+    """
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)

@@ -1,0 +1,104 @@
+"""What the lane of a single run has around it, and its one call.
+
+Architecture invariant: imported inside the namespaces, by process 1: a process that has imported
+all this is dear to fork.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+
+from nono_sandbox import domain, fresh_root, lane, namespaces, setup, wire
+from nono_sandbox.confinement import CLOSED, NAMESPACES
+from nono_sandbox.errors import ConfinementError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from typing import Never
+
+    from nono_sandbox.confinement import Confinement
+
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTN = 0x80045430
+_WINDOW_SIZE_BYTES = 8
+
+
+def serve(control: _socket.socket, tier: str, network: str) -> Never:
+    """Run the call that *control* names, whose network is closed or not; exit when it has ended.
+
+    Raises:
+        SandboxError: It can't be confined as it stands. Exit.
+        OSError: The kernel refused. Exit.
+        ClosedError: The other end is gone. Exit.
+    """
+    room = _Room(tier, network)
+    wire.send(control, "ready")
+    room.make_ready()
+    message, _ = wire.receive(control)
+    confinement, call, programs = message[1:]
+    if call.tty:
+        # Only this pays for it; in the fresh root it may not be there to be imported.
+        import termios  # noqa: F401
+    plan = room.settle(confinement, programs)
+    master, slave = _terminal() if call.tty else (-1, -1)
+    lane.seal(plan)
+    wire.send(control, "running", fds=[master] if call.tty else [])
+    if call.tty:
+        os.close(master)
+    lane.run_one(control, call, _stdio(slave), plan)
+
+
+class _Room:
+    """What a lane has around it: as much as can be is made before the confinement is known."""
+
+    def __init__(self, tier: str, network: str) -> None:
+        self._tier = tier
+        self._closed = network == CLOSED
+        self._root = -1
+        if tier == NAMESPACES:
+            self._root = fresh_root.begin(namespaces.new_proc())
+
+    def make_ready(self) -> None:
+        """Do what doesn't tell whether this machine gives the tier."""
+        if self._tier == NAMESPACES and self._closed:
+            namespaces.close_network()
+
+    def settle(self, confinement: Confinement, programs: tuple[bytes, bytes]) -> lane.Plan:
+        """Make the rest: what *confinement* says, with its seccomp *programs*."""
+        if (confinement.network.mode == CLOSED) != self._closed:
+            raise ConfinementError("the network isn't what this lane was made for")
+        if self._tier == NAMESPACES and not fresh_root.finish(self._root, confinement):
+            fresh_root.build(confinement)
+            fresh_root.replace_proc(namespaces.new_proc())
+        plan = setup.plan_for(confinement, self._tier, programs)
+        if self._tier == NAMESPACES:
+            domain.allow_proc(plan.ruleset_fd)
+        return plan
+
+
+def _terminal() -> tuple[int, int]:
+    """Make a new terminal this process's own, set as standard input is: its master and slave.
+
+    The lane leads the terminal's session, as a shell would: a program that led it itself could
+    not be stopped by the key for that.
+    """
+    import termios
+
+    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    number = struct.unpack("i", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
+    slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
+    size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(_WINDOW_SIZE_BYTES))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    return master, slave
+
+
+def _stdio(slave: int) -> tuple[int, ...]:
+    """Return what the program's standard streams are: *slave*, if any, for each terminal."""
+    return tuple(slave if slave >= 0 and os.isatty(fd) else fd for fd in range(3))
