@@ -12,6 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Never, Self, dataclass_transform
 else:
 
@@ -25,28 +26,30 @@ class Value:
     """Base of an immutable record whose fields are its annotations, in order."""
 
     _fields: tuple[str, ...] = ()
+    _defaults: Mapping[str, object] = {}
 
     def __init_subclass__(cls) -> None:
         """Take the fields of the base, then those of *cls*."""
         own = [name for name in cls.__annotations__ if not name.startswith("_")]
         cls._fields = (*cls._fields, *(name for name in own if name not in cls._fields))
+        cls._defaults = {name: getattr(cls, name) for name in cls._fields if hasattr(cls, name)}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - a subclass's own
         fields = self._fields
         if len(args) > len(fields):
             raise TypeError(f"{type(self).__name__} takes {len(fields)} fields, not {len(args)}")
-        values = dict(zip(fields, args, strict=False))
-        for name, value in kwargs.items():
-            if name not in fields or name in values:
-                raise TypeError(f"{type(self).__name__}: unexpected field {name!r}")
-            values[name] = value
-        for name in fields:
-            if name not in values:
-                if not hasattr(type(self), name):
-                    raise TypeError(f"{type(self).__name__}: field {name!r} is missing")
-                values[name] = getattr(type(self), name)
         # In the order of the fields, however they were given: what travels has no names.
-        self.__dict__.update((name, values[name]) for name in fields)
+        values = self.__dict__
+        values.update(zip(fields, args, strict=False))
+        for name in fields[len(args) :]:
+            if name in kwargs:
+                values[name] = kwargs.pop(name)
+            elif name in self._defaults:
+                values[name] = self._defaults[name]
+            else:
+                raise TypeError(f"{type(self).__name__}: field {name!r} is missing")
+        if kwargs:
+            raise TypeError(f"{type(self).__name__}: unexpected field {next(iter(kwargs))!r}")
 
     def __setattr__(self, name: str, value: object) -> Never:
         raise AttributeError(f"{type(self).__name__} is frozen: {name!r} can't be set")
@@ -55,7 +58,7 @@ class Value:
         raise AttributeError(f"{type(self).__name__} is frozen: {name!r} can't be deleted")
 
     def _values(self) -> tuple[Any, ...]:
-        return tuple(self.__dict__[name] for name in self._fields)
+        return tuple(self.__dict__.values())
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self) or not isinstance(other, Value):
