@@ -231,6 +231,7 @@ class Wire:
         assert self.process.stdout is not None
         self._in = self.process.stdin
         self._out = self.process.stdout
+        self._received = b""
         self._id = 0
 
     def send(self, *lines: bytes) -> None:
@@ -249,9 +250,13 @@ class Wire:
 
     def receive(self) -> dict[str, Any]:
         """Return the next message, which has to be one."""
-        if not select.select([self._out], [], [], 30)[0]:
-            raise TimeoutError
-        line = self._out.readline()
+        while b"\n" not in self._received:
+            if not select.select([self._out], [], [], 30)[0]:
+                raise TimeoutError
+            chunk = os.read(self._out.fileno(), 1 << 20)
+            assert chunk, "the server has closed its end"
+            self._received += chunk
+        line, _, self._received = self._received.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
         assert message["jsonrpc"] == "2.0"
         return message
