@@ -1,0 +1,326 @@
+"""A single run: the same confinement, made by the small process that asked for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nono_sandbox import wire
+from nono_sandbox.confinement import (
+    CLOSED,
+    NAMESPACES,
+    OPEN,
+    READ,
+    Call,
+    Confinement,
+    Limits,
+    Narrowing,
+    Network,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.sandbox.conftest import Yard
+
+pytestmark = pytest.mark.linux
+LONG_ENOUGH_S = 60
+# The process that `nono run` is: it holds secrets, and asks for one confined program.
+DRIVER = """
+    import json, os, sys
+    sys.path[:0] = json.loads(sys.argv[1])
+    from nono_sandbox import oneshot, wire
+    from nono_sandbox.errors import SandboxError
+    tier, network, confinement, call = wire.whole(eval(sys.argv[2]))
+    launch = oneshot.start(tier, network)
+    try:
+        launch.await_ready()
+        launch.run(confinement, call)
+        answer = launch.receive()
+        while answer[0] not in ("ended", "broken"):
+            answer = launch.receive()
+    except SandboxError as error:
+        answer = ("refused", str(error))
+    os.write(int(sys.argv[3]), repr(answer).encode())
+    """
+
+
+class Run:
+    """One such process, and what came of it."""
+
+    def __init__(  # noqa: PLR0913  # two of them are what it starts with
+        self,
+        tier: str,
+        confinement: Confinement,
+        call: Call,
+        *,
+        network: str = CLOSED,
+        fds: tuple[int, ...] = (),
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
+        self._report, report = os.pipe()
+        message = wire.plain((tier, network, confinement, call))
+        code = textwrap.dedent(DRIVER)
+        arguments = [json.dumps(sys.path), repr(message), str(report)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", code, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            pass_fds=[report, *fds],
+            env={"NONO_SECRET_TOKEN": "hunter2-of-the-environment"},
+        )
+        os.close(report)
+
+    def wait(self) -> tuple[tuple[Any, ...], bytes]:
+        """Return the last message of the lane, and the output."""
+        output, _ = self.process.communicate(timeout=LONG_ENOUGH_S)
+        with os.fdopen(self._report, "rb") as stream:
+            answer = stream.read()
+        return eval(answer), output  # noqa: S307  # the driver's own words
+
+    def wait_for(self, text: bytes) -> None:
+        assert self.process.stdout is not None
+        said = b""
+        while text not in said:
+            assert select.select([self.process.stdout], [], [], LONG_ENOUGH_S)[0], said
+            said += os.read(self.process.stdout.fileno(), 4096)
+
+    def close(self) -> None:
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        os.close(self._report)
+
+
+def said(output: bytes) -> dict[str, Any]:
+    return dict(json.loads(line) for line in output.splitlines())
+
+
+@pytest.fixture
+def call_for(yard: Yard, attack_argv: Callable[..., list[str]]) -> Callable[..., Call]:
+    def make(script: str, *arguments: object, **changes: Any) -> Call:  # noqa: ANN401  # fields
+        argv = tuple(attack_argv(script, *arguments))
+        environment = (("PATH", "/usr/bin:/bin"),)
+        return Call(argv, environment, str(yard.workspace)).replace(**changes)
+
+    return make
+
+
+@pytest.fixture
+def secret_fd(yard: Yard) -> Iterator[int]:
+    fd = os.open(yard.outside / "secret", os.O_RDWR)
+    yield fd
+    os.close(fd)
+
+
+@pytest.mark.claim("fs.deny-by-default")
+@pytest.mark.claim("descriptors.none-inherited")
+def test_a_run_gets_nothing_of_who_asked_for_it(
+    tier: str, yard: Yard, call_for: Callable[..., Call], secret_fd: int
+) -> None:
+    call = call_for(
+        """
+        import fcntl
+        secret, = ARGUMENTS
+        lane = os.getppid()
+        attempt("the secret", lambda: read(secret))
+        attempt("write outside", lambda: write(os.path.dirname(secret) + "/new"))
+        for fd in range(3, 300):
+            attempt(f"descriptor {fd}", lambda: fcntl.fcntl(fd, fcntl.F_GETFD))
+        for fd in range(300):
+            attempt(f"the lane's {fd}", lambda: read(f"/proc/{lane}/fd/{fd}"))
+        attempt("the lane's environment", lambda: read(f"/proc/{lane}/environ"))
+        attempt("the lane's memory", lambda: os.open(f"/proc/{lane}/mem", os.O_RDONLY))
+        attempt("stop the lane", lambda: os.kill(-lane, 0) if lane > 1 else os.kill(-999, 0))
+        attempt("connect", lambda: __import__("socket").create_connection(("127.0.0.1", 9)))
+        attempt("set-id", lambda: os.chmod("notes", 0o4755))
+        say("environment", dict(os.environ))
+        """,
+        yard.outside / "secret",
+    )
+    answer, output = Run(tier, yard.confinement(), call, fds=(secret_fd,)).wait()
+    assert answer[:4] == ("ended", 0, "", None), output
+    assert [name for name, value in said(output).items() if value == "done"] == []
+    assert yard.secret.encode() not in output
+    assert b"hunter2-of-the-environment" not in output
+    assert not (yard.outside / "new").exists()
+
+
+@pytest.mark.claim("process.unreachable")
+def test_who_asked_for_a_run_is_out_of_its_reach(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    confinement = yard.confinement()
+    call = call_for(
+        """
+        while not os.path.exists("pid"):
+            pass
+        pid = int(open("pid").read())
+        for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGURG, 0):
+            attempt(f"kill {number}", lambda: os.kill(pid, number))
+        attempt("attach", lambda: syscall("ptrace", 16, pid, 0, 0))
+        attempt("its environment", lambda: read(f"/proc/{pid}/environ"))
+        attempt("its priority", lambda: os.setpriority(os.PRIO_PROCESS, pid, 19))
+        """
+    )
+    run = Run(tier, confinement, call)
+    (yard.workspace / "pid.new").write_text(str(run.process.pid))
+    (yard.workspace / "pid.new").rename(yard.workspace / "pid")
+    answer, output = run.wait()
+    assert answer[:2] == ("ended", 0)
+    assert [name for name, value in said(output).items() if value == "done"] == []
+    assert run.process.returncode == 0
+
+
+@pytest.mark.claim("process.nothing-survives")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_survives_who_asked_for_a_run(
+    tier: str,
+    yard: Yard,
+    call_for: Callable[..., Call],
+    alive: Callable[[str], list[str]],
+    number: int,
+) -> None:
+    call = call_for(
+        """
+        libc.prctl(1, 0, 0, 0, 0)
+        for _ in range(3):
+            if not os.fork():
+                os.setsid()
+                for number in set(signal.valid_signals()) - {9, 19}:
+                    signal.signal(number, signal.SIG_IGN)
+                sleep_for_ever()
+        say("ready", True)
+        sleep_for_ever()
+        """,
+        yard.secret,
+    )
+    run = Run(tier, yard.confinement(), call)
+    run.wait_for(b"ready")
+    run.process.send_signal(number)
+    run.process.wait()
+    deadline = time.monotonic() + LONG_ENOUGH_S
+    while left := alive(yard.secret):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+    run.close()
+
+
+def test_a_run_that_cant_be_confined_runs_nothing(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    replaced = yard.granted(yard.outside, READ).replace(identity=(0, 0))
+    call = call_for('write("made")')
+    answer, output = Run(tier, yard.confinement(replaced), call).wait()
+    assert (answer[0], output) == ("refused", b"")
+    assert "was replaced" in answer[1]
+    assert not (yard.workspace / "made").exists()
+
+
+@pytest.mark.claim("net.closed")
+@pytest.mark.parametrize("expected", [CLOSED, OPEN])
+@pytest.mark.parametrize("mode", [CLOSED, OPEN])
+def test_a_run_has_the_network_of_its_confinement_whatever_was_expected(
+    tier: str, yard: Yard, call_for: Callable[..., Call], expected: str, mode: str
+) -> None:
+    import socket  # noqa: PLC0415  # only here
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        call = call_for(
+            """
+            import socket
+            attempt("connect", lambda: socket.create_connection(("127.0.0.1", ARGUMENTS[0])))
+            """,
+            server.getsockname()[1],
+        )
+        confinement = yard.confinement(network=Network(mode))
+        answer, output = Run(tier, confinement, call, network=expected).wait()
+        reached = bool(select.select([server], [], [], 0)[0])
+    assert answer[:2] == ("ended", 0)
+    assert (said(output)["connect"] == "done", reached) == (mode == OPEN, mode == OPEN)
+
+
+@pytest.mark.claim("fs.narrowed")
+def test_a_run_can_give_up_writing_and_its_network(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    call = call_for(
+        """
+        import socket
+        attempt("write", lambda: write("new"))
+        attempt("socket", lambda: socket.socket())
+        """,
+        narrowing=Narrowing(writes=(), network_closed=True),
+    )
+    confinement = yard.confinement(network=Network(OPEN))
+    answer, output = Run(tier, confinement, call, network=OPEN).wait()
+    assert answer[:2] == ("ended", 0)
+    assert "done" not in said(output).values()
+
+
+@pytest.mark.claim("limits.named")
+def test_a_run_ends_by_its_limit_and_says_so(
+    tier: str, yard: Yard, call_for: Callable[..., Call], alive: Callable[[str], list[str]]
+) -> None:
+    call = call_for(
+        "os.fork() or os.setsid(); sleep_for_ever()", yard.secret, limits=Limits(wall_s=0.3)
+    )
+    answer, _ = Run(tier, yard.confinement(), call).wait()
+    assert answer[:3] == ("ended", signal.SIGKILL, "wall")
+    assert alive(yard.secret) == []
+
+
+@pytest.mark.claim("privilege.none")
+def test_a_run_on_a_terminal_types_nothing_into_the_persons(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    master, slave = pty.openpty()
+    call = call_for(
+        """
+        import termios
+        for name, number in (("TIOCSTI", 0x5412), ("TIOCSTI, high bits", 1 << 32 | 0x5412)):
+            for fd in (0, 1, 2):
+                attempt(f"{name} {fd}", lambda: syscall(
+                    "ioctl", fd, number, ctypes.byref(ctypes.c_char(b"x"))))
+        """,
+    )
+    answer, output = Run(tier, yard.confinement(), call, stdin=slave).wait()
+    assert answer[:2] == ("ended", 0)
+    os.set_blocking(slave, False)
+    os.write(master, b"\n")
+    typed = os.read(slave, 100)
+    os.close(master)
+    os.close(slave)
+    assert (typed, "done" in said(output).values()) == (b"\n", False)
+
+
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+@pytest.mark.claim("fs.unseen")
+def test_a_run_sees_nothing_of_the_machine_but_its_grants(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    call = call_for(
+        """
+        outside, = ARGUMENTS
+        attempt("stat", lambda: os.stat(outside))
+        attempt("the machine's processes", lambda: os.stat("/proc/sys/../2/../self/../cpuinfo/x"))
+        say("pids", sorted(int(name) for name in os.listdir("/proc") if name.isdigit()))
+        say("own", sorted([1, os.getpid()]))
+        attempt("write /proc/sys", lambda: os.open("/proc/sys/kernel/hostname", os.O_WRONLY))
+        """,
+        yard.outside,
+    )
+    answer, output = Run(tier, yard.confinement(), call).wait()
+    told = said(output)
+    assert answer[:2] == ("ended", 0)
+    assert "done" not in told.values()
+    assert told["pids"] == told["own"]
