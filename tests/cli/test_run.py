@@ -1,0 +1,374 @@
+"""`nono run`: what a program gets, what comes back of it, and what is said of how it ended."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import NONO, Person, eventually, running
+
+pytestmark = pytest.mark.linux
+
+
+def run(person: Person, tier: str, *words: str, stdin: str = "") -> tuple[int, str, str]:
+    """Run words after the tier's option; return the exit status and both outputs."""
+    done = person.nono("run", "--tier", tier, *words, stdin=stdin)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_programs_streams_are_its_own(person: Person, tier: str) -> None:
+    script = "cat; echo to-stderr >&2"
+    assert run(person, tier, "--", "sh", "-c", script, stdin="given\n") == (
+        0,
+        "given\n",
+        "to-stderr\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("kill -9 $$", 137),
+        ("kill -TERM $$", 143),
+        ("kill -SEGV $$", 139),
+    ],
+)
+def test_the_exit_status_is_as_a_shell_says_it(
+    person: Person, tier: str, script: str, status: int
+) -> None:
+    assert run(person, tier, "-q", "--", "sh", "-c", script)[0] == status
+
+
+def test_the_separator_can_be_left_out(person: Person, tier: str) -> None:
+    assert run(person, tier, "echo", "--timeout", "-v")[:2] == (0, "--timeout -v\n")
+
+
+def test_an_option_may_hold_its_value(person: Person, tier: str) -> None:
+    assert run(person, tier, "--env=GIVEN=a=b", "sh", "-c", "echo $GIVEN")[1] == "a=b\n"
+
+
+def test_no_such_program_is_127_on_one_line(person: Person, tier: str) -> None:
+    status, output, told = run(person, tier, "--", "nosuch-program")
+    assert (status, output) == (127, "")
+    assert told.splitlines() == ["nono: no program named 'nosuch-program' on the PATH of the call"]
+
+
+def test_what_cant_be_executed_is_126(person: Person, tier: str) -> None:
+    (person.workspace / "plain").write_text("x")
+    status, output, told = run(person, tier, "--allow-cwd", "--", "./plain")
+    assert (status, output) == (126, "")
+    assert "./plain may not be executed" in told
+
+
+def test_a_program_on_the_persons_path_outside_the_grants_is_told_of(person: Person) -> None:
+    tools = person.home / "tools"
+    tools.mkdir()
+    (tools / "mytool").write_text("#!/bin/sh\necho ran\n")
+    (tools / "mytool").chmod(0o755)
+    # A directory that holds the workspace, too, isn't taken for one of tools.
+    environment = {"PATH": f"{person.home}:/usr/bin:/bin"}
+    (person.home / "mytool").symlink_to("tools/mytool")
+    done = person.nono("run", "--", "mytool", environment=environment)
+    assert done.returncode == 127
+    assert f"--read-file {tools}/mytool" in done.stderr
+
+
+def test_without_a_grant_the_workspace_is_out_of_reach(person: Person, tier: str) -> None:
+    (person.workspace / "file").write_text("mine")
+    status, output, told = run(person, tier, "--", "cat", str(person.workspace / "file"))
+    assert (status, output) == (1, "")
+    assert f"likely cause: {person.workspace}/file" in told
+    assert "to allow it: --read" in told
+
+
+def test_without_a_grant_it_starts_in_a_home_of_its_own(person: Person, tier: str) -> None:
+    (person.home / "mine").touch()
+    status, output, _ = run(
+        person, tier, "--", "sh", "-c", 'cd "$HOME" && pwd && ls -A; cd - && pwd'
+    )
+    home, *names, _, started_in = output.splitlines()
+    assert status == 0
+    assert started_in == home
+    assert "mine" not in names
+
+
+def test_with_a_grant_it_starts_in_the_workspace_and_writes_it(person: Person, tier: str) -> None:
+    script = "pwd; echo made > made"
+    assert run(person, tier, "--allow-cwd", "--", "sh", "-c", script)[1] == (
+        f"{person.workspace}\n"
+    )
+    assert (person.workspace / "made").read_text() == "made\n"
+
+
+def test_workdir_is_the_workspace(person: Person, tier: str) -> None:
+    (person.workspace / "sub").mkdir()
+    words = ("--allow-cwd", "--workdir", "sub", "--", "sh", "-c", "pwd; touch here; touch ../there")
+    assert run(person, tier, *words)[1] == f"{person.workspace}/sub\n"
+    assert (person.workspace / "sub" / "here").exists()
+    assert not (person.workspace / "there").exists()
+
+
+def test_relative_grants_are_relative_to_where_the_person_is(person: Person, tier: str) -> None:
+    (person.workspace / "sub").mkdir()
+    (person.workspace / "data").mkdir()
+    (person.workspace / "data" / "file").write_text("read me")
+    words = ("--read", "data", "--allow-cwd", "--workdir", "sub")
+    assert run(person, tier, *words, "--", "cat", "../data/file")[1] == "read me"
+
+
+def test_variables_are_dropped_passed_and_set(person: Person, tier: str) -> None:
+    mine = {"API_KEY": "secret", "PASSED": "so", "LD_PRELOAD": ""}
+    done = person.nono(
+        *("run", "--tier", tier, "--env", "PASSED", "--env", "GIVEN=a b", "--", "env"),
+        environment=mine,
+    )
+    told = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert told["PASSED"] == "so"
+    assert told["GIVEN"] == "a b"
+    assert not {"API_KEY", "LD_PRELOAD"} & set(told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_signals_to_it_reach_the_program(person: Person, tier: str, number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    script = f"trap 'echo got {name}; exit 5' {name}; echo ready; while :; do sleep 0.05; done"
+    with person.start("run", "-q", "--tier", tier, "--", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.read() == f"got {name}\n"
+        assert process.wait(20) == 5
+
+
+def test_a_signal_that_was_ignored_stays_ignored(person: Person, tier: str) -> None:
+    command = f"trap '' HUP; exec {NONO} run -q --tier {tier} -- sh -c 'echo ready; sleep 0.5'"
+    with subprocess.Popen(
+        ["sh", "-c", command],
+        cwd=person.workspace,
+        env=person.environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(20) == 0
+
+
+def test_killing_it_leaves_nothing(person: Person, tier: str, tmp_path: Path) -> None:
+    mark = f"mark-of-{tmp_path.name}"
+    escape = f"setsid -f sh -c 'trap \"\" HUP TERM; while :; do sleep 1; done' {mark}"
+    with person.start("run", "--tier", tier, "--", "sh", "-c", f"{escape}; sleep 1000") as process:
+        assert eventually(lambda: bool(running(mark)))
+        process.kill()
+        assert eventually(lambda: not running(mark))
+
+
+def test_what_the_program_leaves_behind_ends_with_it(
+    person: Person, tier: str, tmp_path: Path
+) -> None:
+    mark = f"mark-of-{tmp_path.name}"
+    script = f"setsid -f sh -c 'echo out; while :; do sleep 1; done' {mark}; exit 4"
+    # The pipe it holds open doesn't hold the answer up.
+    assert run(person, tier, "-q", "--", "sh", "-c", script)[0] == 4
+    assert not running(mark)
+
+
+LIMITS = [
+    (("--timeout", "0.4"), "sleep 100", 124, "0.4 s (--timeout)"),
+    (("--cpu", "1"), "while :; do :; done", 152, "1 s of CPU time (--cpu)"),
+    (
+        ("--memory", "64M"),
+        "exec /usr/bin/python3 -c 'x = [bytes([1]) * 4096 for _ in range(10**6)]'",
+        137,
+        "67108864 bytes of memory (--memory)",
+    ),
+    (
+        ("--max-processes", "20"),
+        "for i in $(seq 60); do sleep 100 & done; wait",
+        137,
+        "20 processes (--max-processes)",
+    ),
+    (
+        ("--max-file-size", "1M"),
+        "exec head -c 3000000 /dev/zero > big",
+        153,
+        "1048576 bytes a file (--max-file-size)",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", LIMITS, ids=lambda case: case[0][0])
+def test_a_limit_that_ends_the_call_is_named(
+    person: Person, tier: str, case: tuple[tuple[str, ...], str, int, str]
+) -> None:
+    options, script, status, told = case
+    found = run(person, tier, "--allow-cwd", *options, "--", "sh", "-c", script)
+    assert found[0] == status
+    assert f"nono: ended: over its limit of {told}" in found[2].splitlines()
+
+
+def test_open_files_are_limited(person: Person, tier: str) -> None:
+    assert run(person, tier, "--max-open-files", "33", "--", "sh", "-c", "ulimit -n")[1] == "33\n"
+
+
+def test_a_dry_run_runs_nothing(person: Person, tier: str) -> None:
+    words = ("--allow-cwd", "--timeout", "5", "--dry-run", "--", "touch", "made")
+    status, output, _ = run(person, tier, *words)
+    assert status == 0
+    assert output.startswith("would run: touch made\n")
+    assert f"tier: {tier}\n" in output
+    assert f"read+write: {person.workspace} (profile default: allow $WORKSPACE)\n" in output
+    assert "network: closed\n" in output
+    assert "limit: wall_s 5\n" in output
+    assert not (person.workspace / "made").exists()
+    assert not (person.home / ".local").exists()
+
+
+def test_a_dry_run_tells_a_program_too(person: Person, tier: str) -> None:
+    words = ("--read", ".", "--env", "SECRET=hidden", "--dry-run", "--json", "--", "true")
+    status, output, told = run(person, tier, *words)
+    document = json.loads(output)
+    assert (status, told) == (0, "")
+    assert document["id"] == "run"
+    assert document["ok"] is True
+    assert document["error"] is None
+    assert document["tier"] == tier
+    assert document["network"] == {"mode": "closed", "connect_ports": [], "bind_ports": []}
+    grant = {"path": str(person.workspace), "access": "read", "exact": False, "source": None}
+    assert grant in document["grants"]
+    assert "SECRET" in document["environment"]
+    assert "hidden" not in output
+
+
+def test_verbose_says_under_what_it_runs(person: Person, tier: str) -> None:
+    status, output, told = run(person, tier, "-v", "--allow-cwd", "--", "echo", "out")
+    assert (status, output) == (0, "out\n")
+    assert f"nono: tier: {tier}" in told.splitlines()
+    assert f"nono: starts in: {person.workspace}" in told.splitlines()
+
+
+def test_quiet_says_nothing_of_a_failure(person: Person, tier: str) -> None:
+    words = ("-q", "--", "cat", str(person.workspace))
+    assert "nono" not in run(person, tier, *words)[2]
+
+
+def test_a_report_comes_last_on_standard_error(person: Person, tier: str) -> None:
+    words = ("--json", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    status, output, told = run(person, tier, *words)
+    *before, last = told.splitlines()
+    document = json.loads(last)
+    assert (status, output, before) == (3, "out\n", ["err"])
+    assert document["id"] == "run"
+    assert document["ok"] is False
+    assert document["error"] is None
+    assert document["status"] == 3
+    assert document["limit"] is None
+    assert document["tier"] == tier
+    assert document["leftovers"] is False
+
+
+def test_a_report_names_the_limit(person: Person, tier: str) -> None:
+    status, _, told = run(person, tier, "--json", "--timeout", "0.2", "--", "sleep", "9")
+    document = json.loads(told)
+    assert status == document["status"] == 124
+    assert document["limit"] == "wall"
+
+
+def test_a_refusal_is_one_line_and_126(person: Person, tier: str) -> None:
+    status, output, told = run(person, tier, "--read", "missing", "--", "touch", "made")
+    assert (status, output) == (126, "")
+    (line,) = told.splitlines()
+    assert line.startswith("REFUSED ")
+    assert f"{person.workspace}/missing" in line or "missing" in line
+
+
+def test_a_refusal_tells_a_program_too(person: Person, tier: str) -> None:
+    words = ("--json", "--read", str(person.home / ".ssh"), "--", "true")
+    (person.home / ".ssh").mkdir()
+    status, output, told = run(person, tier, *words)
+    document = json.loads(told)
+    assert (status, output) == (126, "")
+    assert document["ok"] is False
+    assert document["error"]["code"] == "fs.protected"
+    assert document["error"]["remedy"]
+
+
+def test_the_home_as_a_workspace_needs_an_explicit_yes(person: Person, tier: str) -> None:
+    words = ("run", "--tier", tier, "--allow-cwd", "--dry-run", "--", "true")
+    refused = person.nono(*words, cwd=person.home)
+    assert refused.returncode == 126
+    assert refused.stderr.startswith("REFUSED ")
+    assert "--unsafe-broad-workspace" in refused.stderr
+
+
+def test_a_denial_inside_a_grant_holds_or_is_refused(person: Person, tier: str) -> None:
+    secret = person.workspace / "secret"
+    secret.write_text("secret")
+    words = ("--allow-cwd", "--deny", "secret", "--", "cat", "secret")
+    status, output, told = run(person, tier, *words)
+    assert output == ""
+    if tier == "landlock":
+        assert status == 126
+        assert told.startswith("REFUSED ")
+        assert str(secret) in told
+    else:
+        assert status == 1
+
+
+def test_a_required_guarantee_that_is_missing_is_refused(person: Person) -> None:
+    policy = person.home / "strict.toml"
+    policy.write_text('[enforcement]\nrequire = ["metadata", "files"]\n')
+    words = ("run", "--profile", str(policy), "--tier")
+    assert person.nono(*words, "namespaces", "--", "true").returncode == 0
+    refused = person.nono(*words, "landlock", "--", "true")
+    assert refused.returncode == 126
+    assert refused.stderr.startswith("REFUSED the policy requires metadata")
+    run_anyway = person.nono(*words, "landlock", "--best-effort", "--", "true")
+    assert run_anyway.returncode == 0
+    assert "not enforced: metadata" in run_anyway.stderr
+
+
+def test_an_untrusted_policy_of_the_workspace_is_told_of_and_ignored(
+    person: Person, tier: str
+) -> None:
+    (person.workspace / "nono.toml").write_text('[network]\nmode = "open"\n')
+    status, output, told = run(person, tier, "--allow-cwd", "--dry-run", "--json", "--", "true")
+    assert status == 0
+    assert json.loads(output)["network"]["mode"] == "closed"
+    assert "nono trust" in told
+    assert person.nono("trust").returncode == 0
+    _, output, _ = run(person, tier, "--allow-cwd", "--dry-run", "--json", "--", "true")
+    assert json.loads(output)["network"]["mode"] == "open"
+
+
+def test_the_network_is_what_was_asked_for(person: Person, tier: str) -> None:
+    count = "import socket; print(len(socket.if_nameindex()))"
+    outside = len(list(Path("/sys/class/net").iterdir()))
+    look = ("--", "/usr/bin/python3", "-c", count)
+    status, output, _ = run(person, tier, "--open-net", *look)
+    assert (status, output) == (0, f"{outside}\n")
+    status, output, _ = run(person, tier, "-q", "--block-net", *look)
+    assert (status, output) == (0, "1\n") if tier == "namespaces" else status != 0
+
+
+def test_a_name_that_is_no_text_can_be_granted(person: Person, tier: str) -> None:
+    odd = os.fsencode(person.workspace) + b"/\xff\xfe 'odd'\n"
+    directory = Path(os.fsdecode(odd))
+    directory.mkdir()
+    (directory / "file").write_text("odd")
+    words = ("run", "--tier", tier, "--read", odd, "--", "cat", odd + b"/file")
+    assert person.nono(*words).stdout == "odd"
+    shown = person.nono("run", "--tier", tier, "--read", odd, "--dry-run", "--", "true").stdout
+    assert "$'" in shown
+    assert "\\xff\\xfe" in shown
+
+
+def test_it_says_no_more_than_it_must_of_success(person: Person, tier: str) -> None:
+    assert run(person, tier, "--", "true") == (0, "", "")
