@@ -122,6 +122,15 @@ def test_trust_that_others_could_have_written_is_none(machine: Machine) -> None:
         read_workspace(machine)
 
 
+def test_a_symlink_to_what_was_trusted_isnt_what_was_trusted(machine: Machine) -> None:
+    policy = machine.workspace / "nono.toml"
+    policy.write_text(TEXT)
+    files.trust(str(policy), str(machine.config))
+    policy.rename(machine.workspace / "elsewhere")
+    policy.symlink_to("elsewhere")
+    assert read_workspace(machine) == (None, f"is a symlink: {policy} is ignored")
+
+
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
 def test_a_workspaces_policy_is_a_plain_file_or_ignored_aloud(machine: Machine, kind: str) -> None:
     policy = machine.workspace / "nono.toml"

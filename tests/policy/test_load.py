@@ -11,6 +11,7 @@ from nono_mcp.policy import load
 from nono_mcp.policy.decide import Deny
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
 from nono_mcp.policy.errors import PolicyError, RefusedError
+from nono_mcp.policy.paths import Place
 from nono_sandbox.confinement import (
     LANDLOCK,
     NAMESPACES,
@@ -235,6 +236,33 @@ def test_a_wide_grant_keeps_the_credentials_in_it_closed(machine: Machine) -> No
     assert f"{home}/.aws" in prepared.unenforced_absent
     assert f"{home}/.profile" in prepared.unenforced_absent
     assert f"{home}/.ssh" not in prepared.unenforced_absent
+
+
+def test_of_nested_protections_each_holds(machine: Machine) -> None:
+    machine.write(".config/git/credentials")
+    machine.write(".config/git/config")
+    machine.write(".cargo/bin/cargo")
+    machine.write(".vim/.netrc")
+    prepared = machine.prepare(flags=machine.flags(allow=("~",)))
+    mine = {path.removeprefix(f"{machine.home}/"): one for path, one in denied(prepared).items()}
+    assert mine[".config/git"] == WRITE
+    assert mine[".config/git/credentials"] == READ | WRITE
+    # What a denial around it says already isn't said again.
+    machine.write(".ssh/credentials")
+    environ = {"PATH": "/bin", "KUBECONFIG": f"{machine.home}/.ssh/credentials"}
+    prepared = machine.prepare(flags=machine.flags(allow=("~",)), environ=environ)
+    assert f"{machine.home}/.ssh/credentials" not in denied(prepared)
+
+
+def test_what_root_alone_may_read_is_closed_to_root(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    secret = Place("/etc/ours", "/etc/ours", "file")
+    monkeypatch.setattr("nono_mcp.policy.resolve.private", lambda _: [secret])
+    assert denied(machine.prepare())["/etc/ours"] == READ | WRITE
+    machine.profile("bare", "extends = []\nfilesystem.allow = ['$WORKSPACE']")
+    assert "/etc/ours" not in denied(machine.prepare(profile="bare"))
 
 
 def test_a_symlink_to_what_is_protected_could_be_replaced_and_that_is_told(
@@ -612,6 +640,14 @@ def test_the_interpreter_that_runs_this_is_read(machine: Machine) -> None:
     for prefix in (sys.prefix, sys.base_prefix):
         real = os.path.realpath(prefix)
         assert any(real == path or real.startswith(f"{path}/") for path in grants)
+
+
+def test_an_interpreter_installed_in_the_home_itself_doesnt_open_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(machine.home))
+    monkeypatch.setattr(sys, "base_prefix", str(machine.home.parent))
+    assert machine.prepare().private_home is not None
 
 
 def test_without_tools_path_grants_nothing(machine: Machine) -> None:
