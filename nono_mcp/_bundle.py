@@ -15,12 +15,12 @@ import os
 import sys
 
 # What `importlib` is made of, and built in: the package itself would cost an import of its own.
-from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader, spec_from_file_location
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from importlib.machinery import ModuleSpec
     from types import CodeType
     from typing import TypeAlias
 
@@ -77,11 +77,13 @@ class Bundle:
             self._entries = {}
             _remove(self._path)  # the next start makes another
             return None
-        within = [os.path.dirname(source)] if source.endswith(_PACKAGE) else None
-        loader = _Loader(name, source, self)
-        return spec_from_file_location(
-            name, source, loader=loader, submodule_search_locations=within
-        )
+        # `spec_from_file_location` would come to the same, and cost as much as reading the code.
+        spec = ModuleSpec(name, _Loader(name, source, self), origin=source)
+        spec.has_location = True
+        spec.cached = self._path
+        if source.endswith(_PACKAGE):
+            spec.submodule_search_locations = [os.path.dirname(source)]
+        return spec
 
     def code(self, name: str) -> CodeType | None:
         """Return the code of the module *name*, or None if the file was replaced meanwhile."""
