@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from nono_sandbox.confinement import CLOSED, NAMESPACES
-from nono_sandbox.seccomp import Options, base_filter, closed_network_filter
+from nono_sandbox.seccomp import Options, base_filter, closed_network_filter, unwritten_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def program(options: Options) -> bytes:
     return base_filter(options, os.uname().machine)
 
 
-def closed_network_program() -> bytes:
-    """Return the filter to add for a call that gives up its session's network."""
-    return closed_network_filter(os.uname().machine)
+def narrowing_programs() -> tuple[bytes, bytes]:
+    """Return the filters to add for a call without network, and for one that writes nothing."""
+    machine = os.uname().machine
+    return closed_network_filter(machine), unwritten_filter(machine)

@@ -18,7 +18,7 @@ from nono_sandbox import _uapi, lane, namespaces, setup, wire
 from nono_sandbox.attendance import drain
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
-from nono_sandbox.filters import closed_network_program, session_program
+from nono_sandbox.filters import narrowing_programs, session_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
     if tier == NAMESPACES:
         namespaces.enter()
         setup.settle(confinement)
-    programs = session_program(confinement, tier), closed_network_program()
+    programs = session_program(confinement, tier), narrowing_programs()
     return setup.plan_for(confinement, tier, programs)
 
 

@@ -42,8 +42,8 @@ class Plan(Value):
     ruleset_fd: int
     filter: bytes
     """The base seccomp program."""
-    closed_network: bytes
-    """The program for a call that gives up its network."""
+    narrowing: tuple[bytes, bytes]
+    """The programs for a call that gives up its network, and for one that writes nothing."""
 
 
 def seal(plan: Plan) -> None:
@@ -145,7 +145,7 @@ def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never
         os._exit(0)
     except OSError as error:
         worker.fail(report, worker.NOT_RUN, f"can't confine a worker: {error}")
-    worker.execute(message[1], fds, report, plan.tier, plan.closed_network)
+    worker.execute(message[1], fds, report, plan.tier, plan.narrowing)
 
 
 def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:
@@ -153,7 +153,7 @@ def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Neve
         worker.prepare(plan.ruleset_fd, leader=not call.tty)
     except OSError as error:
         worker.fail(report, worker.NOT_RUN, f"can't confine the worker: {error}")
-    worker.execute(call, stdio, report, plan.tier, plan.closed_network)
+    worker.execute(call, stdio, report, plan.tier, plan.narrowing)
 
 
 def _attend(

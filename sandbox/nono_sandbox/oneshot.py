@@ -77,13 +77,13 @@ class Launch:
         """
         if (confinement.network.mode == CLOSED) != (self._network == CLOSED):
             self._start_over(confinement.network.mode)
-        closed_network = b""
-        if call.narrowing.network_closed:
-            from nono_sandbox.filters import closed_network_program
+        narrowing = (b"", b"")
+        if call.narrowing.network_closed or call.narrowing.writes is not None:
+            from nono_sandbox.filters import narrowing_programs
 
-            closed_network = closed_network_program()
-        programs = (self._program(confinement), closed_network)
-        wire.send(self._control, "run", confinement, call, programs)
+            narrowing = narrowing_programs()
+        programs = (self._program(confinement), narrowing)
+        wire.send(self._control, "run", confinement, call, programs, in_foreground())
         message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
@@ -141,6 +141,18 @@ def start(tier: str | None, network: str = CLOSED) -> Launch:
     tells whether the tier could be had.
     """
     return Launch(tier, network)
+
+
+def in_foreground() -> bool:
+    """Tell whether standard input is a terminal whose settings are this process's to use.
+
+    While we are in the background they are those of whoever is in the foreground.
+    """
+    try:
+        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        # Not this session's terminal: it has no foreground for us to be in.
+        return True
 
 
 def _forked(tier: str, network: str) -> _socket.socket:

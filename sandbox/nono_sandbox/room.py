@@ -38,12 +38,12 @@ def serve(control: _socket.socket, tier: str, network: str) -> Never:
     wire.send(control, "ready")
     room.make_ready()
     message, _ = wire.receive(control)
-    confinement, call, programs = message[1:]
+    confinement, call, programs, foreground = message[1:]
     if call.tty:
         # Only this pays for it; in the fresh root it may not be there to be imported.
         import termios  # noqa: F401
     plan = room.settle(confinement, programs)
-    master, slave = _terminal() if call.tty else (-1, -1)
+    master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
     lane.seal(plan)
     wire.send(control, "running", fds=[master] if call.tty else [])
     if call.tty:
@@ -66,7 +66,9 @@ class _Room:
         if self._tier == NAMESPACES and self._closed:
             namespaces.close_network()
 
-    def settle(self, confinement: Confinement, programs: tuple[bytes, bytes]) -> lane.Plan:
+    def settle(
+        self, confinement: Confinement, programs: tuple[bytes, tuple[bytes, bytes]]
+    ) -> lane.Plan:
         """Make the rest: what *confinement* says, with its seccomp *programs*."""
         if (confinement.network.mode == CLOSED) != self._closed:
             raise ConfinementError("the network isn't what this lane was made for")
@@ -79,8 +81,10 @@ class _Room:
         return plan
 
 
-def _terminal() -> tuple[int, int]:
-    """Make a new terminal this process's own, set as standard input is: its master and slave.
+def _terminal(*, as_ours: bool) -> tuple[int, int]:
+    """Make a new terminal this process's own: its master and slave.
+
+    Its settings are the kernel's for a new one or, *as_ours*, those of standard input.
 
     The lane leads the terminal's session, as a shell would: a program that led it itself could
     not be stopped by the key for that.
@@ -91,7 +95,8 @@ def _terminal() -> tuple[int, int]:
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     number = struct.unpack("i", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
     slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
+    if as_ours:
+        termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
     size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(_WINDOW_SIZE_BYTES))
     fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
     os.setsid()

@@ -27,19 +27,21 @@ def settle(confinement: Confinement) -> None:
     fresh_root.build(confinement)
 
 
-def plan_for(confinement: Confinement, tier: str, programs: tuple[bytes, bytes]) -> lane.Plan:
+def plan_for(
+    confinement: Confinement, tier: str, programs: tuple[bytes, tuple[bytes, bytes]]
+) -> lane.Plan:
     """Return what the lanes of *confinement* need, in the root as it is now.
 
-    *programs* are the seccomp programs of every call, and of one without network. What makes
+    *programs* are the seccomp program of every call, and `filters.narrowing_programs`. What makes
     them isn't imported here: a single run has it done beside its lane.
 
     Raises:
         SandboxError: It can't be enforced.
     """
     _leave_keyring()
-    base, closed_network = programs
+    base, narrowing = programs
     ruleset = domain.ruleset(confinement, tier)
-    return lane.Plan(tier=tier, ruleset_fd=ruleset, filter=base, closed_network=closed_network)
+    return lane.Plan(tier=tier, ruleset_fd=ruleset, filter=base, narrowing=narrowing)
 
 
 def _leave_keyring() -> None:

@@ -57,11 +57,11 @@ def prepare(ruleset_fd: int, *, leader: bool = True) -> None:
 
 
 def execute(
-    call: Call, stdio: Sequence[int], report: int, tier: str, closed_network: bytes
+    call: Call, stdio: Sequence[int], report: int, tier: str, narrowing: tuple[bytes, bytes]
 ) -> Never:
     """Become the program of *call*; descriptors other than *stdio* don't survive.
 
-    *closed_network* is the filter for a call that gives up its network.
+    *narrowing* are the filters for a call without network and for one that writes nothing.
     """
     try:
         for number, fd in enumerate(stdio):
@@ -73,7 +73,7 @@ def execute(
             _take_terminal()
         _limit(call.limits, tier)
         _change_directory(call.cwd)
-        _narrow(call.narrowing, closed_network)
+        _narrow(call.narrowing, *narrowing)
         status, text = _exec(call.argv, dict(call.environment))
     except (OSError, ValueError) as error:  # ValueError: text that no system call takes
         status, text = NOT_RUN, f"can't run {call.argv[0]!r} confined: {error}"
@@ -141,7 +141,7 @@ def _change_directory(path: str) -> None:
         raise OSError(error.errno, f"can't enter {path}: {error.strerror}") from error
 
 
-def _narrow(narrowing: Narrowing, closed_network: bytes) -> None:
+def _narrow(narrowing: Narrowing, closed_network: bytes, unwritten: bytes) -> None:
     if narrowing.writes is not None:
         ruleset = landlock.create_ruleset(landlock.ON_WRITE & _rights_known(), 0, 0)
         devices = (f"/dev/{name}" for name in (*DEVICES, "pts"))
@@ -151,6 +151,8 @@ def _narrow(narrowing: Narrowing, closed_network: bytes) -> None:
             os.close(fd)
         _uapi.landlock_restrict_self(ruleset)
         os.close(ruleset)
+    if narrowing.writes == ():
+        _uapi.seccomp_filter(unwritten)
     if narrowing.network_closed:
         _uapi.seccomp_filter(closed_network)
 

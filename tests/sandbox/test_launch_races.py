@@ -289,6 +289,9 @@ def test_a_call_that_gives_up_writing_altogether_writes_nothing(
         for place in ARGUMENTS:
             attempt("write in " + place, lambda: write(place + "/new"))
             attempt("mkdir in " + place, lambda: os.mkdir(place + "/new-directory"))
+            attempt("change the mode of " + place, lambda: os.chmod(place, 0o700))
+            attempt("change the times of " + place, lambda: os.utime(place, (1, 1)))
+            attempt("change the owner of " + place, lambda: os.chown(place, -1, os.getgid()))
         """,
         *places,
         narrowing=Narrowing(writes=()),

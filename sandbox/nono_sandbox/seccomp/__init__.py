@@ -12,6 +12,7 @@ sock_filter; no_new_privs and seccomp(SECCOMP_SET_MODE_FILTER) are the caller's.
 from __future__ import annotations
 
 from nono_sandbox.seccomp.bpf import UnknownCallError, compile_rows
+from nono_sandbox.seccomp.metadata import WITHOUT_METADATA
 from nono_sandbox.seccomp.rules import ALLOW, Condition, Row
 from nono_sandbox.seccomp.sockets import WITHOUT_NETWORK
 from nono_sandbox.seccomp.syscalls import UnsupportedArchitectureError
@@ -28,6 +29,7 @@ __all__ = [
     "closed_network_filter",
     "compile_rows",
     "rows",
+    "unwritten_filter",
 ]
 
 
@@ -48,3 +50,12 @@ def closed_network_filter(arch: str) -> bytes:
         UnsupportedArchitectureError: There is no table for *arch*; don't go on.
     """
     return compile_rows(WITHOUT_NETWORK, arch)
+
+
+def unwritten_filter(arch: str) -> bytes:
+    """Return the filter for one call that gives up everything its session may write.
+
+    Raises:
+        UnsupportedArchitectureError: There is no table for *arch*; don't go on.
+    """
+    return compile_rows(WITHOUT_METADATA, arch)

@@ -1,0 +1,22 @@
+"""Modes, owners and times, which no Landlock right is about.
+
+In the first tier mounts hold them outside what a session may write. A call that gave up all its
+writes has nothing whose metadata it may change, and mounts can't be changed for one call.
+
+Architecture invariant: data.
+"""
+
+from __future__ import annotations
+
+from errno import EROFS
+
+from nono_sandbox.seccomp.rules import Row
+
+WITHOUT_METADATA = (
+    Row(
+        "chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat utimensat",
+        EROFS,
+        "the call writes nothing; the answer is that of a read-only file system",
+    ),
+)
+"""On top of any other filter. What `rows` refuses already (fchmodat2, xattrs) isn't repeated."""
