@@ -1,0 +1,87 @@
+"""What a lane counts, and how the end of a call is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from nono_sandbox import sample
+from nono_sandbox.client import Ended
+from nono_sandbox.confinement import Limits
+from nono_sandbox.sample import Usage
+
+pytestmark = pytest.mark.linux
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("wait_status", "failure", "status"),
+    [
+        (0, None, 0),
+        (7 << 8, None, 7),
+        (255 << 8, None, 255),
+        (signal.SIGKILL, None, 137),
+        (signal.SIGSEGV | 0x80, None, 139),
+        (126 << 8, (126, "no"), 126),
+        (127 << 8, (127, "none"), 127),
+        (None, None, 137),
+    ],
+)
+def test_a_status_is_told_as_a_shell_tells_it(
+    wait_status: int | None, failure: tuple[int, str] | None, status: int
+) -> None:
+    assert Ended(wait_status, "", failure, 0.0, 0.0, 0, leftovers=False).status == status
+
+
+@pytest.mark.parametrize(
+    ("limits", "usage", "reaped_cpu_s", "over"),
+    [
+        (Limits(), Usage(10**6, 10**12, 10.0**6), 10.0**6, ""),
+        (Limits(processes_max=3), Usage(3, 0, 0.0), 0.0, ""),
+        (Limits(processes_max=3), Usage(4, 0, 0.0), 0.0, "processes"),
+        (Limits(memory_bytes_max=100), Usage(1, 100, 0.0), 0.0, ""),
+        (Limits(memory_bytes_max=100), Usage(1, 101, 0.0), 0.0, "memory"),
+        (Limits(cpu_s=1), Usage(1, 0, 0.6), 0.4, ""),
+        (Limits(cpu_s=1), Usage(1, 0, 0.6), 0.5, "cpu"),
+        (Limits(cpu_s=1), Usage(1, 0, 0.0), 1.1, "cpu"),
+        (Limits(wall_s=1, file_size_bytes_max=1, open_files_max=1), Usage(9, 9, 9.0), 9.0, ""),
+    ],
+)
+def test_a_limit_is_named_when_what_is_used_is_over_it(
+    limits: Limits, usage: Usage, reaped_cpu_s: float, over: str
+) -> None:
+    assert sample.exceeded(limits, usage, reaped_cpu_s) == over
+    assert not over or sample.needed(limits)
+
+
+HOLDER = """
+import os, signal
+kept = bytearray(b"x" * (16 << 20))
+os.write(1, b"x")
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("proportional", [False, True])
+def test_what_descendants_hold_is_counted_once(*, proportional: bool) -> None:
+    """Memory of their own, and a file in memory that both have open."""
+    before = sample.usage(own_pids=False, proportional=proportional)
+    memfd = os.memfd_create("held")
+    os.write(memfd, bytes(32 * MIB))
+    argv = [sys.executable, "-I", "-S", "-c", HOLDER]
+    holders = [subprocess.Popen(argv, stdout=subprocess.PIPE, pass_fds=[memfd]) for _ in range(2)]
+    for holder in holders:
+        assert holder.stdout is not None
+        assert holder.stdout.read(1) == b"x"
+    after = sample.usage(own_pids=False, proportional=proportional)
+    for holder in holders:
+        holder.kill()
+        holder.communicate()
+    os.close(memfd)
+    assert after.processes_count - before.processes_count == len(holders)
+    grown = after.memory_bytes - before.memory_bytes
+    assert 64 * MIB <= grown < 96 * MIB
