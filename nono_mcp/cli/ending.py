@@ -1,8 +1,8 @@
 """What the person is told of how a call ended, and the exit status that says it.
 
 Exit statuses are a shell's: the program's own, or 128+n for the signal n that ended it; 127 for
-no such program; 126 for one that can't be executed. A wall-clock limit gives 124, as timeout(1)
-does; any other limit for which the call was killed gives 137.
+no such program; 126 for one that can't be executed. A limit that ended the call has a status of
+its own, whether the kernel saw to it or the lane: `OVER`.
 
 Architecture invariant: output of the program is looked at only for paths to judge; what is said
 of one comes from the policy.
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
     from nono_sandbox.confinement import Limits
 
-TIMED_OUT = 124
 NOT_FOUND = 127
 KILLED = 128 + 9
+OVER = {
+    # As timeout(1) has it; then SIGKILL, SIGXCPU and SIGXFSZ.
+    "wall": 124,
+    "memory": KILLED,
+    "processes": KILLED,
+    "cpu": 128 + 24,
+    "file-size": 128 + 25,
+}
 
 
 class End:
@@ -73,13 +80,12 @@ def status_of(outcome: Outcome) -> int:
     """Return the exit status that tells how *outcome* came about."""
     if outcome.failure is not None:
         return outcome.failure[0]
-    if outcome.limit == "wall":
-        return TIMED_OUT
+    if outcome.limit:
+        return OVER[outcome.limit]
     if outcome.wait_status is None:
         return KILLED
     code = os.waitstatus_to_exitcode(outcome.wait_status)
-    status = code if code >= 0 else 128 - code
-    return status or (KILLED if outcome.limit else 0)
+    return code if code >= 0 else 128 - code
 
 
 def over(limit: str, limits: Limits) -> str:

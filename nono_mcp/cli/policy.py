@@ -200,7 +200,7 @@ def _schema(_parsed: Parsed, operands: list[str]) -> int:
 def _init(parsed: Parsed, operands: list[str]) -> int:
     """Start a policy, where there is none yet."""
     _at_most(operands, 1)
-    path = _new_path(operands[0] if operands else f"./{files.WORKSPACE_POLICY}")
+    path = _new_path(operands[0] if operands else f"./{layers.WORKSPACE_POLICY}")
     try:
         descriptor = os.open(path, _NEW, 0o600)
     except FileExistsError:

@@ -68,7 +68,7 @@ What the program may reach (all of it may be given more than once):
   --deny-write PATH        readable and not writable, whatever is granted around it
   --bypass PATH            give up the protection of a protected path (~/.ssh, ...)
   --profile NAME|PATH      a shipped profile, one of yours, or a file (nono policy list)
-  --workdir DIR            start there
+  --workdir DIR            take that for the current directory, and start there
   --unsafe-broad-workspace yes, / or the whole home is meant as the workspace
 
 Its network, closed unless one of these or the profile opens it:
@@ -127,8 +127,8 @@ def likely_network(parsed: Parsed) -> str:
 def request(parsed: Parsed, workspace: str | None = None) -> Request:
     """Return what *parsed* asks of a policy, for the first tier.
 
-    Without a *workspace* named, it is the current directory, which is granted only if an option
-    or a profile says so.
+    Without a *workspace* named, it is the current directory, or the one to be taken for that,
+    which is granted only if an option or a profile says so.
 
     Raises:
         UsageError: The value of an option isn't one.
@@ -142,16 +142,14 @@ def request(parsed: Parsed, workspace: str | None = None) -> Request:
     if profile is not None and "/" in profile:
         profile = os.path.join(here, profile)
     granted = workspace is not None or parsed.flag(ALLOW_CWD)
-    workdir = parsed.one("--workdir")
     environ = os.environ
     return Request(
-        workspace=here if workspace is None else os.path.join(here, workspace),
+        workspace=os.path.join(here, workspace or parsed.one("--workdir") or ""),
         tier=NAMESPACES,
         environ=environ,
         home=places.home(environ),
         state_dir=places.state_dir(environ),
         config_dir=places.config_dir(environ),
-        cwd=None if workdir is None else os.path.join(here, workdir),
         base=here,
         profile=profile if profile is not None or granted else SYSTEM,
         flags=document(parsed, granted=granted),

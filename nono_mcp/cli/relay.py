@@ -57,13 +57,15 @@ class Relay:
 
     def _step(self) -> None:
         """Wait until something can be done, and do it."""
-        events = dict(self._poll().poll(None if self.terminal.lent else BACKGROUND_LOOK_MS))
+        wait_ms = None if self.terminal.settled else BACKGROUND_LOOK_MS
+        events = dict(self._poll().poll(wait_ms))
         if self._arrived.fileno() in events:
             for number in self._arrived.take():
                 self._answer(number)
-        if events.get(self._master, 0) & select.POLLOUT:
+        # That the other side hung up is told whatever is asked for.
+        if self._master in events and self._typed:
             self._pass_typed()
-        if events.get(self._master, 0) & ~select.POLLOUT:
+        if self._master in events and not self._written:
             self._take_written()
         if _STDOUT in events:
             self._show()
@@ -82,7 +84,8 @@ class Relay:
             poll.register(_STDOUT, select.POLLOUT)
         else:
             on_master |= select.POLLIN
-        poll.register(self._master, on_master)
+        if on_master:
+            poll.register(self._master, on_master)
         if self.terminal.lent and not self._typed and not self._input_ended:
             poll.register(_STDIN, select.POLLIN)
         return poll
@@ -94,6 +97,10 @@ class Relay:
             self._resume()
         else:
             self._launch.signal(number)
+        if number == signals.HUP:
+            # Without its terminal a stopped program would stay stopped for ever; the kernel
+            # continues those of a real one.
+            self._launch.signal(signals.CONT)
 
     def _resume(self) -> None:
         """Take up again after a stop: the shell has had the terminal meanwhile."""

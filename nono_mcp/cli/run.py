@@ -21,9 +21,10 @@ everything else is an option's, a profile's or a trusted nono.toml's to grant.
   -v, --verbose            say under what it runs
   -q, --quiet              say nothing but errors
 
-Exit status: COMMAND's, or 128+n for the signal n that ended it. 124: over --timeout. 137: over
-another limit. 125: the sandbox died. 126: refused (a line that begins REFUSED says why), or
-COMMAND can't be executed. 127: there is no COMMAND. 2: this usage.
+Exit status: COMMAND's, or 128+n for the signal n that ended it. 124: over --timeout. 152: over
+--cpu. 153: over --max-file-size. 137: over --memory or --max-processes. 125: the sandbox died.
+126: refused (a line that begins REFUSED says why), or COMMAND can't be executed. 127: there is no
+COMMAND. 2: this usage.
 """
 
 

@@ -11,6 +11,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TextIO
 
 BOLD = "1"
 RED = "1;31"
@@ -26,7 +27,11 @@ def out(text: str) -> None:
 
 def err(text: str) -> None:
     """Write *text* to standard error, whatever characters it holds."""
-    _write(sys.stderr, text)
+    try:
+        _write(sys.stderr, text)
+    except OSError:
+        # It is gone, and what is left in its buffer will never be written.
+        sys.stderr = None
 
 
 def note(text: str) -> None:
@@ -48,18 +53,12 @@ def styled(text: str, code: str, fd: int) -> str:
     """Return *text* in the style *code* if the descriptor *fd* is a terminal that shows it."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
         return text
-    try:
-        terminal = os.isatty(fd)
-    except OSError:
-        return text
-    return f"\033[{code}m{text}\033[0m" if terminal else text
+    return f"\033[{code}m{text}\033[0m" if os.isatty(fd) else text
 
 
-def _write(stream: object, text: str) -> None:
-    # None where the descriptor was closed at the start: there is nobody to tell.
+def _write(stream: TextIO | None, text: str) -> None:
+    # None where the descriptor was closed at the start.
     if stream is None:
         return
-    encoding = getattr(stream, "encoding", "utf-8")
-    buffer = stream.buffer  # type: ignore[attr-defined]
-    buffer.write(text.encode(encoding, "backslashreplace"))
-    buffer.flush()
+    stream.buffer.write(text.encode(stream.encoding, "backslashreplace"))
+    stream.buffer.flush()

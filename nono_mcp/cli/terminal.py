@@ -9,8 +9,9 @@ Architecture invariant: it is touched only while this process is in its foregrou
 from __future__ import annotations
 
 import fcntl
-import os
 import termios
+
+from nono_sandbox.oneshot import in_foreground
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,21 +20,42 @@ if TYPE_CHECKING:
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6
 _WINDOW_SIZE_BYTES = 8
 _INPUT = 0
+LOOKS_AFTER_BACKGROUND = 3
+"""How often to see to the settings once we have been put into the foreground."""
 
 
 class Terminal:
     """Standard input, a terminal, and the settings it had."""
 
     def __init__(self) -> None:
-        self._saved = termios.tcgetattr(_INPUT)
+        self._saved: list[Any] = []
         self.lent = False
         """Whether what is typed goes to the program now."""
+        self._looks = 0
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether `lend` has no more to do until a signal comes."""
+        return self.lent and not self._looks
 
     def lend(self) -> None:
         """Let everything typed through, if this process is in the foreground."""
-        if not self.lent and _in_foreground():
-            termios.tcsetattr(_INPUT, termios.TCSADRAIN, _raw(self._saved))
-            self.lent = True
+        if not in_foreground():
+            # A shell that puts us there changes the settings once more after that.
+            self._looks = LOOKS_AFTER_BACKGROUND
+        elif not self.settled:
+            self._looks -= bool(self._looks)
+            self.lent = self._pass_everything()
+
+    def _pass_everything(self) -> bool:
+        try:
+            settings = termios.tcgetattr(_INPUT)
+            if not self.lent or settings != _raw(self._saved):
+                self._saved = settings
+                termios.tcsetattr(_INPUT, termios.TCSADRAIN, _raw(settings))
+        except termios.error:
+            return False  # the terminal is gone
+        return True
 
     def take_back(self) -> None:
         """Restore the settings, if they were changed."""
@@ -53,14 +75,6 @@ def pass_size_on(master: int) -> None:
         fcntl.ioctl(master, termios.TIOCSWINSZ, size)
     except OSError:
         return  # one of them is gone
-
-
-def _in_foreground() -> bool:
-    try:
-        return os.tcgetpgrp(_INPUT) == os.getpgrp()
-    except OSError:
-        # Not this session's terminal: nobody here would stop a process for using it.
-        return True
 
 
 def _raw(settings: list[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ import os
 
 from nono_mcp.cli import options, places, say
 from nono_mcp.cli.options import UsageError
-from nono_mcp.policy import files
+from nono_mcp.policy import files, layers
 from nono_mcp.policy.errors import quoted
 
 OPTIONS = (options.JSON, options.HELP)
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
         return 0
     if len(parsed.rest) > 1:
         raise UsageError("it takes one FILE")
-    path = parsed.rest[0] if parsed.rest else files.WORKSPACE_POLICY
+    path = parsed.rest[0] if parsed.rest else layers.WORKSPACE_POLICY
     if not path or "\0" in path:
         raise UsageError("FILE isn't a path")
     digest = files.trust(path, places.config_dir(os.environ))
