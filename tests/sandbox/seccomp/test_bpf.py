@@ -121,7 +121,7 @@ def any_rows(draw: st.DrawFn) -> tuple[Row, ...]:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_rows_compile_to_what_they_say(data: st.DataObject) -> None:
     arch = data.draw(st.sampled_from(ARCHES))
     rows = data.draw(any_rows())
