@@ -57,6 +57,9 @@ def ruleset(confinement: Confinement, tier: str) -> int:
     own_network = tier == NAMESPACES and confinement.network.mode == CLOSED
     if own_network or confinement.network.mode == OPEN:
         ports = 0
+    if own_network:
+        # Abstract names belong to the network namespace: there they are the session's own.
+        scopes &= ~landlock.SCOPE_ABSTRACT_UNIX_SOCKET
     fd = landlock.create_ruleset(rights, ports, scopes)
     _allow_devices(fd, tier, rights)
     _allow_grants(fd, confinement, tier, rights)

@@ -378,6 +378,36 @@ def test_without_namespaces_a_local_socket_isnt_even_made(sandbox: Sandbox) -> N
 
 
 @with_own_network
+def test_local_sockets_work_between_the_calls_of_a_session(sandbox: Sandbox) -> None:
+    serving = sandbox.begin_attack(
+        """
+        import socket
+        servers = []
+        for address in ("socket", "\\0of-the-session", "/tmp/socket"):
+            servers.append(socket.socket(socket.AF_UNIX))
+            servers[-1].bind(address)
+            servers[-1].listen()
+        say("ready", True)
+        for server in servers:
+            server.accept()[0].sendall(b"hello")
+        """,
+        lane=sandbox.new_lane(),
+    )
+    serving.wait_for("ready")
+    outcome = sandbox.attack(
+        """
+        import socket
+        for address in ("socket", "\\0of-the-session", "/tmp/socket"):
+            one = socket.socket(socket.AF_UNIX)
+            attempt(address, lambda: one.connect(address) or say("heard", one.recv(5).decode()))
+        """,
+        lane=sandbox.new_lane(),
+    )
+    assert outcome.done == ["socket", "\0of-the-session", "/tmp/socket"]  # noqa: S108  # its own
+    assert serving.wait().status == 0
+
+
+@with_own_network
 def test_local_sockets_work_in_the_workspace(sandbox: Sandbox) -> None:
     outcome = sandbox.attack(
         """

@@ -314,10 +314,11 @@ def machine_ipc(yard: Yard) -> Iterator[dict[str, object]]:
     file.write_text(yard.secret)
     yield {"key": key, "shm": shm, "msg": msg, "sem": sem, "queue": queue, "file": file.name}
     # What is gone can't be removed: each of these would fail.
-    left = [libc.shmctl(shm, 0, None), libc.msgctl(msg, 0, None), libc.semctl(sem, 0, 0)]
-    assert [*left, librt.mq_unlink(queue.encode())] == [0, 0, 0, 0]
+    removed = [libc.shmctl(shm, 0, None), libc.msgctl(msg, 0, None), libc.semctl(sem, 0, 0)]
+    removed.append(librt.mq_unlink(queue.encode()))
     os.close(descriptor)
     file.unlink()
+    assert removed == [0, 0, 0, 0]
 
 
 @pytest.mark.claim("privilege.none")
