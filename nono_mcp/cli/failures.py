@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MESSAGE_CHARACTERS_MAX = 1200
 CANNOT = 1
 USAGE = 2
 FAILED = 125
@@ -36,7 +37,7 @@ RUN_A_PROGRAM = ("run", "shell")
 def report(name: str, argv: Sequence[str], error: Exception) -> int:
     """Say why the command *name* failed by *error*, and return its exit status."""
     status, code = _kind(error)
-    message = _message(error)
+    message = _bounded(_message(error))
     if "--json" in _own_words(argv):
         fields: dict[str, object] = {"code": code, "message": message}
         for key in ("path", "remedy", "hint"):
@@ -85,6 +86,14 @@ def _message(error: Exception) -> str:
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "somewhere"
     kind = type(error).__name__
     return _one_line(f"this is a mistake in nono, please report it: {kind} at {place}: {error}")
+
+
+def _bounded(text: str) -> str:
+    """Return *text* without its middle if it's endless: what a path says is at its ends."""
+    if len(text) <= MESSAGE_CHARACTERS_MAX:
+        return text
+    half = MESSAGE_CHARACTERS_MAX // 2
+    return f"{text[:half]}...{text[-half:]}"
 
 
 def _one_line(text: str) -> str:

@@ -137,6 +137,8 @@ def shown(word: str) -> str:
     """Return *word* as a message shows it: printable, and not endless."""
     from nono_mcp.policy.errors import quoted
 
-    if len(word) > SHOWN_CHARACTERS_MAX:
-        return quoted(word[:SHOWN_CHARACTERS_MAX]) + "..."
-    return quoted(word)
+    # An option is shown as one, and not in quotation marks for its dashes.
+    text = word.lstrip("-") or word
+    dashes = word[: -len(text)] if text else ""
+    more = "..." if len(text) > SHOWN_CHARACTERS_MAX else ""
+    return dashes[:2] + quoted(text[:SHOWN_CHARACTERS_MAX]) + more
