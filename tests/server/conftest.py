@@ -71,7 +71,12 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    machine = Machine(tmp_path)
+    return furnished(tmp_path)
+
+
+def furnished(root: Path) -> Machine:
+    """Return a machine that has its secrets where secrets are."""
+    machine = Machine(root)
     (machine.home / ".ssh").mkdir(parents=True)
     (machine.home / ".ssh" / "id_ed25519").write_text(SECRET)
     (machine.home / "notes.txt").write_text(SECRET)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -17,6 +17,9 @@ from nono_mcp.server.arguments import (
 )
 
 KNOWN = list(RunArguments.model_fields)
+
+# Others use this machine too.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def refusal(arguments: dict[str, Any]) -> str:
@@ -99,6 +102,7 @@ JSON = st.recursive(
 )
 
 
+@UNHURRIED
 @given(st.dictionaries(st.sampled_from([*KNOWN, "other"]), JSON))
 def test_whatever_json_is_passed_it_is_taken_or_refused(arguments: dict[str, Any]) -> None:
     try:

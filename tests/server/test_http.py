@@ -7,7 +7,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
-from tests.server.conftest import ERAS, SECRET, Agent, Machine, Marked, serving
+from tests.server.conftest import ERAS, SECRET, Agent, Machine, Marked, furnished, serving
 
 pytestmark = pytest.mark.linux
 
@@ -69,8 +69,8 @@ class Website:
                 yield Agent(client)
 
 
-@pytest.fixture
-def website(machine: Machine) -> Iterator[Website]:
+@contextmanager
+def listening(machine: Machine) -> Iterator[Website]:
     process = subprocess.Popen(
         serving(machine, "--http", "0"), stderr=subprocess.PIPE, env=machine.environ, text=True
     )
@@ -86,36 +86,49 @@ def website(machine: Machine) -> Iterator[Website]:
         process.stderr.close()
 
 
+@pytest.fixture
+def website(machine: Machine) -> Iterator[Website]:
+    with listening(machine) as website:
+        yield website
+
+
+@pytest.fixture(scope="module")
+def abused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    """A server that takes one abuse after the other."""
+    with listening(furnished(tmp_path_factory.mktemp("abused"))) as website:
+        yield website
+
+
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 DISCOVER = json.dumps(
     {"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": ENVELOPE}}
 ).encode()
 
 
-def test_a_request_needs_the_token_our_host_and_no_other_origin(website: Website) -> None:
+def test_a_request_needs_the_token_our_host_and_no_other_origin(abused: Website) -> None:
     for version in (None, MODERN):
         for headers, status in (
             ({"Authorization": None}, 401),
-            ({"Authorization": f"Bearer {website.token}x"}, 401),
+            ({"Authorization": f"Bearer {abused.token}x"}, 401),
             ({"Host": "evil.example"}, 421),
-            ({"Host": f"evil.example:{website.port}"}, 421),
+            ({"Host": f"evil.example:{abused.port}"}, 421),
             ({"Origin": "http://evil.example"}, 403),
             ({"Origin": "null"}, 403),
         ):
-            found, text = website.post(DISCOVER, **headers, MCP_Protocol_Version=version)
+            found, text = abused.post(DISCOVER, **headers, MCP_Protocol_Version=version)
             assert found == status
             assert "nono" not in text
-    status, text = website.post(DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover")
+    status, text = abused.post(DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover")
     assert (status, MODERN in text) == (200, True)
-    own = f"http://localhost:{website.port}"
-    status, _ = website.post(
+    own = f"http://localhost:{abused.port}"
+    status, _ = abused.post(
         DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover", Origin=own
     )
     assert status == 200
 
 
-def test_nothing_of_a_body_is_awaited_before_the_door_has_answered(website: Website) -> None:
-    with socket.create_connection(("127.0.0.1", website.port), timeout=30) as connection:
+def test_nothing_of_a_body_is_awaited_before_the_door_has_answered(abused: Website) -> None:
+    with socket.create_connection(("127.0.0.1", abused.port), timeout=30) as connection:
         connection.sendall(
             b"POST /mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n"
         )
@@ -184,13 +197,13 @@ def test_a_port_that_is_taken_is_an_error_on_one_line(website: Website, machine:
     ],
 )
 def test_a_bad_body_is_refused_and_the_server_serves_on(
-    website: Website, body: bytes, status: int
+    abused: Website, body: bytes, status: int
 ) -> None:
     for version in (None, MODERN):
-        found, text = website.post(body, MCP_Protocol_Version=version)
+        found, text = abused.post(body, MCP_Protocol_Version=version)
         assert found == status, text
         assert "Traceback" not in text
-    assert website.post(
+    assert abused.post(
         DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover"
     )[0] == 200  # fmt: skip
 

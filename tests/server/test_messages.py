@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest
 
@@ -11,7 +11,11 @@ from nono_mcp.server.messages import MESSAGE_BYTES_MAX, Lines, Oversized, Refusa
 
 REQUEST = b'{"jsonrpc":"2.0","id":7,"method":"ping"}'
 
+# Others use this machine too.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+
+@UNHURRIED
 @given(st.lists(st.binary(max_size=40), max_size=8), st.data())
 def test_lines_are_the_same_however_the_stream_is_cut(
     lines: list[bytes], data: st.DataObject
@@ -26,6 +30,7 @@ def test_lines_are_the_same_however_the_stream_is_cut(
     assert found == [line for line in expected if line]
 
 
+@UNHURRIED
 @given(st.lists(st.binary(max_size=3000), max_size=12))
 def test_a_line_over_the_limit_is_counted_and_not_kept(chunks: list[bytes]) -> None:
     reader = Lines(bytes_max=2000)
@@ -109,6 +114,7 @@ def test_messages_are_read() -> None:
     assert isinstance(answer, JSONRPCError)
 
 
+@UNHURRIED
 @given(st.binary(max_size=200) | st.text(max_size=60).map(str.encode))
 def test_no_line_raises(line: bytes) -> None:
     parse(line)

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
-from tests.server.conftest import Machine, Marked, Wire, serving
+from tests.server.conftest import Machine, Marked, Wire, furnished, serving
 
 pytestmark = pytest.mark.linux
 
@@ -38,6 +39,18 @@ def test_a_2026_client_is_served(wire: Wire) -> None:
     assert "structuredContent" not in result
 
 
+@pytest.fixture(scope="module")
+def abused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """A server that takes one abuse after the other."""
+    machine = furnished(tmp_path_factory.mktemp("abused"))
+    wire = Wire(serving(machine), machine.environ)
+    try:
+        wire.initialize()
+        yield wire
+    finally:
+        wire.close()
+
+
 @pytest.mark.parametrize(
     ("line", "id_", "code"),
     [
@@ -54,25 +67,23 @@ def test_a_2026_client_is_served(wire: Wire) -> None:
     ],
 )
 def test_what_is_wrong_is_answered_and_the_server_serves_on(
-    wire: Wire, line: bytes, id_: int | None, code: int
+    abused: Wire, line: bytes, id_: int | None, code: int
 ) -> None:
-    wire.initialize()
-    wire.send(line)
-    error = wire.answer(id_)["error"]
+    abused.send(line)
+    error = abused.answer(id_)["error"]
     assert error["code"] == code
     assert "Traceback" not in error["message"]
-    assert wire.text(wire.run("echo on")).endswith("\non")
+    assert abused.text(abused.run("echo on")).endswith("\non")
 
 
-def test_numbers_that_are_none_are_refused(wire: Wire) -> None:
-    wire.initialize()
+def test_numbers_that_are_none_are_refused(abused: Wire) -> None:
     for number in (b"NaN", b"Infinity", b"1e400", b"-0"):
-        wire.send(
+        abused.send(
             b'{"jsonrpc":"2.0","id":50,"method":"tools/call","params":{"name":"run_sandboxed",'
             b'"arguments":{"command":"true","timeout_s":' + number + b"}}}"
         )
-        assert "timeout_s" in wire.text(50)
-    assert wire.text(wire.run("echo on")).endswith("\non")
+        assert "timeout_s" in abused.text(50)
+    assert abused.text(abused.run("echo on")).endswith("\non")
 
 
 def test_a_message_that_is_too_long_is_answered_and_costs_no_memory(wire: Wire) -> None:

@@ -1,7 +1,7 @@
 """What a command prints becomes text that is harmless and bounded, and says what it leaves out."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nono_mcp.server.text import (
@@ -12,6 +12,9 @@ from nono_mcp.server.text import (
     excerpt,
     readable,
 )
+
+# Others use this machine too.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,7 @@ def test_terminal_controls_leave_no_trace(output: bytes, text: str) -> None:
     assert readable(output) == text
 
 
+@UNHURRIED
 @given(st.binary(max_size=400))
 def test_no_control_character_is_left(output: bytes) -> None:
     text = readable(output)
@@ -48,6 +52,7 @@ def test_a_long_escape_sequence_costs_no_time() -> None:
     readable(b"\x1b]" * 200_000 + b"\x1b[" + b"0" * 200_000)
 
 
+@UNHURRIED
 @given(st.lists(st.binary(max_size=3000), max_size=12), st.integers(0, 3))
 def test_an_excerpt_is_short_and_counts_what_it_leaves_out(parts: list[bytes], gap: int) -> None:
     output = b"\n".join(parts).replace(b"\x1b", b"").replace(b"\r", b"")
