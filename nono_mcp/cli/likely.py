@@ -56,16 +56,18 @@ def causes(prepared: Prepared, argv: tuple[str, ...], tail: bytes, *, not_found:
         return _program(prepared, argv[0])
     found: dict[str, None] = {}
     here = os.getcwd()
-    for name, operation in _names(argv, tail, here):
+    for name, operation in names(argv, tail, here):
         cause = _closed(prepared, name, operation)
         if cause:
             found.setdefault(cause)
     if _network(prepared, argv, tail):
         found.setdefault("the network is closed; to open it: --open-net")
-    if not found and not covers(prepared.confinement.cwd, here):
-        cause = _closed(prepared, here, "read")
-        if cause:
-            found.setdefault(f"it ran in {quoted(prepared.confinement.cwd)}, since {cause}")
+    ran_in = prepared.confinement.cwd
+    if not found and not covers(here, ran_in) and _closed(prepared, here, "read"):
+        found.setdefault(
+            f"it ran in {quoted(ran_in)}, since {quoted(here)} isn't granted; "
+            "to allow it: --allow-cwd"
+        )
     return list(found)[:CAUSES_MAX]
 
 
@@ -79,7 +81,7 @@ def _program(prepared: Prepared, name: str) -> list[str]:
     return []
 
 
-def _names(argv: tuple[str, ...], tail: bytes, here: str) -> Iterator[tuple[str, str]]:
+def names(argv: tuple[str, ...], tail: bytes, here: str) -> Iterator[tuple[str, str]]:
     """Yield absolute paths that the command or its last words name, and what was tried there."""
     words = [word for text in argv for word in _words(text)]
     for name in _there(words[:NAMES_MAX], here):
@@ -97,9 +99,9 @@ def _names(argv: tuple[str, ...], tail: bytes, here: str) -> Iterator[tuple[str,
 
 
 def _words(text: str) -> list[str]:
-    """Return the words of *text* that may name something: of `--file=X`, X."""
+    """Return the words of *text* that may name something: of `--file=X` or `if=X`, X."""
     words = [word.strip(_TRIMMED) for word in text[: 64 * PATH_CHARACTERS_MAX].split()]
-    values = [word.partition("=")[2] for word in words if word.startswith("-")]
+    values = [word.partition("=")[2] for word in words]
     return [word for word in (*words, *values) if word and not word.startswith("-")]
 
 

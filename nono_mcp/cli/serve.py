@@ -43,18 +43,23 @@ def main(argv: list[str]) -> int:
     if parsed.rest:
         raise UsageError(f"unexpected {shown(parsed.rest[0])}", "--workspace DIR names one")
     tier = policy_flags.tier(parsed)
-    address = _address(parsed.one("--http"))
+    where = address(parsed.one("--http"))
     request = policy_flags.request(parsed, parsed.one("--workspace") or ".")
     enable_site()
     from nono_mcp import server
 
     try:
-        return server.main(server.ServeOptions(request, tier, address))
+        return server.main(server.ServeOptions(request, tier, where))
     except server.ServeError as error:
         raise FailedError(str(error)) from None
 
 
-def _address(text: str | None) -> tuple[str, int] | None:
+def address(text: str | None) -> tuple[str, int] | None:
+    """Return the address and port of [HOST:]PORT.
+
+    Raises:
+        UsageError: It's neither.
+    """
     if text is None:
         return None
     host, colon, port = text.rpartition(":")

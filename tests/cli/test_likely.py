@@ -1,0 +1,112 @@
+"""What is told of a failure: only what the policy does close, and the option that opens it."""
+
+import pytest
+
+from nono_mcp.cli import likely
+
+from .conftest import Person
+
+pytestmark = pytest.mark.linux
+
+
+def told(person: Person, *words: str, tier: str = "namespaces") -> list[str]:
+    """Return what was told of a run that failed."""
+    done = person.nono("run", "--tier", tier, *words)
+    assert done.returncode != 0
+    return [line for line in done.stderr.splitlines() if line.startswith("nono: likely cause: ")]
+
+
+def test_a_file_that_the_command_names_is_told_with_its_option(person: Person, tier: str) -> None:
+    (person.workspace / "notes.txt").write_text("x")
+    (cause,) = told(person, "--", "cat", "notes.txt", tier=tier)
+    assert str(person.workspace / "notes.txt") in cause
+    assert cause.endswith(f"to allow it: --read-file {person.workspace}/notes.txt")
+
+
+def test_the_option_that_is_told_helps(person: Person, tier: str) -> None:
+    (person.workspace / "sub").mkdir()
+    (person.workspace / "sub" / "notes.txt").write_text("words")
+    (cause,) = told(person, "--", "ls", "-l", "sub", tier=tier)
+    option = cause.rpartition("to allow it: ")[2].split()
+    assert option == ["--read", f"{person.workspace}/sub"]
+    done = person.nono("run", "--tier", tier, *option, "--", "ls", f"{person.workspace}/sub")
+    assert (done.returncode, done.stdout) == (0, "notes.txt\n")
+
+
+@pytest.mark.parametrize("argument", ["--file={}", "if={}", "'{}'"])
+def test_a_name_is_found_in_an_argument(person: Person, argument: str) -> None:
+    (person.home / "data").write_text("x")
+    path = str(person.home / "data")
+    script = f"exit 1 # {argument.format(path)}"
+    (cause,) = told(person, "--allow-cwd", "--", "sh", "-c", script)
+    assert f"--read-file {path}" in cause
+
+
+def test_a_protected_path_is_told_with_its_bypass(person: Person) -> None:
+    (person.home / ".ssh").mkdir()
+    (person.home / ".ssh" / "config").write_text("x")
+    path = str(person.home / ".ssh" / "config")
+    (cause,) = told(person, "--allow-cwd", "--", "cat", path)
+    assert "SSH keys" in cause
+    assert f"--bypass {person.home}/.ssh" in cause
+
+
+def test_the_network_is_told(person: Person) -> None:
+    command = ("sh", "-c", "exit 6", "curl", "https://example.org/x")
+    assert told(person, "--allow-cwd", "--", *command) == [
+        "nono: likely cause: the network is closed; to open it: --open-net"
+    ]
+    assert told(person, "--allow-cwd", "--open-net", "--", *command) == []
+
+
+def test_where_it_ran_is_told_if_it_wasnt_where_the_person_is(person: Person) -> None:
+    (cause,) = told(person, "--", "sh", "-c", "exit 2")
+    where = f"it ran in {person.home}, since {person.workspace} isn't granted"
+    assert cause == f"nono: likely cause: {where}; to allow it: --allow-cwd"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--allow-cwd", "--", "false"),
+        ("--allow-cwd", "--", "cat", "here"),
+        ("--allow-cwd", "--", "grep", "x", "/etc/passwd.missing"),
+        ("--allow-cwd", "--", "sh", "-c", "exit 1", "a/b", "--", "-x=", "=", "x" * 5000),
+    ],
+)
+def test_of_what_is_open_nothing_is_told(person: Person, words: tuple[str, ...]) -> None:
+    (person.workspace / "here").touch()
+    (person.workspace / "here").chmod(0)
+    done = person.nono("run", *words)
+    assert "likely cause" not in done.stderr
+
+
+def test_of_success_nothing_is_told(person: Person) -> None:
+    (person.home / "data").touch()
+    assert person.nono("run", "--", "true", str(person.home / "data")).stderr == ""
+
+
+def test_no_more_is_told_than_can_be_read(person: Person) -> None:
+    names = []
+    for number in range(20):
+        (person.home / f"file{number}").touch()
+        names.append(str(person.home / f"file{number}"))
+    assert len(told(person, "--allow-cwd", "--", "cat", *names)) == likely.CAUSES_MAX
+
+
+def test_names_in_the_last_words_on_a_terminal_are_judged() -> None:
+    tail = (
+        b"starting /usr/bin/thing\r\n"
+        b"Traceback (most recent call last):\r\n"
+        b"PermissionError: [Errno 13] Permission denied: '/etc/hostname'\r\n"
+        b"fine: /etc/passwd\r\n\xff\xfe"
+    )
+    names = list(likely.names(("thing",), tail, "/"))
+    assert ("/etc/hostname", "read") in names
+    assert ("/etc/hostname", "write") in names
+    assert all(path != "/etc/passwd" for path, _ in names)
+
+
+def test_an_endless_line_is_looked_at_in_part() -> None:
+    tail = b"denied " + b"/etc/passwd " * 100_000
+    assert len(list(likely.names((), tail, "/"))) <= 2 * likely.NAMES_MAX
