@@ -207,13 +207,14 @@ def _candidates(
         return
     for pattern in patterns.keys() & there:
         yield pattern, pattern
-    globs = [pattern for pattern in patterns if "*" in pattern]
-    leads = tuple(pattern.partition("*")[0] for pattern in globs)
+    # A file system that folds case finds `.Xauthority` where `.xauthority` is listed.
+    globs = {pattern: pattern for pattern in patterns if "*" in pattern}
+    globs.update({glob.lower(): glob for glob in globs})
+    leads = tuple(glob.partition("*")[0] for glob in globs)
     for name in there:
         if name.startswith(leads):
-            yield from ((name, pattern) for pattern in globs if matches(name, pattern))
+            yield from ((name, pattern) for glob, pattern in globs.items() if matches(name, glob))
     for pattern in patterns:
-        # A file system that folds case finds `.Xauthority` where `.xauthority` is listed.
         if not pattern.islower() and pattern not in there and pattern.lower() in there:
             yield pattern, pattern
 

@@ -281,7 +281,8 @@ def test_what_the_environment_points_at_is_protected(machine: Machine) -> None:
     environ = {"PATH": "/bin", "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
     assert denied(machine.prepare(environ=environ))[str(key)] == READ | WRITE
     # What lies around the home or the workspace would close everything, and is no credential.
-    environ = {"PATH": "/bin", "DOCKER_CONFIG": str(machine.root), "KUBECONFIG": "/:relative"}
+    around = str(machine.workspace.parent)
+    environ = {"PATH": "/bin", "DOCKER_CONFIG": around, "KUBECONFIG": f"{machine.root}:/:relative"}
     assert machine.prepare(environ=environ) == machine.prepare(environ={"PATH": "/bin"}).replace()
 
 

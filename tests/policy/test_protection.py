@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nono_mcp.policy import persistence, protected, protected_system
-from nono_mcp.policy.protection import Catalogue, matches
+from nono_mcp.policy.paths import Place
+from nono_mcp.policy.protection import Catalogue, Names, Scope, look, matches
 from nono_sandbox.confinement import READ, WRITE
 
 if TYPE_CHECKING:
@@ -129,7 +130,41 @@ def test_a_star_is_any_run_of_characters(name: str, pattern: str) -> None:
     assert matches(name, pattern) == fnmatch.fnmatchcase(name, pattern)
 
 
-def test_a_protected_name_in_another_case_is_tried_too(machine: Machine) -> None:
+def present(home: str, listings: dict[str, tuple[str, ...]], granted: str) -> set[str]:
+    """Return what is found protected on a machine that folds case and holds *listings*."""
+    scope = Scope(home, {granted: READ | WRITE})
+    names = Names(scope, lambda directory: listings.get(directory, ()))
+
+    def resolve(path: str) -> Place:
+        directory, _, name = path.rpartition("/")
+        there = {one.lower() for one in listings.get(directory or "/", ())}
+        return Place(path, path, "directory" if name.lower() in there else "", (1, hash(path)))
+
+    found = look(Catalogue(home, {}), scope, names, resolve)
+    return {one.place.path.lower() for one in found.present}
+
+
+def test_a_protected_name_in_another_case_is_found_where_case_is_folded() -> None:
+    listings = {
+        "/home": ("ada",),
+        HOME: (".SSH", ".xauthority", ".Config", "Projects"),
+        f"{HOME}/.config": ("bravesoftware", "code - OSS", "other"),
+    }
+    assert present(HOME, listings, "/home") == {
+        f"{HOME}/.ssh",
+        f"{HOME}/.xauthority",
+        f"{HOME}/.config/bravesoftware",
+        f"{HOME}/.config/code - oss",
+    }
+
+
+def test_a_home_isnt_closed_by_being_somebodys() -> None:
+    listings = {"/": ("root", "etc"), "/root": (".ssh",), "/etc": ("shadow",)}
+    assert present("/root", listings, "/") == {"/root/.ssh", "/etc/shadow"}
+    assert present(HOME, listings, "/") == {"/root", "/etc/shadow"}
+
+
+def test_a_protected_name_in_another_case_is_another_name_elsewhere(machine: Machine) -> None:
     # On a file system that folds case `.ssh` opens `.SSH`; on this one it's another name.
     machine.write(".SSH/id_rsa")
     prepared = machine.prepare(flags=machine.flags(read=("~",)))

@@ -81,14 +81,14 @@ policies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
 @given(policies)
 def test_schema_and_parser_agree(data: dict[str, object]) -> None:
     assert is_valid(data) == is_parsed(data)
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: f"{field.section}.{field.key}")
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(value=shapes)
 def test_they_agree_on_every_key(field: object, value: object) -> None:
     data: dict[str, object] = {field.section: {field.key: value}}  # type: ignore[attr-defined]
