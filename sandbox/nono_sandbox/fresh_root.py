@@ -235,9 +235,10 @@ def _bind_all(root: int, grants: Sequence[Grant], mounted: dict[str, Grant]) -> 
 
 def _hold_in_scratch(root: int, grant: Grant, pinned: set[str]) -> None:
     """See to it that no call can put something else where later ones look for a grant in /tmp."""
+    parent = grant.path.rpartition("/")[0]
     for scratch in _SCRATCH:
-        if grant.path.startswith(scratch + "/"):
-            os.close(_point(root, grant.path, directory=not grant.exact, may_make=True))
+        if parent.startswith(scratch + "/") and parent not in pinned:
+            os.close(_point(root, parent, directory=True, may_make=True))
             pin(root, grant.path, scratch, pinned)
 
 
