@@ -1,6 +1,7 @@
 """A program on a terminal: it has one of its own, and the person's is as it was afterwards."""
 
 import os
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,13 @@ Open = Callable[..., Terminal]
 WAITS = "echo ready; while :; do sleep 0.05; done"
 TYPED_WAITS = "'echo re\"\"ady; exec sleep 1000'"
 """The same as typed in a shell, which shows the line: the word is in what it writes alone."""
+CONTINUED = shlex.quote(
+    "import os, signal, time\n"
+    "signal.signal(signal.SIGCONT, lambda *_: os.write(1, b'went-' + b'on'))\n"
+    "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+    "os.write(1, b'rea' + b'dy')\n"
+    "time.sleep(1000)"
+).replace("\n", "; ")
 
 
 def nono(tier: str, *command: str) -> tuple[str, ...]:
@@ -149,14 +157,14 @@ def test_the_settings_are_restored_when_time_is_up(terminal: Open, tier: str) ->
 def test_the_stop_key_stops_the_whole_job_and_fg_goes_on(terminal: Open, tier: str) -> None:
     window = terminal("/bin/bash", "--norc", "-i", PS1="> ")
     window.expect("> ")
-    window.type(" ".join(nono(tier, "sh", "-c", TYPED_WAITS)) + "\r")
+    window.type(" ".join(nono(tier, "/usr/bin/python3", "-c", CONTINUED)) + "\r")
     window.expect("ready")
     window.type("\32")
     window.expect("Stopped")
     window.type("echo shell-$((40 + 2))\r")
     window.expect("shell-42")
     window.type("fg\r")
-    window.expect("nono run")
+    window.expect("went-on")
     window.type("\3")
     window.expect("> ")
     window.type("echo status-$?\r")
@@ -205,7 +213,7 @@ def test_a_shell_has_job_control(terminal: Open, tier: str) -> None:
     window.expect("ready")
     window.type("\32")
     window.expect("Stopped")
-    window.type("jobs; kill %1; echo job-$((40 + 2))\r")
+    window.type("jobs; kill %1; wait; echo job-$((40 + 2))\r")
     window.expect("job-42")
     window.type("exit 3\r")
     assert window.status() == 3
