@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Limits
 
 NOT_FOUND = 127
-KILLED = 128 + 9
+SIGNALLED = 128
+KILLED = SIGNALLED + 9
 OVER = {
     # As timeout(1) has it; then SIGKILL, SIGXCPU and SIGXFSZ.
     "wall": 124,
     "memory": KILLED,
     "processes": KILLED,
-    "cpu": 128 + 24,
-    "file-size": 128 + 25,
+    "cpu": SIGNALLED + 24,
+    "file-size": SIGNALLED + 25,
 }
 
 
@@ -51,7 +52,8 @@ class End:
         return texts + [f"likely cause: {hint}" for hint in self._hints()]
 
     def _hints(self) -> list[str]:
-        if not self.status or self._outcome.limit:
+        ended_by_signal = self.status > SIGNALLED
+        if not self.status or ended_by_signal or self._outcome.limit:
             return []
         from nono_mcp.cli import likely
 

@@ -8,6 +8,8 @@ Architecture invariant: what goes wrong comes out as one line, whatever bytes a 
 
 from __future__ import annotations
 
+import sys
+
 from nono_mcp.cli import say
 from nono_mcp.cli.options import FailedError, UsageError
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
@@ -38,7 +40,7 @@ def report(name: str, argv: Sequence[str], error: Exception) -> int:
     """Say why the command *name* failed by *error*, and return its exit status."""
     status, code = _kind(error)
     message = _bounded(_message(error))
-    if "--json" in _own_words(argv):
+    if "--json" in _own_words(argv) and sys.stdout is not None:
         fields: dict[str, object] = {"code": code, "message": message}
         for key in ("path", "remedy", "hint"):
             if getattr(error, key, ""):

@@ -21,8 +21,18 @@ DIM = "2"
 
 
 def out(text: str) -> None:
-    """Write *text* to standard output, whatever characters it holds."""
-    _write(sys.stdout, text)
+    """Write *text* to standard output, whatever characters it holds.
+
+    Raises:
+        OSError: It can't be written, and nothing will be any more.
+    """
+    try:
+        _write(sys.stdout, text)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        sys.stdout = None
+        raise
 
 
 def err(text: str) -> None:

@@ -199,6 +199,39 @@ def test_output_that_nobody_reads_ends_it_quietly(person: Person) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("words", [("doctor", "--json"), ("doctor",), ("help",)])
+def test_output_that_cant_be_written_is_told(person: Person, words: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [NONO, *words],
+            check=False,
+            encoding="utf-8",
+            env=person.environment(),
+            stderr=subprocess.PIPE,
+            stdout=full,
+            timeout=60,
+        )
+    assert done.returncode == 125
+    (told,) = done.stderr.splitlines()
+    assert told == f"nono {words[0]}: No space left on device"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", ["run -- true", "--version", "why /x", "run nosuch"])
+def test_streams_may_be_closed(person: Person, command: str, closed: str) -> None:
+    script = f"'{NONO}' {command} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        env=person.environment(),
+        timeout=60,
+    )
+    assert done.returncode == {"why /x": 1, "run nosuch": 127}.get(command, 0)
+    assert "Traceback" not in done.stderr + done.stdout
+
+
 def test_a_command_of_the_table_is_there_for_every_completion() -> None:
     assert set(completion.OF_COMMANDS) <= set(COMMANDS)
     assert set(WITH_USAGE) == {*completion.OF_COMMANDS, "completion"}

@@ -69,6 +69,7 @@ def test_where_it_ran_is_told_if_it_wasnt_where_the_person_is(person: Person) ->
     "words",
     [
         ("--allow-cwd", "--", "false"),
+        ("--", "sh", "-c", "kill -PIPE $$"),
         ("--allow-cwd", "--", "cat", "here"),
         ("--allow-cwd", "--", "grep", "x", "/etc/passwd.missing"),
         ("--allow-cwd", "--", "sh", "-c", "exit 1", "a/b", "--", "-x=", "=", "x" * 5000),
