@@ -1,8 +1,9 @@
 """`nono serve`: the MCP server of one workspace, on standard input and output or by HTTP.
 
 `messages` and `stdio` are the wire, `http` the other one; `arguments`, `tools`, `results`,
-`text`, `hints` and `account` are what a client sees; `app` puts them together and `life` runs
-it from the first import to the last signal.
+`text`, `hints`, `account` and `enforcement` are what a client sees; `door` says who gets in,
+`logged` and `audit_tools` keep and show the log; `app` puts the tools together and `life` runs all
+of it from the first import to the last signal.
 
 Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
 the session starts meanwhile.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import sys
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,10 @@ async def serve(session: Session) -> None:
     Raises:
         RefusedError: Its policy requires what this machine can't give.
     """
+    if os.isatty(0):
+        sys.stderr.write(
+            "nono: standard input is for an MCP client to speak on; Ctrl-C ends this\n"
+        )
     with claimed_wire() as (read_fd, write_fd):
         app = build(session)
         async with streams(read_fd, write_fd) as (received, sent):
