@@ -76,7 +76,8 @@ def _links(prepared: Prepared) -> Iterator[tuple[str, str]]:
     """
     prefix = prepared.home + "/"
     if prepared.confinement.tier == LANDLOCK:
-        paths = {grant.path for grant in prepared.confinement.grants}
+        # The private home lies in the person's, and needs no way to itself.
+        paths = {grant.path for grant in prepared.confinement.grants} - {prepared.private_home}
         for path in sorted(paths):
             if path.startswith(prefix) and paths.isdisjoint(ancestors(path)):
                 yield path[len(prefix) :], path

@@ -94,6 +94,7 @@ def test_without_namespaces_grants_are_found_by_symlinks(machine: Machine) -> No
     assert (path / ".config/tool").readlink() == machine.home / ".config/tool"
     assert (path / ".claude.json").readlink() == machine.home / ".claude.json"
     assert not (path / ".config").is_symlink()
+    assert not (path / ".local").exists(), "it leads to itself"
 
 
 def test_the_persons_symlinks_are_repeated_in_it(machine: Machine) -> None:
