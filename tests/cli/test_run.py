@@ -161,6 +161,7 @@ def test_a_signal_that_was_ignored_stays_ignored(person: Person, tier: str) -> N
         assert process.wait(20) == 0
 
 
+@pytest.mark.claim("process.nothing-survives")
 def test_killing_it_leaves_nothing(person: Person, tier: str, tmp_path: Path) -> None:
     mark = f"mark-of-{tmp_path.name}"
     escape = f"setsid -f sh -c 'trap \"\" HUP TERM; while :; do sleep 1; done' {mark}"
@@ -170,6 +171,7 @@ def test_killing_it_leaves_nothing(person: Person, tier: str, tmp_path: Path) ->
         assert eventually(lambda: not running(mark))
 
 
+@pytest.mark.claim("process.nothing-survives")
 def test_what_the_program_leaves_behind_ends_with_it(
     person: Person, tier: str, tmp_path: Path
 ) -> None:

@@ -169,8 +169,38 @@ def test_the_stop_key_stops_the_whole_job_and_fg_goes_on(terminal: Open, tier: s
     window.expect("> ")
     window.type("echo status-$?\r")
     window.expect("status-130")
-    window.type("exit\r")
+    window.type("exit 0\r")
     assert window.status() == 0
+
+
+def test_in_a_pipeline_the_stop_key_stops_all_of_the_call(
+    terminal: Open, tier: str, tmp_path: Path
+) -> None:
+    mark = f"mark-of-{tmp_path.name}"
+    # What left the group of processes would read the shell's input from now on.
+    escape = f"setsid -f sh -c 'sleep 1000; :' {mark}"
+    window = terminal("/bin/bash", "--norc", "-i", PS1="> ")
+    window.expect("> ")
+    command = nono(tier, "sh", "-c", shlex.quote(f"{escape}; exec /usr/bin/python3 -c {CONTINUED}"))
+    window.type(" ".join(command) + " | cat\r")
+    window.expect("ready")
+    window.type("\32")
+    window.expect("Stopped")
+    (escaped,) = running(mark)
+    assert state(escaped) == "T"
+    window.type("fg\r")
+    window.expect("went-on")
+    assert eventually(lambda: state(escaped) == "S")
+    window.type("\3")
+    window.expect("> ")
+    window.type("exit 0\r")
+    assert window.status() == 0
+    assert not running(mark)
+
+
+def state(pid: int) -> str:
+    """Return the letter that proc(5) has for what a process is doing."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_program_that_stops_itself_stops_the_job(terminal: Open, tier: str) -> None:
@@ -181,7 +211,7 @@ def test_a_program_that_stops_itself_stops_the_job(terminal: Open, tier: str) ->
     window.type("fg\r")
     window.expect("went-on")
     window.expect("> ")
-    window.type("exit\r")
+    window.type("exit 0\r")
     assert window.status() == 0
 
 
@@ -201,7 +231,7 @@ def test_in_the_background_it_runs_and_takes_no_input(
     # It notices within its next look that it is in the foreground.
     window.type("given\r")
     assert eventually((person.workspace / "stolen").exists)
-    window.type("exit\r")
+    window.type("exit 0\r")
     assert window.status() == 0
     assert (person.workspace / "stolen").read_text() == "given\n"
 
@@ -231,6 +261,7 @@ def test_a_terminal_that_is_hung_up_ends_the_program(
     assert window.process.wait(10) == 129
 
 
+@pytest.mark.claim("process.nothing-survives")
 def test_killing_it_leaves_nothing(terminal: Open, tier: str, tmp_path: Path) -> None:
     mark = f"mark-of-{tmp_path.name}"
     script = "setsid -f sh -c 'trap \"\" HUP TERM; while :; do sleep 1; done' " + mark
