@@ -231,6 +231,10 @@ class Running:
         """Take in output until *text* was in it."""
         self._until(lambda: text.encode() in self._kept)
 
+    def wait_for_end_of_output(self) -> None:
+        """Take in output until nobody is left who could write any."""
+        self._until(lambda: not self._open)
+
     def _until(self, happened: Callable[[], bool]) -> None:
         deadline = time.monotonic() + LONG_ENOUGH_S
         while not happened():

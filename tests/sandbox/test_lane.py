@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -85,3 +86,28 @@ def test_what_descendants_hold_is_counted_once(*, proportional: bool) -> None:
     assert after.processes_count - before.processes_count == len(holders)
     grown = after.memory_bytes - before.memory_bytes
     assert 64 * MIB <= grown < 96 * MIB
+
+
+ENDING = """
+import json, os, sys, time
+sys.path[:0] = json.loads(sys.argv[1])
+from nono_sandbox.attendance import Attendance, Parked
+from nono_sandbox.confinement import LANDLOCK, Limits
+kill = ["sh", "-c", "kill -" + sys.argv[2] + " $$"]
+# Python ignores two signals, and what it starts would too.
+pid = os.posix_spawn("/bin/sh", kill, {}, setsigdef=range(1, 32))
+attendance = Attendance(Parked(pid, os.pipe()[0]), -1, LANDLOCK)
+attendance.begin(Limits(cpu_s=5, memory_bytes_max=1 << 40))
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+time.sleep(attendance.timeout_ms() / 1000)
+attendance.reap()
+attendance.look()
+print(attendance.limit)
+"""
+
+
+@pytest.mark.parametrize(("name", "limit"), [("XCPU", "cpu"), ("XFSZ", "file-size"), ("TERM", "")])
+def test_what_ended_a_program_is_not_forgotten_at_the_next_look(name: str, limit: str) -> None:
+    argv = [sys.executable, "-I", "-S", "-c", ENDING, json.dumps(sys.path), name]
+    finished = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
+    assert finished.stdout == f"{limit}\n"
