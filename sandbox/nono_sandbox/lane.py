@@ -59,6 +59,8 @@ def seal(plan: Plan) -> None:
     _drop_privileges()
     if plan.tier == LANDLOCK:
         _scope_signals()
+    elif os.getpid() != 1:
+        raise UnsupportedError("signals aren't confined: this process leads no PID namespace")
     _uapi.seccomp_filter(plan.filter)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from nono_sandbox import sample
 from nono_sandbox.client import Ended
-from nono_sandbox.confinement import Limits
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, Limits
 from nono_sandbox.sample import Usage
 
 pytestmark = pytest.mark.linux
@@ -111,3 +111,26 @@ def test_what_ended_a_program_is_not_forgotten_at_the_next_look(name: str, limit
     argv = [sys.executable, "-I", "-S", "-c", ENDING, json.dumps(sys.path), name]
     finished = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
     assert finished.stdout == f"{limit}\n"
+
+
+SEALING = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from nono_sandbox import _uapi, lane, landlock
+from nono_sandbox.errors import UnsupportedError
+landlock.signal_scope = lambda: landlock.create_ruleset(1, 0, 0)
+nothing = [b"" for field in lane.Plan._fields[3:]]
+try:
+    lane.seal(lane.Plan(sys.argv[2], -1, b"", *nothing))
+except UnsupportedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.claim("process.unreachable")
+@pytest.mark.parametrize("tier", [NAMESPACES, LANDLOCK])
+def test_nobody_becomes_a_lane_whose_signals_would_reach_others(tier: str) -> None:
+    """It kills all it can reach, at the end of each call."""
+    argv = [sys.executable, "-I", "-S", "-c", SEALING, json.dumps(sys.path), tier]
+    finished = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
+    assert "signals aren't confined" in finished.stdout
