@@ -69,7 +69,6 @@ class Run:
         if launch.tier == LANDLOCK:
             request = self._for_second_tier(request)
         prepared = load.prepare(request)
-        launch.expect(prepared.confinement)
         launch.await_ready()
         if launch.tier != request.tier:
             prepared = load.prepare(self._for_second_tier(request))

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any, Never
 
     from nono_sandbox.confinement import Call, Confinement
-    from nono_sandbox.seccomp import Options
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
@@ -36,12 +35,7 @@ class Launch:
         """What was asked for, or is hoped for until `await_ready` has returned."""
         self.reason = ""
         """Why this isn't the first tier, if it isn't."""
-        self._programs: dict[Options, bytes] = {}
         self._control = _forked(self.tier, network)
-
-    def expect(self, confinement: Confinement) -> None:
-        """Make what `run` will need for *confinement*, while the lane makes itself ready."""
-        self._program(confinement)
 
     def await_ready(self) -> None:
         """Wait until it is known which tier this machine gives, and is `tier`.
@@ -77,26 +71,13 @@ class Launch:
         """
         if (confinement.network.mode == CLOSED) != (self._network == CLOSED):
             self._start_over(confinement.network.mode)
-        narrowing = (b"", b"")
-        if call.narrowing.network_closed or call.narrowing.writes is not None:
-            from nono_sandbox.filters import narrowing_programs
-
-            narrowing = narrowing_programs()
-        programs = (self._program(confinement), narrowing)
-        wire.send(self._control, "run", confinement, call, programs, in_foreground())
+        wire.send(self._control, "run", confinement, call, in_foreground())
+        # While the lane makes its root.
+        self._tell("programs", _programs(confinement, call, self.tier))
         message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
         return fds[0] if fds else -1
-
-    def _program(self, confinement: Confinement) -> bytes:
-        """Return the seccomp program of *confinement*."""
-        from nono_sandbox import filters
-
-        options = filters.options_for(confinement, self.tier)
-        if options not in self._programs:
-            self._programs[options] = filters.program(options)
-        return self._programs[options]
 
     def _start_over(self, network: str) -> None:
         """Take another lane: this one's namespaces aren't those that are needed."""
@@ -127,11 +108,11 @@ class Launch:
         """Send a signal to every process of the call."""
         self._tell("signal-all", number)
 
-    def _tell(self, kind: str, number: int) -> None:
+    def _tell(self, kind: str, what: object) -> None:
         try:
-            wire.send(self._control, kind, number)
+            wire.send(self._control, kind, what)
         except wire.ClosedError:
-            return  # it has ended, and with it whom this was to reach
+            return  # it has ended, and what there is to say of that is to be received
 
 
 def start(tier: str | None, network: str = CLOSED) -> Launch:
@@ -141,6 +122,16 @@ def start(tier: str | None, network: str = CLOSED) -> Launch:
     tells whether the tier could be had.
     """
     return Launch(tier, network)
+
+
+def _programs(confinement: Confinement, call: Call, tier: str) -> tuple[bytes, tuple[bytes, bytes]]:
+    """Return the seccomp programs for *call*: the base, and those that narrow it, if it is."""
+    from nono_sandbox import filters
+
+    narrowing = (b"", b"")
+    if call.narrowing.network_closed or call.narrowing.writes is not None:
+        narrowing = filters.narrowing_programs()
+    return filters.session_program(confinement, tier), narrowing
 
 
 def in_foreground() -> bool:

@@ -38,11 +38,13 @@ def serve(control: _socket.socket, tier: str, network: str) -> Never:
     wire.send(control, "ready")
     room.make_ready()
     message, _ = wire.receive(control)
-    confinement, call, programs, foreground = message[1:]
+    confinement, call, foreground = message[1:]
     if call.tty:
         # Only this pays for it; in the fresh root it may not be there to be imported.
         import termios  # noqa: F401
-    plan = room.settle(confinement, programs)
+    room.settle(confinement)
+    message, _ = wire.receive(control)
+    plan = room.plan_for(confinement, message[1])
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
     lane.seal(plan)
     wire.send(control, "running", fds=[master] if call.tty else [])
@@ -66,15 +68,18 @@ class _Room:
         if self._tier == NAMESPACES and self._closed:
             namespaces.close_network()
 
-    def settle(
-        self, confinement: Confinement, programs: tuple[bytes, tuple[bytes, bytes]]
-    ) -> lane.Plan:
-        """Make the rest: what *confinement* says, with its seccomp *programs*."""
+    def settle(self, confinement: Confinement) -> None:
+        """Make the rest: what *confinement* says."""
         if (confinement.network.mode == CLOSED) != self._closed:
             raise ConfinementError("the network isn't what this lane was made for")
         if self._tier == NAMESPACES and not fresh_root.finish(self._root, confinement):
             fresh_root.build(confinement)
             fresh_root.replace_proc(namespaces.new_proc())
+
+    def plan_for(
+        self, confinement: Confinement, programs: tuple[bytes, tuple[bytes, bytes]]
+    ) -> lane.Plan:
+        """Return the plan for *confinement*, with its seccomp *programs*, in the room as it is."""
         plan = setup.plan_for(confinement, self._tier, programs)
         if self._tier == NAMESPACES:
             domain.allow_proc(plan.ruleset_fd)
