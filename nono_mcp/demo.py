@@ -188,7 +188,8 @@ class Demonstration:
 
     async def _nothing_survives_a_call(self) -> None:
         mark = f"demo-{secrets.token_hex(4)}"
-        told = await self._sh(f"setsid sh -c 'trap : TERM HUP; sleep 600; :' {mark} & sleep 0.2; echo started")
+        stays = f"setsid sh -c 'trap : TERM HUP; sleep 600; :' {mark}"
+        told = await self._sh(f"{stays} & sleep 0.2; echo started")
         held = told.ran and "started" in told.text and not any(running(mark))
         seen = f"no process named {mark}" if held else "it still runs"
         self._claim("what a command leaves behind ends with it", told, seen, held)
