@@ -31,7 +31,7 @@ def shown(yard: Yard) -> set[str]:
 def test_what_no_grant_names_isnt_there(sandbox: Sandbox, yard: Yard) -> None:
     """Neither its name, size and attributes, nor what goes on there."""
     os.setxattr(yard.outside / "secret", "user.note", b"1")
-    hidden = [name for name in os.listdir("/") if name not in shown(yard)]
+    hidden = [path.name for path in Path("/").iterdir() if path.name not in shown(yard)]
     outcome = sandbox.attack(
         """
         outside, *hidden = ARGUMENTS
