@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import nono_mcp
 from nono_mcp import _bundle
 from nono_mcp._bundle import FOLDERS
 
@@ -121,7 +120,3 @@ def test_nobody_else_may_write_it(installed: Installed) -> None:
     assert [path.name for path in installed.bundle().parent.glob("bundle.*")] == [
         installed.bundle().name
     ]
-
-
-def test_what_is_developed_in_place_has_none() -> None:
-    assert not list(Path(*nono_mcp.__path__).glob("__pycache__/bundle.*"))

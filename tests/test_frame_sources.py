@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+import nono_mcp
+
 SOURCES = Path(__file__).parents[1]
 
 
@@ -23,3 +25,7 @@ def test_ci_runs_the_commands_the_readme_opens_with() -> None:
 def test_the_launcher_is_python_without_a_warning() -> None:
     launcher = SOURCES / "bin" / "nono"
     compile(launcher.read_text(encoding="utf-8"), launcher, "exec")
+
+
+def test_what_is_developed_in_place_has_none() -> None:
+    assert not list(Path(*nono_mcp.__path__).glob("__pycache__/bundle.*"))

@@ -29,6 +29,11 @@ def nono(tier: str, *command: str) -> tuple[str, ...]:
     return (str(NONO), "run", "--tier", tier, "--allow-cwd", "--", *command)
 
 
+def typed(command: tuple[str, ...]) -> str:
+    """Return *command* as a line for a shell; only where nono is may hold a space."""
+    return " ".join((shlex.quote(command[0]), *command[1:]))
+
+
 def sh(tier: str, script: str) -> tuple[str, ...]:
     return nono(tier, "sh", "-c", script)
 
@@ -157,7 +162,7 @@ def test_the_settings_are_restored_when_time_is_up(terminal: Open, tier: str) ->
 def test_the_stop_key_stops_the_whole_job_and_fg_goes_on(terminal: Open, tier: str) -> None:
     window = terminal("/bin/bash", "--norc", "-i", PS1="> ")
     window.expect("> ")
-    window.type(" ".join(nono(tier, "/usr/bin/python3", "-c", CONTINUED)) + "\r")
+    window.type(typed(nono(tier, "/usr/bin/python3", "-c", CONTINUED)) + "\r")
     window.expect("ready")
     window.type("\32")
     window.expect("Stopped")
@@ -182,7 +187,7 @@ def test_in_a_pipeline_the_stop_key_stops_all_of_the_call(
     window = terminal("/bin/bash", "--norc", "-i", PS1="> ")
     window.expect("> ")
     command = nono(tier, "sh", "-c", shlex.quote(f"{escape}; exec /usr/bin/python3 -c {CONTINUED}"))
-    window.type(" ".join(command) + " | cat\r")
+    window.type(typed(command) + " | cat\r")
     window.expect("ready")
     window.type("\32")
     window.expect("Stopped")
@@ -206,7 +211,7 @@ def state(pid: int) -> str:
 def test_a_program_that_stops_itself_stops_the_job(terminal: Open, tier: str) -> None:
     window = terminal("/bin/bash", "--norc", "-i", PS1="> ")
     window.expect("> ")
-    window.type(" ".join(nono(tier, "sh", "-c", "'kill -STOP $$; echo went-\"\"on'")) + "\r")
+    window.type(typed(nono(tier, "sh", "-c", "'kill -STOP $$; echo went-\"\"on'")) + "\r")
     window.expect("Stopped")
     window.type("fg\r")
     window.expect("went-on")
@@ -221,7 +226,7 @@ def test_in_the_background_it_runs_and_takes_no_input(
     window = terminal("/bin/bash", "--norc", "-i", PS1="> ")
     window.expect("> ")
     command = nono(tier, "sh", "-c", "'echo be\"\"gun; read word; echo $word > stolen'")
-    window.type(" ".join(command) + " &\r")
+    window.type(typed(command) + " &\r")
     window.expect("begun")
     window.type("echo mine-$((40 + 2))\r")
     window.expect("mine-42")
