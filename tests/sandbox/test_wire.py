@@ -119,3 +119,14 @@ def test_an_end_without_a_message_blocks_nobody_who_wont_wait(
 def test_a_channel_isnt_inherited(ends: tuple[_socket.socket, _socket.socket]) -> None:
     assert not any(os.get_inheritable(end.fileno()) for end in ends)
     assert min(end.fileno() for end in ends) > 2
+
+
+def test_what_an_end_said_is_heard_though_it_went_without_listening() -> None:
+    ours, theirs = wire.socket_pair()
+    wire.send(ours, "unread")
+    wire.send(theirs, "last words")
+    theirs.close()
+    assert wire.receive(ours)[0] == ("last words",)
+    with pytest.raises(wire.ClosedError):
+        wire.receive(ours)
+    ours.close()
