@@ -178,7 +178,7 @@ class Demonstration:
             listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
             port = listener.getsockname()[1]
             # The system's, if it's there: one in the real home is closed to this one.
-            python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+            python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable  # noqa: ASYNC240 - no wait to speak of
             program = [python, "-I", "-S", "-c", _CONNECT, str(port)]
             told = await self._call(f"python3 -c '{_CONNECT}' {port}", {"argv": program})
             reached = _was_reached(listener)
