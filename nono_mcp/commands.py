@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nono_mcp.policy.paths import covers
 from nono_sandbox.confinement import Call, Limits, Narrowing
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _directory(cwd: str | None, workspace: str) -> str:
         return workspace
     _check_texts("cwd", (cwd,))
     path = _absolute(cwd, workspace)
-    if path != workspace and not path.startswith(workspace.rstrip("/") + "/"):
+    if not covers(workspace, path):
         raise CommandError(f"cwd {cwd!r} is outside the workspace {workspace}")
     return path
 
