@@ -7,26 +7,66 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nono_mcp.policy.digest import sha256
+from nono_mcp.policy.errors import PolicyError
+from nono_mcp.policy.toml import emit
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nono_mcp.audit.session import Session as Log
-    from nono_sandbox.client import Ended
+    from nono_mcp.policy.request import Prepared
+    from nono_sandbox.client import Ended, ForkServer
     from nono_sandbox.confinement import Call
 
 _TIMED_OUT = "wall"
 _CANCELLED = "cancelled"
 
 
+def policy_digest(prepared: Prepared) -> str:
+    """Return the SHA-256 of the policy in force, as `nono policy show` prints it."""
+    try:
+        text = emit(prepared.document)
+    except PolicyError:
+        # A path that isn't UTF-8, which TOML can't write.
+        text = repr(prepared.document)
+    return sha256(text.encode(errors="surrogateescape"))
+
+
+def policy_in_force(log: Log | None, prepared: Prepared, server: ForkServer) -> str:
+    """Record under which policy the calls from here on run, and how it's enforced.
+
+    Return the policy's digest.
+
+    Raises:
+        AuditWriteError: It isn't in the log. Run nothing.
+    """
+    digest = policy_digest(prepared)
+    enforcement = prepared.document.enforcement
+    fields: dict[str, object] = {
+        "sha256": digest,
+        "tier": server.tier,
+        "require": list(enforcement.require),
+        "best_effort": bool(enforcement.best_effort),
+    }
+    if server.reason:
+        fields["reason"] = server.reason
+    if log is not None:
+        log.append("policy", fields)
+    return digest
+
+
 class Recording:
     """One call's records; without a log, none."""
 
-    def __init__(self, log: Log | None, call_id: str, tool: str) -> None:
+    def __init__(
+        self, log: Log | None, call_id: str, tool: str, asked: Mapping[str, object]
+    ) -> None:
         self._log = log
         self._call = {"call": call_id}
-        self._tool = tool
+        self._asked = {"tool": tool, **asked}
 
-    def start(self, call: Call, stdin: bytes, tier: str) -> None:
+    def start(self, call: Call, stdin: bytes, tier: str, policy_sha256: str) -> None:
         """Record what is about to be run.
 
         Raises:
@@ -35,10 +75,11 @@ class Recording:
         if self._log is None:
             return
         fields: dict[str, object] = {
-            "tool": self._tool,
+            **self._asked,
             "decision": "allow",
             "argv": list(call.argv),
             "cwd": call.cwd,
+            "policy_sha256": policy_sha256,
             "tier": tier,
             "network": "none" if call.narrowing.network_closed else "session",
         }
@@ -57,7 +98,7 @@ class Recording:
             AuditWriteError: It isn't in the log.
         """
         if self._log is not None:
-            start = {"tool": self._tool, "decision": "deny", "rule": reason}
+            start = {**self._asked, "decision": "deny", "rule": reason}
             self._log.append("call.start", self._call | start)
             self._log.append("call.end", self._call | {"outcome": "refused"})
 

@@ -25,14 +25,14 @@ from nono_mcp.capture import Capture
 from nono_mcp.commands import Command, CommandError, call_for
 from nono_mcp.generation import Generation
 from nono_mcp.policy import home, load
-from nono_mcp.recording import Recording
+from nono_mcp.recording import Recording, policy_in_force
 from nono_sandbox import scratch
 from nono_sandbox.client import Ended, ForkServer, Lane
 from nono_sandbox.confinement import LANDLOCK, Call
 from nono_sandbox.errors import LaneLostError, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.policy.request import Prepared, Request
@@ -75,6 +75,7 @@ class Session:
         self._starting = anyio.Lock()
         self._generation: Generation | None = None
         self._current_prepared: Prepared | None = None
+        self._policy_sha256 = ""
 
     @classmethod
     @asynccontextmanager
@@ -133,12 +134,14 @@ class Session:
         command: Command,
         *,
         tool: str = "run",
+        asked: Mapping[str, object] | None = None,
         on_output: Callable[[bytes], None] | None = None,
     ) -> Result:
         """Run *command* to its end, or to its limit's, and return what came of it.
 
-        *tool* is what the log says asked for it. *on_output* sees every byte as it arrives. When
-        this is cancelled, the command and all it started have been killed.
+        The log says that *tool* asked for it, and who did as *asked* has it. *on_output* sees
+        every byte as it arrives. When this is cancelled, the command and all it started have been
+        killed.
 
         Raises:
             CommandError: The command can't be run as given. Nothing ran.
@@ -146,7 +149,7 @@ class Session:
             SandboxError: It couldn't be confined, or its lane died. Nothing is left of it.
         """
         call_id = os.urandom(_ID_BYTES).hex()
-        recording = Recording(self._log, call_id, tool)
+        recording = Recording(self._log, call_id, tool, asked or {})
         generation = await self._current()
         try:
             call = call_for(command, self.prepared)
@@ -157,7 +160,7 @@ class Session:
             lane = generation.take()
             keep = False
             try:
-                recording.start(call, command.stdin, generation.server.tier)
+                recording.start(call, command.stdin, generation.server.tier, self._policy_sha256)
                 result = await _run(lane, call_id, call, command.stdin, on_output)
                 keep = not result.ended.leftovers
             except (SandboxError, anyio.get_cancelled_exc_class()) as error:
@@ -167,6 +170,14 @@ class Session:
                 generation.give_back(lane, keep=keep)
         recording.end(result.ended, result.duration_s, result.output.total_bytes)
         return result
+
+    def refused(self, reason: str, *, tool: str, asked: Mapping[str, object]) -> None:
+        """Record that something was asked for that never got as far as `run`.
+
+        Raises:
+            AuditWriteError: It isn't in the log.
+        """
+        Recording(self._log, os.urandom(_ID_BYTES).hex(), tool, asked).refused(reason)
 
     async def _current(self) -> Generation:
         """Return the fork server to use: a new one if the last died or a grant was replaced."""
@@ -190,6 +201,7 @@ class Session:
             prepared = load.prepare(request)
             home.ensure(prepared)
             server.configure(prepared.confinement)
+            self._policy_sha256 = policy_in_force(self._log, prepared, server)
         except BaseException:
             server.close()
             if directory is not None:

@@ -33,6 +33,8 @@ class Session:
         self.name = name
         self.key = key
         self.closed = False
+        self.listeners: list[Callable[[str | None], None]] = []
+        """Told that there is a record more, and of which call."""
         self._redactor = redactor
         self._write = write
 
@@ -58,7 +60,12 @@ class Session:
             data = canonical.encode({**kept, "too_large": self._redactor.commit(data)})
             if len(data) > DATA_BYTES_MAX:
                 raise AuditWriteError(f"{kind}: {len(data)} bytes are too many for a record")
-        return self._write(self, kind, data, sync)
+        receipt = self._write(self, kind, data, sync)
+        if self.listeners:
+            call = fields.get("call")
+            for listener in self.listeners:
+                listener(call if isinstance(call, str) else None)
+        return receipt
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Take these very values out of every record from now on, encoded forms included."""

@@ -2,8 +2,8 @@
 
 `messages` and `stdio` are the wire, `http` the other one; `arguments`, `tools`, `results`,
 `text`, `hints`, `account` and `enforcement` are what a client sees; `door` says who gets in,
-`logged` and `audit_tools` keep and show the log; `app` puts the tools together and `life` runs all
-of it from the first import to the last signal.
+`logged`, `asking`, `audit_tools` and `audit_resources` keep and show the log; `app` puts the tools
+together and `life` runs all of it from the first import to the last signal.
 
 Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
 the session starts meanwhile.

@@ -11,9 +11,11 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp_types import SubscribeRequestParams, UnsubscribeRequestParams
 from pydantic import ValidationError
 
 from nono_mcp import __version__
+from nono_mcp.audit.files import AuditError
 from nono_mcp.server import account
 from nono_mcp.server.arguments import (
     Arguments,
@@ -25,6 +27,8 @@ from nono_mcp.server.arguments import (
     parse,
     schema,
 )
+from nono_mcp.server.asking import asked_by
+from nono_mcp.server.audit_resources import AuditResources
 from nono_mcp.server.audit_tools import TAIL, VERIFY, AuditTools
 from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.server.tools import Tools
@@ -50,6 +54,9 @@ _EXPLAIN = (
 class App(MCPServer[None]):
     """An MCP server whose refusals are one plain line."""
 
+    session: Session | None = None
+    """Whose log is told of calls that never get as far as a tool."""
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
@@ -70,9 +77,27 @@ class App(MCPServer[None]):
                     for tool in await self.list_tools()
                     if tool.name == name
                 ]
-                raise ToolError(f"bad arguments: {mistakes(cause, known[0])}") from cause
+                reason = f"bad arguments: {mistakes(cause, known[0])}"
+                self._record_refusal(name, reason, context)
+                raise ToolError(reason) from cause
+            if cause is None:
+                self._record_refusal(name, str(error), context)
             # The SDK puts the tool's name before it, which the caller knows.
             raise (cause if isinstance(cause, ToolError) else error) from None
+
+    def _record_refusal(self, tool: str, reason: str, context: Context[Any, Any] | None) -> None:
+        if self.session is None:
+            return
+        try:
+            self.session.refused(reason, tool=tool, asked=asked_by(context) if context else {})
+        except AuditError as error:
+            raise ToolError(f"{reason} (and not recorded: {error})") from error
+
+    def serve_subscriptions(self, resources: AuditResources) -> None:
+        """Serve what clients of the 2025 protocols ask for to hear of changes."""
+        add = self._lowlevel_server.add_request_handler
+        add("resources/subscribe", SubscribeRequestParams, resources.subscribe)
+        add("resources/unsubscribe", UnsubscribeRequestParams, resources.unsubscribe)
 
     async def serve(
         self,
@@ -102,7 +127,9 @@ def build(session: Session) -> App:
     """
     prepared = session.prepared
     tools = Tools(session, Enforcement.of(session))
-    return App(
+    log = session.log
+    resources = None if log is None else AuditResources(session.state_dir, log)
+    app = App(
         NAME,
         title="nono: confined commands",
         version=__version__,
@@ -123,9 +150,15 @@ def build(session: Session) -> App:
             ),
             *_log_tools(session),
         ],
-        subscriptions=False,
+        subscriptions=resources.bus if resources else False,
+        lifespan=resources.telling if resources else None,
         log_level="WARNING",
     )
+    app.session = session
+    if resources:
+        resources.offer(app)
+        app.serve_subscriptions(resources)
+    return app
 
 
 def _log_tools(session: Session) -> list[Tool]:

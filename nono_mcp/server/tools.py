@@ -17,6 +17,7 @@ from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.server import account, hints, results
+from nono_mcp.server.asking import asked_by
 from nono_mcp.server.text import amount, duration, readable, shortened
 from nono_mcp.session import Command, CommandError
 from nono_sandbox.errors import SandboxError, StartError
@@ -66,9 +67,14 @@ class Tools:
         Raises:
             ToolError: It wasn't run.
         """
-        command = self._command(arguments)
-        if self._calls_count >= CALLS_MAX:
-            raise ToolError(f"{CALLS_MAX} commands run or wait already; try again later")
+        try:
+            command = self._command(arguments)
+        except ToolError as error:
+            try:
+                self._session.refused(str(error), tool="run_sandboxed", asked=asked_by(context))
+            except AuditError as unrecorded:
+                raise ToolError(f"{error} (and not recorded: {unrecorded})") from unrecorded
+            raise
         self._calls_count += 1
         try:
             result = await self._attended(command, context)
@@ -102,6 +108,8 @@ class Tools:
         return results.plain(account.answer(question, verdict, denied))
 
     def _command(self, arguments: RunArguments) -> Command:
+        if self._calls_count >= CALLS_MAX:
+            raise ToolError(f"{CALLS_MAX} commands run or wait already; try again later")
         prepared = self._session.prepared
         timeout_s = arguments.timeout_s
         timeout_s_max = account.timeout_s_max(prepared)
@@ -129,7 +137,10 @@ class Tools:
                 group.start_soon(_cancel_when, gone, group.cancel_scope)
             try:
                 outcome = await self._session.run(
-                    command, tool="run_sandboxed", on_output=watched.feed
+                    command,
+                    tool="run_sandboxed",
+                    asked=asked_by(context),
+                    on_output=watched.feed,
                 )
             except _REFUSALS as error:
                 outcome = error

@@ -19,6 +19,8 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import CallToolResult
 
+from nono_mcp.audit.log import AuditLog
+from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.request import Request
 from nono_mcp.server.app import build
 from nono_mcp.session import Session
@@ -156,6 +158,16 @@ def connect(machine: Machine, era: str) -> Connect:
                 yield Agent(client)
 
     return connected
+
+
+@pytest.fixture
+def audit_log(machine: Machine) -> Iterator[Log]:
+    """A log without keychain, and a session in it."""
+    opened = AuditLog.open(str(machine.root / "state" / "nono"), None)
+    session = opened.session({"pid": 1})
+    yield session
+    session.close()
+    opened.close()
 
 
 class Marked:

@@ -1,28 +1,22 @@
 """What a server does stands in the log, and what can't stand there isn't done."""
 
-from collections.abc import Iterator
+import contextlib
+import hashlib
+from typing import Any
 
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
+from mcp_types import Implementation
 
-from nono_mcp.audit.log import AuditLog
 from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.audit.record import Record
 from nono_mcp.audit.session import Session as Log
+from nono_mcp.policy.toml import emit
 from nono_mcp.server.app import build
 from nono_mcp.session import Session
-from tests.server.conftest import Machine
+from tests.server.conftest import TIER, Machine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
-
-
-@pytest.fixture
-def log(machine: Machine) -> Iterator[Log]:
-    opened = AuditLog.open(str(machine.root / "state" / "nono"), None)
-    session = opened.session({"pid": 1})
-    yield session
-    session.close()
-    opened.close()
 
 
 def records(machine: Machine, kind: str) -> list[Record]:
@@ -31,9 +25,11 @@ def records(machine: Machine, kind: str) -> list[Record]:
 
 
 @pytest.mark.claim("audit.calls-recorded")
-async def test_the_intent_of_a_call_stands_before_its_outcome(machine: Machine, log: Log) -> None:
+async def test_the_intent_of_a_call_stands_before_its_outcome(
+    machine: Machine, audit_log: Log
+) -> None:
     async with (
-        Session.open(machine.request(), log=log) as session,
+        Session.open(machine.request(), log=audit_log) as session,
         Client(build(session)) as client,
     ):
         answer = await client.call_tool("run_sandboxed", {"command": "exit 3"})
@@ -55,10 +51,10 @@ async def test_the_intent_of_a_call_stands_before_its_outcome(machine: Machine, 
     ],
 )
 async def test_every_way_a_call_ends_is_recorded(
-    machine: Machine, log: Log, arguments: dict[str, object], outcome: str
+    machine: Machine, audit_log: Log, arguments: dict[str, object], outcome: str
 ) -> None:
     async with (
-        Session.open(machine.request(), log=log) as session,
+        Session.open(machine.request(), log=audit_log) as session,
         Client(build(session)) as client,
     ):
         await client.call_tool("run_sandboxed", arguments)
@@ -66,20 +62,20 @@ async def test_every_way_a_call_ends_is_recorded(
 
 
 @pytest.mark.claim("audit.calls-recorded")
-async def test_what_cannot_be_recorded_is_not_run(machine: Machine, log: Log) -> None:
+async def test_what_cannot_be_recorded_is_not_run(machine: Machine, audit_log: Log) -> None:
     async with (
-        Session.open(machine.request(), log=log) as session,
+        Session.open(machine.request(), log=audit_log) as session,
         Client(build(session)) as client,
     ):
-        log.close()
+        audit_log.close()
         answer = await client.call_tool("run_sandboxed", {"command": "touch ran"})
     assert answer.is_error
     assert not (machine.workspace / "ran").exists()
 
 
-async def test_a_client_reads_and_verifies_the_log(machine: Machine, log: Log) -> None:
+async def test_a_client_reads_and_verifies_the_log(machine: Machine, audit_log: Log) -> None:
     async with (
-        Session.open(machine.request(), log=log) as session,
+        Session.open(machine.request(), log=audit_log) as session,
         Client(build(session)) as client,
     ):
         await client.call_tool("run_sandboxed", {"command": "echo \x1b[31mred"})
@@ -89,3 +85,53 @@ async def test_a_client_reads_and_verifies_the_log(machine: Machine, log: Log) -
     assert "\x1b" not in text
     assert "outcome=exit" in text
     assert "integrity:    ok" in verified.content[0].model_dump()["text"]
+
+
+@pytest.mark.claim("audit.calls-recorded")
+async def test_a_call_names_its_policy_its_tier_and_who_asked(
+    machine: Machine, audit_log: Log
+) -> None:
+    meta: Any = {"claudecode/toolUseId": "toolu_1", "token": "ghp_" + "a" * 36, "half": 0.5}
+    info = Implementation(name="evil\x1b[2J", version="1")
+    async with (
+        Session.open(machine.request(), tier=TIER, log=audit_log) as session,
+        Client(build(session), client_info=info) as client,
+    ):
+        shown = emit(session.prepared.document)
+        await client.call_tool("run_sandboxed", {"command": "true"}, meta=meta)
+        tier = session.tier
+    (policy,) = records(machine, "policy")
+    (start,) = records(machine, "call.start")
+    digest = hashlib.sha256(shown.encode()).hexdigest()
+    assert (policy.data["sha256"], policy.data["tier"]) == (digest, tier)
+    assert policy.data["best_effort"] is False
+    assert (start.data["policy_sha256"], start.data["tier"]) == (digest, tier)
+    assert start.data["client"] == "evil\x1b[2J 1"
+    told = start.data["meta"]
+    assert isinstance(told, dict)
+    assert (told["claudecode/toolUseId"], told["half"]) == ("toolu_1", "0.5")
+    assert "a" * 36 not in str(told)
+
+
+@pytest.mark.claim("audit.calls-recorded")
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("run_sandboxed", {"command": "true", "commmand": "x"}),
+        ("run_sandboxed", {"command": "true", "timeout_s": 1e9}),
+        ("no_such_tool", {}),
+    ],
+)
+async def test_what_never_got_as_far_as_running_is_recorded_as_refused(
+    machine: Machine, audit_log: Log, tool: str, arguments: dict[str, object]
+) -> None:
+    async with (
+        Session.open(machine.request(), tier=TIER, log=audit_log) as session,
+        Client(build(session)) as client,
+    ):
+        with contextlib.suppress(MCPError):
+            assert (await client.call_tool(tool, arguments)).is_error
+    start, end = records(machine, "call")
+    assert (start.data["tool"], start.data["decision"]) == (tool, "deny")
+    assert end.data["outcome"] == "refused"
+    assert start.data["rule"]
