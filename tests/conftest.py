@@ -1,6 +1,7 @@
 """What holds for every test: which are collected where, and that none is skipped in CI."""
 
 import os
+import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -19,6 +20,10 @@ def pytest_configure() -> None:
     tier = os.environ.get("NONO_TEST_TIER", "")
     if tier not in TIERS:
         raise pytest.UsageError(f"NONO_TEST_TIER is {tier!r}, not namespaces or landlock")
+    # In the background of a script, or under nohup, we ignore these, and so would all we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -574,7 +574,8 @@ def test_sending_otherwise_works(confined: Confined) -> None:
         port = server.getsockname()[1]
 
         def ordinary() -> int:
-            with socket.create_connection(("127.0.0.1", port)) as client:
+            with socket.socket() as client:
+                client.connect(("127.0.0.1", port))
                 client.send(b"a", socket.MSG_NOSIGNAL)
                 return client.sendmsg([b"b"], [], socket.MSG_DONTWAIT)
 
