@@ -13,10 +13,14 @@ from nono_mcp.policy.document import (
     Document,
     EnvironmentSection,
     FilesystemSection,
+    LimitsSection,
     NetworkSection,
 )
 
 DEFAULT = "default"
+
+PROCESSES_MAX = 2048
+"""Of a call, unless its policy says otherwise: ample for a build, and an end to a fork bomb."""
 
 _SYSTEM = Document(
     description="What programs need to run: the system's directories, read.",
@@ -48,6 +52,7 @@ _SYSTEM = Document(
             "/sys/kernel/mm/transparent_hugepage",
         ),
     ),
+    limits=LimitsSection(processes_max=PROCESSES_MAX),
 )
 
 _DEFAULT = Document(

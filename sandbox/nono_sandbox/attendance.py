@@ -93,6 +93,11 @@ class Attendance:
         self._look_at = self._next_look(now)
 
     def _over(self, limits: Limits) -> str:
+        most = limits.processes_max
+        if most is not None and sample.crowded(most, own_pids=self._own_pids):
+            return "processes"
+        if limits.memory_bytes_max is None and limits.cpu_s is None:
+            return ""
         usage = sample.usage(own_pids=self._own_pids)
         over = sample.exceeded(limits, usage, sum(self._cpu_s))
         if over == "memory":

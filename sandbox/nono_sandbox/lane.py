@@ -44,6 +44,8 @@ class Plan(Value):
     """The base seccomp program."""
     narrowing: tuple[bytes, bytes]
     """The programs for a call that gives up its network, and for one that writes nothing."""
+    processes_max: int | None = None
+    """What a call's processes are bounded by; in the second tier by counting alone."""
 
 
 def seal(plan: Plan) -> None:

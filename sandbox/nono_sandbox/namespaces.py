@@ -17,6 +17,12 @@ import struct
 from nono_sandbox import _uapi
 
 CAP_SYS_ADMIN = 21
+PIDS_BOUND_SINCE = (6, 14)
+"""The kernel from which pid_max is a PID namespace's own; before, it was the machine's."""
+PIDS_MAX = 1 << 22
+"""PID_MAX_LIMIT of a 64-bit Linux."""
+_PIDS_RESERVED = 300
+_SPARE = 512
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
@@ -68,6 +74,46 @@ def new_proc() -> int:
         | _uapi.MOUNT_ATTR_NOEXEC
     )
     return _uapi.new_mount("proc", everything)
+
+
+def tasks_max(processes_max: int) -> int:
+    """Return how many processes and threads the kernel lets a call have that may have so many.
+
+    More than its lane does, which ends it and says why, and than there are beside it in its
+    session.
+    """
+    return processes_max + _SPARE
+
+
+def bounds_pids(release: str) -> bool:
+    """Tell whether the kernel *release* can bound the processes of one PID namespace."""
+    major, _, rest = release.partition(".")
+    minor = rest.partition(".")[0].partition("-")[0]
+    version = (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+    return version >= PIDS_BOUND_SINCE
+
+
+def bound_pids(processes_max: int) -> None:
+    """Bound the processes and threads of this process's PID namespace, root's too.
+
+    On a kernel that can't, nothing is done.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    if not bounds_pids(os.uname().release):
+        return
+    proc = _uapi.new_mount("proc", _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV)
+    try:
+        fd = os.open("sys/kernel/pid_max", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+    finally:
+        os.close(proc)
+    try:
+        # The lowest numbers are given out once only.
+        pid_max = _PIDS_RESERVED + tasks_max(processes_max)
+        os.write(fd, str(min(pid_max, PIDS_MAX)).encode())
+    finally:
+        os.close(fd)
 
 
 def close_network() -> None:

@@ -83,6 +83,8 @@ class _Room:
         plan = setup.plan_for(confinement, self._tier, programs)
         if self._tier == NAMESPACES:
             domain.allow_proc(plan.ruleset_fd)
+            if plan.processes_max is not None:
+                namespaces.bound_pids(plan.processes_max)
         return plan
 
 

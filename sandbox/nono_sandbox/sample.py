@@ -22,6 +22,8 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _LEVELS_MAX = 100_000
 _BLOCK_BYTES = 512
+THREADS_SPARE = 256
+"""Threads that a call may have on top of the processes it may have."""
 _FDS_MAX = 2048
 """Descriptors of a process that are looked at; a look must not take longer than the next."""
 
@@ -44,14 +46,32 @@ def needed(limits: Limits) -> bool:
 
 
 def exceeded(limits: Limits, usage: Usage, reaped_cpu_s: float) -> str:
-    """Return the name of the limit that *usage* is over, or nothing."""
-    if limits.processes_max is not None and usage.processes_count > limits.processes_max:
-        return "processes"
+    """Return the limit that *usage* is over, or nothing; of processes `crowded` tells."""
     if limits.memory_bytes_max is not None and usage.memory_bytes > limits.memory_bytes_max:
         return "memory"
     if limits.cpu_s is not None and usage.cpu_s + reaped_cpu_s > limits.cpu_s:
         return "cpu"
     return ""
+
+
+def crowded(processes_max: int, *, own_pids: bool) -> bool:
+    """Tell whether a call has more processes than it may, or more threads than go with them.
+
+    This is the quick look: of a fork bomb every look is late, and none may wait for a full count.
+    """
+    pids: list[str] = []
+    for pid in _namespace() if own_pids else _descendants():
+        pids.append(pid)
+        if len(pids) > processes_max:
+            return True
+    tasks_count = 0
+    for pid in pids:
+        try:
+            # Two links are the directory's own.
+            tasks_count += os.stat(f"/proc/{pid}/task").st_nlink - 2
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended since it was listed
+    return tasks_count > processes_max + THREADS_SPARE
 
 
 def usage(*, own_pids: bool, proportional: bool = False) -> Usage:

@@ -41,7 +41,13 @@ def plan_for(
     _leave_keyring()
     base, narrowing = programs
     ruleset = domain.ruleset(confinement, tier)
-    return lane.Plan(tier=tier, ruleset_fd=ruleset, filter=base, narrowing=narrowing)
+    return lane.Plan(
+        tier=tier,
+        ruleset_fd=ruleset,
+        filter=base,
+        narrowing=narrowing,
+        processes_max=confinement.limits.processes_max,
+    )
 
 
 def _leave_keyring() -> None:
@@ -65,6 +71,8 @@ def become_lane(plan: lane.Plan) -> None:
     """
     if plan.tier == NAMESPACES:
         proc = namespaces.new_proc()
+        if plan.processes_max is not None:
+            namespaces.bound_pids(plan.processes_max)
         _uapi.unshare(_uapi.CLONE_NEWNS)
         show_proc(proc, plan)
     lane.seal(plan)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN
+from nono_sandbox.namespaces import bounds_pids
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -59,6 +60,11 @@ class _Row(Value):
     landlock: tuple[str, str, str]
 
 
+_COUNTED = (
+    PARTLY,
+    "rlimits, supervisor",
+    "memory and processes of a whole call are counted 10 to 40 times a second",
+)
 _TABLE = (
     _Row(
         "files",
@@ -125,14 +131,10 @@ _TABLE = (
         "time, processor, memory, processes, open files and file size are bounded",
         (
             PARTLY,
-            "rlimits, supervisor",
-            "memory and processes of a whole call are counted 10 to 40 times a second",
+            "PID namespace, rlimits, supervisor",
+            "memory of a whole call is counted 10 to 40 times a second",
         ),
-        (
-            PARTLY,
-            "rlimits, supervisor",
-            "memory and processes of a whole call are counted 10 to 40 times a second",
-        ),
+        _COUNTED,
     ),
     _Row(
         "privilege",
@@ -201,6 +203,8 @@ def _held(row: _Row, support: Support, tier: str, network: str) -> tuple[str, st
     """Return state, mechanism and reason of one guarantee in a tier that can be had."""
     if row.id == "network" and network != CLOSED:
         return _OPENED if network == OPEN else _BY_PORTS
+    if row.id == "limits" and not bounds_pids(support.kernel):
+        return _COUNTED
     own_network = tier == NAMESPACES and network == CLOSED
     scoped = support.landlock_abi >= _SCOPES_ABI
     if row.id == "unix-sockets" and tier == NAMESPACES and not own_network and not scoped:

@@ -17,7 +17,7 @@ import os
 import resource
 import stat
 
-from nono_sandbox import _uapi, landlock
+from nono_sandbox import _uapi, landlock, namespaces
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.fresh_root import DEVICES
 
@@ -35,8 +35,6 @@ _SIGTTOU = 22
 _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 _GIB = 1 << 30
 _CPU_SPARE_S = 10
-NPROC_SPARE = 256
-"""What RLIMIT_NPROC leaves for processes of the session that aren't the call's."""
 
 
 def prepare(ruleset_fd: int, *, leader: bool = True) -> None:
@@ -116,8 +114,9 @@ def _limit(limits: Limits, tier: str) -> None:
         _lower(resource.RLIMIT_CPU, max(1, -int(-limits.cpu_s // 1)), _CPU_SPARE_S)
     if limits.processes_max is not None and tier == NAMESPACES:
         # The lane counts the processes of the call, and a fork bomb is faster than its looks.
-        # In a user namespace the kernel counts no others of this user. (Root it never counts.)
-        _lower(resource.RLIMIT_NPROC, limits.processes_max + NPROC_SPARE)
+        # In a user namespace the kernel counts no others of this user. (Root it never counts;
+        # see namespaces.bound_pids.)
+        _lower(resource.RLIMIT_NPROC, namespaces.tasks_max(limits.processes_max))
     if limits.memory_bytes_max is not None:
         # Address space that was asked for and never touched is no memory; the lane counts what
         # is. This bounds what can be touched between two of its looks.

@@ -13,6 +13,7 @@ import pytest
 from nono_sandbox import sample
 from nono_sandbox.client import Ended
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, Limits
+from nono_sandbox.namespaces import bounds_pids
 from nono_sandbox.sample import Usage
 
 pytestmark = pytest.mark.linux
@@ -42,8 +43,6 @@ def test_a_status_is_told_as_a_shell_tells_it(
     ("limits", "usage", "reaped_cpu_s", "over"),
     [
         (Limits(), Usage(10**6, 10**12, 10.0**6), 10.0**6, ""),
-        (Limits(processes_max=3), Usage(3, 0, 0.0), 0.0, ""),
-        (Limits(processes_max=3), Usage(4, 0, 0.0), 0.0, "processes"),
         (Limits(memory_bytes_max=100), Usage(1, 100, 0.0), 0.0, ""),
         (Limits(memory_bytes_max=100), Usage(1, 101, 0.0), 0.0, "memory"),
         (Limits(cpu_s=1), Usage(1, 0, 0.6), 0.4, ""),
@@ -134,3 +133,22 @@ def test_nobody_becomes_a_lane_whose_signals_would_reach_others(tier: str) -> No
     argv = [sys.executable, "-I", "-S", "-c", SEALING, json.dumps(sys.path), tier]
     finished = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
     assert "signals aren't confined" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("release", "bounds"),
+    [
+        ("6.14.0-37-generic", True),
+        ("6.14", True),
+        ("6.18.44-fc", True),
+        ("10.0", True),
+        ("6.13.12-arch1-1", False),
+        ("5.15.0", False),
+        ("4.19.0", False),
+        ("6", False),
+        ("six.fourteen", False),
+    ],
+)
+def test_pid_max_is_set_only_where_it_is_the_namespaces_own(release: str, *, bounds: bool) -> None:
+    """Elsewhere it would be the whole machine's."""
+    assert bounds_pids(release) == bounds

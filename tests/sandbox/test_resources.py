@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nono_sandbox.confinement import NAMESPACES, Limits
+from nono_sandbox.namespaces import bounds_pids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.conftest import Sandbox, Yard
+    from tests.sandbox.conftest import Confine, Sandbox, Yard
 
 pytestmark = pytest.mark.linux
 MIB = 1 << 20
@@ -171,6 +172,50 @@ def test_a_bomb_of_processes_is_put_out(
     assert outcome.ended.limit == "processes"
     assert alive(yard.secret) == []
     assert sandbox.run("true").status == 0
+
+
+@pytest.mark.claim("limits.named")
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+@pytest.mark.skipif(not bounds_pids(os.uname().release), reason="pid_max is the machine's here")
+def test_processes_and_threads_are_bounded_by_the_kernel_too(confine: Confine, yard: Yard) -> None:
+    """Of one that isn't ended for it, and as root as well."""
+    before = Path("/proc/sys/kernel/pid_max").read_text()
+    sandbox = confine(limits=Limits(processes_max=10))
+    outcome = sandbox.begin_attack(
+        """
+        import resource
+        attempt("more room", lambda: write("/proc/sys/kernel/pid_max"))
+        say("started", 0)
+        for number in range(1, 2000):
+            try:
+                in_child(sleep_for_ever)
+            except BlockingIOError:
+                break
+            say("started", number)
+        """,
+        yard.secret,
+    ).wait()
+    assert outcome.done == []
+    assert 10 < outcome.said["started"] < 10 + 1000
+    assert Path("/proc/sys/kernel/pid_max").read_text() == before
+    assert sandbox.run("true").status == 0
+
+
+@pytest.mark.claim("limits.named")
+def test_a_call_has_no_more_threads_than_go_with_its_processes(sandbox: Sandbox) -> None:
+    outcome = sandbox.begin_attack(
+        """
+        threading.stack_size(64 << 10)
+        for _ in range(700):
+            try:
+                threading.Thread(target=sleep_for_ever, daemon=True).start()
+            except RuntimeError:
+                break
+        sleep_for_ever()
+        """,
+        limits=Limits(processes_max=10, wall_s=GRACE_S),
+    ).wait()
+    assert outcome.ended.limit == "processes", outcome.text
 
 
 @pytest.mark.claim("limits.named")
