@@ -65,11 +65,13 @@ def decode(body: bytes) -> dict[str, object]:
         NotCanonicalError: It isn't one, or isn't an object.
     """
     try:
-        value = _decoder.decode(body.decode())
+        text_of_body = body.decode()
+        # Not `decode`, which looks for white space that mustn't be there.
+        value, end = _decoder.raw_decode(text_of_body)
         again = encode(value)
     except (ValueError, RecursionError) as error:
         raise NotCanonicalError(f"not canonical JSON: {error}") from error
-    if again != body:
+    if again != body or end != len(text_of_body):
         raise NotCanonicalError("not the canonical encoding of what it holds")
     if not isinstance(value, dict):
         raise NotCanonicalError("not an object")

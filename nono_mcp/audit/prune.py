@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,10 +33,17 @@ class Pruned:
 NOTHING: Final = Pruned(0, 0, ())
 
 
-def prune(log: AuditLog, session: Session, *, keep_days: int = KEEP_DAYS) -> Pruned:
+def prune(
+    log: AuditLog,
+    session: Session,
+    *,
+    keep_days: int = KEEP_DAYS,
+    stop: Callable[[], bool] = lambda: False,
+) -> Pruned:
     """Remove the segments whose last record is older than *keep_days*.
 
     They are verified first, signatures included: what doesn't verify is evidence, and stays.
+    Once *stop* says so, no further segment is looked at.
 
     Raises:
         AuditTamperedError: They don't verify. Nothing was removed.
@@ -45,7 +53,9 @@ def prune(log: AuditLog, session: Session, *, keep_days: int = KEEP_DAYS) -> Pru
     cutoff = stamp(log.clock() - keep_days * _DAY_NS)
     replay, kept = Replay(Checker()), list[bytes]()
     try:
-        names, times, size_bytes, records = _follow_old(log.dir_fd, replay, kept, cutoff)
+        names, times, size_bytes, records = _follow_old(
+            log.dir_fd, replay, kept, lambda last: last >= cutoff or stop()
+        )
     except (BrokenRecordError, rec.RecordError) as error:
         raise AuditTamperedError(f"what is to be pruned doesn't verify: {error}") from error
     if not names:
@@ -82,9 +92,12 @@ def remove(dir_fd: int, boundary: int) -> None:
 
 
 def _follow_old(
-    dir_fd: int, replay: Replay, kept: list[bytes], cutoff: str
+    dir_fd: int, replay: Replay, kept: list[bytes], stays: Callable[[str], bool]
 ) -> tuple[list[str], tuple[str, str], int, int]:
-    """Replay the segments that go; *kept* gets the lines that `pruned.jsonl` needs."""
+    """Replay the segments that go; *kept* gets the lines that `pruned.jsonl` needs.
+
+    The first stays, and all after it, of whose last record's time *stays* says so.
+    """
     with contextlib.suppress(FileNotFoundError):
         pruned = files.read_pruned(dir_fd)
         lines = [line + b"\n" for line in pruned.split(b"\n")[:-1]]
@@ -97,7 +110,7 @@ def _follow_old(
         try:
             end = os.fstat(fd).st_size
             _, last = next(files.lines_backward(fd, end))
-            if rec.glimpse(last).time >= cutoff:
+            if stays(rec.glimpse(last).time):
                 break
             if not replay.open_segment(name):
                 raise rec.RecordError(f"{name} doesn't follow")

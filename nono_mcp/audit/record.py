@@ -80,8 +80,7 @@ def to_base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record that is well formed; whether it's genuine is `chain`'s business."""
 
     seq: int

@@ -16,12 +16,17 @@ from typing import Final
 from urllib.parse import quote
 
 from nono_mcp.audit.canonical import INTEGER_MAX, encode, text
+from nono_mcp.audit.plain import (
+    DEPTH_MAX,
+    HEAD_CHARS_MAX,
+    ITEMS_MAX,
+    Commitment,
+    Plain,
+    member_name,
+)
 
 TEXT_BYTES_MAX: Final = 131_072
 """The most that Linux takes as one argument (MAX_ARG_STRLEN): no command is cut."""
-HEAD_CHARS_MAX: Final = 1024
-ITEMS_MAX: Final = 20_000
-DEPTH_MAX: Final = 32
 SECRET_CHARS_MIN: Final = 6
 
 # A name, and as many characters of a secret as it takes to be sure. Bounded repetition only, so
@@ -68,10 +73,6 @@ _secret_name: Final = re.compile(
 )
 
 
-class Commitment(dict[str, object]):
-    """What stands for a value: made here, and so not cleaned again."""
-
-
 _Container = dict[object, object] | list[object] | tuple[object, ...]
 
 
@@ -84,6 +85,7 @@ class Redactor:
     _hidden: set[str] = field(default_factory=set)
     _hidden_encoded: tuple[str, ...] = ()
     _count: int = 0
+    _plain: Plain = field(default_factory=Plain)
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Take these very values out wherever they occur from now on."""
@@ -104,15 +106,18 @@ class Redactor:
         Raises:
             TypeError: They hold something that has no place in a record.
         """
+        fresh = self._plain.fresh(fields)
+        data = text(self.clean(fields, look=False) if fresh is None else fields)
         # A str is searched twice as fast as bytes are.
-        data = text(self.clean(fields, look=False))
-        folded = data.lower()
+        folded = (data if fresh is None else "\0".join(fresh)).lower()
         for hint in _HINTS:
             if hint in folded:
                 return encode(self.clean(fields))
         for secret in self._hidden_encoded:
             if secret in data:
                 return encode(self.clean(fields))
+        if fresh:
+            self._plain.remember(fresh)
         return data.encode()
 
     def text(self, value: str) -> str:
@@ -202,7 +207,7 @@ class Redactor:
         for name, item in value.items():
             if not isinstance(name, str):
                 raise TypeError("a member's name is a string")
-            key = _member_name(self.text(name) if look else name)
+            key = member_name(self.text(name) if look else name)
             if look and isinstance(item, str) and item and _secret_name.fullmatch(name):
                 cleaned[key] = self._mark("member", item)
             else:
@@ -272,14 +277,3 @@ def opened_by(data: object, salt: bytes, value: bytes, path: str = "") -> list[s
     return [
         found for name, item in items for found in opened_by(item, salt, value, f"{path}/{name}")
     ]
-
-
-def _member_name(name: str) -> str:
-    if name.isascii() and name.isprintable() and not name.startswith("$"):
-        return name
-    return "".join(
-        char
-        if char.isascii() and char.isprintable() and char not in "$%"
-        else quote(char.encode(errors="surrogatepass"), safe="")
-        for char in name
-    )

@@ -259,7 +259,12 @@ def _seconds(text: str, name: str) -> float:
     raise UsageError(f"{name} {shown(text)} isn't a time", f"seconds, over 0 up to {SECONDS_MAX}")
 
 
-def _whole(text: str, name: str, most: int) -> int:
+def whole(text: str, name: str, most: int) -> int:
+    """Return the number from 1 to *most* that *text* says, the value of the option *name*.
+
+    Raises:
+        UsageError: It says none.
+    """
     if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 0 < int(text) <= most:
         return int(text)
     raise UsageError(f"{name} {shown(text)} isn't a number", f"a whole one from 1 to {most}")
@@ -268,7 +273,7 @@ def _whole(text: str, name: str, most: int) -> int:
 def _count(text: str, name: str) -> int:
     from nono_mcp.policy.bounds import COUNT_MAX
 
-    return _whole(text, name, COUNT_MAX)
+    return whole(text, name, COUNT_MAX)
 
 
 def port(text: str, name: str) -> int:
@@ -279,7 +284,7 @@ def port(text: str, name: str) -> int:
     """
     from nono_mcp.policy.bounds import PORT_MAX
 
-    return _whole(text, name, PORT_MAX)
+    return whole(text, name, PORT_MAX)
 
 
 def _size(text: str, name: str) -> int:

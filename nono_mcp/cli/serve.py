@@ -7,10 +7,13 @@ from nono_mcp.cli import options, policy_flags, say
 from nono_mcp.cli.options import FailedError, Option, UsageError, shown
 from nono_mcp.cli.policy_flags import ALLOW_CWD
 
+KEEP_DAYS = Option("--audit-keep-days", "DAYS")
+DAYS_MAX = 36_500
 OPTIONS = (
     *(one for one in policy_flags.OPTIONS if one.name not in (ALLOW_CWD.name, "--workdir")),
     Option("--workspace", "DIR"),
     Option("--http", "[HOST:]PORT"),
+    KEEP_DAYS,
     options.HELP,
 )
 USAGE = f"""\
@@ -26,6 +29,7 @@ read and written.
   --workspace DIR          the workspace
   --http [HOST:]PORT       serve on loopback by HTTP (port 0: any free one), and not on standard
                            input and output; the address and a token come on standard error
+  --audit-keep-days DAYS   how long records stay in the audit log (183: six months)
 
 {policy_flags.without(policy_flags.ABOUT, "--allow-cwd", "--workdir")}
 Exit status: 0 the client left, 128+n signal n came, 1 it can't listen there, 2 this usage, 126 the
@@ -44,12 +48,14 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"unexpected {shown(parsed.rest[0])}", "--workspace DIR names one")
     tier = policy_flags.tier(parsed)
     where = address(parsed.one("--http"))
+    days = parsed.one(KEEP_DAYS.name)
+    keep_days = None if days is None else policy_flags.whole(days, KEEP_DAYS.name, DAYS_MAX)
     request = policy_flags.request(parsed, parsed.one("--workspace") or ".")
     enable_site()
     from nono_mcp import server
 
     try:
-        return server.main(server.ServeOptions(request, tier, where))
+        return server.main(server.ServeOptions(request, tier, where, keep_days))
     except server.ServeError as error:
         raise FailedError(str(error)) from None
 

@@ -2,8 +2,8 @@
 
 `messages` and `stdio` are the wire, `http` the other one; `arguments`, `tools`, `results`,
 `text`, `hints`, `account` and `enforcement` are what a client sees; `door` says who gets in,
-`logged`, `asking`, `audit_tools` and `audit_resources` keep and show the log; `app` puts the tools
-together and `life` runs all of it from the first import to the last signal.
+`logged`, `asking`, `telemetry`, `audit_tools` and `audit_resources` keep and show the log; `app`
+puts the tools together and `life` runs all of it from the first import to the last signal.
 
 Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
 the session starts meanwhile.
@@ -31,6 +31,8 @@ class ServeOptions:
     """NAMESPACES or LANDLOCK to insist on one."""
     http: tuple[str, int] | None = None
     """Address and port to listen on, 0 for any free one; None is standard input and output."""
+    audit_keep_days: int | None = None
+    """How long records stay in the audit log; None is `audit.prune.KEEP_DAYS`."""
 
 
 def main(options: ServeOptions) -> int:

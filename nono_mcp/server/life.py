@@ -88,7 +88,7 @@ async def _serve(options: ServeOptions, importing: threading.Thread) -> int:
     ending = Ending()
     with ending.by_signals():
         async with (
-            open_log(options.request) as log,
+            open_log(options.request, options.audit_keep_days) as log,
             Session.open(options.request, tier=options.tier, log=log) as session,
         ):
             for notice in session.prepared.notices:

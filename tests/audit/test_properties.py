@@ -330,3 +330,30 @@ def test_a_reference_to_more_than_there_is_fails(written: Home) -> None:
     report = verify.verify_files(str(written.audit), references=[reference])
     assert report.completeness.status == "failed"
     assert record.FORMAT in Editor(written.audit).lines()[0].decode()
+
+
+@given(st.lists(anything, max_size=4))
+def test_what_was_seen_before_changes_nothing(values: list[object]) -> None:
+    """The quick way round cleaning, and what it remembers, give what cleaning gives."""
+    used = Redactor(b"s" * 32)
+    for value in values:
+        fresh = Redactor(b"s" * 32)
+        assert used.encode({"x": value}) == canonical.encode(fresh.clean({"x": value}))
+        assert used.encode({"x": [value], "y": "k"})
+
+
+def test_a_known_name_is_no_value_and_a_known_value_no_name() -> None:
+    redactor = Redactor(b"s" * 32)
+    assert redactor.encode({"x": "$name"}) == b'{"x":"$name"}'
+    assert redactor.encode({"$name": 1}) == b'{"%24name":1}'
+    assert redactor.encode({"monkey": "abc"}) == b'{"monkey":"abc"}'
+    assert b"hunter22" not in redactor.encode({"password": "hunter22"})
+    redactor.hide(["innocent"])
+    assert b"innocent" not in redactor.encode({"x": "innocent"})
+
+
+def test_a_secret_that_is_named_late_is_taken_out_of_what_was_seen_before() -> None:
+    redactor = Redactor(b"s" * 32)
+    assert b"ordinary" in redactor.encode({"x": "ordinary"})
+    redactor.hide(["ordinary"])
+    assert b"ordinary" not in redactor.encode({"x": "ordinary"})

@@ -101,3 +101,9 @@ def test_an_address_that_isnt_loopback_is_refused(person: Person) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("nono serve: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "x", "36501", "1.5", ""])
+def test_days_that_are_none_are_told(days: str) -> None:
+    with pytest.raises(UsageError, match="--audit-keep-days"):
+        serve.main(["--audit-keep-days", days])
