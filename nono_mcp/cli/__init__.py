@@ -17,13 +17,14 @@ COMMANDS = {
     "trust": "let a workspace's nono.toml count",
     "serve": "serve a workspace to an agent by MCP",
     "audit": "read and verify the log of what was done",
+    "credential": "keep credentials in the keychain",
     "demo": "see it work, with a real client and server",
     "completion": "print the completion of a shell",
     "help": "say this",
 }
 """The commands; each is a module of its own beside this one, but for the demonstration."""
 ELSEWHERE = {"demo": "nono_mcp.demo"}
-THIRD_PARTY = ("audit", "demo")
+THIRD_PARTY = ("audit", "credential", "demo")
 """Those that need more than the standard library from their first line on."""
 CONFINED = ("run", "shell")
 """Those that start a program, and have nothing to collect until it runs."""

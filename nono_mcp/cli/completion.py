@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nono_mcp.cli import COMMANDS, confined, options, policy, say, serve, trust, why
+from nono_mcp.cli import COMMANDS, confined, credential, options, policy, say, serve, trust, why
 from nono_mcp.cli import doctor as doctor_command
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
 from nono_mcp.policy.decide import OPERATIONS
@@ -30,9 +30,11 @@ OF_COMMANDS: dict[str, tuple[Option, ...]] = {
     "policy": policy.OPTIONS,
     "trust": trust.OPTIONS,
     "serve": serve.OPTIONS,
+    "credential": credential.OPTIONS,
 }
 WORDS = {
     "policy": ("show", "validate", "list", "schema", "init"),
+    "credential": credential.COMMANDS,
     "completion": SHELLS,
     "help": tuple(COMMANDS),
 }
