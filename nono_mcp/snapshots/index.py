@@ -1,0 +1,248 @@
+"""What was last seen of a workspace: a row a directory (FORMAT.md section 5).
+
+Architecture invariant: a row tells what was seen and what was stored of it; whether that still
+holds, only a look tells.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import os
+    import sqlite3
+
+_SEEN = struct.Struct("<QqqIII")
+_STAT = struct.Struct("<QQqqIH")
+_DIRECTORY_STAT: Final = (0, 0, 0, 0o040000)
+STAT_SIZE: Final = _STAT.size
+
+
+class Row(NamedTuple):
+    """One directory as it was seen."""
+
+    id: int
+    seen: bytes
+    """Its own status, packed."""
+    entry: bytes
+    """Its encoded entry in the directory above; of the root without a name."""
+    files: int
+    size: int
+    stats: bytes
+    """What `pack_stat` made of each name in it, in order."""
+
+
+def pack_seen(status: os.stat_result, *, racy: bool) -> bytes:
+    """Return what tells whether a directory's own mode, owner and attributes changed."""
+    ctime_ns = 0 if racy else status.st_ctime_ns
+    return _SEEN.pack(
+        status.st_ino, status.st_mtime_ns, ctime_ns, status.st_mode, status.st_uid, status.st_gid
+    )
+
+
+def seen_ino(seen: bytes) -> int:
+    """Return the inode that was seen."""
+    ino: int = _SEEN.unpack(seen)[0]
+    return ino
+
+
+def pack_stat(name: bytes, status: os.stat_result, *, racy: bool = False) -> bytes:
+    """Return what tells whether the entry *name* changed.
+
+    With *racy* a later change may have left no trace, so that this equals nothing.
+    """
+    return (
+        _STAT.pack(
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            0 if racy else status.st_ctime_ns,
+            status.st_mode,
+            len(name),
+        )
+        + name
+    )
+
+
+def pack_directory(name: bytes, ino: int) -> bytes:
+    """Return the same for a directory, whose own row says the rest."""
+    return _STAT.pack(ino, *_DIRECTORY_STAT, len(name)) + name
+
+
+def unpack_stats(stats: bytes) -> dict[bytes, bytes]:
+    """Return the packed status of each name."""
+    found = {}
+    at = 0
+    while at < len(stats):
+        (length,) = struct.unpack_from("<H", stats, at + STAT_SIZE - 2)
+        end = at + STAT_SIZE + length
+        found[stats[at + STAT_SIZE : end]] = stats[at:end]
+        at = end
+    return found
+
+
+def matches(packed: bytes, status: os.stat_result) -> bool:
+    """Tell whether *status* is what was packed, as far as it can be told."""
+    ino, size, mtime_ns, ctime_ns, mode, _ = _STAT.unpack_from(packed)
+    return bool(
+        (ino, size, mtime_ns, mode)
+        == (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)
+        and ctime_ns in {0, status.st_ctime_ns}
+    )
+
+
+def pack_excluded(name: bytes) -> bytes:
+    """Return the same for what isn't looked at."""
+    return _STAT.pack(0, 0, 0, 0, 0, len(name)) + name
+
+
+class Index:
+    """The rows of one workspace."""
+
+    def __init__(self, db: sqlite3.Connection, workspace: int) -> None:
+        self._db = db
+        self.workspace = workspace
+        self.files_change = 0
+        self.bytes_change = 0
+        self.links_change = False
+
+    def begin(self) -> None:
+        """Count changes from here."""
+        self.files_change = self.bytes_change = 0
+        self.links_change = False
+
+    def row(self, parent: int, name: bytes) -> Row | None:
+        """Return the row of a directory; the root's parent is 0."""
+        found = self._db.execute(
+            "SELECT id, seen, entry, files, bytes, stats FROM dirs"
+            " WHERE workspace = ? AND parent = ? AND name = ?",
+            (self.workspace, parent, name),
+        ).fetchone()
+        return None if found is None else Row(*found)
+
+    def tree(self, row_id: int) -> bytes:
+        """Return the encoded directory that a row stands for."""
+        found = self._db.execute("SELECT tree FROM dirs WHERE id = ?", (row_id,)).fetchone()
+        return bytes(found[0])
+
+    def insert(self, parent: int, name: bytes) -> int:
+        """Make a row for a directory that has none, and return its id."""
+        cursor = self._db.execute(
+            "INSERT INTO dirs (workspace, parent, name, seen, entry, files, bytes, stats, tree)"
+            " VALUES (?, ?, ?, x'', x'', 0, 0, x'', x'')",
+            (self.workspace, parent, name),
+        )
+        return cursor.lastrowid or 0
+
+    def update(self, row: Row, old: Row | None, tree: bytes | None) -> None:
+        """Put *row* in the place of *old*; without a *tree* the one that is there stays."""
+        self.files_change += row.files - (old.files if old else 0)
+        self.bytes_change += row.size - (old.size if old else 0)
+        values = (row.seen, row.entry, row.files, row.size, row.stats)
+        if tree is None:
+            self._db.execute(
+                "UPDATE dirs SET seen = ?, entry = ?, files = ?, bytes = ?, stats = ? WHERE id = ?",
+                (*values, row.id),
+            )
+        else:
+            self._db.execute(
+                "UPDATE dirs SET seen = ?, entry = ?, files = ?, bytes = ?, stats = ?, tree = ?"
+                " WHERE id = ?",
+                (*values, tree, row.id),
+            )
+
+    def children(self, row_id: int) -> dict[bytes, int]:
+        """Return the ids of the directories in a directory, by name."""
+        found = self._db.execute(
+            "SELECT name, id FROM dirs WHERE workspace = ? AND parent = ?",
+            (self.workspace, row_id),
+        )
+        return dict(found.fetchall())
+
+    def remove(self, row_id: int) -> None:
+        """Remove a directory and all beneath it."""
+        pending = [row_id]
+        while pending:
+            each = pending.pop()
+            pending += self.children(each).values()
+            counted = self._db.execute(
+                "SELECT files, bytes FROM dirs WHERE id = ?", (each,)
+            ).fetchone()
+            self.files_change -= counted[0]
+            self.bytes_change -= counted[1]
+            self.set_links(each, [])
+            self.set_unprotected(each, [])
+            self._db.execute("DELETE FROM dirs WHERE id = ?", (each,))
+
+    def clear(self) -> None:
+        """Forget all that was seen of the workspace."""
+        for table in ("dirs", "links", "unprotected"):
+            self._db.execute(f"DELETE FROM {table} WHERE workspace = ?", (self.workspace,))  # noqa: S608 - a name of ours
+
+    def set_links(self, row_id: int, links: list[tuple[bytes, int]]) -> None:
+        """Set the (name, inode) of the files in a directory that have other names."""
+        where = (self.workspace, row_id)
+        old = self._db.execute(
+            "SELECT name, ino FROM links WHERE workspace = ? AND dir = ?", where
+        ).fetchall()
+        if old == links:
+            return
+        self.links_change = True
+        self._db.execute("DELETE FROM links WHERE workspace = ? AND dir = ?", where)
+        self._db.executemany(
+            "INSERT INTO links (workspace, dir, name, ino) VALUES (?, ?, ?, ?)",
+            [(*where, *link) for link in links],
+        )
+
+    def linked_directories(self) -> list[int]:
+        """Return the directories with files that have other names."""
+        found = self._db.execute(
+            "SELECT DISTINCT dir FROM links WHERE workspace = ?", (self.workspace,)
+        )
+        return [row_id for (row_id,) in found]
+
+    def links(self) -> list[tuple[int, bytes, int]]:
+        """Return (directory, name, inode) of all files that have other names."""
+        return self._db.execute(
+            "SELECT dir, name, ino FROM links WHERE workspace = ? ORDER BY ino", (self.workspace,)
+        ).fetchall()
+
+    def set_unprotected(self, row_id: int, found: list[tuple[bytes, str]]) -> None:
+        """Set what in a directory isn't kept, and why."""
+        where = (self.workspace, row_id)
+        self._db.execute("DELETE FROM unprotected WHERE workspace = ? AND dir = ?", where)
+        if found:
+            self._db.executemany(
+                "INSERT INTO unprotected (workspace, dir, name, why) VALUES (?, ?, ?, ?)",
+                [(*where, *each) for each in found],
+            )
+
+    def unprotected(self, count_max: int) -> tuple[list[tuple[bytes, str]], int]:
+        """Return the first paths that aren't kept, with why, and how many there are."""
+        (count,) = self._db.execute(
+            "SELECT COUNT(*) FROM unprotected WHERE workspace = ?", (self.workspace,)
+        ).fetchone()
+        if not count:
+            return [], 0
+        found = self._db.execute(
+            "SELECT dir, name, why FROM unprotected WHERE workspace = ? LIMIT ?",
+            (self.workspace, count_max),
+        ).fetchall()
+        return sorted((self.path(row_id, name), why) for row_id, name, why in found), count
+
+    def components(self, row_id: int) -> list[bytes]:
+        """Return the names that lead from the root to a directory."""
+        names: list[bytes] = []
+        while row_id:
+            parent, name = self._db.execute(
+                "SELECT parent, name FROM dirs WHERE id = ?", (row_id,)
+            ).fetchone()
+            if parent:
+                names.append(name)
+            row_id = parent
+        return names[::-1]
+
+    def path(self, row_id: int, name: bytes) -> bytes:
+        """Return the path of *name* in a directory."""
+        return b"/".join([*self.components(row_id), name])

@@ -1,0 +1,107 @@
+"""Snapshots as rows of the store's index."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError
+from nono_mcp.snapshots.values import Snapshot, Unprotected
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from nono_mcp.snapshots.values import Reason
+    from nono_mcp.snapshots.workspace import Looked, Workspace
+
+_ID_BYTES: Final = 8
+_PREFIX = re.compile(r"[0-9a-f]{4,16}")
+_COLUMNS: Final = (
+    "seq, id, time_ns, reason, name, call, root, files, bytes, unprotected, listed, rules,"
+    " generation"
+)
+
+
+def insert(
+    db: sqlite3.Connection,
+    workspace: Workspace,
+    looked: Looked,
+    why: tuple[Reason, str | None, str | None],
+) -> Snapshot:
+    """Write down that a snapshot was taken, and return it."""
+    reason, name, call = why
+    values = (
+        os.urandom(_ID_BYTES).hex(), time.time_ns(), reason, name, call, looked.root_hash,
+        looked.files_count, looked.bytes_total, looked.unprotected_count,
+        _encode_listed(looked.unprotected), json.dumps(workspace.exclusions), looked.generation,
+    )  # fmt: skip
+    row = db.execute(
+        "INSERT INTO snapshots (workspace, id, time_ns, reason, name, call, root, files, bytes,"  # noqa: S608 - columns of ours
+        " unprotected, listed, rules, generation) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        f" RETURNING {_COLUMNS}",
+        (workspace.id, *values),
+    ).fetchall()[0]
+    return _snapshot(row)
+
+
+def newest(db: sqlite3.Connection, workspace: int, limit: int | None) -> tuple[Snapshot, ...]:
+    """Return a workspace's snapshots, the newest first."""
+    found = db.execute(
+        f"SELECT {_COLUMNS} FROM snapshots WHERE workspace = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608 - columns of ours
+        (workspace, -1 if limit is None else limit),
+    )
+    return tuple(map(_snapshot, found))
+
+
+def since(db: sqlite3.Connection, workspace: int, seq: int) -> tuple[Snapshot, ...]:
+    """Return a workspace's snapshots from *seq* on, the oldest first."""
+    found = db.execute(
+        f"SELECT {_COLUMNS} FROM snapshots WHERE workspace = ? AND seq >= ? ORDER BY seq",  # noqa: S608 - columns of ours
+        (workspace, seq),
+    )
+    return tuple(map(_snapshot, found))
+
+
+def find(db: sqlite3.Connection, workspace: int, prefix: str) -> Snapshot:
+    """Return the one snapshot that *prefix* means.
+
+    Raises:
+        NoSuchSnapshotError, AmbiguousIdError: There's none, or more than one.
+    """
+    where, value = "name = ?", prefix
+    if prefix == "latest":
+        where, value = "? IS NOT NULL", prefix
+    elif _PREFIX.fullmatch(prefix):
+        where, value = "(id GLOB ? OR name = substr(?1, 1, length(?1) - 1))", f"{prefix}*"
+    found = db.execute(
+        f"SELECT {_COLUMNS} FROM snapshots WHERE {where} AND workspace = ?"  # noqa: S608 - of ours
+        " ORDER BY seq DESC LIMIT 2",
+        (value, workspace),
+    ).fetchall()
+    if not found:
+        raise NoSuchSnapshotError(f"no snapshot {prefix!r} of this workspace")
+    # The newest of a name is meant; an id's beginning has to be of one only.
+    if len(found) > 1 and where.startswith("(id"):
+        raise AmbiguousIdError(f"more than one snapshot begins with {prefix!r}")
+    return _snapshot(found[0])
+
+
+def _snapshot(row: tuple[Any, ...]) -> Snapshot:
+    seq, name, time_ns, reason, label, call, root, files, size, count, listed, rules, gen = row
+    return Snapshot(
+        id=name, seq=seq, time_ns=time_ns, reason=reason, name=label, call=call,
+        root=bytes(root).hex(), files_count=files, bytes_total=size,
+        exclusions=tuple(json.loads(rules)), unprotected=_decode_listed(listed),
+        unprotected_count=count, generation=gen,
+    )  # fmt: skip
+
+
+def _encode_listed(unprotected: tuple[Unprotected, ...]) -> str:
+    return json.dumps([[os.fsdecode(each.path), each.why] for each in unprotected])
+
+
+def _decode_listed(text: str) -> tuple[Unprotected, ...]:
+    return tuple(Unprotected(os.fsencode(path), why) for path, why in json.loads(text))

@@ -1,0 +1,368 @@
+"""Looking at a workspace: what changed is read and stored, the rest is known (FORMAT.md section 5).
+
+Architecture invariant: nothing is taken to be unchanged but what a look or the caller's `Dirty`
+says, and where a look is too coarse to tell, the content is read again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, Final
+
+from nono_mcp.snapshots import encoding, index
+from nono_mcp.snapshots.descent import Descent, OtherFileSystemError, closed_to_owner
+from nono_mcp.snapshots.encoding import Entry
+from nono_mcp.snapshots.index import Index, Row
+from nono_mcp.snapshots.marks import Mark
+from nono_mcp.snapshots.modes import Modes, looking
+from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError, read_xattrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nono_mcp.snapshots.objects import Objects
+    from nono_mcp.snapshots.patterns import Patterns, State
+
+RACY_NS: Final = 20_000_000
+"""A file that changed this shortly before it was read may change again at the same time."""
+RACY_WHOLE_S_NS: Final = 2_000_000_000
+"""The same, where the file system counts in seconds."""
+_SECOND_NS: Final = 1_000_000_000
+_REPORT_EVERY: Final = 512
+
+
+class _Visit:
+    """One directory that the walk is in."""
+
+    __slots__ = (
+        "changed", "entries", "listed", "mark", "name", "old", "pending", "row_id", "seen",
+        "stale", "started_ns", "state", "stats", "statuses", "unprotected",
+    )  # fmt: skip
+
+    def __init__(self, name: bytes, old: Row | None, row_id: int, mark: Mark, state: State) -> None:
+        self.name = name
+        self.old = old
+        self.row_id = row_id
+        self.mark = mark
+        self.state = state
+        self.started_ns = time.time_ns()
+        self.seen = b""
+        self.listed = False
+        self.pending: list[bytes] = []
+        """The directories in it that are still to be visited."""
+        self.entries: dict[bytes, bytes | None] = {}
+        """The entries of those that were; None of one that is gone."""
+        self.statuses: dict[bytes, os.stat_result] = {}
+        self.stats = b""
+        self.unprotected: list[tuple[bytes, str]] = []
+        self.changed = old is None
+        """Something in it isn't as its row says."""
+        self.stale = False
+        """It changed under our eyes: the next look doesn't trust this one."""
+
+
+class Scan:
+    """One look at a workspace."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        rows: Index,
+        modes: Modes,
+        exclusions: Patterns,
+        on_looked: Callable[[int], None],
+    ) -> None:
+        self._objects = objects
+        self._index = rows
+        self._modes = modes
+        self._exclusions = exclusions
+        self._on_looked = on_looked
+        self._reader = Reader(objects, modes, self._path)
+        self._visits: list[_Visit] = []
+        self._skip: bytes | None = None
+        self._whole = True
+        self._looked_count = 0
+
+    def run(
+        self,
+        root_fd: int,
+        mark: Mark,
+        prepare: Callable[[], None],
+        *,
+        skip: bytes | None = None,
+        whole: bool = True,
+    ) -> Row:
+        """Look at what *mark* says, and return the root's row.
+
+        The name *skip* in the root is ours. Unless *whole*, the look before this one was broken
+        off. *prepare* is called before a part of a long look is committed.
+
+        Raises:
+            WorkspaceReplacedError: Directories are being moved about; try again.
+            OSError: Something can't be read, or the store can't be written.
+        """
+        self._skip, self._whole = skip, whole
+        self._visits = []
+        status = os.fstat(root_fd)
+        if closed_to_owner(status):
+            self._modes.note([], status)
+        with Descent(root_fd) as descent:
+            self._begin(b"", descent, 0, mark, self._exclusions.start())
+            while True:
+                visit = self._visits[-1]
+                if visit.pending:
+                    self._down(descent, visit)
+                    continue
+                row = self._finish(descent, visit)
+                self._visits.pop()
+                if not self._visits:
+                    break
+                descent.up()
+                above = self._visits[-1]
+                above.entries[visit.name] = row.entry
+                if visit.old is None or visit.old.entry != row.entry:
+                    above.changed = True
+                self._objects.commit_batch(prepare)
+        self._modes.done()
+        return row
+
+    def _path(self) -> list[bytes]:
+        return [visit.name for visit in self._visits[1:]]
+
+    def _down(self, descent: Descent, visit: _Visit) -> None:
+        """Go into the next directory, if it is one."""
+        name = visit.pending.pop()
+        try:
+            self._enter(descent, name)
+        except OtherFileSystemError:
+            visit.unprotected.append((name, "another file system"))
+        except PermissionError:
+            visit.unprotected.append((name, "unreadable"))
+        except (FileNotFoundError, NotADirectoryError):
+            if not visit.listed:
+                self._list(descent, visit)
+                return
+            visit.stale = True
+        else:
+            mark = visit.mark.beneath.get(name) or Mark()
+            mark.rescan |= visit.mark.rescan
+            _, state = self._exclusions.step(visit.state, name)
+            self._begin(name, descent, visit.row_id, mark, state)
+            return
+        visit.entries[name] = None
+        visit.changed = True
+
+    def _enter(self, descent: Descent, name: bytes) -> None:
+        try:
+            status = descent.down(name)
+        except PermissionError:
+            with looking(descent.fd, name) as fd:
+                if not closed_to_owner(os.fstat(fd)):
+                    raise
+                self._open(descent, name, fd)
+        else:
+            if closed_to_owner(status):
+                # It can be listed, but perhaps not looked into.
+                descent.up()
+                with looking(descent.fd, name) as fd:
+                    self._open(descent, name, fd)
+
+    def _open(self, descent: Descent, name: bytes, look_fd: int) -> None:
+        status = os.fstat(look_fd)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(name)
+        self._modes.note([*self._path(), name], status)
+        descent.down_closed(look_fd)
+
+    def _begin(self, name: bytes, descent: Descent, parent: int, mark: Mark, state: State) -> None:
+        old = self._index.row(parent, name)
+        status = descent.status
+        if old is not None and (not old.seen or index.seen_ino(old.seen) != status.st_ino):
+            self._index.remove(old.id)
+            old = None
+        if old is None:
+            mark.rescan = True
+        row_id = old.id if old else self._index.insert(parent, name)
+        visit = _Visit(name, old, row_id, mark, state)
+        visit.seen = index.pack_seen(status, racy=_racy(status, visit.started_ns))
+        self._visits.append(visit)
+        if mark.rescan or mark.relist:
+            self._list(descent, visit)
+            return
+        visit.pending = list(mark.beneath)
+        if visit.pending and not self._index.children(row_id).keys() >= mark.beneath.keys():
+            # One that is named isn't known: the listing tells what it is.
+            self._list(descent, visit)
+
+    def _list(self, descent: Descent, visit: _Visit) -> None:
+        """Look at all names in a directory."""
+        visit.listed = True
+        visit.pending = []
+        packed = []
+        directory_fd = descent.fd
+        for text in sorted(os.listdir(directory_fd), key=os.fsencode):
+            name = os.fsencode(text)
+            if len(self._visits) == 1 and name == self._skip:
+                continue
+            if self._exclusions and self._exclusions.step(visit.state, name)[0]:
+                visit.unprotected.append((name, "excluded"))
+                packed.append(index.pack_excluded(name))
+                continue
+            try:
+                status = os.stat(text, dir_fd=directory_fd, follow_symlinks=False)
+            except FileNotFoundError:
+                visit.stale = visit.changed = True
+                continue
+            visit.statuses[name] = status
+            if stat.S_ISDIR(status.st_mode):
+                packed.append(index.pack_directory(name, status.st_ino))
+            else:
+                packed.append(index.pack_stat(name, status))
+        visit.stats = b"".join(packed)
+        before = self._looked_count // _REPORT_EVERY
+        self._looked_count += len(packed)
+        if self._looked_count // _REPORT_EVERY > before:
+            self._on_looked(self._looked_count)
+        self._choose(visit)
+
+    def _choose(self, visit: _Visit) -> None:
+        """Decide which directories in this one to go into."""
+        known: dict[bytes, bytes] | None = None
+        for name, status in visit.statuses.items():
+            if not stat.S_ISDIR(status.st_mode):
+                continue
+            if not visit.mark.rescan and name not in visit.mark.beneath:
+                if known is None:
+                    known = index.unpack_stats(visit.old.stats) if visit.old else {}
+                if known.get(name) == index.pack_directory(name, status.st_ino):
+                    continue
+            visit.pending.append(name)
+
+    def _finish(self, descent: Descent, visit: _Visit) -> Row:
+        """Return the row of a directory of which all was looked at, stored if it changed."""
+        old = visit.old
+        if old is None or self._differs(visit, old):
+            return self._store(descent, visit)
+        if old.seen == visit.seen:
+            return old
+        known = encoding.decode_entry(old.entry)
+        entry = _own_entry(descent, visit)._replace(target=known.target)
+        encoded = old.entry if entry == known else encoding.encode_entry(entry)
+        row = old._replace(seen=visit.seen, entry=encoded)
+        self._index.update(row, old, None)
+        return row
+
+    def _differs(self, visit: _Visit, old: Row) -> bool:
+        if visit.changed or (visit.listed and (visit.mark.rehash or visit.stats != old.stats)):
+            return True
+        if self._whole or not visit.entries:
+            return False
+        stored = _by_name(self._index.tree(old.id))
+        return any(stored.get(name) != entry for name, entry in visit.entries.items())
+
+    def _store(self, descent: Descent, visit: _Visit) -> Row:
+        old = visit.old
+        tree = _by_name(self._index.tree(old.id)) if old else {}
+        if visit.listed:
+            tree, stats = self._listed(descent, visit, tree)
+            files, size = _count(visit)
+            self._index.set_unprotected(visit.row_id, visit.unprotected)
+            self._index.set_links(visit.row_id, _linked(visit))
+        else:
+            stats = b"" if visit.stale or old is None else old.stats
+            files, size = (old.files, old.size) if old else (0, 0)
+        for name, known in visit.entries.items():
+            if known is None:
+                tree.pop(name, None)
+            else:
+                tree[name] = known
+        self._forget_gone(visit, tree)
+        encoded = b"".join(tree[name] for name in sorted(tree))
+        entry = _own_entry(descent, visit)._replace(target=self._objects.put_tree(encoded))
+        row = Row(visit.row_id, visit.seen, encoding.encode_entry(entry), files, size, stats)
+        self._index.update(row, old, encoded)
+        return row
+
+    def _forget_gone(self, visit: _Visit, tree: dict[bytes, bytes]) -> None:
+        for name, row_id in self._index.children(visit.row_id).items():
+            gone = name not in tree or tree[name][_KIND_AT] != encoding.DIRECTORY
+            if gone:
+                self._index.remove(row_id)
+
+    def _listed(
+        self, descent: Descent, visit: _Visit, tree: dict[bytes, bytes]
+    ) -> tuple[dict[bytes, bytes], bytes]:
+        """Return a listed directory's entries and packed statuses, reading what changed."""
+        known = index.unpack_stats(visit.old.stats) if visit.old else {}
+        entries: dict[bytes, bytes] = {}
+        packed = []
+        for name, status in visit.statuses.items():
+            if stat.S_ISDIR(status.st_mode):
+                packed.append(index.pack_directory(name, status.st_ino))
+                if name in tree:
+                    entries[name] = tree[name]
+                continue
+            seen = index.pack_stat(name, status)
+            if name in tree and known.get(name) == seen and name not in visit.mark.rehash:
+                entries[name] = tree[name]
+                packed.append(seen)
+                continue
+            try:
+                fresh, status_read = self._reader.read(descent.fd, name, status)
+            except UnreadableError as error:
+                visit.unprotected.append((name, str(error)))
+                # What a socket is, it stays; what kept changing is tried again.
+                packed.append(index.pack_stat(name, status, racy=str(error) == KEPT_CHANGING))
+            except FileNotFoundError:
+                visit.stale = True
+            else:
+                entries[name] = encoding.encode_entry(fresh)
+                racy = _racy(status_read, visit.started_ns)
+                packed.append(index.pack_stat(name, status_read, racy=racy))
+        packed += [
+            index.pack_excluded(name) for name, why in visit.unprotected if why == "excluded"
+        ]
+        packed.sort(key=_packed_name)
+        return entries, b"" if visit.stale else b"".join(packed)
+
+
+_KIND_AT: Final = 4
+_REGULAR: Final = stat.S_IFREG
+
+
+def _packed_name(packed: bytes) -> bytes:
+    return packed[index.STAT_SIZE :]
+
+
+def _by_name(tree: bytes) -> dict[bytes, bytes]:
+    return {encoding.entry_name(each): each for each in encoding.encoded_entries(tree)}
+
+
+def _count(visit: _Visit) -> tuple[int, int]:
+    regular = [s for s in visit.statuses.values() if stat.S_IFMT(s.st_mode) == _REGULAR]
+    files = sum(not stat.S_ISDIR(status.st_mode) for status in visit.statuses.values())
+    return files, sum(status.st_size for status in regular)
+
+
+def _linked(visit: _Visit) -> list[tuple[bytes, int]]:
+    return [
+        (name, status.st_ino)
+        for name, status in visit.statuses.items()
+        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
+    ]
+
+
+def _racy(status: os.stat_result, now_ns: int) -> bool:
+    whole_seconds = status.st_ctime_ns % _SECOND_NS == 0
+    return status.st_ctime_ns + (RACY_WHOLE_S_NS if whole_seconds else RACY_NS) >= now_ns
+
+
+def _own_entry(descent: Descent, visit: _Visit) -> Entry:
+    """Return the directory's own entry, without what it holds."""
+    status = descent.status
+    return Entry(
+        visit.name, encoding.DIRECTORY, stat.S_IMODE(status.st_mode), status.st_uid,
+        status.st_gid, status.st_mtime_ns, 0, b"", read_xattrs(descent.fd),
+    )  # fmt: skip

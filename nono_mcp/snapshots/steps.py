@@ -1,0 +1,142 @@
+"""From one tree to another, step by step: what differs, in an order in which it can be done.
+
+Architecture invariant: subtrees that are equal aren't read, and nothing recurses. A place in a tree
+is a `Node`, whose path is built only for who asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nono_mcp.snapshots import encoding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nono_mcp.snapshots.encoding import Entry
+    from nono_mcp.snapshots.objects import Objects
+
+ENTER: Final = "enter"
+LEAVE: Final = "leave"
+PUT: Final = "put"
+_KEY_BYTES: Final = 16
+
+
+class Node:
+    """A place in a tree."""
+
+    __slots__ = ("above", "key", "name")
+
+    def __init__(self, above: Node | None, name: bytes) -> None:
+        self.above = above
+        self.name = name
+        self.key: bytes = b"" if above is None else below(above.key, name)
+
+    def components(self) -> list[bytes]:
+        """Return the names that lead here."""
+        names = []
+        node = self
+        while node.above is not None:
+            names.append(node.name)
+            node = node.above
+        return names[::-1]
+
+    def path(self) -> bytes:
+        """Return the path that leads here."""
+        return b"/".join(self.components())
+
+
+def below(key: bytes, name: bytes) -> bytes:
+    """Return what stands for the path of *name* in the directory that *key* stands for."""
+    return hashlib.sha256(key + name).digest()[:_KEY_BYTES]
+
+
+def key_of(components: Iterable[bytes]) -> bytes:
+    """Return what stands for a path."""
+    key = b""
+    for name in components:
+        key = below(key, name)
+    return key
+
+
+class Step(NamedTuple):
+    """One thing that differs, or the way to it.
+
+    ENTER and LEAVE enclose what differs in what is a directory before or after; PUT is about
+    anything else. What replaces a directory is put once that was left.
+    """
+
+    what: str
+    node: Node
+    before: Entry | None
+    after: Entry | None
+
+
+class Relinked:
+    """Files whose hard-link groups differ, though they themselves may not."""
+
+    def __init__(self, paths: Iterable[bytes] = ()) -> None:
+        self.keys: set[bytes] = set()
+        self.above: set[bytes] = set()
+        for path in paths:
+            key = b""
+            for name in path.split(b"/"):
+                self.above.add(key)
+                key = below(key, name)
+            self.keys.add(key)
+
+
+class _Directory:
+    __slots__ = ("after", "before", "names", "step", "then")
+
+    def __init__(self, objects: Objects, step: Step, then: Step | None) -> None:
+        self.step = step
+        self.then = then
+        self.before = _entries(objects, step.before)
+        self.after = _entries(objects, step.after)
+        self.names = sorted(self.before.keys() | self.after.keys(), reverse=True)
+
+
+def _entries(objects: Objects, entry: Entry | None) -> dict[bytes, Entry]:
+    if entry is None or not entry.is_directory:
+        return {}
+    return encoding.decode_tree(objects.tree(entry.target))
+
+
+def steps(
+    objects: Objects, before: Entry, after: Entry, relinked: Relinked | None = None
+) -> Iterator[Step]:
+    """Yield the steps from the root *before* to the root *after*.
+
+    Raises:
+        DamagedStoreError: A tree can't be read.
+    """
+    relinked = relinked or Relinked()
+    if before == after and not relinked.keys:
+        return
+    top = Step(ENTER, Node(None, b""), before, after)
+    yield top
+    stack = [_Directory(objects, top, None)]
+    while stack:
+        directory = stack[-1]
+        if not directory.names:
+            stack.pop()
+            yield directory.step._replace(what=LEAVE)
+            if directory.then is not None:
+                yield directory.then
+            continue
+        name = directory.names.pop()
+        old, new = directory.before.get(name), directory.after.get(name)
+        node = Node(directory.step.node, name)
+        if old == new and node.key not in relinked.keys and node.key not in relinked.above:
+            continue
+        put = Step(PUT, node, old, new)
+        was = old is not None and old.is_directory
+        becomes = new is not None and new.is_directory
+        if not was and not becomes:
+            yield put
+            continue
+        step = put._replace(what=ENTER)
+        yield step
+        stack.append(_Directory(objects, step, put if new is not None and not becomes else None))

@@ -1,0 +1,268 @@
+"""One workspace as a store knows it: its directory, its lock, and looking at it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nono_mcp.snapshots import database, encoding, place
+from nono_mcp.snapshots.descent import LOOK
+from nono_mcp.snapshots.encoding import Root
+from nono_mcp.snapshots.errors import (
+    BroadWorkspaceError,
+    SnapshotError,
+    UnrecoveredError,
+    WorkspaceReplacedError,
+)
+from nono_mcp.snapshots.index import Index
+from nono_mcp.snapshots.marks import Mark, everything, marked
+from nono_mcp.snapshots.modes import Modes
+from nono_mcp.snapshots.patterns import Patterns
+from nono_mcp.snapshots.scan import Scan
+from nono_mcp.snapshots.values import LISTED_MAX, Progress, Unprotected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nono_mcp.snapshots.store import Store
+    from nono_mcp.snapshots.values import Dirty
+
+    OnProgress = Callable[[Progress], None]
+
+_TRIES: Final = 3
+_RULES_SEPARATOR: Final = "\n"
+
+
+class Looked:
+    """What a look at the workspace found."""
+
+    __slots__ = ("bytes_total", "files_count", "generation", "root", "root_hash", "unprotected",
+                 "unprotected_count")  # fmt: skip
+
+    def __init__(
+        self, root_hash: bytes, root: Root, totals: tuple[int, int, int],
+        unprotected: tuple[tuple[Unprotected, ...], int],
+    ) -> None:  # fmt: skip
+        self.root_hash = root_hash
+        self.root = root
+        self.files_count, self.bytes_total, self.generation = totals
+        self.unprotected, self.unprotected_count = unprotected
+
+
+class Workspace:
+    """A workspace that is open."""
+
+    def __init__(
+        self, store: Store, state_dir: str, path: str, exclusions: Sequence[str], *, broad: bool
+    ) -> None:
+        self.store = store
+        self.path = path
+        if not broad:
+            _refuse_broad(path)
+        self.exclusions = (*exclusions, *_own_state(state_dir, path))
+        self.patterns = Patterns(self.exclusions)
+        try:
+            self.fd = os.open(path, LOOK | os.O_DIRECTORY)
+        except OSError as error:
+            raise SnapshotError(f"{path}: can't be opened as a directory: {error}") from error
+        self.status = os.fstat(self.fd)
+        self.id = self._register()
+        self.index = Index(store.db, self.id)
+        self.modes = Modes(store.fd, self.id)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self.fd)
+
+    def _register(self) -> int:
+        """Return the workspace's number; what was seen of another directory there is forgotten."""
+        db, path = self.store.db, os.fsencode(self.path)
+        identity = (self.status.st_dev, self.status.st_ino)
+        with database.writing(db):
+            row = db.execute(
+                "SELECT id, dev, ino FROM workspaces WHERE path = ?", (path,)
+            ).fetchone()
+            if row is None:
+                cursor = db.execute(
+                    "INSERT INTO workspaces (path, dev, ino, generation, whole, files, bytes,"
+                    " rules) VALUES (?, ?, ?, 0, 1, 0, 0, '')",
+                    (path, *_signed(identity)),
+                )
+                return cursor.lastrowid or 0
+            number = int(row[0])
+            if row[1:] != _signed(identity):
+                Index(db, number).clear()
+                db.execute(
+                    "UPDATE workspaces SET dev = ?, ino = ?, files = 0, bytes = 0, links = NULL"
+                    " WHERE id = ?",
+                    (*_signed(identity), number),
+                )
+            return number
+
+    @contextlib.contextmanager
+    def held(self, *, interrupted: bool = False) -> Iterator[None]:
+        """Keep others from looking at the workspace or restoring it.
+
+        Raises:
+            BusyError: Somebody has it for too long.
+            WorkspaceReplacedError: The path leads elsewhere by now.
+            UnrecoveredError: A restore was *interrupted* here, unless that is what is awaited.
+        """
+        name = f"workspace-{self.id}.lock"
+        with self.store.using(), place.locked(self.store.fd, name, f"{self.path}"):
+            self.check()
+            self.modes.put_back(self.fd)
+            if (
+                not interrupted
+                and self.store.db.execute(
+                    "SELECT 1 FROM restores WHERE workspace = ?", (self.id,)
+                ).fetchone()
+            ):
+                raise UnrecoveredError(
+                    f"a restore of {self.path} was interrupted; recover it first"
+                )
+            yield
+
+    def check(self) -> None:
+        """Make sure that the path still leads to the directory that was opened.
+
+        Raises:
+            WorkspaceReplacedError: It doesn't.
+        """
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except OSError as error:
+            raise WorkspaceReplacedError(f"{self.path}: {error.strerror}") from error
+        if (found.st_dev, found.st_ino) != (self.status.st_dev, self.status.st_ino):
+            raise WorkspaceReplacedError(
+                f"{self.path} is another directory than when it was opened"
+            )
+
+    def look(
+        self,
+        dirty: Dirty | Mark | None,
+        *,
+        skip: bytes | None = None,
+        on_progress: OnProgress | None = None,
+        finish: Callable[[Looked], None] | None = None,
+    ) -> Looked:
+        """Look at the workspace, and store what changed; call it inside `held`.
+
+        *finish* writes to the index what is to be there with it or not at all.
+
+        Raises:
+            WorkspaceReplacedError, OSError: What was stored so far is found the next time.
+        """
+        for attempt in range(_TRIES):
+            try:
+                return self._look(dirty if not attempt else None, skip, on_progress, finish)
+            except WorkspaceReplacedError:
+                if attempt == _TRIES - 1:
+                    raise
+            except BaseException:
+                self._distrust()
+                raise
+            self._distrust()
+        raise AssertionError("unreachable")
+
+    def _distrust(self) -> None:
+        """Have the next look be a full one."""
+        self.store.db.execute("UPDATE workspaces SET whole = 0 WHERE id = ?", (self.id,))
+
+    def _look(
+        self,
+        dirty: Dirty | Mark | None,
+        skip: bytes | None,
+        on_progress: OnProgress | None,
+        finish: Callable[[Looked], None] | None,
+    ) -> Looked:
+        db, rules = self.store.db, _RULES_SEPARATOR.join(self.exclusions)
+
+        def on_looked(count: int) -> None:
+            if on_progress is not None:
+                on_progress(Progress("scan", count, None))
+
+        scan = Scan(self.store.objects, self.index, self.modes, self.patterns, on_looked)
+        with self.store.objects.writing():
+            whole, seen_rules = db.execute(
+                "SELECT whole, rules FROM workspaces WHERE id = ?", (self.id,)
+            ).fetchone()
+            self.index.begin()
+            mark = self._mark(dirty if whole and seen_rules == rules else None)
+            row = scan.run(self.fd, mark, self._save_part, skip=skip, whole=bool(whole))
+            links = self._links()
+            totals = db.execute(
+                "UPDATE workspaces SET whole = 1, rules = ?, generation = generation + 1,"
+                " files = files + ?, bytes = bytes + ?, links = ? WHERE id = ?"
+                " RETURNING files, bytes, generation",
+                (rules, self.index.files_change, self.index.bytes_change, links, self.id),
+            ).fetchall()[0]
+            root = Root(encoding.decode_entry(row.entry), links, self.exclusions)
+            root_hash = self.store.objects.put_root(encoding.encode_root(root))
+            listed, count = self.index.unprotected(LISTED_MAX)
+            unprotected = tuple(Unprotected(path, why) for path, why in listed)
+            looked = Looked(root_hash, root, totals, (unprotected, count))
+            if finish is not None:
+                finish(looked)
+        return looked
+
+    def _save_part(self) -> None:
+        self.store.db.execute(
+            "UPDATE workspaces SET whole = 0, links = NULL, files = files + ?, bytes = bytes + ?"
+            " WHERE id = ?",
+            (self.index.files_change, self.index.bytes_change, self.id),
+        )
+        self.index.begin()
+        self.index.links_change = True
+
+    def _mark(self, dirty: Dirty | Mark | None) -> Mark:
+        if dirty is None or self.index.row(0, b"") is None:
+            return everything()
+        mark = dirty if isinstance(dirty, Mark) else marked(dirty)
+        # A write through another name of a file, perhaps outside, shows in no directory.
+        for row_id in self.index.linked_directories():
+            mark.at(self.index.components(row_id)).relist = True
+        return mark
+
+    def _links(self) -> bytes:
+        """Return the id of the hard-link groups."""
+        (known,) = self.store.db.execute(
+            "SELECT links FROM workspaces WHERE id = ?", (self.id,)
+        ).fetchone()
+        if known is not None and not self.index.links_change:
+            return bytes(known)
+        groups: dict[int, list[bytes]] = {}
+        for row_id, name, ino in self.index.links():
+            groups.setdefault(ino, []).append(self.index.path(row_id, name))
+        shared = [paths for paths in groups.values() if len(paths) > 1]
+        if not shared:
+            return encoding.NO_ID
+        return self.store.objects.put_links(encoding.encode_links(shared))
+
+
+def _signed(identity: tuple[int, int]) -> tuple[int, int]:
+    # SQLite's integers are signed.
+    dev, ino = (number - (1 << 64) if number >> 63 else number for number in identity)
+    return dev, ino
+
+
+def _refuse_broad(path: str) -> None:
+    resolved = Path(path).resolve()
+    if resolved in {Path("/"), Path.home().resolve()}:
+        raise BroadWorkspaceError(f"{path} is all your files, not one workspace: say so explicitly")
+
+
+def _own_state(state_dir: str, path: str) -> tuple[str, ...]:
+    """Return the exclusion of our own state, where it lies in the workspace."""
+    state, root = Path(state_dir).resolve(), Path(path).resolve()
+    if not state.is_relative_to(root):
+        return ()
+    if state == root:
+        raise BroadWorkspaceError(f"{path} is where nono keeps its own state")
+    # A name may hold what a pattern gives a meaning to.
+    parts = [
+        "".join(f"[{c}]" if c in "*?[" else c for c in p) for p in state.relative_to(root).parts
+    ]
+    return ("/" + "/".join(parts),)
