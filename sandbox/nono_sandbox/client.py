@@ -68,6 +68,8 @@ class ForkServer:
         self.tier = ""
         self.reason = ""
         """Why this isn't the first tier, if it isn't."""
+        self.door = -1
+        """The listening socket inside the session's network, the caller's to close; or -1."""
 
     @classmethod
     def start(cls, tier: str | None = None) -> Self:
@@ -98,7 +100,7 @@ class ForkServer:
         )
         theirs.close()
         server = cls(process, ours)
-        _, server.tier, server.reason = server._answer()
+        (_, server.tier, server.reason), _ = server._answer()
         return server
 
     @property
@@ -114,19 +116,20 @@ class ForkServer:
             LaneLostError: The fork server died.
         """
         wire.send(self._control, "configure", confinement)
-        self._answer()
+        _, fds = self._answer()
+        self.door = fds[0] if fds else -1
 
-    def _answer(self) -> tuple[str, ...]:
+    def _answer(self) -> tuple[tuple[str, ...], list[int]]:
         self._control.settimeout(START_S_MAX)
         try:
-            message, _ = wire.receive(self._control)
+            message, fds = wire.receive(self._control)
         except (wire.ClosedError, TimeoutError) as error:
             self.close()
             raise LaneLostError("the fork server died while it started; try again") from error
         if message[0] == "failed":
             self.close()
             raise ConfinementError(message[1])
-        return message
+        return message, fds
 
     def lane(self) -> Lane:
         """Ask for one more lane.

@@ -63,6 +63,9 @@ class Network(Value):
     mode: str = CLOSED
     connect_ports: tuple[int, ...] = ()
     bind_ports: tuple[int, ...] = ()
+    door_port: int = 0
+    """With CLOSED, in the first tier: the port of 127.0.0.1, in the session's own network, of a
+    listening socket that is handed out of it. Below 1024 no worker can take its place."""
 
 
 class Limits(Value):

@@ -41,9 +41,12 @@ def main(control_fd: int, tier: str) -> Never:
         wire.send(control, "ready", found, reason)
         message, _ = wire.receive(control)
         plan = make_plan(message[1], found)
+        door = setup.door(message[1], found)
         _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
         _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
-        wire.send(control, "configured")
+        wire.send(control, "configured", fds=[sock.fileno() for sock in door])
+        for sock in door:
+            sock.close()
         _serve(control, plan)
     except wire.ClosedError:
         os._exit(0)

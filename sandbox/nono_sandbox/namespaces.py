@@ -26,6 +26,8 @@ _SPARE = 512
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
+_LOOPBACK = "127.0.0.1"
+_BACKLOG = 1024
 
 
 def effective_capabilities() -> int:
@@ -127,6 +129,24 @@ def close_network() -> None:
         fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, up)
     finally:
         sock.close()
+
+
+def listener(port: int) -> _socket.socket:
+    """Return a socket that listens on *port* of the loopback of this process's network.
+
+    It stays in that network, whoever it's handed to (network_namespaces(7)).
+
+    Raises:
+        OSError: The port can't be had.
+    """
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.bind((_LOOPBACK, port))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _write(path: str, text: str) -> None:

@@ -59,6 +59,21 @@ class Launch:
         """Return the descriptor that is readable when `receive` has something."""
         return self._control.fileno()
 
+    def door(self, confinement: Confinement) -> int:
+        """Return the listening socket inside the network that `run` of *confinement* will have.
+
+        Raises:
+            ConfinementError: There can't be one. Nothing is left.
+            LaneLostError: The lane died. Nothing is left of it.
+        """
+        if self._network != CLOSED:
+            self._start_over(CLOSED)
+        wire.send(self._control, "door", confinement)
+        message, fds = self._receive()
+        if message[0] == "failed":
+            raise ConfinementError(message[1])
+        return fds[0]
+
     def run(self, confinement: Confinement, call: Call) -> int:
         """Run *call* on this process's standard streams.
 

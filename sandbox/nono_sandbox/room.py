@@ -38,6 +38,9 @@ def serve(control: _socket.socket, tier: str, network: str) -> Never:
     wire.send(control, "ready")
     room.make_ready()
     message, _ = wire.receive(control)
+    if message[0] == "door":
+        room.open_door(control, message[1])
+        message, _ = wire.receive(control)
     confinement, call, foreground = message[1:]
     if call.tty:
         # Only this pays for it; in the fresh root it may not be there to be imported.
@@ -60,6 +63,7 @@ class _Room:
         self._tier = tier
         self._closed = network == CLOSED
         self._root = -1
+        self._door_port = 0
         if tier == NAMESPACES:
             self._root = fresh_root.begin(namespaces.new_proc())
 
@@ -68,10 +72,23 @@ class _Room:
         if self._tier == NAMESPACES and self._closed:
             namespaces.close_network()
 
-    def settle(self, confinement: Confinement) -> None:
-        """Make the rest: what *confinement* says."""
+    def open_door(self, control: _socket.socket, confinement: Confinement) -> None:
+        """Hand out the listening socket of *confinement*."""
+        self._check(confinement)
+        self._door_port = confinement.network.door_port
+        (sock,) = setup.door(confinement, self._tier)
+        wire.send(control, "open", fds=[sock.fileno()])
+        sock.close()
+
+    def _check(self, confinement: Confinement) -> None:
         if (confinement.network.mode == CLOSED) != self._closed:
             raise ConfinementError("the network isn't what this lane was made for")
+
+    def settle(self, confinement: Confinement) -> None:
+        """Make the rest: what *confinement* says."""
+        self._check(confinement)
+        if confinement.network.door_port != self._door_port:
+            raise ConfinementError("the door isn't the one that was opened")
         if self._tier == NAMESPACES and not fresh_root.finish(self._root, confinement):
             fresh_root.build(confinement)
             fresh_root.replace_proc(namespaces.new_proc())

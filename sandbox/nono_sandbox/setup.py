@@ -9,9 +9,12 @@ import errno
 
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
 from nono_sandbox.confinement import CLOSED, NAMESPACES
+from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
+
     from nono_sandbox.confinement import Confinement
 
 
@@ -25,6 +28,23 @@ def settle(confinement: Confinement) -> None:
     if confinement.network.mode == CLOSED:
         namespaces.close_network()
     fresh_root.build(confinement)
+
+
+def door(confinement: Confinement, tier: str) -> list[_socket.socket]:
+    """Return the socket, if there is to be one, that lets a session's workers talk to the outside.
+
+    Call it inside the session's namespaces, before any privilege is given up.
+
+    Raises:
+        ConfinementError: This session hasn't got a network of its own.
+        OSError: The port can't be had.
+    """
+    network = confinement.network
+    if not network.door_port:
+        return []
+    if tier != NAMESPACES or network.mode != CLOSED:
+        raise ConfinementError("a door needs a network of the session's own around it")
+    return [namespaces.listener(network.door_port)]
 
 
 def plan_for(
