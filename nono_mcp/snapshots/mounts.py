@@ -1,0 +1,64 @@
+"""What a workspace lies on, as /proc/self/mountinfo has it (proc_pid_mountinfo(5)).
+
+Architecture invariant: what can't be told counts as a reason not to rely on events.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+from pathlib import Path
+
+# Where whatever changes a file goes by this kernel's own inodes. Not where another machine or a
+# process serves them (nfs, 9p, fuse): what changes there raises nothing here.
+LOCAL = frozenset(
+    {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
+)
+_MOUNTINFO = "/proc/self/mountinfo"
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+_MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
+
+
+class Mounts:
+    """The mounts of this process's namespace, and whether they have changed."""
+
+    def __init__(self) -> None:
+        self._fd = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLPRI)
+        self._poll.poll(0)
+
+    def changed(self) -> bool:
+        """Tell whether something was mounted or unmounted since this was asked last."""
+        return bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+
+def unreliable(root_fd: int) -> str:
+    """Return why events beneath an open directory can't be relied on, or nothing."""
+    found = _MOUNT_ID.search(Path(f"/proc/self/fdinfo/{root_fd}").read_bytes())
+    root = os.fsencode(Path(f"/proc/self/fd/{root_fd}").readlink()).rstrip(b"/") + b"/"
+    own = None
+    beneath = set()
+    for line in Path(_MOUNTINFO).read_bytes().splitlines():
+        mount_id, _, device, _, point, *rest = line.split(b" ")
+        if found and mount_id == found[1]:
+            own = device, rest[rest.index(b"-") + 1].decode("ascii", "replace")
+        elif (_unescaped(point) + b"/").startswith(root) and point != b"/":
+            beneath.add(device)
+    if own is None:
+        return "what it lies on can't be told"
+    device, kind = own
+    if kind not in LOCAL:
+        return f"what changes on {kind} may raise no event"
+    # Another file system isn't part of a snapshot. The same one twice is: an event on one of its
+    # directories doesn't say by which of its paths.
+    return "a part of its file system is mounted beneath it" if device in beneath else ""
+
+
+def _unescaped(text: bytes) -> bytes:
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), text)

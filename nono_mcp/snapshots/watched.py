@@ -1,0 +1,316 @@
+"""The directories that are watched, and what events said of them.
+
+A tree of nodes, one a directory, that follows the real one: each event that names a directory
+has its node made anew from what is there when the event is dealt with. So no order of events has
+to be trusted: the last one of a name is dealt with after all that happened to it.
+
+Architecture invariant: directories are opened one component at a time and never through a
+symlink; and the work that changes can cause between two questions has a bound.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from nono_mcp.snapshots.inotify import (
+    CHANGES,
+    IN_ATTRIB,
+    IN_DELETE_SELF,
+    IN_IGNORED,
+    IN_ISDIR,
+    IN_MOVE_SELF,
+    IN_MOVED_TO,
+    IN_Q_OVERFLOW,
+    IN_UNMOUNT,
+    Inotify,
+)
+from nono_mcp.snapshots.values import Dirty
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEPTH_MAX = 512
+"""Levels of directories; deeper ones aren't watched, and so nothing is."""
+NAMES_MAX = 100_000
+"""Changed entries that are kept between two questions."""
+STEPS_MAX = 200_000
+"""Directories looked at between two questions: a large one may be moved to and fro."""
+_CHAIN_MAX = 64
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_ENDED = IN_IGNORED | IN_UNMOUNT | IN_DELETE_SELF | IN_MOVE_SELF
+
+
+class DoubtError(Exception):
+    """What changed can't be told any more; the text says why."""
+
+
+class Node:
+    """A directory: where it is, and what changed in it."""
+
+    __slots__ = ("children", "depth", "gone", "name", "names", "parent", "watch", "whole")
+
+    def __init__(self, name: bytes, parent: Node | None) -> None:
+        self.name = name
+        self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.children: dict[bytes, Node] = {}
+        self.watch = -1
+        self.names: set[bytes] = set()
+        """Entries that aren't directories and that an event named."""
+        self.whole = False
+        """Everything in it and beneath it counts as changed."""
+        self.gone = False
+
+    def ancestors(self) -> Iterator[Node]:
+        """Yield what it is in, the nearest first."""
+        node = self.parent
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def path(self) -> bytes:
+        """Return its path beneath the root, which is the empty one."""
+        names = [node.name for node in (self, *self.ancestors())]
+        return b"/".join(reversed(names[:-1]))
+
+    def subtree(self) -> Iterator[Node]:
+        """Yield it and all beneath it."""
+        pending = [self]
+        while pending:
+            node = pending.pop()
+            yield node
+            pending += node.children.values()
+
+
+class Tree:
+    """What is watched beneath an open directory."""
+
+    def __init__(self, inotify: Inotify, root_fd: int, watches_max: int) -> None:
+        self._inotify = inotify
+        self._root_fd = root_fd
+        self._device = os.fstat(root_fd).st_dev
+        self._watches_max = watches_max
+        self._root = Node(b"", None)
+        self._by_watch: dict[int, Node] = {}
+        self._changed: set[Node] = set()
+        self._names_count = 0
+        self._steps_count = 0
+        self._named: dict[tuple[Node, bytes], bool] = {}
+        """Directories to look at anew, and whether one was moved there."""
+        self._ended: set[int] = set()
+        self._dropped: dict[int, set[bytes]] = {}
+        self._replaced: set[Node] = set()
+
+    def begin(self) -> None:
+        """Watch everything.
+
+        Raises:
+            DoubtError, OSError: It can't be watched.
+        """
+        self._add(self._root, moved=False)
+        self._steps_count = 0
+
+    def take_in(self, events: list[tuple[int, int, bytes]]) -> None:
+        """Note what *events* say.
+
+        Raises:
+            DoubtError, OSError: What changed can't be told any more.
+        """
+        for watch, mask, name in events:
+            if mask & IN_Q_OVERFLOW:
+                raise DoubtError("more changed at once than the kernel keeps events of")
+            node = self._by_watch.get(watch)
+            if node is None:
+                continue  # dropped; what it held counts as changed where it is now
+            if mask & _ENDED:
+                self._ended.add(watch)
+            else:
+                self._note(node, mask, name)
+        for (node, name), moved in self._named.items():
+            if not node.gone:
+                self._look_anew(node, name, moved=moved)
+        self._named.clear()
+        for watch in self._dropped:
+            self._inotify.forget(watch)
+        self._dropped.clear()
+
+    def taken(self) -> Dirty:
+        """Return what changed, and begin anew.
+
+        Raises:
+            DoubtError: It can't be told.
+        """
+        # Both are told of by the directory that it was in, in the same system call.
+        if self._ended:
+            raise DoubtError("a directory is watched no more")
+        if any(not node.gone for node in self._replaced):
+            raise DoubtError("a directory was met in two places")
+        self._replaced.clear()
+        relist: set[bytes] = set()
+        rescan: set[bytes] = set()
+        rehash = self.rehash()
+        for node in self._changed:
+            if node.gone or any(above.whole for above in node.ancestors()):
+                continue
+            (rescan if node.whole else relist).add(node.path())
+        for node in self._changed:
+            node.names.clear()
+            node.whole = False
+        self._changed.clear()
+        self._names_count = self._steps_count = 0
+        return Dirty(frozenset(relist), rehash, frozenset(rescan))
+
+    def rehash(self) -> frozenset[bytes]:
+        """Return the entries that events named and that may still be there."""
+        found: set[bytes] = set()
+        for node in self._changed:
+            if not node.gone and node.names:
+                path = node.path()
+                lead = path + b"/" if path else b""
+                found.update(lead + name for name in node.names)
+        return frozenset(found)
+
+    def _note(self, node: Node, mask: int, name: bytes) -> None:
+        self._changed.add(node)
+        if not name:
+            return
+        if not mask & IN_ISDIR:
+            self._add_name(node, name)
+        elif not mask & IN_ATTRIB or name not in node.children or node.children[name].watch < 0:
+            key = node, name
+            self._named[key] = self._named.get(key, False) or bool(mask & IN_MOVED_TO)
+
+    def _add_name(self, node: Node, name: bytes) -> None:
+        if name not in node.names:
+            node.names.add(name)
+            self._names_count += 1
+            if self._names_count > NAMES_MAX:
+                raise DoubtError(f"more than {NAMES_MAX} entries changed")
+
+    def _look_anew(self, parent: Node, name: bytes, *, moved: bool) -> None:
+        known = parent.children.pop(name, None)
+        if known is not None:
+            self._drop(known)
+        node = Node(name, parent)
+        node.whole = True
+        parent.children[name] = node
+        self._changed.add(node)
+        self._add(node, moved=moved)
+
+    def _drop(self, top: Node) -> None:
+        for node in top.subtree():
+            node.gone = True
+            if node.watch >= 0:
+                del self._by_watch[node.watch]
+                self._dropped[node.watch] = node.names
+                self._ended.discard(node.watch)
+
+    def _add(self, top: Node, *, moved: bool) -> None:
+        """Watch and list *top* and all beneath it; what was *moved* there is to be read again."""
+        way = _Way(self._root_fd)
+        pending = [top]
+        try:
+            while pending:
+                node = pending.pop()
+                self._steps_count += 1
+                if self._steps_count > STEPS_MAX:
+                    raise DoubtError("directories were moved about too much")
+                fd = way.into(node)
+                if fd is None:
+                    self._detach(node)
+                elif fd >= 0 and os.fstat(fd).st_dev == self._device:
+                    self._watch(node, fd)
+                    pending += self._list(node, fd, moved=moved)
+        finally:
+            way.close()
+
+    def _detach(self, node: Node) -> None:
+        # Gone since it was listed or named, of which its parent tells.
+        node.gone = True
+        if node.parent is not None:
+            del node.parent.children[node.name]
+
+    def _watch(self, node: Node, fd: int) -> None:
+        if node.depth > DEPTH_MAX:
+            raise DoubtError(f"directories are more than {DEPTH_MAX} deep")
+        if len(self._by_watch) >= self._watches_max:
+            raise DoubtError(
+                f"it has more than {self._watches_max} directories, half of what may be watched "
+                "(fs.inotify.max_user_watches)"
+            )
+        mask = CHANGES if node.parent is not None else CHANGES | IN_DELETE_SELF | IN_MOVE_SELF
+        try:
+            node.watch = self._inotify.watch(fd, mask)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise DoubtError("no more may be watched (fs.inotify.max_user_watches)") from error
+        before = self._by_watch.get(node.watch)
+        if before is not None:
+            # It was moved, and its old place isn't dealt with yet.
+            before.watch = -1
+            self._replaced.add(before)
+        for name in self._dropped.pop(node.watch, before.names if before else ()):
+            self._add_name(node, name)
+            self._changed.add(node)
+        self._by_watch[node.watch] = node
+
+    def _list(self, node: Node, fd: int, *, moved: bool) -> Iterator[Node]:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    child = node.children[name] = Node(name, node)
+                    yield child
+                elif moved:
+                    self._add_name(node, name)
+                    self._changed.add(node)
+
+
+class _Way:
+    """The open directories on the way to the last one that was gone into."""
+
+    def __init__(self, root_fd: int) -> None:
+        self._root_fd = root_fd
+        self._open: list[tuple[Node, int]] = []
+
+    def into(self, node: Node) -> int | None:
+        """Return the directory's descriptor, kept here; -1 if it's unreadable, None if gone."""
+        if node.parent is None:
+            return self._kept(node, os.open(".", _DIRECTORY, dir_fd=self._root_fd))
+        while self._open and self._open[-1][0] is not node.parent:
+            os.close(self._open.pop()[1])
+        try:
+            if not self._open:
+                self._kept(node.parent, self._reopened(node.parent))
+            return self._kept(node, os.open(node.name, _DIRECTORY, dir_fd=self._open[-1][1]))
+        except PermissionError:
+            return -1
+        except OSError as error:
+            if error.errno in _VANISHED:
+                return None
+            raise
+
+    def _reopened(self, node: Node) -> int:
+        fd = os.open(".", _DIRECTORY, dir_fd=self._root_fd)
+        for name in [one.name for one in (node, *node.ancestors())][-2::-1]:
+            try:
+                inner = os.open(name, _DIRECTORY, dir_fd=fd)
+            finally:
+                os.close(fd)
+            fd = inner
+        return fd
+
+    def _kept(self, node: Node, fd: int) -> int:
+        self._open.append((node, fd))
+        if len(self._open) > _CHAIN_MAX:
+            os.close(self._open.pop(0)[1])
+        return fd
+
+    def close(self) -> None:
+        """Close them all."""
+        for _, fd in self._open:
+            os.close(fd)
