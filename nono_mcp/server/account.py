@@ -76,6 +76,17 @@ def of_telling(title: str) -> ToolAnnotations:
     )
 
 
+def of_changing(title: str) -> ToolAnnotations:
+    """Return what may be said of a tool that changes files."""
+    return ToolAnnotations(
+        title=title,
+        read_only_hint=False,
+        destructive_hint=True,
+        idempotent_hint=False,
+        open_world_hint=False,
+    )
+
+
 def run_description(prepared: Prepared) -> str:
     """Return the description of `run_sandboxed`."""
     confinement = prepared.confinement

@@ -28,10 +28,13 @@ from nono_mcp.server.arguments import (
     schema,
 )
 from nono_mcp.server.asking import asked_by
+from nono_mcp.server.attending import Attendant
 from nono_mcp.server.audit_resources import AuditResources
 from nono_mcp.server.audit_tools import TAIL, VERIFY, AuditTools
 from nono_mcp.server.enforcement import Enforcement
+from nono_mcp.server.file_tools import FILE_TOOLS, FileTools
 from nono_mcp.server.tools import Tools
+from nono_sandbox.confinement import WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -126,7 +129,8 @@ def build(session: Session) -> App:
         RefusedError: Its policy requires what this machine can't give.
     """
     prepared = session.prepared
-    tools = Tools(session, Enforcement.of(session))
+    attendant = Attendant(session)
+    tools = Tools(attendant, Enforcement.of(session))
     log = session.log
     resources = None if log is None else AuditResources(session.state_dir, log)
     app = App(
@@ -148,6 +152,7 @@ def build(session: Session) -> App:
                 _EXPLAIN,
                 account.of_telling("Explain the sandbox's policy"),
             ),
+            *_file_tools(attendant),
             *_log_tools(session),
         ],
         subscriptions=resources.bus if resources else False,
@@ -159,6 +164,23 @@ def build(session: Session) -> App:
         resources.offer(app)
         app.serve_subscriptions(resources)
     return app
+
+
+def _file_tools(attendant: Attendant) -> list[Tool]:
+    tools = FileTools(attendant)
+    prepared = attendant.session.prepared
+    writes = bool(account.theirs(prepared, WRITE))
+    return [
+        _tool(
+            getattr(tools, one.name),
+            one.model,
+            one.description,
+            account.of_changing(one.title) if one.writes else account.of_telling(one.title),
+            takes_context=True,
+        )
+        for one in FILE_TOOLS
+        if writes or not one.writes
+    ]
 
 
 def _log_tools(session: Session) -> list[Tool]:

@@ -38,6 +38,7 @@ def _unicode(text: str) -> str:
 
 
 SystemText = Annotated[str, AfterValidator(_system_text)]
+UnicodeText = Annotated[str, AfterValidator(_unicode)]
 
 
 class Arguments(BaseModel):
@@ -56,9 +57,7 @@ class RunArguments(Arguments):
     cwd: SystemText | None = Field(
         None, description="Directory in the workspace (default: its root)"
     )
-    stdin: Annotated[str, AfterValidator(_unicode)] | None = Field(
-        None, description="Standard input (default: empty)"
-    )
+    stdin: UnicodeText | None = Field(None, description="Standard input (default: empty)")
     timeout_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds")
     env: dict[SystemText, SystemText] | None = Field(
         None, description="Environment variables to add"
@@ -161,7 +160,20 @@ class _PlainSchema(GenerateJsonSchema):
         return False
 
 
+def _inlined(shown: Any, known: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    """Return a schema with definitions put where they are referred to, as every client reads it."""
+    if isinstance(shown, list):
+        return [_inlined(one, known) for one in shown]
+    if not isinstance(shown, dict):
+        return shown
+    known = shown.get("$defs", known)
+    if "$ref" in shown:
+        definition = known[shown["$ref"].rpartition("/")[2]]
+        return _inlined({k: v for k, v in definition.items() if k != "description"}, known)
+    return {key: _inlined(value, known) for key, value in shown.items() if key != "$defs"}
+
+
 def schema(model: type[Arguments]) -> dict[str, Any]:
     """Return the JSON Schema that clients are shown."""
-    shown = model.model_json_schema(schema_generator=_PlainSchema)
+    shown = _inlined(model.model_json_schema(schema_generator=_PlainSchema), {})
     return {key: value for key, value in shown.items() if key not in ("title", "description")}

@@ -26,10 +26,10 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server.app import build
+from nono_mcp.server.attending import GONE
 from nono_mcp.server.door import UNAUTHORIZED, Door, Refused
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
-from nono_mcp.server.tools import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

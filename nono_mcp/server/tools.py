@@ -6,60 +6,38 @@ resolved by a confined worker, or not at all.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import anyio
 from mcp.server.mcpserver.exceptions import ToolError
 
-from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.decide import Deny, decide, decide_host
-from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
+from nono_mcp.policy.errors import quoted
 from nono_mcp.server import account, hints, results
-from nono_mcp.server.asking import asked_by
-from nono_mcp.server.text import amount, duration, readable, shortened
-from nono_mcp.session import Command, CommandError
-from nono_sandbox.errors import SandboxError, StartError
+from nono_mcp.server.attending import REFUSALS, refusal
+from nono_mcp.server.text import readable, shortened
+from nono_mcp.session import Command
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from mcp_types import CallToolResult
 
     from nono_mcp.server.arguments import ExplainArguments, RunArguments
+    from nono_mcp.server.attending import Attendant
     from nono_mcp.server.enforcement import Enforcement
-    from nono_mcp.session import Result, Session
+    from nono_mcp.session import Result
 
-CALLS_MAX = 256
-"""Commands of one server that run or wait for their turn."""
-PROGRESS_S = 3.0
-"""How often a client that asked for it hears that a command still runs."""
 LOCATE_S_MAX = 5.0
-GONE = "nono.gone"
-"""Where in an HTTP request's scope the event is that its client left."""
-
-_REFUSALS = (CommandError, SandboxError, PolicyError, RefusedError, AuditError)
 _SHELL = "/bin/sh"
 _HTTPS = 443
-
-
-@dataclass(slots=True)
-class _Watched:
-    """How much a running command has printed."""
-
-    output_bytes: int = 0
-
-    def feed(self, chunk: bytes) -> None:
-        self.output_bytes += len(chunk)
 
 
 class Tools:
     """The tools of one session."""
 
-    def __init__(self, session: Session, enforcement: Enforcement) -> None:
-        self._session = session
+    def __init__(self, attendant: Attendant, enforcement: Enforcement) -> None:
+        self._attendant = attendant
+        self._session = attendant.session
         self._enforcement = enforcement
-        self._calls_count = 0
 
     async def run_sandboxed(self, arguments: RunArguments, context: Context) -> CallToolResult:
         """Run a command and tell how it ended.
@@ -70,16 +48,9 @@ class Tools:
         try:
             command = self._command(arguments)
         except ToolError as error:
-            try:
-                self._session.refused(str(error), tool="run_sandboxed", asked=asked_by(context))
-            except AuditError as unrecorded:
-                raise ToolError(f"{error} (and not recorded: {unrecorded})") from unrecorded
+            self._attendant.refused(str(error), "run_sandboxed", context)
             raise
-        self._calls_count += 1
-        try:
-            result = await self._attended(command, context)
-        finally:
-            self._calls_count -= 1
+        result = await self._attendant.run(command, "run_sandboxed", context)
         if result.ended.failure is not None:
             status, reason = result.ended.failure
             also = "" if command.writes is None else "; writes may only name what exists"
@@ -108,8 +79,6 @@ class Tools:
         return results.plain(account.answer(question, verdict, denied))
 
     def _command(self, arguments: RunArguments) -> Command:
-        if self._calls_count >= CALLS_MAX:
-            raise ToolError(f"{CALLS_MAX} commands run or wait already; try again later")
         prepared = self._session.prepared
         timeout_s = arguments.timeout_s
         timeout_s_max = account.timeout_s_max(prepared)
@@ -125,29 +94,6 @@ class Tools:
             writes=None if arguments.writes is None else tuple(arguments.writes),
             network_closed=arguments.network == "none",
         )
-
-    async def _attended(self, command: Command, context: Context) -> Result:
-        """Run *command*, telling the client that it does; end it if the client leaves."""
-        outcome: Result | Exception = ToolError("the client is gone")
-        watched = _Watched()
-        async with anyio.create_task_group() as group:
-            group.start_soon(_tell_progress, context, watched)
-            gone = _gone(context)
-            if gone is not None:
-                group.start_soon(_cancel_when, gone, group.cancel_scope)
-            try:
-                outcome = await self._session.run(
-                    command,
-                    tool="run_sandboxed",
-                    asked=asked_by(context),
-                    on_output=watched.feed,
-                )
-            except _REFUSALS as error:
-                outcome = error
-            group.cancel_scope.cancel()
-        if isinstance(outcome, Exception):
-            raise ToolError(_refusal(outcome)) from outcome
-        return outcome
 
     async def _hint(self, command: Command, result: Result) -> str:
         """Return what the policy has to do with a failure, if it looks as if it had."""
@@ -170,36 +116,6 @@ class Tools:
         command = Command(argv=argv, timeout_s=LOCATE_S_MAX, writes=(), network_closed=True)
         try:
             result = await self._session.run(command, tool="explain_policy")
-        except _REFUSALS as error:
-            raise ToolError(_refusal(error)) from error
+        except REFUSALS as error:
+            raise ToolError(refusal(error)) from error
         return hints.located(paths, result.ended.status, result.output.ends()[0])
-
-
-def _refusal(error: Exception) -> str:
-    text = shortened(str(error))
-    if isinstance(error, RefusedError):
-        return f"{error.code}: {text}"
-    if isinstance(error, StartError):
-        return f"not run (status {error.status}): {text}"
-    return text
-
-
-async def _tell_progress(context: Context, watched: _Watched) -> None:
-    began_at = time.monotonic()
-    while True:
-        await anyio.sleep(PROGRESS_S)
-        elapsed_s = time.monotonic() - began_at
-        text = f"{duration(elapsed_s)}, {amount(watched.output_bytes)} of output so far"
-        # Says nothing to a client that didn't ask for it.
-        await context.report_progress(elapsed_s, None, text)
-
-
-def _gone(context: Context) -> anyio.Event | None:
-    """Return the event that an HTTP client left; on stdio the transport cancels."""
-    request = context.request_context.request
-    return None if request is None else request.scope.get(GONE)
-
-
-async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()

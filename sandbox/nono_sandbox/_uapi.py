@@ -15,8 +15,8 @@ from nono_sandbox import _foreign
 
 MACHINE = os.uname().machine
 _NUMBERS = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "capset": 126, "keyctl": 250},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "capset": 91, "keyctl": 219},
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "capset": 126, "keyctl": 250, "renameat2": 316},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "capset": 91, "keyctl": 219, "renameat2": 276},
 }
 SYS_OPEN_TREE = 428
 SYS_MOVE_MOUNT = 429
@@ -73,6 +73,8 @@ FSCONFIG_SET_FLAG = 0
 FSCONFIG_CMD_CREATE = 6
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
 
 SIGKILL = 9
 SIGCHLD = 17
@@ -220,6 +222,13 @@ def open_beneath(directory_fd: int, path: str, flags: int) -> int:
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     size = _foreign.ULong(len(how))
     return _syscall("openat2", SYS_OPENAT2, directory_fd, os.fsencode(path), how, size)
+
+
+def rename_in(directory_fd: int, old: str, new: str, flags: int) -> None:
+    """Rename *old* to *new* within one directory, as RENAME_NOREPLACE or RENAME_EXCHANGE says."""
+    names = os.fsencode(old), os.fsencode(new)
+    arguments = (directory_fd, names[0], directory_fd, names[1], _foreign.UInt(flags))
+    _syscall("renameat2", _number("renameat2"), *arguments)
 
 
 def _signal_set(*numbers: int) -> bytes:

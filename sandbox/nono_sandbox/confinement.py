@@ -114,3 +114,5 @@ class Call(Value):
     narrowing: Narrowing = Narrowing()
     tty: bool = False
     """Standard input is a pseudo-terminal's slave: make it the controlling terminal."""
+    builtin: bool = False
+    """Do what `nono_sandbox.builtin` knows by the name argv[0], instead of executing a program."""

@@ -10,6 +10,7 @@ Architecture invariant: it ends when the supervisor does, by whatever end, and i
 from __future__ import annotations
 
 import _socket
+import gc
 import os
 import select
 import sys
@@ -39,6 +40,7 @@ def main(control_fd: int, tier: str) -> Never:
         reason = "" if tier == LANDLOCK else trial()
         found = tier or (LANDLOCK if reason else NAMESPACES)
         wire.send(control, "ready", found, reason)
+        _import_for_workers()
         message, _ = wire.receive(control)
         plan = make_plan(message[1], found)
         door = setup.door(message[1], found)
@@ -53,6 +55,18 @@ def main(control_fd: int, tier: str) -> Never:
     except (SandboxError, OSError) as error:
         wire.send(control, "failed", str(error))
         os._exit(1)
+
+
+def _import_for_workers() -> None:
+    """Import what workers do without a program, while the supervisor reads the policy.
+
+    Once confined they may have no standard library to import from.
+    """
+    import nono_sandbox.builtin  # noqa: F401 - for the workers forked from here
+
+    gc.collect()
+    # What isn't touched any more is shared with every worker.
+    gc.freeze()
 
 
 def trial() -> str:

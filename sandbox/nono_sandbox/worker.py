@@ -72,6 +72,9 @@ def execute(
         _limit(call.limits, tier)
         _change_directory(call.cwd)
         _narrow(call.narrowing, *narrowing)
+        if call.builtin:
+            os.close(report)
+            _do_builtin(call.argv[0])
         status, text = _exec(call.argv, dict(call.environment))
     except (OSError, ValueError) as error:  # ValueError: text that no system call takes
         status, text = NOT_RUN, f"can't run {call.argv[0]!r} confined: {error}"
@@ -82,6 +85,13 @@ def fail(report: int, status: int, text: str) -> Never:
     """Say on *report* why nothing was run, and exit."""
     os.write(report, marshal.dumps((status, text[:4000])))
     os._exit(status)
+
+
+def _do_builtin(name: str) -> Never:
+    # The fork server has imported it: here the standard library may be out of reach.
+    from nono_sandbox import builtin
+
+    builtin.main(name)
 
 
 def _refuse_directory(fd: int) -> None:

@@ -1,0 +1,173 @@
+"""A file's content replaced, so that whoever reads it meanwhile sees the old or the new.
+
+It is written beside the file and takes its place in one step, which also brings the old file to
+light: if that isn't the one that was read, it goes back, and the write is refused. Where a file
+can't be replaced (a grant of it alone, a directory that may not be written) or shouldn't be
+(other hard links, an owner or attributes of its own) it is written where it stands.
+
+Nothing is synced: what a loss of power leaves is the file system's matter.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from nono_sandbox import _uapi
+from nono_sandbox.builtin.failures import FailedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+_PERMISSIONS = 0o777
+_NEW_FILE = 0o666
+_CANT_BE_REPLACED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.EINVAL}
+)
+_CHANGED = "it was changed meanwhile: read it again"
+
+
+def write_file(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
+    """Make `content` the content of the file `path`; directories on the way are made."""
+    data = request["content"].encode("utf-8")
+    path = os.path.realpath(request["path"])
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return {"path": path, "size_bytes": len(data)} | put(path, data), b""
+
+
+def put(path: str, data: bytes, seen: os.stat_result | None = None) -> dict[str, object]:
+    """Write *data* to *path*, which has no symlink in it; *seen* is what was read there.
+
+    Raises:
+        FailedError: Something else stands there than what was seen. It was left alone.
+        OSError: It can't be written.
+    """
+    folder, name = os.path.split(path)
+    directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        old = _status(directory, name)
+        if old is not None and not stat.S_ISREG(old.st_mode):
+            raise FailedError("it is no regular file", path)
+        if seen is not None and (old is None or not _same(seen, old)):
+            raise FailedError(_CHANGED, path)
+        in_place = _in_place_reason(path, old)
+        if old is not None and in_place:
+            _overwrite(directory, name, data)
+        else:
+            in_place = _replace(directory, name, data, old)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or errno.EIO), path) from error
+    finally:
+        os.close(directory)
+    return {"created": old is None, "in_place": in_place}
+
+
+def _status(directory: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether a file is still the one that it was, contents and all.
+
+    Not by its ctime, which a rename changes.
+    """
+    return (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) == (
+        other.st_dev,
+        other.st_ino,
+        other.st_size,
+        other.st_mtime_ns,
+    )
+
+
+def _in_place_reason(path: str, old: os.stat_result | None) -> str:
+    """Return why a new file in its place wouldn't be the same file, if so."""
+    if old is None:
+        return ""
+    if old.st_nlink > 1:
+        return "it has other hard links"
+    if old.st_uid != os.geteuid() or old.st_mode & ~_PERMISSIONS & 0o7777:
+        return "its owner or mode can't be given to another"
+    return "it has attributes" if _attributes(path) else ""
+
+
+def _attributes(path: str) -> list[str]:
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return []
+        raise
+    # The label of a new file is the system's to choose.
+    return [name for name in names if name != "security.selinux"]
+
+
+def _replace(directory: int, name: str, data: bytes, old: os.stat_result | None) -> str:
+    """Put a new file in the place of *old*; return why that one was written instead, if it was."""
+    beside = f".nono-{os.urandom(8).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(beside, flags, _NEW_FILE if old is None else 0o600, dir_fd=directory)
+    except OSError as error:
+        if old is None or error.errno not in _CANT_BE_REPLACED:
+            raise
+        _overwrite(directory, name, data)
+        return "its directory can't be written"
+    try:
+        with open(fd, "wb") as stream:
+            stream.write(data)
+            if old is not None:
+                os.fchmod(fd, stat.S_IMODE(old.st_mode))
+        if old is None:
+            _appear(directory, beside, name)
+            return ""
+        return _exchange(directory, beside, name, data, old)
+    finally:
+        _remove(directory, beside)
+
+
+def _appear(directory: int, beside: str, name: str) -> None:
+    try:
+        _uapi.rename_in(directory, beside, name, _uapi.RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            raise FailedError("it came into being meanwhile: read it first", name) from None
+        if error.errno != errno.EINVAL:
+            raise
+        # A file system that knows no such flag.
+        os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _exchange(directory: int, beside: str, name: str, data: bytes, old: os.stat_result) -> str:
+    try:
+        _uapi.rename_in(directory, beside, name, _uapi.RENAME_EXCHANGE)
+    except OSError as error:
+        if error.errno not in _CANT_BE_REPLACED:
+            raise
+        _overwrite(directory, name, data)
+        return "its place can't be taken by another file"
+    replaced = _status(directory, beside)
+    if replaced is not None and not _same(old, replaced):
+        _uapi.rename_in(directory, beside, name, _uapi.RENAME_EXCHANGE)
+        raise FailedError(_CHANGED, name)
+    return ""
+
+
+def _overwrite(directory: int, name: str, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    with open(os.open(name, flags, dir_fd=directory), "wb") as stream:
+        # What is cut off first can't come back if there is no room for the rest.
+        stream.write(data)
+        stream.truncate()
+
+
+def _remove(directory: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
