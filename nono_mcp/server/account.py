@@ -26,8 +26,9 @@ _LISTED_MAX = 40
 """How many paths of one kind an answer lists."""
 
 INSTRUCTIONS = """\
-Commands run in a sandbox that the kernel enforces. Use run_sandboxed for all you do: build, test, \
-git, and files too (cat, sed -n, rg, tee, patch).
+Commands run in a sandbox that the kernel enforces, and the file tools act in it too. Use \
+run_sandboxed to build, test and for git, and for files read_file, search_files, edit_file, \
+write_file.
 
 - What isn't granted is refused ("Permission denied", "Read-only file system") or looks absent \
 ("No such file or directory"). Credentials and the person's home are closed; so is the network, \

@@ -136,10 +136,11 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def of_written(written: Written) -> CallToolResult:
-    """Return what was written."""
+def of_written(written: Written, denied: str = "") -> CallToolResult:
+    """Return what was written; *denied* says that the person's file of that name is closed."""
     verb = "made" if written.created else "replaced"
-    return _text(f"{verb} {quoted(written.path)}, {amount(written.size_bytes)}{_how(written)}")
+    text = f"{verb} {quoted(written.path)}, {amount(written.size_bytes)}{_how(written)}"
+    return _text(text + (f"\n[nono] in the sandbox's own files alone: {denied}" if denied else ""))
 
 
 def of_edited(written: Written, diff: bytes, *, dry_run: bool) -> CallToolResult:
@@ -176,8 +177,8 @@ def _entry(name: str, kind: str, size_bytes: int, target: str) -> str:
 def of_found(output: bytes, path: str, skipped: Sequence[str], *, is_whole: bool) -> CallToolResult:
     """Return what a search below *path* printed."""
     # ripgrep names files as it was told to look for them.
-    prefix = path.rstrip("/").encode("utf-8", "surrogateescape") + b"/"
-    lines = [line.removeprefix(prefix) for line in output.split(b"\n")]
+    name = path.rstrip("/").encode("utf-8", "surrogateescape")
+    lines = [_relative(line, name) for line in output.split(b"\n")]
     text, all_shown = _beginning(readable(b"\n".join(lines)).removesuffix("\n"), TEXT_BYTES_MAX)
     parts = [f"in {quoted(path)}:", text] if text else [f"nothing found in {quoted(path)}"]
     if not (is_whole and all_shown):
@@ -186,6 +187,14 @@ def of_found(output: bytes, path: str, skipped: Sequence[str], *, is_whole: bool
         names = ", ".join(quoted(one) for one in skipped)
         parts.append(f"[nono] too large to be searched without ripgrep: {names}")
     return _text("\n".join(parts))
+
+
+def _relative(line: bytes, path: bytes) -> bytes:
+    if line.startswith(path + b"/"):
+        return line[len(path) + 1 :]
+    if line == path or line.startswith((path + b":", path + b"-")):
+        return line[path.rfind(b"/") + 1 :]
+    return line
 
 
 def _beginning(text: str, characters_max: int) -> tuple[str, bool]:

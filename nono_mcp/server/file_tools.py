@@ -36,7 +36,6 @@ PAGE_BYTES_MAX = 40_000
 ENTRIES_MAX = 1000
 _LINE_CHARACTERS_MAX = 300
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR})
-_NOT_THERE, _NOT_ALLOWED = 127, 126
 _NO_MATCH, _RG_FAILED = 1, 2
 
 
@@ -119,7 +118,7 @@ class FileTools:
         """
         request = {"path": self._path(arguments.path), "content": arguments.content}
         written, _ = await self._done(answers.Written, "write_file", request, context, writes=True)
-        return answers.of_written(written)
+        return answers.of_written(written, self.denial(written.path, "write"))
 
     async def edit_file(self, arguments: given.EditArguments, context: Context) -> CallToolResult:
         """Replace texts in a file.
@@ -167,7 +166,6 @@ class FileTools:
             found = await self._by_ripgrep(arguments, path, context)
             if found is not None:
                 return found
-            self._has_ripgrep = False
         request = {
             "path": path,
             "pattern": arguments.pattern,
@@ -186,14 +184,17 @@ class FileTools:
     async def _by_ripgrep(
         self, arguments: given.SearchArguments, path: str, context: Context
     ) -> CallToolResult | None:
-        """Return what ripgrep finds; None if there is none to be had."""
+        """Return what ripgrep finds; None if it isn't to be had, or there is nothing to search."""
         command = Command(
             argv=_ripgrep(arguments, path), timeout_s=TIMEOUT_S, writes=(), network_closed=True
         )
         result = await self._attendant.run(command, "search_files", context)
         if result.ended.failure is not None:
+            self._has_ripgrep = False
             return None
         output, rest = result.output.ends()
+        if result.status == _RG_FAILED and not output:
+            return None  # it found nothing to search: the worker will say what is wrong with it
         if result.status == _RG_FAILED and output.startswith((b"rg: ", b"regex ", b"error: ")):
             raise ToolError(_why(self, path, output))
         if result.status not in (0, _NO_MATCH, _RG_FAILED):

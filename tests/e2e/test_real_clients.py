@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
 SECRET = "correct-horse-battery"  # noqa: S105 - planted, to be looked for
 DEADLINE_S = 180.0
-OURS = {"run_sandboxed", "explain_policy", "audit_tail", "audit_verify"}
+OURS = {"run_sandboxed", "explain_policy", "read_file", "edit_file", "audit_tail", "audit_verify"}
 # What Codex offers besides. None of it runs a command, opens a file or reaches the network.
 CODEX_OWN = {
     "create_goal",

@@ -7,18 +7,19 @@ import anyio
 import pytest
 
 from nono_mcp.policy.document import Document, FilesystemSection, LimitsSection, NetworkSection
-from nono_mcp.server import tools
+from nono_mcp.server import attending
 from nono_mcp.server.account import INSTRUCTIONS
 from nono_mcp.server.results import META_KEY
 from tests.server.conftest import SECRET, Connect, Machine, Marked
 
+FILE_TOOLS = {"read_file", "write_file", "edit_file", "list_directory", "search_files"}
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 
 
-async def test_two_tools_are_offered_and_say_what_they_are(connect: Connect) -> None:
+async def test_the_tools_offered_say_what_they_are(connect: Connect) -> None:
     async with connect() as agent:
         offered = {tool.name: tool for tool in (await agent.client.list_tools()).tools}
-    assert set(offered) == {"run_sandboxed", "explain_policy"}
+    assert set(offered) == {"run_sandboxed", "explain_policy", *FILE_TOOLS}
     for tool in offered.values():
         assert tool.title
         assert tool.description
@@ -50,7 +51,7 @@ async def test_annotations_follow_from_the_policy(
     connect: Connect, changes: dict[str, Any], expected: tuple[bool, bool, bool]
 ) -> None:
     async with connect(**changes) as agent:
-        (run, _) = (await agent.client.list_tools()).tools
+        (run, *_) = (await agent.client.list_tools()).tools
     hints = run.annotations
     assert hints is not None
     assert (hints.read_only_hint, hints.destructive_hint, hints.open_world_hint) == expected
@@ -58,7 +59,7 @@ async def test_annotations_follow_from_the_policy(
 
 async def test_limits_stand_in_the_description(connect: Connect) -> None:
     async with connect(flags=Document(limits=LimitsSection(timeout_s=7))) as agent:
-        (run, _) = (await agent.client.list_tools()).tools
+        (run, *_) = (await agent.client.list_tools()).tools
         assert "at most 7 (default 7)" in (run.description or "")
         assert await agent.refused(command="true", timeout_s=8) == (
             "timeout_s: must be over 0 and at most 7"
@@ -204,7 +205,7 @@ async def test_an_unknown_tool_is_an_error(connect: Connect) -> None:
 async def test_progress_is_told_while_a_command_runs(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools, "PROGRESS_S", 0.05)
+    monkeypatch.setattr(attending, "PROGRESS_S", 0.05)
     heard: list[tuple[float, str | None]] = []
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
@@ -264,7 +265,7 @@ async def test_a_hundred_cancelled_calls_leave_no_process(connect: Connect, mark
 async def test_too_many_calls_at_once_are_refused(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, marked: Marked
 ) -> None:
-    monkeypatch.setattr(tools, "CALLS_MAX", 2)
+    monkeypatch.setattr(attending, "CALLS_MAX", 2)
     async with connect() as agent, anyio.create_task_group() as group:
         for _ in range(2):
             group.start_soon(agent.run, marked.sleeper)

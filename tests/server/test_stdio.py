@@ -22,7 +22,7 @@ def test_a_client_with_a_handshake_is_served(wire: Wire, version: str) -> None:
     assert result["protocolVersion"] == version
     assert result["serverInfo"]["name"] == "nono"
     names = [tool["name"] for tool in wire.answer(wire.request("tools/list"))["result"]["tools"]]
-    assert names == ["run_sandboxed", "explain_policy", "audit_tail", "audit_verify"]
+    assert {"run_sandboxed", "explain_policy", "read_file", "audit_verify"} <= set(names)
     assert "exit status 0" in wire.text(wire.run("true"))
 
 

@@ -114,12 +114,12 @@ def _expression(glob: str) -> str:
 def _token(glob: str, at: int) -> tuple[str, int]:
     """Return what stands at *at* as a regular expression, and where it ends."""
     begins = at == 0 or glob[at - 1] == "/"
-    if begins and glob.startswith("**/", at):
-        return "(?:.*/)?", at + 3
-    if begins and glob[at:] == "**":
-        return ".+", at + 2
     if found := _STARS.match(glob, at):
-        return "[^/]*", found.end()
+        end = found.end()
+        # To git, more than two are two.
+        if begins and end > at + 1 and glob.startswith("/", end):
+            return "(?:.*/)?", end + 1
+        return (".+" if begins and end > at + 1 and end == len(glob) else "[^/]*"), end
     if found := _CLASS.match(glob, at):
         return _class(found), found.end()
     if found := _ESCAPED.match(glob, at):

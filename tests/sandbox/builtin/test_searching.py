@@ -1,0 +1,176 @@
+"""What a search leaves out and finds, compared with git and, where it is, with ripgrep."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nono_sandbox import builtin
+from nono_sandbox.builtin import globs
+
+
+def search(path: Path, pattern: str | None = None, **changes: object) -> list[str]:
+    request: dict[str, object] = {
+        "path": str(path),
+        "pattern": pattern,
+        "globs": [],
+        "literal": False,
+        "ignore_case": False,
+        "context": 0,
+        "names_only": False,
+        "everything": False,
+        "line_max": 100,
+        "bytes_max": 100_000,
+    }
+    header, body = builtin.answer("search_files", request | changes)
+    if "error" in header:
+        return [str(header["error"])]
+    assert header["whole"]
+    return body.decode("utf-8", "surrogateescape").splitlines()
+
+
+def make(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{name}\n")
+
+
+def git_shows(root: Path) -> list[str]:
+    """Return the files that git neither ignores nor, for this comparison, calls hidden."""
+    command = ["git", "-c", "core.excludesFile=", "ls-files", "-z", "-o", "--exclude-standard"]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    found = [name for name in done.stdout.split("\0") if name]
+    return sorted(name for name in found if not any(p.startswith(".") for p in name.split("/")))
+
+
+NAMES = ("a", "b.py", "ab.py", "c/a", "c/d/b.py", "c/d/e/a.txt", "d/c/x", "build/out", "x y", "[z]")
+# Stars within a name, as in `a**/b`, are left out: git and ripgrep differ.
+PARTS = ["a", "b", "c", "d", "*", "?", "**/", "/", "[ab]", "[!a]", "[a-c]", ".py", "x", "\\*", " "]
+LINES = st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map("".join)
+LINES = LINES.filter(lambda line: not re.search(r"[^/]\*\*|\*\*[^/]", line.replace("***", "**")))
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tree")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    make(root, *NAMES)
+    return root
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(LINES, min_size=1, max_size=3), st.sampled_from([0, 1]), st.sampled_from(["", "c/"])
+)
+def test_what_is_ignored_is_what_git_ignores(
+    tree: Path,
+    lines: list[str],
+    negated: int,
+    where: str,
+) -> None:
+    lines = [*lines, f"!{lines[0]}"] if negated else lines
+    ignoring = tree / where / ".gitignore"
+    ignoring.write_text("\n".join(lines))
+    try:
+        assert sorted(search(tree)) == git_shows(tree)
+    finally:
+        ignoring.unlink()
+
+
+def test_rules_come_from_everywhere_that_git_looks(tmp_path: Path) -> None:
+    make(tmp_path, "a", "b", "sub/a", "sub/b", "sub/c", "sub/deep/c", ".hidden", "kept")
+    (tmp_path / ".ignore").write_text("kept\n")
+    (tmp_path / ".gitignore").write_text("/a\n")
+    assert search(tmp_path) == ["a", "b", "sub/a", "sub/b", "sub/c", "sub/deep/c"]
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".git" / "info" / "exclude").write_text("b\n")
+    (tmp_path / "sub" / ".gitignore").write_text("c\n!deep/c\n")
+    assert search(tmp_path) == ["sub/a", "sub/deep/c"]
+    assert search(tmp_path / "sub") == ["a", "deep/c"]
+    assert search(tmp_path / "sub" / "deep") == ["c"]
+    everything = search(tmp_path, everything=True)
+    assert {"a", "b", ".hidden", "kept", "sub/c", ".git/info/exclude"} <= set(everything)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (["*.py"], ["a.py", "c/b.py"]),
+        (["c/*.py"], ["c/b.py"]),
+        (["!*.py"], ["c/d.txt"]),
+        (["*.py", "!a.py"], ["c/b.py"]),
+        (["c/**"], ["c/b.py", "c/d.txt"]),
+        (["*.none"], []),
+    ],
+)
+def test_globs_choose_files(tmp_path: Path, wanted: Sequence[str], found: Sequence[str]) -> None:
+    make(tmp_path, "a.py", "c/b.py", "c/d.txt")
+    assert search(tmp_path, globs=wanted) == found
+
+
+def test_lines_are_found_and_shown(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("first\nSecond (x)\nthird\n\nfifth\nsixth")
+    (tmp_path / "two").write_bytes(b"second\r\n" + b"caf\xe9 second\n")
+    (tmp_path / "binary").write_bytes(b"second\0")
+    assert search(tmp_path, "second") == [
+        "binary: binary file matches",
+        "two:1:second",
+        "two:2:caf\udce9 second",
+    ]
+    assert search(tmp_path, "SECOND (", literal=True, ignore_case=True) == ["one:2:Second (x)"]
+    assert search(tmp_path, "^s.*d$") == ["two:1:second"]
+    assert search(tmp_path, r"\Asixth\Z") == ["one:6:sixth"]
+    assert search(tmp_path, "second", names_only=True) == ["binary", "two"]
+    assert search(tmp_path / "one", "third|sixth", context=1) == [
+        "one-2-Second (x)",
+        "one:3:third",
+        "one-4-",
+        "one-5-fifth",
+        "one:6:sixth",
+    ]
+    assert search(tmp_path / "one", "first|sixth", context=1)[2] == "--"
+    assert "pattern: " in search(tmp_path, "(")[0]
+    assert "No such file" in search(tmp_path / "missing", "x")[0]
+
+
+def test_what_cant_be_searched_is_passed_over(tmp_path: Path) -> None:
+    make(tmp_path, "file")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to(".")
+    subprocess.run(["mkfifo", tmp_path / "fifo"], check=True)
+    assert search(tmp_path, "file") == ["file:1:file"]
+    assert search(tmp_path) == ["file"]
+
+
+def test_it_is_ripgreps_output(tmp_path: Path) -> None:
+    ripgrep = shutil.which("rg")
+    if ripgrep is None:
+        pytest.skip("no ripgrep to compare with")
+    make(tmp_path, "a.py", "c/b.py", "c/d.txt", ".hidden", "ignored")
+    (tmp_path / ".ignore").write_text("ignored\n")
+    (tmp_path / "c" / "long").write_text("1\n2\n3 py\n4\n5\n6\n7 py\n8\n")
+    for options, changes in (
+        (["--context=0"], {}),
+        (["--context=1"], {"context": 1}),
+        (["--files-with-matches"], {"names_only": True}),
+        (["--ignore-case", "--hidden", "--no-ignore"], {"everything": True, "ignore_case": True}),
+        (["--glob=!*.py"], {"globs": ["!*.py"]}),
+    ):
+        command = [ripgrep, "--no-config", "--sort=path", "-n", "--no-heading", *options, "py", "."]
+        done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+        expected = [line.removeprefix("./") for line in done.stdout.splitlines()]
+        assert search(tmp_path, "py", **changes) == expected
+
+
+@given(st.text(alphabet="ab*?[]!^-\\/{} .", max_size=12))
+def test_no_pattern_breaks_the_parser(text: str) -> None:
+    for one in globs.parse(text):
+        one.matching.fullmatch("a/b")

@@ -1,0 +1,207 @@
+"""Files replaced whole, or not at all."""
+
+import os
+import stat
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nono_sandbox import _uapi, builtin
+
+
+def write(path: Path, content: str) -> dict[str, Any]:
+    return builtin.answer("write_file", {"path": str(path), "content": content})[0]
+
+
+def edit(path: Path, *edits: tuple[str, str], dry_run: bool = False, all_: bool = False) -> Any:  # noqa: ANN401 - JSON
+    wanted = [{"old": old, "new": new, "all": all_} for old, new in edits]
+    request = {"path": str(path), "edits": wanted, "dry_run": dry_run}
+    header, body = builtin.answer("edit_file", request)
+    return header.get("error") or body.decode("utf-8", "surrogateescape")
+
+
+def nothing_else_in(directory: Path, *names: str) -> bool:
+    return sorted(entry.name for entry in directory.iterdir()) == sorted(names)
+
+
+def test_a_file_is_made_with_its_directories(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    assert write(path, "é\n")["created"]
+    assert path.read_text() == "é\n"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+    assert nothing_else_in(path.parent, "file")
+
+
+def test_a_file_keeps_its_mode_and_who_reads_the_old_one_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o750)
+    with path.open() as reader:
+        assert write(path, "new") == {
+            "path": str(path),
+            "size_bytes": 3,
+            "created": False,
+            "in_place": "",
+        }
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o750
+    assert nothing_else_in(tmp_path, "file")
+
+
+def test_a_reader_sees_the_old_or_the_new_and_nothing_between(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    contents = {"a" * 300_000, "b" * 200_000}
+    path.write_text("a" * 300_000)
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(50):
+        for content in sorted(contents):
+            write(path, content)
+    done.set()
+    reader.join()
+    assert seen <= contents
+
+
+def test_a_symlink_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    write(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    (tmp_path / "dangling").symlink_to("made")
+    write(tmp_path / "dangling", "x")
+    assert (tmp_path / "made").read_text() == "x"
+
+
+def test_hard_links_and_attributes_are_kept_by_writing_in_place(tmp_path: Path) -> None:
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.write_text("a longer text")
+    other.hardlink_to(path)
+    assert write(path, "new")["in_place"] == "it has other hard links"
+    assert other.read_text() == "new"
+    other.unlink()
+    os.setxattr(path, "user.note", b"kept")
+    assert write(path, "newer")["in_place"] == "it has attributes"
+    assert os.getxattr(path, "user.note") == b"kept"
+    assert path.read_text() == "newer"
+
+
+@pytest.mark.parametrize("made", [os.mkdir, os.mkfifo], ids=["directory", "fifo"])
+def test_what_is_no_file_is_left_alone(tmp_path: Path, made: Callable[[Path], None]) -> None:
+    made(tmp_path / "thing")
+    assert "no regular file" in write(tmp_path / "thing", "x")["error"]
+    assert nothing_else_in(tmp_path, "thing")
+
+
+class Meanwhile:
+    """Somebody who acts in the moment before a file takes its place."""
+
+    def __init__(self, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._act: Callable[[], object] | None = act
+        self._rename = _uapi.rename_in
+        monkeypatch.setattr(_uapi, "rename_in", self)
+
+    def __call__(self, directory: int, old: str, new: str, flags: int) -> None:
+        act, self._act = self._act, None
+        if act is not None:
+            act()
+        self._rename(directory, old, new, flags)
+
+
+def test_a_change_made_meanwhile_is_kept_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("one two")
+    Meanwhile(lambda: path.write_text("somebody else's"), monkeypatch)
+    assert "changed meanwhile" in edit(path, ("one", "1"))
+    assert path.read_text() == "somebody else's"
+    assert nothing_else_in(tmp_path, "file")
+    replacement = tmp_path / "replacement"
+    replacement.write_text("theirs.")
+    Meanwhile(lambda: replacement.rename(path), monkeypatch)
+    assert "changed meanwhile" in edit(path, ("else", "x"))
+    assert path.read_text() == "theirs."
+    made = tmp_path / "made"
+    Meanwhile(lambda: made.write_text("theirs"), monkeypatch)
+    assert "meanwhile" in write(made, "ours")["error"]
+    assert made.read_text() == "theirs"
+    assert nothing_else_in(tmp_path, "file", "made")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fchmod", full)
+    assert write(path, "new")["errno"] == 28
+    assert path.read_text() == "old"
+    assert nothing_else_in(tmp_path, "file")
+
+
+def test_edits_are_exact_and_all_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("one\ntwo\ntwo\nthree\n")
+    assert "edit 2: old is there 2 times (lines 2, 3)" in edit(path, ("one", "1"), ("two", "2"))
+    assert "edit 2: old isn't in the file" in edit(path, ("one", "1"), ("four", "4"))
+    assert "change nothing" in edit(path, ("one", "one"))
+    assert path.read_text() == "one\ntwo\ntwo\nthree\n"
+    # The second edit sees what the first one made.
+    diff = edit(path, ("one", "1"), ("1\ntwo", "1\n2"), dry_run=True)
+    assert diff == "@@ -1,4 +1,4 @@\n-one\n-two\n+1\n+2\n two\n three\n"
+    assert path.read_text() == "one\ntwo\ntwo\nthree\n"
+    assert edit(path, ("one", "1"), ("1\ntwo", "1\n2")) == diff
+    assert path.read_text() == "1\n2\ntwo\nthree\n"
+    edit(path, ("t", "T"), all_=True)
+    assert path.read_text() == "1\n2\nTwo\nThree\n"
+
+
+def test_what_isnt_utf8_and_line_ends_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"caf\xe9\r\none\r\ntwo\r\n")
+    edit(path, ("one\ntwo", "1\n2"))
+    assert path.read_bytes() == b"caf\xe9\r\n1\r\n2\r\n"
+    path.write_bytes(b"\0\xff binary \xfe")
+    edit(path, ("binary", "still"))
+    assert path.read_bytes() == b"\0\xff still \xfe"
+
+
+def test_a_text_that_was_copied_badly_is_pointed_at(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("def f():\n    one\n    two\n")
+    assert "at line 2 but for spaces" in edit(path, ("one\n  two", "x"))
+    assert "first line is at line 2, and then" in edit(path, ("one\n    three", "x"))
+
+
+@pytest.mark.parametrize("change", [(3, 4), (0, 1), (9_000, 9_001), (4_000, 9_000)])
+def test_a_diff_can_be_applied(tmp_path: Path, change: tuple[int, int]) -> None:
+    lines = [f"line {n}" for n in range(9_001)]
+    before = "\n".join(lines)
+    path, patched = tmp_path / "file", tmp_path / "patched"
+    for one in (path, patched):
+        one.write_text(before)
+    start, end = change
+    old = "\n".join(lines[start:end])
+    diff = edit(path, (old + "\n" if end < 9_001 else old, "new\n" * (end - start)))
+    text = f"--- a/patched\n+++ b/patched\n{diff}"
+    subprocess.run(["git", "apply", "-"], input=text, text=True, cwd=tmp_path, check=True)
+    assert patched.read_text() == path.read_text()
