@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
     from nono_sandbox.client import Ended, ForkServer
     from nono_sandbox.confinement import Call
+    from nono_sandbox.oneshot import Launch
 
 _TIMED_OUT = "wall"
 _CANCELLED = "cancelled"
@@ -33,7 +34,7 @@ def policy_digest(prepared: Prepared) -> str:
     return sha256(text.encode(errors="surrogateescape"))
 
 
-def policy_in_force(log: Log | None, prepared: Prepared, server: ForkServer) -> str:
+def policy_in_force(log: Log | None, prepared: Prepared, server: ForkServer | Launch) -> str:
     """Record under which policy the calls from here on run, and how it's enforced.
 
     Return the policy's digest.
@@ -102,13 +103,15 @@ class Recording:
             self._log.append("call.start", self._call | start)
             self._log.append("call.end", self._call | {"outcome": "refused"})
 
-    def end(self, ended: Ended, duration_s: float, output_bytes: int) -> None:
-        """Record how the call ended.
+    def end(self, ended: Ended, duration_s: float, output_bytes: int | None = None) -> None:
+        """Record how the call ended; *output_bytes* is None where its output isn't ours to see.
 
         Raises:
             AuditWriteError: It isn't in the log; the call has ended all the same.
         """
-        measured = {"duration_us": int(duration_s * 1e6), "output_bytes": output_bytes}
+        measured = {"duration_us": int(duration_s * 1e6)}
+        if output_bytes is not None:
+            measured["output_bytes"] = output_bytes
         self._end(_outcome(ended) | measured)
 
     def failed(self, error: BaseException, *, cancelled: bool) -> None:

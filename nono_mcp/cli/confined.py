@@ -13,6 +13,7 @@ from nono_mcp.cli import options, policy_flags, say
 from nono_mcp.cli.options import Option, UsageError
 from nono_sandbox import oneshot
 from nono_sandbox.confinement import LANDLOCK, Call
+from nono_sandbox.errors import SandboxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from nono_sandbox.oneshot import Launch
 
 DRY_RUN = Option("--dry-run")
+AUDIT = Option("--audit")
 OPTIONS = (
     *policy_flags.OPTIONS,
     DRY_RUN,
+    AUDIT,
     options.JSON,
     options.VERBOSE,
     options.QUIET,
@@ -41,6 +44,7 @@ class Run:
         self._parsed = parsed
         self._argv = argv
         self._tmpdir: str | None = None
+        self._request: Request
 
     def status(self) -> int:
         """Run the program and return the exit status.
@@ -65,7 +69,7 @@ class Run:
         """Return the policy for the tier that this machine gives."""
         from nono_mcp.policy import home, load
 
-        request = policy_flags.request(self._parsed)
+        request = self._request = policy_flags.request(self._parsed)
         if launch.tier == LANDLOCK:
             request = self._for_second_tier(request)
         prepared = load.prepare(request)
@@ -113,8 +117,27 @@ class Run:
             limits=confinement.limits,
             tty=os.isatty(0) and os.isatty(1),
         )
-        outcome = _attended(launch, launch.run(confinement, call))
+        if parsed.flag(AUDIT):
+            outcome = self._audited(launch, prepared, call)
+        else:
+            outcome = _attended(launch, launch.run(confinement, call))
         return self._ended(outcome, prepared, launch)
+
+    def _audited(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
+        from nono_mcp.cli import audited
+
+        run = audited.begin(self._request, prepared, launch, call, self._name)
+        try:
+            outcome = _attended(launch, launch.run(prepared.confinement, call))
+        except SandboxError as error:
+            self._warn(run.lost(error))
+            raise
+        self._warn(run.ended(outcome))
+        return outcome
+
+    def _warn(self, text: str) -> None:
+        if text:
+            say.note(text)
 
     def _ended(self, outcome: Outcome, prepared: Prepared, launch: Launch) -> int:
         if outcome.plain_success and not self._parsed.flag(options.JSON):

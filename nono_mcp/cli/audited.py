@@ -1,0 +1,97 @@
+"""One run, told to the audit log: what `--audit` adds to `nono run` and `nono shell`.
+
+It isn't the default, since signatures and the keychain's client take tenths of a second to import,
+several times what the rest of a start takes. Where it is asked for, a run that can't be recorded
+isn't made.
+
+Architecture invariant: the intent is in the log before the program runs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from nono_mcp._site import enable_site
+from nono_mcp.policy.errors import RefusedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nono_mcp.audit.log import AuditLog
+    from nono_mcp.audit.session import Session
+    from nono_mcp.cli.attend import Outcome
+    from nono_mcp.policy.request import Prepared, Request
+    from nono_mcp.recording import Recording
+    from nono_sandbox.confinement import Call
+    from nono_sandbox.oneshot import Launch
+
+_ID_BYTES = 8
+
+
+class Audited:
+    """A run that is in the log already, and is to be told how it ends."""
+
+    def __init__(self, log: AuditLog, session: Session, recording: Recording) -> None:
+        self._log = log
+        self._session = session
+        self._recording = recording
+        self._began_at = time.monotonic()
+
+    def ended(self, outcome: Outcome) -> str:
+        """Record how the run ended and close the log; return why that failed, if it did."""
+        from nono_sandbox.client import Ended
+
+        ended = Ended(
+            outcome.wait_status,
+            outcome.limit,
+            outcome.failure,
+            *outcome.cpu_s,
+            outcome.memory_kib_max * 1024,
+            outcome.leftovers,
+        )
+        return self._close(lambda: self._recording.end(ended, time.monotonic() - self._began_at))
+
+    def lost(self, error: BaseException) -> str:
+        """Record that the run was killed, and close the log."""
+        return self._close(lambda: self._recording.failed(error, cancelled=False))
+
+    def _close(self, record: Callable[[], None]) -> str:
+        from nono_mcp.audit.files import AuditError
+
+        try:
+            record()
+            self._session.close()
+            self._log.close()
+        except (AuditError, OSError) as error:
+            return f"the audit log has no end of this run: {error}"
+        return ""
+
+
+def begin(request: Request, prepared: Prepared, launch: Launch, call: Call, name: str) -> Audited:
+    """Record that *call* is about to be run.
+
+    Raises:
+        RefusedError: It isn't in the log. Don't run it.
+    """
+    enable_site()
+    from nono_mcp.audit import files, keystore, log, reading
+    from nono_mcp.recording import Recording, policy_in_force
+
+    info = {"pid": os.getpid(), "program": f"nono {name}", "workspace": request.workspace,
+            "profile": request.profile or "default"}  # fmt: skip
+    try:
+        keychain = keystore.find_keychain(reading.directory_of(request.state_dir))
+        opened = log.AuditLog.open(request.state_dir, keychain)
+        session = opened.session(info)
+        digest = policy_in_force(session, prepared, launch)
+        recording = Recording(session, os.urandom(_ID_BYTES).hex(), name, {})
+        recording.start(call, b"", launch.tier, digest)
+    except (files.AuditError, OSError) as error:
+        raise RefusedError(
+            f"the run can't be recorded: {error}",
+            code="audit.unwritable",
+            remedy="without --audit it is run unrecorded",
+        ) from error
+    return Audited(opened, session, recording)
