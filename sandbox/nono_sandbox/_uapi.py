@@ -25,6 +25,7 @@ SYS_FSCONFIG = 431
 SYS_FSMOUNT = 432
 SYS_CLOSE_RANGE = 436
 SYS_OPENAT2 = 437
+SYS_PIDFD_GETFD = 438
 SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_ADD_RULE = 445
@@ -46,6 +47,8 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECBITS_NOROOT_AND_LOCKED = 0x2F
 
 SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 1 << 5
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
 CLONE_NEWNS = 0x00020000
@@ -71,6 +74,7 @@ MOUNT_ATTR_NOEXEC = 0x8
 FSCONFIG_SET_STRING = 1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_CMD_CREATE = 6
+RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RENAME_NOREPLACE = 1
@@ -137,7 +141,10 @@ def prctl(option: int, first: int = 0, second: int = 0) -> int:
 
 
 def seccomp_filter(program: bytes, flags: int = 0) -> int:
-    """Install a classic BPF program, given as an array of struct sock_filter."""
+    """Install a classic BPF program, given as an array of struct sock_filter.
+
+    Returns its listener, if *flags* ask for one.
+    """
     body = (_foreign.Char * len(program)).from_buffer_copy(program)
     fprog = struct.pack("@HP", len(program) // 8, _foreign.addressof(body))
     return _syscall("seccomp", _number("seccomp"), SECCOMP_SET_MODE_FILTER, flags, fprog)
@@ -229,6 +236,32 @@ def rename_in(directory_fd: int, old: str, new: str, flags: int) -> None:
     names = os.fsencode(old), os.fsencode(new)
     arguments = (directory_fd, names[0], directory_fd, names[1], _foreign.UInt(flags))
     _syscall("renameat2", _number("renameat2"), *arguments)
+
+
+def open_plainly(directory_fd: int, path: bytes, flags: int) -> int:
+    """Open *path* as seen from *directory_fd*, by way of no link of /proc's to an open file."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
+    return _syscall("openat2", SYS_OPENAT2, directory_fd, path, how, _foreign.ULong(len(how)))
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """Return a duplicate of a descriptor of another process, close-on-exec."""
+    return _syscall("pidfd_getfd", SYS_PIDFD_GETFD, pidfd, fd, 0)
+
+
+def connect(fd: int, address: bytes) -> None:
+    """Connect a socket to an address as bytes; a signal interrupts it."""
+    _checked(_libc.call("connect", fd, address, len(address)), "connect")
+
+
+def bind(fd: int, address: bytes) -> None:
+    """Give a socket an address, as bytes."""
+    _checked(_libc.call("bind", fd, address, len(address)), "bind")
+
+
+def listen(fd: int, backlog: int) -> None:
+    """Have a socket take connections."""
+    _checked(_libc.call("listen", fd, backlog), "listen")
 
 
 def _signal_set(*numbers: int) -> bytes:

@@ -8,7 +8,13 @@ from __future__ import annotations
 import os
 
 from nono_sandbox.confinement import CLOSED, NAMESPACES
-from nono_sandbox.seccomp import Options, base_filter, closed_network_filter, unwritten_filter
+from nono_sandbox.seccomp import (
+    Options,
+    base_filter,
+    closed_network_filter,
+    no_local_filter,
+    unwritten_filter,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ def options_for(confinement: Confinement, tier: str) -> Options:
         # In the first tier a socket outside the grants isn't there to be connected to, and
         # Landlock confines the abstract ones.
         unix_sockets=own,
+        on_behalf=not own,
         ptrace=confinement.ptrace,
         own_ipc=own,
         own_pids=own,
@@ -42,7 +49,10 @@ def program(options: Options) -> bytes:
     return base_filter(options, os.uname().machine)
 
 
-def narrowing_programs() -> tuple[bytes, bytes]:
-    """Return the filters to add for a call without network, and for one that writes nothing."""
+def narrowing_programs() -> tuple[bytes, bytes, bytes]:
+    """Return the filters to add for one call, by what it gives up.
+
+    Its network; all its writes; some of its writes, where sockets are bound on its behalf.
+    """
     machine = os.uname().machine
-    return closed_network_filter(machine), unwritten_filter(machine)
+    return closed_network_filter(machine), unwritten_filter(machine), no_local_filter(machine)

@@ -15,7 +15,7 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, lane, namespaces, setup, wire
+from nono_sandbox import _uapi, behalf, lane, namespaces, setup, wire
 from nono_sandbox.attendance import drain
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Never
 
-    from nono_sandbox.confinement import Confinement
+    from nono_sandbox.confinement import Confinement, Network
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM, _SIGPIPE = 1, 2, 3, 15, 13
 
@@ -49,7 +49,7 @@ def main(control_fd: int, tier: str) -> Never:
         wire.send(control, "configured", fds=[sock.fileno() for sock in door])
         for sock in door:
             sock.close()
-        _serve(control, plan)
+        _serve(control, plan, message[1].network)
     except wire.ClosedError:
         os._exit(0)
     except (SandboxError, OSError) as error:
@@ -123,14 +123,15 @@ def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
     return setup.plan_for(confinement, tier, programs)
 
 
-def _serve(control: _socket.socket, plan: lane.Plan) -> Never:
+def _serve(control: _socket.socket, plan: lane.Plan, network: Network) -> Never:
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     lanes: set[int] = set()
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
+    answerer = behalf.Answerer(poll)
     while True:
-        events = dict(poll.poll())
+        events = dict(poll.poll(answerer.timeout_ms()))
         if signals in events:
             drain(signals)
             _reap(lanes)
@@ -138,7 +139,12 @@ def _serve(control: _socket.socket, plan: lane.Plan) -> Never:
                 _kill_orphans(lanes)
         if control.fileno() in events:
             _, (lane_control, lane_requests) = wire.receive(control)
-            lanes.add(_start_lane(lane_control, lane_requests, plan))
+            introduction, lane_introduction = wire.socket_pair()
+            introducing = lane_introduction, network
+            lanes.add(_start_lane(lane_control, lane_requests, plan, introducing))
+            lane_introduction.close()
+            answerer.expect(introduction)
+        answerer.attend(events.items())
 
 
 def _reap(lanes: set[int]) -> None:
@@ -164,7 +170,12 @@ def _kill_orphans(lanes: set[int]) -> None:
                 os.kill(int(pid), _uapi.SIGKILL)
 
 
-def _start_lane(control_fd: int, requests_fd: int, plan: lane.Plan) -> int:
+def _start_lane(
+    control_fd: int,
+    requests_fd: int,
+    plan: lane.Plan,
+    introducing: tuple[_socket.socket, Network],
+) -> int:
     """Fork a lane, or in the first tier whoever forks it; return that one's process id."""
     helper = os.fork()
     if helper:
@@ -178,8 +189,12 @@ def _start_lane(control_fd: int, requests_fd: int, plan: lane.Plan) -> int:
             _uapi.unshare(_uapi.CLONE_NEWPID)
             if os.fork():
                 os._exit(0)
-        _keep_only(control_fd, requests_fd, plan.ruleset_fd)
-        setup.become_lane(plan)
+        introduction, network = introducing
+        _keep_only(control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
+        listener = setup.become_lane(plan)
+        if listener >= 0:
+            lane.introduce(introduction, network, listener, plan.ruleset_fd)
+        introduction.close()
         lane.serve(control, _socket.socket(fileno=requests_fd), plan)
     except wire.ClosedError:
         os._exit(0)

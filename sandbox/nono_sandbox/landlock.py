@@ -141,4 +141,9 @@ def allow_ports(ruleset_fd: int, ports: Iterable[int], right: int) -> None:
 
 def signal_scope() -> int:
     """Return a ruleset that restricts nothing but signals to the domain it makes."""
-    return create_ruleset(0, 0, SCOPE_SIGNAL)
+    fd = create_ruleset(REFER, 0, SCOPE_SIGNAL)
+    # A layer that says nothing of REFER denies it, and every rename to another directory.
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    allow(fd, root, REFER)
+    os.close(root)
+    return fd

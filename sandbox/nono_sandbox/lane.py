@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     import _socket
     from typing import Never
 
-    from nono_sandbox.confinement import Call
+    from nono_sandbox.confinement import Call, Network
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM = 1, 2, 3, 13, 15
 _CAPABILITIES_MAX = 64
 _CAP_SETPCAP = 8
+_WITH_LISTENER = (
+    _uapi.SECCOMP_FILTER_FLAG_NEW_LISTENER | _uapi.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+)
+"""The second: once another acts, no signal makes the kernel start the same call over."""
 
 
 class Plan(Value):
@@ -42,14 +46,16 @@ class Plan(Value):
     ruleset_fd: int
     filter: bytes
     """The base seccomp program."""
-    narrowing: tuple[bytes, bytes]
-    """The programs for a call that gives up its network, and for one that writes nothing."""
+    narrowing: tuple[bytes, ...]
+    """What `filters.narrowing_programs` returned."""
     processes_max: int | None = None
     """What a call's processes are bounded by; in the second tier by counting alone."""
 
 
-def seal(plan: Plan) -> None:
+def seal(plan: Plan) -> int:
     """Give up every privilege of the calling process, on the way to being a lane.
+
+    Returns the listener of its filter, for `behalf`, in the second tier; else -1.
 
     Raises:
         UnsupportedError: Signals of this process would reach others than its own children. Exit.
@@ -63,7 +69,21 @@ def seal(plan: Plan) -> None:
         _scope_signals()
     elif os.getpid() != 1:
         raise UnsupportedError("signals aren't confined: this process leads no PID namespace")
-    _uapi.seccomp_filter(plan.filter)
+    if plan.tier != LANDLOCK:
+        _uapi.seccomp_filter(plan.filter)
+        return -1
+    return _uapi.seccomp_filter(plan.filter, _WITH_LISTENER)
+
+
+def introduce(introduction: _socket.socket, network: Network, listener: int, ruleset: int) -> None:
+    """Hand the listener of the filter, and what workers may do, to whoever acts on their behalf.
+
+    Raises:
+        ClosedError: Nobody is there to. Exit.
+    """
+    wire.send(introduction, "introduction", network, fds=[listener, ruleset])
+    introduction.close()
+    os.close(listener)
 
 
 def _drop_privileges() -> None:

@@ -139,11 +139,11 @@ def start(tier: str | None, network: str = CLOSED) -> Launch:
     return Launch(tier, network)
 
 
-def _programs(confinement: Confinement, call: Call, tier: str) -> tuple[bytes, tuple[bytes, bytes]]:
+def _programs(confinement: Confinement, call: Call, tier: str) -> tuple[bytes, tuple[bytes, ...]]:
     """Return the seccomp programs for *call*: the base, and those that narrow it, if it is."""
     from nono_sandbox import filters
 
-    narrowing = (b"", b"")
+    narrowing: tuple[bytes, ...] = (b"", b"", b"")
     if call.narrowing.network_closed or call.narrowing.writes is not None:
         narrowing = filters.narrowing_programs()
     return filters.session_program(confinement, tier), narrowing

@@ -26,7 +26,9 @@ _TIOCGPTN = 0x80045430
 _WINDOW_SIZE_BYTES = 8
 
 
-def serve(control: _socket.socket, tier: str, network: str) -> Never:
+def serve(
+    control: _socket.socket, tier: str, network: str, introduction: _socket.socket | None
+) -> Never:
     """Run the call that *control* names, whose network is closed or not; exit when it has ended.
 
     Raises:
@@ -49,7 +51,9 @@ def serve(control: _socket.socket, tier: str, network: str) -> Never:
     message, _ = wire.receive(control)
     plan = room.plan_for(confinement, message[1])
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
-    lane.seal(plan)
+    listener = lane.seal(plan)
+    if introduction is not None:
+        lane.introduce(introduction, confinement.network, listener, plan.ruleset_fd)
     wire.send(control, "running", fds=[master] if call.tty else [])
     if call.tty:
         os.close(master)
@@ -94,7 +98,7 @@ class _Room:
             fresh_root.replace_proc(namespaces.new_proc())
 
     def plan_for(
-        self, confinement: Confinement, programs: tuple[bytes, tuple[bytes, bytes]]
+        self, confinement: Confinement, programs: tuple[bytes, tuple[bytes, ...]]
     ) -> lane.Plan:
         """Return the plan for *confinement*, with its seccomp *programs*, in the room as it is."""
         plan = setup.plan_for(confinement, self._tier, programs)

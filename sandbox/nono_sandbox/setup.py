@@ -48,7 +48,7 @@ def door(confinement: Confinement, tier: str) -> list[_socket.socket]:
 
 
 def plan_for(
-    confinement: Confinement, tier: str, programs: tuple[bytes, tuple[bytes, bytes]]
+    confinement: Confinement, tier: str, programs: tuple[bytes, tuple[bytes, ...]]
 ) -> lane.Plan:
     """Return what the lanes of *confinement* need, in the root as it is now.
 
@@ -82,8 +82,10 @@ def _leave_keyring() -> None:
             raise
 
 
-def become_lane(plan: lane.Plan) -> None:
+def become_lane(plan: lane.Plan) -> int:
     """Turn the calling process, in the first tier process 1 of its namespace, into a lane.
+
+    Returns what `lane.seal` does.
 
     Raises:
         SandboxError: Signals can't be confined.
@@ -95,7 +97,7 @@ def become_lane(plan: lane.Plan) -> None:
             namespaces.bound_pids(plan.processes_max)
         _uapi.unshare(_uapi.CLONE_NEWNS)
         show_proc(proc, plan)
-    lane.seal(plan)
+    return lane.seal(plan)
 
 
 def show_proc(proc: int, plan: lane.Plan) -> None:

@@ -26,11 +26,14 @@ def serve(control: _socket.socket, tier: str, network: str) -> Never:
     # What a terminal sends is for the process outside to answer.
     _uapi.ignore_signals(*_SIGNALS_OF_TERMINALS)
     try:
+        introduction = None
         if tier == NAMESPACES:
             _enter(control)
+        else:
+            introduction = _answered_for(control)
         from nono_sandbox import room
 
-        room.serve(control, tier, network)
+        room.serve(control, tier, network, introduction)
     except wire.ClosedError:
         os._exit(0)
     except (SandboxError, OSError) as error:
@@ -49,3 +52,36 @@ def _enter(control: _socket.socket) -> None:
         wire.let_go_of_stdio()
         os.waitpid(pid, 0)
         os._exit(0)
+
+
+def _answered_for(control: _socket.socket) -> _socket.socket:
+    """Go on as a child of whoever will act on behalf of the call; return the channel to it."""
+    ours, theirs = wire.socket_pair()
+    pid = os.fork()
+    if pid:
+        control.close()
+        theirs.close()
+        wire.let_go_of_stdio()
+        _answer_until_ended(pid, ours)
+    ours.close()
+    return theirs
+
+
+def _answer_until_ended(lane: int, introduction: _socket.socket) -> Never:
+    # What is imported here is imported while the lane gets ready.
+    import select
+
+    from nono_sandbox import behalf
+
+    _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
+    ended = os.pidfd_open(lane)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    answerer = behalf.Answerer(poll)
+    answerer.expect(introduction)
+    while True:
+        events = dict(poll.poll(answerer.timeout_ms()))
+        if ended in events:
+            os.waitpid(lane, 0)
+            os._exit(0)
+        answerer.attend(events.items())

@@ -106,7 +106,7 @@ _TABLE = (
             "fresh root, Landlock's scopes",
             "a socket inside a grant can be connected to",
         ),
-        (ENFORCED, "seccomp: none but socketpair", ""),
+        (ENFORCED, "connect and bind on behalf, seccomp: none of datagrams", ""),
     ),
     _Row(
         "processes",
@@ -145,7 +145,10 @@ _TABLE = (
 )
 
 _OPENED = (NOT, "", "the policy opens it")
-_BY_PORTS = (PARTLY, "Landlock, seccomp", "a port that is open here is open at every address")
+_BY_PORTS = {
+    NAMESPACES: (PARTLY, "Landlock, seccomp", "a port that is open here is open at every address"),
+    LANDLOCK: (PARTLY, "connect and bind on behalf, seccomp", "the named loopback ports are open"),
+}
 _ABSTRACT = (NOT, "fresh root", "abstract sockets need a closed network or Landlock ABI 6")
 _SCOPES_ABI = 6
 
@@ -202,7 +205,7 @@ def guarantees(support: Support, tier: str, network: str = CLOSED) -> tuple[Guar
 def _held(row: _Row, support: Support, tier: str, network: str) -> tuple[str, str, str]:
     """Return state, mechanism and reason of one guarantee in a tier that can be had."""
     if row.id == "network" and network != CLOSED:
-        return _OPENED if network == OPEN else _BY_PORTS
+        return _OPENED if network == OPEN else _BY_PORTS[tier]
     if row.id == "limits" and not bounds_pids(support.kernel):
         return _COUNTED
     own_network = tier == NAMESPACES and network == CLOSED

@@ -18,7 +18,7 @@ import resource
 import stat
 
 from nono_sandbox import _uapi, landlock, namespaces
-from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.fresh_root import DEVICES
 
 TYPE_CHECKING = False
@@ -55,11 +55,11 @@ def prepare(ruleset_fd: int, *, leader: bool = True) -> None:
 
 
 def execute(
-    call: Call, stdio: Sequence[int], report: int, tier: str, narrowing: tuple[bytes, bytes]
+    call: Call, stdio: Sequence[int], report: int, tier: str, narrowing: tuple[bytes, ...]
 ) -> Never:
     """Become the program of *call*; descriptors other than *stdio* don't survive.
 
-    *narrowing* are the filters for a call without network and for one that writes nothing.
+    *narrowing* is what `filters.narrowing_programs` returned.
     """
     try:
         for number, fd in enumerate(stdio):
@@ -71,7 +71,7 @@ def execute(
             _take_terminal()
         _limit(call.limits, tier)
         _change_directory(call.cwd)
-        _narrow(call.narrowing, *narrowing)
+        _narrow(call.narrowing, tier, narrowing)
         if call.builtin:
             os.close(report)
             _do_builtin(call.argv[0])
@@ -150,7 +150,8 @@ def _change_directory(path: str) -> None:
         raise OSError(error.errno, f"can't enter {path}: {error.strerror}") from error
 
 
-def _narrow(narrowing: Narrowing, closed_network: bytes, unwritten: bytes) -> None:
+def _narrow(narrowing: Narrowing, tier: str, programs: tuple[bytes, ...]) -> None:
+    closed_network, unwritten, no_local = programs
     if narrowing.writes is not None:
         ruleset = landlock.create_ruleset(landlock.ON_WRITE & _rights_known(), 0, 0)
         devices = (f"/dev/{name}" for name in (*DEVICES, "pts"))
@@ -160,6 +161,8 @@ def _narrow(narrowing: Narrowing, closed_network: bytes, unwritten: bytes) -> No
             os.close(fd)
         _uapi.landlock_restrict_self(ruleset)
         os.close(ruleset)
+        if tier == LANDLOCK:
+            _uapi.seccomp_filter(no_local)
     if narrowing.writes == ():
         _uapi.seccomp_filter(unwritten)
     if narrowing.network_closed:

@@ -223,6 +223,16 @@ def test_a_read_grant_lets_nothing_be_changed(sandbox: Sandbox, yard: Yard) -> N
     assert yard.seen(yard.reading) == before
 
 
+def test_what_may_be_written_is_moved_between_directories(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack(
+        """
+        attempt("rename", lambda: os.rename("notes", "sub/moved"))
+        attempt("link", lambda: os.link("sub/moved", "linked"))
+        """
+    )
+    assert outcome.done == ["rename", "link"]
+
+
 @pytest.mark.claim("fs.read-only")
 def test_a_read_grant_beneath_a_write_grant_of_the_same_file_system_gives_no_more(
     confine: Confine, yard: Yard

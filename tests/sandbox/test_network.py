@@ -363,27 +363,16 @@ def test_a_local_socket_in_what_is_merely_read_isnt_spoken_to(
         assert bool(select.select([one], [], [], 0)[0]) == (not held)
 
 
-@pytest.mark.claim("net.unix-sockets")
-@pytest.mark.parametrize("tier", [LANDLOCK], indirect=True)
-def test_without_namespaces_a_local_socket_isnt_even_made(sandbox: Sandbox) -> None:
-    outcome = sandbox.attack(
-        """
-        import socket
-        attempt("stream", lambda: socket.socket(socket.AF_UNIX))
-        attempt("pair of datagrams", lambda: socket.socketpair(1, 2))
-        attempt("pair of streams", lambda: socket.socketpair())
-        """
-    )
-    assert outcome.done == ["pair of streams"]
-
-
-@with_own_network
 def test_local_sockets_work_between_the_calls_of_a_session(sandbox: Sandbox) -> None:
+    """Named by paths; in a network of their own by other names, too."""
+    names = ["socket", "sub/socket"]
+    if sandbox.tier == NAMESPACES:
+        names += ["\0of-the-session", "/tmp/socket"]  # noqa: S108  # its own
     serving = sandbox.begin_attack(
         """
         import socket
         servers = []
-        for address in ("socket", "\\0of-the-session", "/tmp/socket"):
+        for address in ARGUMENTS:
             servers.append(socket.socket(socket.AF_UNIX))
             servers[-1].bind(address)
             servers[-1].listen()
@@ -391,23 +380,24 @@ def test_local_sockets_work_between_the_calls_of_a_session(sandbox: Sandbox) -> 
         for server in servers:
             server.accept()[0].sendall(b"hello")
         """,
+        *names,
         lane=sandbox.new_lane(),
     )
     serving.wait_for("ready")
     outcome = sandbox.attack(
         """
         import socket
-        for address in ("socket", "\\0of-the-session", "/tmp/socket"):
+        for address in ARGUMENTS:
             one = socket.socket(socket.AF_UNIX)
             attempt(address, lambda: one.connect(address) or say("heard", one.recv(5).decode()))
         """,
+        *names,
         lane=sandbox.new_lane(),
     )
-    assert outcome.done == ["socket", "\0of-the-session", "/tmp/socket"]  # noqa: S108  # its own
+    assert outcome.done == names
     assert serving.wait().status == 0
 
 
-@with_own_network
 def test_local_sockets_work_in_the_workspace(sandbox: Sandbox) -> None:
     outcome = sandbox.attack(
         """

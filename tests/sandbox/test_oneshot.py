@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ import pytest
 from nono_sandbox import wire
 from nono_sandbox.confinement import (
     CLOSED,
+    LANDLOCK,
     NAMESPACES,
     OPEN,
     READ,
@@ -153,6 +155,40 @@ def test_a_run_gets_nothing_of_who_asked_for_it(
     assert yard.secret.encode() not in output
     assert b"hunter2-of-the-environment" not in output
     assert not (yard.outside / "new").exists()
+
+
+@pytest.mark.claim("net.unix-sockets")
+def test_a_run_has_local_sockets_of_its_own_alone(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    path = str(yard.outside / "socket")
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(path)
+        theirs.listen()
+        call = call_for(
+            """
+            import socket
+            own = socket.socket(socket.AF_UNIX)
+            own.bind("own")
+            own.listen()
+            def connected(path):
+                one = socket.socket(socket.AF_UNIX)
+                one.connect(path)
+                return one
+            attempt("theirs", lambda: connected(ARGUMENTS[0]))
+            attempt("own", lambda: connected("own").sendall(b"hello"))
+            say("heard", own.accept()[0].recv(5).decode())
+            """,
+            path,
+        )
+        answer, output = Run(tier, yard.confinement(), call).wait()
+        assert answer[:4] == ("ended", 0, "", None), output
+        assert said(output) == {
+            "theirs": "EACCES" if tier == LANDLOCK else "ENOENT",
+            "own": "done",
+            "heard": "hello",
+        }
+        assert select.select([theirs], [], [], 0)[0] == []
 
 
 @pytest.mark.claim("process.unreachable")

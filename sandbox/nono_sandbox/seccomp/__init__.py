@@ -14,7 +14,7 @@ from __future__ import annotations
 from nono_sandbox.seccomp.bpf import UnknownCallError, compile_rows
 from nono_sandbox.seccomp.metadata import WITHOUT_METADATA
 from nono_sandbox.seccomp.rules import ALLOW, Condition, Row
-from nono_sandbox.seccomp.sockets import WITHOUT_NETWORK
+from nono_sandbox.seccomp.sockets import WITHOUT_LOCAL, WITHOUT_NETWORK
 from nono_sandbox.seccomp.syscalls import UnsupportedArchitectureError
 from nono_sandbox.seccomp.table import Options, rows
 
@@ -28,6 +28,7 @@ __all__ = [
     "base_filter",
     "closed_network_filter",
     "compile_rows",
+    "no_local_filter",
     "rows",
     "unwritten_filter",
 ]
@@ -50,6 +51,15 @@ def closed_network_filter(arch: str) -> bytes:
         UnsupportedArchitectureError: There is no table for *arch*; don't go on.
     """
     return compile_rows(WITHOUT_NETWORK, arch)
+
+
+def no_local_filter(arch: str) -> bytes:
+    """Return the filter for one call that gives up local sockets bound on its behalf.
+
+    Raises:
+        UnsupportedArchitectureError: There is no table for *arch*; don't go on.
+    """
+    return compile_rows(WITHOUT_LOCAL, arch)
 
 
 def unwritten_filter(arch: str) -> bytes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 from errno import ENOSYS
 
-from nono_sandbox.seccomp.rules import ALLOW, INT
+from nono_sandbox.seccomp.rules import ALLOW, INT, NOTIFY
 from nono_sandbox.seccomp.syscalls import AUDIT_ARCH, numbers
 
 TYPE_CHECKING = False
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     Decision: TypeAlias = tuple[tuple[int, tuple[Condition, ...]], ...]
 
 SECCOMP_RET_ERRNO = 0x0005_0000
+SECCOMP_RET_USER_NOTIF = 0x7FC0_0000
 SECCOMP_RET_ALLOW = 0x7FFF_0000
+
+_ACTIONS = {ALLOW: SECCOMP_RET_ALLOW, NOTIFY: SECCOMP_RET_USER_NOTIF}
 
 INSTRUCTIONS_MAX = 4096
 """BPF_MAXINSNS."""
@@ -135,7 +138,7 @@ class _Code:
         label = self._answers.get(answer)
         # Another return costs no more than the long jump to a far one.
         if label is None or self._distance(label) > _NEAR:
-            action = SECCOMP_RET_ALLOW if answer == ALLOW else SECCOMP_RET_ERRNO | answer
+            action = _ACTIONS.get(answer, SECCOMP_RET_ERRNO | answer & 0xFFFF)
             label = self._answers[answer] = self._put(RETURN, action)
         return label
 

@@ -11,6 +11,9 @@ from nono_sandbox.values import Value
 ALLOW = 0
 """A row's answer when it isn't an errno: let the call through."""
 
+NOTIFY = -1
+"""A row's answer: whoever holds the filter's listener acts in the caller's stead, and answers."""
+
 INT = 0xFFFF_FFFF
 """All the kernel looks at of an `int` argument: the upper half of the register is the caller's."""
 POINTER = 0xFFFF_FFFF_FFFF_FFFF
@@ -38,7 +41,7 @@ class Row(Value):
     calls: str
     """Names separated by blanks; one that an architecture hasn't got is left out there."""
     answer: int
-    """An errno, or ALLOW."""
+    """An errno, ALLOW or NOTIFY."""
     why: str
     when: tuple[Condition, ...] = ()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from errno import EACCES, ENOENT, EPERM
 
 from nono_sandbox.confinement import CLOSED, OPEN, PORTS
-from nono_sandbox.seccomp.rules import ALLOW, Row, any_bit, none_of, one_of
+from nono_sandbox.seccomp.rules import ALLOW, NOTIFY, Row, any_bit, none_of, one_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,12 +71,22 @@ _LOCAL = Row(
     "every path and abstract name that can be reached by it lies inside the sandbox",
     (_UNIX,),
 )
+_CONNECTED = (_UNIX, one_of(1, SOCK_STREAM, SOCK_SEQPACKET, mask=_SOCK_TYPE_MASK))
 _PAIRS = Row(
     "socketpair",
     ALLOW,
     "its two ends know each other alone; a datagram's end could be sent to any path",
-    (_UNIX, one_of(1, SOCK_STREAM, SOCK_SEQPACKET, mask=_SOCK_TYPE_MASK)),
+    _CONNECTED,
 )
+_JUDGED_LOCAL = Row(
+    "socket socketpair",
+    ALLOW,
+    "whom it connects to is judged; one of datagrams (SOCK_RAW is another word for it) could be "
+    "sent to any path by sendmsg, whose address is behind a pointer",
+    _CONNECTED,
+)
+_ON_BEHALF = Row("connect bind", NOTIFY, "the address is behind a pointer, so another acts on it")
+_LISTEN_ON_BEHALF = Row("listen", NOTIFY, "a local socket may, and TCP that was bound to a port")
 _NO_OTHER = Row("socket socketpair", EACCES, "a socket nobody granted")
 
 _FAST_OPEN_WHY = "TCP Fast Open connects without connect(), and Landlock looks there alone"
@@ -106,6 +116,16 @@ _ONLY_LOCAL = Row(
 WITHOUT_NETWORK = (_ONLY_LOCAL,)
 """On top of any other filter: no socket but a local one."""
 
+WITHOUT_LOCAL = (
+    Row(
+        "socket",
+        EACCES,
+        "this call gave up writes that whoever binds sockets on its behalf knows nothing of",
+        (_UNIX,),
+    ),
+)
+"""On top of a filter that has sockets bound on behalf: none that could get a path."""
+
 
 def rows(options: Options) -> tuple[Row, ...]:
     """Return the rows about sockets for a worker's network.
@@ -120,6 +140,9 @@ def rows(options: Options) -> tuple[Row, ...]:
     allowed = {CLOSED: (), PORTS: (_TCP,), OPEN: (_TCP, _UDP, _ADDRESSES)}[options.network]
     local = _LOCAL if options.unix_sockets else _PAIRS
     refused = (_NO_OTHER, *_FAST_OPEN, _UPPER_LAYER)
+    if options.on_behalf:
+        listen = (_LISTEN_ON_BEHALF,) if options.network == PORTS else ()
+        return (_JUDGED_LOCAL, *allowed, *refused, _ON_BEHALF, *listen)
     if _may_listen(options):
         return (local, *allowed, *refused)
     return (local, *allowed, *refused, _LISTEN)

@@ -84,6 +84,8 @@ class Options(Value):
     """In mode PORTS: it may listen."""
     unix_sockets: bool = False
     """No local socket outside the sandbox can be reached, by path or by abstract name."""
+    on_behalf: bool = False
+    """The filter has a listener, and who holds it connects, binds and listens on behalf."""
     ptrace: bool = False
     """It may trace what else Landlock or its PID namespace lets it see."""
     own_ipc: bool = False

@@ -20,7 +20,13 @@ from nono_sandbox.seccomp import (
     compile_rows,
 )
 from nono_sandbox.seccomp import rows as rows_of
-from nono_sandbox.seccomp.bpf import INSTRUCTIONS_MAX, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
+from nono_sandbox.seccomp.bpf import (
+    INSTRUCTIONS_MAX,
+    SECCOMP_RET_ALLOW,
+    SECCOMP_RET_ERRNO,
+    SECCOMP_RET_USER_NOTIF,
+)
+from nono_sandbox.seccomp.rules import NOTIFY
 from nono_sandbox.seccomp.simulate import InvalidProgramError, simulate, trace
 from nono_sandbox.seccomp.sockets import WITHOUT_NETWORK
 from nono_sandbox.seccomp.syscalls import AARCH64, AUDIT_ARCH, X86_64, numbers
@@ -39,6 +45,7 @@ options_made = st.builds(
     network=st.sampled_from([CLOSED, OPEN, PORTS]),
     binds=booleans,
     unix_sockets=booleans,
+    on_behalf=booleans,
     ptrace=booleans,
     own_ipc=booleans,
     own_pids=booleans,
@@ -60,6 +67,8 @@ def decide(rows: tuple[Row, ...], arch: str, number: int, args: tuple[int, ...])
         if NAMES[arch][number] in row.calls.split() and all(
             (args[test.arg] & test.mask in test.values) is test.holds for test in row.when
         ):
+            if row.answer == NOTIFY:
+                return SECCOMP_RET_USER_NOTIF
             return SECCOMP_RET_ALLOW if row.answer == ALLOW else SECCOMP_RET_ERRNO | row.answer
     return SECCOMP_RET_ALLOW
 

@@ -11,7 +11,12 @@ import pytest
 from nono_sandbox.confinement import OPEN, PORTS
 from nono_sandbox.seccomp import ALLOW, Condition, Options, Row, base_filter, closed_network_filter
 from nono_sandbox.seccomp import rows as rows_of
-from nono_sandbox.seccomp.bpf import SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
+from nono_sandbox.seccomp.bpf import (
+    SECCOMP_RET_ALLOW,
+    SECCOMP_RET_ERRNO,
+    SECCOMP_RET_USER_NOTIF,
+)
+from nono_sandbox.seccomp.rules import NOTIFY
 from nono_sandbox.seccomp.simulate import simulate
 from nono_sandbox.seccomp.syscalls import AARCH64, AUDIT_ARCH, X86_64, numbers
 
@@ -24,9 +29,13 @@ ON_PORTS = Options(network=PORTS)
 BINDING = Options(network=PORTS, binds=True)
 ONLINE = Options(network=OPEN)
 LOCAL = Options(unix_sockets=True)
+JUDGED = Options(on_behalf=True)
+JUDGED_ON_PORTS = Options(network=PORTS, on_behalf=True)
+JUDGED_ONLINE = Options(network=OPEN, on_behalf=True)
 TRACING = Options(ptrace=True)
 OWN = Options(own_network=True, own_ipc=True, own_pids=True)
 ALL_OPTIONS = [ALONE, ON_PORTS, BINDING, ONLINE, LOCAL, TRACING, OWN]
+EVERY_OPTIONS = [*ALL_OPTIONS, JUDGED, JUDGED_ON_PORTS, JUDGED_ONLINE]
 
 ALWAYS_REFUSED = {
     errno.ENOSYS: """
@@ -324,6 +333,28 @@ CASES = [
     case(OWN, "setsockopt", ALLOW, GARBAGE, 6, 31),
     *(case(options, "listen", UNSUPPORTED) for options in (ALONE, ON_PORTS, TRACING)),
     *(case(options, "listen", ALLOW) for options in (BINDING, ONLINE, LOCAL, OWN)),
+    # Where another acts on behalf, whatever the arguments; the calls around them pass.
+    *(
+        found
+        for options in (JUDGED, JUDGED_ON_PORTS, JUDGED_ONLINE)
+        for found in (
+            *(case(options, call, NOTIFY, GARBAGE, GARBAGE) for call in ("connect", "bind")),
+            *(case(options, call, ALLOW) for call in ("accept", "accept4", "shutdown", "sendmsg")),
+            *(case(options, "socket", ALLOW, 1, kind, 0) for kind in (1, 5, 0x80801)),
+            *(case(options, "socketpair", ALLOW, 1, kind, 0) for kind in (1, 5)),
+            *(case(options, "socket", UNSUPPORTED, 1, kind, 0) for kind in (2, 3, 0x80802, 4)),
+            *(case(options, "socketpair", UNSUPPORTED, 1, kind, 0) for kind in (2, 3)),
+            case(options, "sendto", NO, GARBAGE, GARBAGE, GARBAGE, 0x2000_0000),
+            case(options, "pidfd_getfd", NO),
+            case(options, "seccomp", NO, 1, 8),
+        )
+    ),
+    case(JUDGED, "listen", ALLOW),
+    case(JUDGED_ON_PORTS, "listen", NOTIFY),
+    case(JUDGED_ONLINE, "listen", ALLOW),
+    case(JUDGED, "socket", UNSUPPORTED, 2, 1, 6),
+    case(JUDGED_ON_PORTS, "socket", ALLOW, 2, 1, 6),
+    case(JUDGED_ON_PORTS, "socket", UNSUPPORTED, 2, 2, 17),
 ]
 
 
@@ -340,6 +371,8 @@ def fits(condition: Condition, args: tuple[int, ...]) -> bool:
 
 
 def action(answer: int) -> int:
+    if answer == NOTIFY:
+        return SECCOMP_RET_USER_NOTIF
     return SECCOMP_RET_ALLOW if answer == ALLOW else SECCOMP_RET_ERRNO | answer
 
 
@@ -349,7 +382,7 @@ def filled(found: Case, fill: int) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("arch", ARCHES)
 def test_the_filter_answers_as_the_list_says(arch: str) -> None:
-    programs = {options: base_filter(options, arch) for options in ALL_OPTIONS}
+    programs = {options: base_filter(options, arch) for options in EVERY_OPTIONS}
     wrong = []
     for found in CASES:
         if found.call not in numbers(arch):

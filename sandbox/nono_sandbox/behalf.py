@@ -1,0 +1,251 @@
+"""Acting on behalf of workers that connect, bind or listen (second tier).
+
+No filter sees where a pointer points, and what it points to changes under whoever looks. So such
+a call waits, and this side copies the address once, judges the copy, and acts on the caller's own
+socket. A local socket is connected to by the descriptor of what was judged, never by its name; it
+is bound by a child that is in the workers' own Landlock domain, so that the kernel judges where.
+
+Architecture invariant: no call is ever let through; what can't be judged is refused. Nothing here
+waits for long: what would block is tried again while others are served.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import time
+
+from nono_sandbox import _uapi, addresses, borrowed, notices, wire
+from nono_sandbox.own_sockets import OwnSockets
+from nono_sandbox.seccomp.syscalls import numbers
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Iterable
+
+    from nono_sandbox.addresses import Kind
+    from nono_sandbox.confinement import Network
+    from nono_sandbox.notices import Caller, Notice
+
+WAITING_MAX = 64
+"""Calls that wait for a server to take them; more are told to try again."""
+_TRY_S = 0.002
+"""How long one attempt may block."""
+_AGAIN_S = 0.01
+_ERESTARTSYS = 512
+"""To the kernel: start the call over, or say EINTR, as the signal's handler wants it."""
+_ANSWERED_ON_ITS_OWN = 255
+_THE_LINK_ITSELF = os.O_PATH | os.O_NOFOLLOW
+
+
+class _Terms(Value):
+    """What the workers behind one listener may do."""
+
+    network: Network
+    ruleset_fd: int
+
+
+class _Waiting(Value):
+    """A call that has been begun and would block."""
+
+    notice: Notice
+    caller: Caller
+    socket_fd: int
+    address: bytes
+    give_up_at: float
+    on_giving_up: int
+
+
+class Answerer:
+    """Whoever holds the listeners of a session's lanes."""
+
+    def __init__(self, poll: select.poll) -> None:
+        self._poll = poll
+        self._own = OwnSockets()
+        self._introductions: dict[int, _socket.socket] = {}
+        self._terms: dict[int, _Terms] = {}
+        self._waiting: list[_Waiting] = []
+        self._again_at = 0.0
+        self._name_of = {number: name for name, number in numbers(_uapi.MACHINE).items()}
+        borrowed.be_interruptible()
+
+    def expect(self, introduction: _socket.socket) -> None:
+        """Take over a channel on which a lane will `introduce` itself."""
+        self._introductions[introduction.fileno()] = introduction
+        self._poll.register(introduction.fileno(), select.POLLIN)
+
+    def timeout_ms(self) -> float | None:
+        """Return how soon `attend` wants to be called though nothing has happened."""
+        if not self._waiting:
+            return None
+        return max(0.0, self._again_at - time.monotonic()) * 1000
+
+    def attend(self, events: Iterable[tuple[int, int]]) -> None:
+        """Do what *events*, of the poll, ask for."""
+        for fd, event in events:
+            if fd in self._introductions:
+                self._meet(fd)
+            elif fd in self._terms:
+                if event & select.POLLIN:
+                    self._answer(fd)
+                elif event & (select.POLLHUP | select.POLLERR):
+                    self._leave(fd)
+        if self._waiting and time.monotonic() >= self._again_at:
+            self._try_again()
+            self._again_at = time.monotonic() + _AGAIN_S
+
+    def _meet(self, fd: int) -> None:
+        introduction = self._introductions.pop(fd)
+        self._poll.unregister(fd)
+        try:
+            message, (listener, ruleset) = wire.receive(introduction)
+            self._terms[listener] = _Terms(message[1], ruleset)
+            self._poll.register(listener, select.POLLIN)
+        except wire.ClosedError:
+            return  # it failed, and has said why where it was asked to
+        finally:
+            introduction.close()
+
+    def _leave(self, listener: int) -> None:
+        """Forget a lane that has gone with all its workers."""
+        self._poll.unregister(listener)
+        os.close(self._terms.pop(listener).ruleset_fd)
+        for one in [one for one in self._waiting if one.notice.listener == listener]:
+            self._waiting.remove(one)
+            one.caller.close()
+        os.close(listener)
+
+    def _answer(self, listener: int) -> None:
+        notice = notices.receive(listener)
+        if notice is None:
+            return
+        try:
+            caller = notices.Caller(notice.tid)
+        except OSError:
+            # It has gone; or made itself unreadable, and then nothing of it can be judged.
+            notices.answer(notice, errno.EACCES)
+            return
+        if not notices.valid(notice):
+            caller.close()
+            return
+        try:
+            error = self._act(notice, caller)
+        except OSError as refused:
+            error = refused.errno or errno.EACCES
+        if error != _ANSWERED_ON_ITS_OWN:
+            caller.close()
+            notices.answer(notice, error)
+
+    def _act(self, notice: Notice, caller: Caller) -> int:
+        terms = self._terms[notice.listener]
+        socket_fd = caller.take(notices.as_int(notice.args[0]))
+        kind = borrowed.kind(socket_fd)
+        call = self._name_of.get(notice.number)
+        if call == "listen":
+            return borrowed.listen(socket_fd, notices.as_int(notice.args[1]), kind, terms.network)
+        length = notices.as_int(notice.args[2])
+        if not 0 <= length <= addresses.ADDRESS_BYTES_MAX:
+            return errno.EINVAL
+        raw = caller.read(notice.args[1], length)
+        if call == "connect":
+            return self._connect(notice, caller, socket_fd, kind, raw)
+        if call == "bind":
+            return self._bind(caller, socket_fd, kind, raw, terms)
+        return errno.ENOSYS
+
+    def _connect(
+        self, notice: Notice, caller: Caller, socket_fd: int, kind: Kind, raw: bytes
+    ) -> int:
+        if kind.domain == addresses.AF_UNIX:
+            address = self._judged(caller, kind, raw)
+        else:
+            address = addresses.connecting(raw, kind, self._terms[notice.listener].network)
+        try:
+            return borrowed.connect_for(_TRY_S, socket_fd, address)
+        except InterruptedError:
+            if len(self._waiting) >= WAITING_MAX:
+                return errno.EAGAIN
+        given_up = errno.EAGAIN if kind.domain == addresses.AF_UNIX else errno.EINPROGRESS
+        give_up_at = time.monotonic() + borrowed.patience_s(socket_fd)
+        one = _Waiting(notice, caller, socket_fd, address, give_up_at, given_up)
+        self._waiting.append(one)
+        return _ANSWERED_ON_ITS_OWN
+
+    def _judged(self, caller: Caller, kind: Kind, raw: bytes) -> bytes:
+        """Return the address of a descriptor of the local socket that *raw* leads to."""
+        path = addresses.path_of(raw)
+        if not kind.local:
+            raise OSError(errno.EACCES, "it could be sent to any path")
+        target = _uapi.open_plainly(caller.cwd, path, os.O_PATH)
+        caller.keep(target)
+        if not stat.S_ISSOCK(os.fstat(target).st_mode):
+            raise OSError(errno.ECONNREFUSED, "no socket")
+        if not self._own.knows(target):
+            raise OSError(errno.EACCES, "a socket of others")
+        return addresses.to_path(b"/proc/self/fd/%d" % target)
+
+    def _bind(self, caller: Caller, socket_fd: int, kind: Kind, raw: bytes, terms: _Terms) -> int:
+        if kind.domain != addresses.AF_UNIX:
+            both = kind.domain == addresses.AF_INET6 and not borrowed.is_v6_only(socket_fd)
+            _uapi.bind(socket_fd, addresses.binding(raw, kind, terms.network, both=both))
+            return 0
+        path = addresses.path_of(raw)
+        if not kind.local:
+            return errno.EACCES
+        error = _bind_in_child(caller, socket_fd, raw, terms.ruleset_fd)
+        if not error:
+            try:
+                self._own.add(socket_fd, _uapi.open_plainly(caller.cwd, path, _THE_LINK_ITSELF))
+            except OSError:
+                return 0  # moved away already: it is bound, and nobody here will connect to it
+        return error
+
+    def _try_again(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not notices.valid(one.notice):
+                one.caller.close()
+                continue
+            error = _tried(one)
+            if error is None:
+                self._waiting.append(one)
+                continue
+            one.caller.close()
+            notices.answer(one.notice, error)
+
+
+def _tried(one: _Waiting) -> int | None:
+    """Try again, and return the errno to answer with, or None while it still blocks."""
+    try:
+        return borrowed.connect_for(_TRY_S / 4, one.socket_fd, one.address)
+    except InterruptedError:
+        pass
+    if time.monotonic() >= one.give_up_at:
+        return one.on_giving_up
+    if one.caller.interrupted():
+        return _ERESTARTSYS if one.give_up_at == float("inf") else errno.EINTR
+    return None
+
+
+def _bind_in_child(caller: Caller, socket_fd: int, raw: bytes, ruleset_fd: int) -> int:
+    """Bind as the caller would: in its domain and directory, with its umask and no privilege."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    error = errno.EACCES
+    try:
+        os.fchdir(caller.cwd)
+        os.umask(caller.umask)
+        _uapi.prctl(_uapi.PR_SET_NO_NEW_PRIVS, 1)
+        _uapi.landlock_restrict_self(ruleset_fd)
+        _uapi.drop_capabilities()
+        _uapi.bind(socket_fd, raw)
+        error = 0
+    except OSError as refused:
+        error = refused.errno or errno.EACCES
+    finally:
+        os._exit(error)

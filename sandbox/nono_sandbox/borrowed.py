@@ -1,0 +1,102 @@
+"""What is asked of a socket that another process lent, and done to it.
+
+Architecture invariant: nothing that changes how its owner finds it, but for what was asked.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+
+from nono_sandbox import _uapi
+from nono_sandbox.addresses import Kind
+from nono_sandbox.confinement import CLOSED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+
+    from nono_sandbox.confinement import Network
+else:
+    import _signal  # `signal` imports enum, which costs a bare start of Python
+
+_SO_DOMAIN, _SO_PROTOCOL = 39, 38
+_IPPROTO_IPV6, _IPV6_V6ONLY = 41, 26
+_TIMEVAL_BYTES = 16
+
+
+def option(socket_fd: int, level: int, name: int) -> int:
+    """Return an option that is a number.
+
+    Raises:
+        OSError: It isn't a socket, or one that has no such option.
+    """
+    borrowed = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=socket_fd)
+    try:
+        return borrowed.getsockopt(level, name)
+    finally:
+        borrowed.detach()
+
+
+def kind(socket_fd: int) -> Kind:
+    """Return what the socket is.
+
+    Raises:
+        OSError: It isn't one.
+    """
+    names = (_SO_DOMAIN, _socket.SO_TYPE, _SO_PROTOCOL)
+    return Kind(*(option(socket_fd, _socket.SOL_SOCKET, name) for name in names))
+
+
+def is_v6_only(socket_fd: int) -> bool:
+    """Tell whether a socket of IPv6 serves nothing else."""
+    return bool(option(socket_fd, _IPPROTO_IPV6, _IPV6_V6ONLY))
+
+
+def listen(socket_fd: int, backlog: int, kind: Kind, network: Network) -> int:
+    """Have the socket take connections, if it may, and return 0 or why not."""
+    if not kind.local:
+        if network.mode == CLOSED or not kind.tcp:
+            return errno.EACCES
+        borrowed = _socket.socket(kind.domain, kind.type, 0, fileno=socket_fd)
+        port = borrowed.getsockname()[1]
+        borrowed.detach()
+        if port not in network.bind_ports:
+            return errno.EACCES  # unbound, it would take a port of its own
+    _uapi.listen(socket_fd, backlog)
+    return 0
+
+
+def be_interruptible() -> None:
+    """Have an alarm interrupt a system call of this process: that is all it is for."""
+    _signal.signal(_signal.SIGALRM, lambda *_: None)
+
+
+def connect_for(time_s: float, socket_fd: int, address: bytes) -> int:
+    """Connect and return the errno, or 0.
+
+    Raises:
+        InterruptedError: It blocks. What was begun goes on; try again.
+    """
+    # Again and again: the first alarm may come before the call that it is to end.
+    _signal.setitimer(_signal.ITIMER_REAL, time_s, time_s)
+    try:
+        _uapi.connect(socket_fd, address)
+    except InterruptedError:
+        raise
+    except OSError as error:
+        return error.errno or errno.EACCES
+    finally:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+    return 0
+
+
+def patience_s(socket_fd: int) -> float:
+    """Return the socket's timeout for sending, which is the one for connecting too."""
+    borrowed = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=socket_fd)
+    try:
+        told = borrowed.getsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _TIMEVAL_BYTES)
+    finally:
+        borrowed.detach()
+    seconds = int.from_bytes(told[:8], "little") + int.from_bytes(told[8:], "little") / 1e6
+    return seconds or float("inf")

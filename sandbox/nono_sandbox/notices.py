@@ -1,0 +1,137 @@
+"""Seccomp's user notification: system calls that wait for another process to act and answer.
+
+Specified by seccomp_unotify(2). A call is answered with a result of ours and never let through:
+what its pointers point to may have changed since it was read.
+
+Architecture invariant: no policy. A caller's memory, descriptors and directory are taken from the
+very thread that waits; a `Caller` is to be trusted once `valid` has said so after it was made.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+from nono_sandbox import _uapi
+from nono_sandbox.values import Value
+
+_RECEIVE = 0xC050_2100
+_SEND = 0xC018_2101
+_ID_VALID = 0x4008_2102
+_NOTICE = struct.Struct("=QIIiIQ6Q")
+"""struct seccomp_notif: id, pid, flags; then struct seccomp_data."""
+_RESPONSE = struct.Struct("=QqiI")
+_PIDFD_THREAD = os.O_EXCL
+_SIGNAL_SETS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn")
+
+
+class Notice(Value):
+    """A system call that waits."""
+
+    listener: int
+    id: int
+    tid: int
+    """The thread, as this process's PID namespace numbers it."""
+    number: int
+    args: tuple[int, ...]
+
+
+def receive(listener: int) -> Notice | None:
+    """Return the next call that waits at *listener*, as poll found; None if it's gone."""
+    body = bytearray(_NOTICE.size)
+    try:
+        fcntl.ioctl(listener, _RECEIVE, body)
+    except FileNotFoundError:
+        return None
+    number_id, tid, _, number, _, _, *args = _NOTICE.unpack(body)
+    return Notice(listener, number_id, tid, number, tuple(args))
+
+
+def valid(notice: Notice) -> bool:
+    """Tell whether the caller still waits, and so is who it was."""
+    try:
+        fcntl.ioctl(notice.listener, _ID_VALID, struct.pack("=Q", notice.id))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def answer(notice: Notice, error: int) -> None:
+    """Have the call return, with *error* or, if that is 0, with success."""
+    try:
+        fcntl.ioctl(notice.listener, _SEND, _RESPONSE.pack(notice.id, 0, -error, 0))
+    except FileNotFoundError:
+        return  # it was killed meanwhile
+
+
+class Caller:
+    """What the thread that waits has: its memory, its descriptors, where it is."""
+
+    def __init__(self, tid: int) -> None:
+        self._tid = tid
+        self._fds: list[int] = []
+        try:
+            self._pidfd = self.keep(os.pidfd_open(tid, _PIDFD_THREAD))
+            self._memory = self.keep(os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC))
+            self.cwd = self.keep(os.open(f"/proc/{tid}/cwd", os.O_PATH | os.O_CLOEXEC))
+            self.umask = int(status(tid)[b"Umask"], 8)
+        except BaseException:
+            self.close()
+            raise
+
+    def keep(self, fd: int) -> int:
+        """Have *fd* closed with the rest."""
+        self._fds.append(fd)
+        return fd
+
+    def read(self, address: int, size_bytes: int) -> bytes:
+        """Return what its memory holds now.
+
+        Raises:
+            OSError: EFAULT, since not all of it is there.
+        """
+        try:
+            found = os.pread(self._memory, size_bytes, address)
+        except (OSError, OverflowError):
+            found = b""
+        if len(found) != size_bytes:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return found
+
+    def take(self, fd: int) -> int:
+        """Return our own descriptor of what its descriptor *fd* refers to; `close` closes it."""
+        return self.keep(_uapi.pidfd_getfd(self._pidfd, fd))
+
+    def interrupted(self) -> bool:
+        """Tell whether a signal waits for it that a call of the kernel's own would heed."""
+        try:
+            found = status(self._tid)
+        except OSError:
+            return True
+        own, shared, blocked, ignored = (int(found[name], 16) for name in _SIGNAL_SETS)
+        return bool((own | shared) & ~blocked & ~ignored)
+
+    def close(self) -> None:
+        """Give back all that was taken."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+
+def status(tid: int) -> dict[bytes, bytes]:
+    """Return what /proc says of a thread, by its names."""
+    fd = os.open(f"/proc/{tid}/status", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lines = os.read(fd, 16384).splitlines()
+    finally:
+        os.close(fd)
+    pairs = (line.partition(b":") for line in lines)
+    return {name: text.strip() for name, _, text in pairs}
+
+
+def as_int(register: int) -> int:
+    """Return what the kernel takes a register for where it expects an int."""
+    low = register & 0xFFFF_FFFF
+    return low - (1 << 32) if low >> 31 else low
