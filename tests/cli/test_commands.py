@@ -13,7 +13,17 @@ from nono_mcp.cli.options import Option
 
 from .conftest import NONO, Person
 
-WITH_USAGE = ["run", "shell", "why", "doctor", "policy", "trust", "serve", "completion"]
+WITH_USAGE = [
+    "run",
+    "shell",
+    "why",
+    "doctor",
+    "policy",
+    "trust",
+    "credential",
+    "serve",
+    "completion",
+]
 ODD = ["", "\n", "-", "--", "\x1b[31m", "ünïcödé", b"\xff\xfe", "x" * 100_000, "a\tb", "$HOME"]
 
 

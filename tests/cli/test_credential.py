@@ -71,10 +71,11 @@ def test_a_value_is_never_an_argument(person: Person, words: tuple[str, ...]) ->
 def test_a_real_secret_service_keeps_credentials(person: Person) -> None:
     script = (
         "printf 'ci\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null; "
-        f"exec {sys.executable} -m tests.credentials.real_keychain {NONO}"
+        'exec "$@"'
     )
+    words = [sys.executable, "-m", "tests.credentials.real_keychain", str(NONO)]
     done = subprocess.run(
-        ["dbus-run-session", "--", "bash", "-c", script],
+        ["dbus-run-session", "--", "bash", "-c", script, "bash", *words],
         cwd=ROOT,
         env={"HOME": str(person.home), "PATH": os.environ["PATH"]},
         capture_output=True,

@@ -147,9 +147,9 @@ def test_signals_to_it_reach_the_program(person: Person, tier: str, number: sign
 
 
 def test_a_signal_that_was_ignored_stays_ignored(person: Person, tier: str) -> None:
-    command = f"trap '' HUP; exec {NONO} run -q --tier {tier} -- sh -c 'echo ready; sleep 0.5'"
+    command = f"trap '' HUP; exec \"$0\" run -q --tier {tier} -- sh -c 'echo ready; sleep 0.5'"
     with subprocess.Popen(
-        ["sh", "-c", command],
+        ["sh", "-c", command, NONO],
         cwd=person.workspace,
         env=person.environment(),
         stdout=subprocess.PIPE,

@@ -230,7 +230,7 @@ def test_in_the_background_it_runs_and_takes_no_input(
     window.expect("mine-42")
     assert not (person.workspace / "stolen").exists()
     window.type("fg\r")
-    window.expect("nono run")
+    window.expect(" run --tier")
     # It notices within its next look that it is in the foreground.
     window.type("given\r")
     assert eventually((person.workspace / "stolen").exists)
