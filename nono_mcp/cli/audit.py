@@ -22,7 +22,7 @@ from nono_mcp.audit.log import AuditLog
 from nono_mcp.audit.notes import NoteError
 from nono_mcp.audit.reading import Filters
 from nono_mcp.audit.record import Record, RecordError
-from nono_mcp.audit.walk import FAILED, OK, Report, report_lines
+from nono_mcp.audit.walk import FAILED, OK, report_lines
 from nono_mcp.cli.audit_options import parser
 
 OK_STATUS: Final = 0
@@ -147,8 +147,29 @@ def _show(args: argparse.Namespace) -> int:
     return OK_STATUS if opened != [] else FAILED_STATUS
 
 
+def _stamps(args: argparse.Namespace, anchors: list[bytes]) -> list[str]:
+    """Return a sentence for each anchor's time stamp, all of which hold.
+
+    Raises:
+        TimestampError: One doesn't.
+    """
+    if args.tsa_ca is None:
+        return []
+    from nono_mcp.audit import timestamp  # the extra's
+
+    found = []
+    for name, checkpoint in zip(args.anchor, anchors, strict=True):
+        stamp = Path(f"{name}.tsr").read_bytes()
+        held = timestamp.check(stamp, checkpoint, Path(args.tsa_ca))
+        found.append(f"{name} was there at {held.time.isoformat()}")
+    if not found:
+        raise timestamp.TimestampError("--tsa-ca goes with --anchor")
+    return found
+
+
 def _verify(args: argparse.Namespace) -> int:
     anchors = [Path(name).read_bytes() for name in args.anchor]
+    stamps = _stamps(args, anchors)
     signatures = not args.no_signatures
     if args.directory is not None:
         # A copy: what this machine remembers is of another directory.
@@ -166,19 +187,16 @@ def _verify(args: argparse.Namespace) -> int:
     asked = [report.integrity, report.completeness]
     if not args.no_signatures:
         asked.append(report.trust)
-    _print_report(args, report, ok=all(verdict.status == OK for verdict in asked))
+    ok = all(verdict.status == OK for verdict in asked)
+    if args.json:
+        _document(ok=ok, time_stamps=stamps, **asdict(report))
+    else:
+        for line in report_lines(report) + [f"time stamp:   {escape(stamp)}" for stamp in stamps]:
+            _print(line)
     # A failure counts whether it was asked about or not.
     if FAILED in {v.status for v in (report.integrity, report.completeness, report.trust)}:
         return FAILED_STATUS
     return OK_STATUS if all(v.status == OK for v in asked) else UNCHECKED_STATUS
-
-
-def _print_report(args: argparse.Namespace, report: Report, *, ok: bool) -> None:
-    if args.json:
-        _document(ok=ok, **asdict(report))
-        return
-    for line in report_lines(report):
-        _print(line)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -197,11 +215,22 @@ def _anchor(args: argparse.Namespace) -> int:
         root = log.root
     if args.output:
         Path(args.output).write_bytes(checkpoint)
+    if args.time_stamp:
+        _stamp(args, checkpoint)
     if args.json:
         _document(ok=True, checkpoint=checkpoint.decode(), root=root)
     elif not args.output:
         sys.stdout.write(checkpoint.decode())
     return OK_STATUS
+
+
+def _stamp(args: argparse.Namespace, checkpoint: bytes) -> None:
+    from nono_mcp.audit import timestamp  # the extra's
+
+    if not args.output:
+        raise timestamp.TimestampError("--time-stamp goes with -o FILE: the stamp is FILE.tsr")
+    stamped = timestamp.ask(args.time_stamp, checkpoint)
+    Path(f"{args.output}.tsr").write_bytes(stamped.stamp)
 
 
 def _prove(args: argparse.Namespace) -> int:

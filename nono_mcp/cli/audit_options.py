@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     check = add("verify", "check integrity, completeness and trust")
     check.add_argument("--root", help="the root fingerprint you know")
     check.add_argument("--anchor", action="append", default=[], metavar="FILE", help="a checkpoint")
+    check.add_argument(
+        "--tsa-ca", metavar="PEM", help="authorities whose time stamps (CHECKPOINT.tsr) must hold"
+    )
     check.add_argument("--directory", metavar="DIR", help="segments elsewhere: a copy of a log")
     check.add_argument("--no-signatures", action="store_true", help="check the chain alone")
     out = add("export", "write records for another program, one a line")
@@ -44,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     _add_filters(out)
     anchor = add("anchor", "write a signed checkpoint, to be kept elsewhere")
     anchor.add_argument("-o", "--output", metavar="FILE", help="instead of standard output")
+    anchor.add_argument(
+        "--time-stamp", metavar="URL", help="have an RFC 3161 authority stamp it: FILE.tsr"
+    )
     anchor.add_argument("--key", action="store_true", help="print the key for witnesses instead")
     proof = add("prove", "write a record's line and the proof that the log holds it")
     proof.add_argument("seq", type=_seq)

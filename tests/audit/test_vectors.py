@@ -20,6 +20,7 @@ from nono_mcp.audit import notes, verify
 from nono_mcp.audit.keys import SigningKey
 from nono_mcp.audit.prove import anchor
 from nono_mcp.audit.walk import Reference
+from tests.audit import authority
 from tests.audit.adversary import Editor, Home, fill
 from tests.audit.test_tampering import CASES, Case
 
@@ -179,40 +180,12 @@ def test_the_recipe_for_time_stamps(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     with home.open() as log:
         checkpoint.write_bytes(anchor(log))
-    authority = f"""
-set -eu
-cd {tmp_path}
-cat > tsa.cnf <<'CONF'
-[req]
-distinguished_name = name
-x509_extensions = tsa_ext
-prompt = no
-[name]
-CN = test authority
-[tsa_ext]
-extendedKeyUsage = critical, timeStamping
-keyUsage = critical, digitalSignature
-[tsa]
-default_tsa = here
-[here]
-serial = {tmp_path}/serial
-crypto_device = builtin
-signer_digest = sha256
-default_policy = 1.2.3.4.1
-digests = sha256
-accuracy = secs:1
-ess_cert_id_chain = no
-CONF
-echo 01 > serial
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -config tsa.cnf \\
-  -keyout key.pem -out ca.pem 2>/dev/null
-"""
     reply = (
         'openssl ts -reply -config tsa.cnf -queryfile "$CHECKPOINT.tsq" -signer ca.pem '
         '-inkey key.pem -out "$CHECKPOINT.tsr" 2>/dev/null\n'
     )
     query, check = recipe(1).strip().splitlines()
-    script = f"{authority}\n{query}\n{reply}\n{check}"
+    script = f"{authority.script(tmp_path)}\n{query}\n{reply}\n{check}"
     env = {
         "PATH": os.environ["PATH"],
         "CHECKPOINT": str(checkpoint),

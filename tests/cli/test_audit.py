@@ -11,6 +11,7 @@ import pytest
 from nono_mcp.audit import record
 from nono_mcp.audit.log import AuditLog
 from nono_mcp.cli import audit
+from tests.audit import authority
 
 
 @pytest.fixture
@@ -218,3 +219,37 @@ def test_follow_goes_on_as_records_come(state: Path) -> None:
         assert "session.start" in follower.stdout.readline()
         assert "session.end" in follower.stdout.readline()
         follower.terminate()
+
+
+def test_an_authority_stamps_a_checkpoint_and_its_stamp_is_checked(
+    state: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert state.exists()
+    checkpoint, other = tmp_path / "checkpoint", tmp_path / "other"
+    for place in (tmp_path / "tsa", tmp_path / "elsewhere"):
+        place.mkdir()
+    with authority.served(tmp_path / "tsa") as url:
+        status, _, err = run(capsys, "anchor", "-o", str(checkpoint), "--time-stamp", url)
+        assert (status, err) == (0, "")
+        assert run(capsys, "anchor", "--time-stamp", url)[0] == 1
+    roots = str(tmp_path / "tsa" / "ca.pem")
+    given = ["verify", "--anchor", str(checkpoint), "--tsa-ca"]
+    status, out, err = run(capsys, *given, roots)
+    assert status == 0, err
+    assert f"time stamp:   {checkpoint} was there at 20" in out
+    stamps = as_json(capsys, *given, roots)[1]["time_stamps"]
+    assert isinstance(stamps, list)
+    assert len(stamps) == 1
+    with authority.served(tmp_path / "elsewhere"):
+        assert run(capsys, *given, str(tmp_path / "elsewhere" / "ca.pem"))[0] == 1
+    # The stamp of another checkpoint, cut, changed, refused, or none at all.
+    stamp = Path(f"{checkpoint}.tsr").read_bytes()
+    run(capsys, "prune")
+    assert run(capsys, "anchor", "-o", str(other))[0] == 0
+    for text in (stamp, stamp[:-30], stamp[:-1] + b"\xff", b"0\x03\x02\x01\x02", b""):
+        Path(f"{other}.tsr").write_bytes(text)
+        assert run(capsys, "verify", "--anchor", str(other), "--tsa-ca", roots)[0] == 1
+    assert run(capsys, "verify", "--tsa-ca", roots)[0] == 1
+    refused = "http://127.0.0.1:9/"
+    assert run(capsys, "anchor", "-o", str(other), "--time-stamp", refused)[0] == 1
+    assert run(capsys, "anchor", "-o", str(other), "--time-stamp", "file:///etc/passwd")[0] == 1
