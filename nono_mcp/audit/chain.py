@@ -18,7 +18,8 @@ from nono_mcp.audit.record import Ratchet, Record, RecordError, State
 
 _log_id = re.compile(r"[0-9a-f]{32}")
 
-RATCHETS: Final = frozenset({"keyring", "file"})
+KEYRING: Final = "keyring"
+RATCHETS: Final = frozenset({KEYRING, "file"})
 
 
 class BrokenRecordError(Exception):
@@ -177,11 +178,12 @@ class Replay:
             raise RecordError("its session was used before")
         after = Ratchet(ratchet.index + 1, rec.base64_bytes(data.get("next"), 32))
         fallback = data.get("fallback")
-        session = Session(
-            rec.base64_bytes(data.get("key"), 32),
-            name,
-            fallback if isinstance(fallback, str) else None,
-        )
+        if not isinstance(fallback, str):
+            fallback = None
+        if name != KEYRING and KEYRING in self.state.ratchets and not fallback:
+            # Whoever has the files alone could otherwise write on as if the keychain had agreed.
+            raise RecordError("doesn't say why the keychain wasn't used")
+        session = Session(rec.base64_bytes(data.get("key"), 32), name, fallback)
         self._require_signature(ratchet.key, record)
 
         def effect() -> None:

@@ -77,6 +77,9 @@ def prune(
         if line is None:
             raise AuditTamperedError("the prune record vanished")
         files.replace_file(log.dir_fd, files.PRUNED, b"".join([*kept, line]))
+    # What is remembered must be of a record that stays, or there's nothing to compare with.
+    log.heads.push()
+    with log.writing():
         remove(log.dir_fd, replay.size)
     _forget_salts(log.dir_fd, set(replay.sessions) - set(live))
     return Pruned(records, size_bytes, tuple(names))

@@ -352,6 +352,9 @@ class Log:
         index, key = self.ratchets[ratchet]
         require(type(data.get("index")) is int and data["index"] == index, "its index is another")
         require(session not in self.sessions and session != "0" * 16, "its session was used before")
+        bypassed = ratchet != "keyring" and "keyring" in self.ratchets
+        why = data.get("fallback")
+        require(not bypassed or (isinstance(why, str) and why), "the keychain was passed over")
         following, own = exact(data.get("next"), 32), exact(data.get("key"), 32)
         self.signed(key, signature, signed)
         self.ratchets = {**self.ratchets, ratchet: (index + 1, following)}

@@ -70,6 +70,19 @@ class Forge:
         self.add(kind, data or {}, self.session, **place)
 
 
+def with_keyring(**changes: Any) -> Callable[[Forge], object]:  # noqa: ANN401 - members of any type
+    """A session by the file ratchet, in a log that has a keychain."""
+
+    def act(forge: Forge) -> None:
+        keyring = SigningKey()
+        ratchets = {"file": to_base64(forge.ratchet.public), "keyring": to_base64(keyring.public)}
+        forge.create(ratchets=ratchets)
+        forge.current = {"file": (0, forge.ratchet), "keyring": (0, keyring)}
+        forge.start(**changes)
+
+    return act
+
+
 def began(act: Callable[[Forge], object]) -> Callable[[Forge], object]:
     def whole(forge: Forge) -> None:
         forge.create()
@@ -107,6 +120,7 @@ RIGHT: dict[str, Callable[[Forge], object]] = {
     "the end of a segment": began(
         lambda f: f.say("segment.end", {"state": f.state(), "next": "0000000000000004.jsonl"})
     ),
+    "the file ratchet, saying why": with_keyring(fallback="locked"),
     "an earlier time": began(lambda f: f.say(time="1999-01-01T00:00:00.000000Z")),
 }
 
@@ -142,6 +156,9 @@ WRONG: dict[str, Callable[[Forge], object]] = {
     "used ratchet key": began(lambda f: two_starts(f, key=f.ratchet)),
     "session without key": began(lambda f: two_starts(f, next="AAAA")),
     "session.start's state": began(lambda f: two_starts(f, state=Forge().state())),
+    "the file ratchet, not saying why": with_keyring(),
+    "the file ratchet, saying nothing": with_keyring(fallback=""),
+    "the file ratchet, why of another type": with_keyring(fallback=1),
     "no log.create": lambda f: f.create(kind="guard"),
     "session of log.create": lambda f: f.create(place={}),
     "format": lambda f: f.create(format="nono-audit/v2"),
