@@ -1,7 +1,8 @@
-"""Write tests/vectors/audit anew: `python -m tests.audit.make_vectors`. Keys differ every time."""
+"""Write tests/vectors/audit: `python -m tests.audit.make_vectors [NAME]...`; new keys always."""
 
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,16 @@ def fallback(home: Home, log: Editor) -> None:
     log.read()
 
 
+def fallback_unsaid(home: Home, log: Editor) -> None:
+    """A session by the key file alone, as if the log had no keychain."""
+    with home.open() as open_log:
+        store = open_log.stores["file"]
+        open_log._choose = lambda: (store, None)  # type: ignore[method-assign] # noqa: SLF001 - a forger's
+        with open_log.session({}) as session:
+            fill(session, 1, "forged")
+    log.read()
+
+
 CASES: dict[str, tuple[str, Edit]] = {
     "plain": ("Two sessions that overlap, in several segments.", lambda _home, _log: None),
     "bit_flipped": ("A bit of record 5.", lambda _home, log: log.put(5, flip(log.get(5), 40))),
@@ -115,6 +126,10 @@ CASES: dict[str, tuple[str, Edit]] = {
     "pruned": ("The oldest segments were pruned as they should be.", pruned),
     "pruned_forged": ("pruned.jsonl was edited.", pruned_forged),
     "clock_set_back": ("The clock was set back.", clock),
+    "fallback_unsaid": (
+        "A session introduced by the file ratchet that doesn't say why.",
+        fallback_unsaid,
+    ),
     "fallback": ("A session introduced by the file ratchet, and why.", fallback),
 }
 
@@ -159,5 +174,5 @@ def write(name: str, comment: str, edit: Edit) -> None:
 
 
 if __name__ == "__main__":
-    for name, (comment, edit) in CASES.items():
-        write(name, comment, edit)
+    for name in sys.argv[1:] or CASES:
+        write(name, *CASES[name])
