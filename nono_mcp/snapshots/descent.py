@@ -8,6 +8,7 @@ or nowhere. At most `OPEN_MAX` descriptors are held, however deep the tree is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Final, Self
@@ -15,17 +16,20 @@ from typing import TYPE_CHECKING, Final, Self
 from nono_mcp.snapshots.errors import WorkspaceReplacedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 OPEN_MAX: Final = 24
 ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC if hasattr(os, "O_PATH") else 0
 OWNER: Final = 0o700
+LISTING: Final = 0o500
+CHANGING: Final = 0o700
 
 
-def closed_to_owner(status: os.stat_result) -> bool:
-    """Tell whether we could look into a directory, and can't for its mode alone."""
-    return bool(status.st_uid == os.geteuid() != 0 and status.st_mode & OWNER != OWNER)
+def closed_to_owner(status: os.stat_result, need: int) -> bool:
+    """Tell whether only its mode keeps us from what we *need* in a directory of ours."""
+    return bool(status.st_uid == os.geteuid() != 0 and status.st_mode & need != need)
 
 
 class OtherFileSystemError(OSError):
@@ -44,11 +48,12 @@ class _Level:
 class Descent:
     """The directory that a walker is in, and the way it came."""
 
-    def __init__(self, root_fd: int) -> None:
+    def __init__(self, root_fd: int, need: int = LISTING) -> None:
+        self.need = need
         status = os.fstat(root_fd)
         mode = None
         path = f"/proc/self/fd/{root_fd}"
-        if closed_to_owner(status):
+        if closed_to_owner(status, need):
             mode = stat.S_IMODE(status.st_mode)
             os.chmod(path, mode | OWNER)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -108,12 +113,7 @@ class Descent:
             level.fd = -1
         return status
 
-    def down_closed(self, look_fd: int) -> os.stat_result:
-        """Go into a directory of ours that is closed to us, until `up` closes it again.
-
-        Raises:
-            OSError: It can't be entered; its mode is as it was.
-        """
+    def _down_closed(self, look_fd: int) -> os.stat_result:
         status = os.fstat(look_fd)
         mode = stat.S_IMODE(status.st_mode)
         path = f"/proc/self/fd/{look_fd}"
@@ -124,6 +124,37 @@ class Descent:
         except OSError:
             os.chmod(path, mode)
             raise
+
+    def down_forced(self, name: bytes, note: Callable[[os.stat_result], None]) -> os.stat_result:
+        """Go into the directory *name*, even if it's ours and closed; *note* hears before.
+
+        Raises:
+            OSError: As `down`.
+        """
+        try:
+            status = self.down(name)
+        except PermissionError:
+            pass
+        else:
+            if not closed_to_owner(status, self.need):
+                return status
+            # It can be listed, but not looked into, or not changed.
+            self.up()
+        fd = os.open(name, LOOK, dir_fd=self.fd)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, "became something else")
+            if not closed_to_owner(status, self.need):
+                raise PermissionError(errno.EACCES, "closed to us")
+            note(status)
+            return self._down_closed(fd)
+        finally:
+            os.close(fd)
+
+    def leave_mode(self, mode: int) -> None:
+        """Have *mode* set when the directory is left."""
+        self._levels[-1].mode = mode
 
     def up(self) -> None:
         """Go back to the directory above.

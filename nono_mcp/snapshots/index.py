@@ -33,8 +33,11 @@ class Row(NamedTuple):
     """What `pack_stat` made of each name in it, in order."""
 
 
-def pack_seen(status: os.stat_result, *, racy: bool) -> bytes:
-    """Return what tells whether a directory's own mode, owner and attributes changed."""
+def pack_seen(status: os.stat_result, *, racy: bool = False) -> bytes:
+    """Return what tells whether a directory's own mode, owner and attributes changed.
+
+    With *racy* a later change may have left no trace, so that this equals nothing.
+    """
     ctime_ns = 0 if racy else status.st_ctime_ns
     return _SEEN.pack(
         status.st_ino, status.st_mtime_ns, ctime_ns, status.st_mode, status.st_uid, status.st_gid
@@ -82,13 +85,13 @@ def unpack_stats(stats: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def matches(packed: bytes, status: os.stat_result) -> bool:
+def matches(packed: bytes, status: os.stat_result, *, ctime: bool = True) -> bool:
     """Tell whether *status* is what was packed, as far as it can be told."""
     ino, size, mtime_ns, ctime_ns, mode, _ = _STAT.unpack_from(packed)
     return bool(
         (ino, size, mtime_ns, mode)
         == (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)
-        and ctime_ns in {0, status.st_ctime_ns}
+        and (not ctime or ctime_ns in {0, status.st_ctime_ns})
     )
 
 
@@ -230,6 +233,13 @@ class Index:
             (self.workspace, count_max),
         ).fetchall()
         return sorted((self.path(row_id, name), why) for row_id, name, why in found), count
+
+    def untouchable(self) -> list[tuple[int, bytes]]:
+        """Return (directory, name) of all that isn't kept but for sockets."""
+        return self._db.execute(
+            "SELECT dir, name FROM unprotected WHERE workspace = ? AND why != 'socket'",
+            (self.workspace,),
+        ).fetchall()
 
     def components(self, row_id: int) -> list[bytes]:
         """Return the names that lead from the root to a directory."""

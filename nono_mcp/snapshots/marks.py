@@ -34,6 +34,16 @@ class Mark:
             mark = following
         return mark
 
+    def merge(self, other: Mark) -> None:
+        """Have all that *other* says done, too."""
+        pending = [(self, other)]
+        while pending:
+            into, each = pending.pop()
+            into.relist |= each.relist
+            into.rescan |= each.rescan
+            into.rehash |= each.rehash
+            pending += [(into.at([name]), mark) for name, mark in each.beneath.items()]
+
 
 def marked(dirty: Dirty) -> Mark:
     """Return *dirty* as a tree."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.values import Reason
     from nono_mcp.snapshots.workspace import Looked, Workspace
 
+Why = tuple["Reason", str | None, str | None]
+"""A snapshot's reason, its name and its call."""
 _ID_BYTES: Final = 8
 _PREFIX = re.compile(r"[0-9a-f]{4,16}")
 _COLUMNS: Final = (
@@ -29,7 +31,7 @@ def insert(
     db: sqlite3.Connection,
     workspace: Workspace,
     looked: Looked,
-    why: tuple[Reason, str | None, str | None],
+    why: Why,
 ) -> Snapshot:
     """Write down that a snapshot was taken, and return it."""
     reason, name, call = why
@@ -45,6 +47,12 @@ def insert(
         (workspace.id, *values),
     ).fetchall()[0]
     return _snapshot(row)
+
+
+def insert_if_new(workspace: Workspace, looked: Looked, why: Why, known: bytes) -> None:
+    """Do so unless the workspace is as it is to be."""
+    if looked.root_hash != known:
+        insert(workspace.store.db, workspace, looked, why)
 
 
 def newest(db: sqlite3.Connection, workspace: int, limit: int | None) -> tuple[Snapshot, ...]:

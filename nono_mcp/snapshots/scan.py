@@ -11,56 +11,21 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import encoding, index
-from nono_mcp.snapshots.descent import Descent, OtherFileSystemError, closed_to_owner
-from nono_mcp.snapshots.encoding import Entry
+from nono_mcp.snapshots import encoding, index, visits
+from nono_mcp.snapshots.descent import LISTING, Descent, OtherFileSystemError, closed_to_owner
 from nono_mcp.snapshots.index import Index, Row
 from nono_mcp.snapshots.marks import Mark
-from nono_mcp.snapshots.modes import Modes, looking
-from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError, read_xattrs
+from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError
+from nono_mcp.snapshots.visits import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nono_mcp.snapshots.modes import Modes
     from nono_mcp.snapshots.objects import Objects
     from nono_mcp.snapshots.patterns import Patterns, State
 
-RACY_NS: Final = 20_000_000
-"""A file that changed this shortly before it was read may change again at the same time."""
-RACY_WHOLE_S_NS: Final = 2_000_000_000
-"""The same, where the file system counts in seconds."""
-_SECOND_NS: Final = 1_000_000_000
 _REPORT_EVERY: Final = 512
-
-
-class _Visit:
-    """One directory that the walk is in."""
-
-    __slots__ = (
-        "changed", "entries", "listed", "mark", "name", "old", "pending", "row_id", "seen",
-        "stale", "started_ns", "state", "stats", "statuses", "unprotected",
-    )  # fmt: skip
-
-    def __init__(self, name: bytes, old: Row | None, row_id: int, mark: Mark, state: State) -> None:
-        self.name = name
-        self.old = old
-        self.row_id = row_id
-        self.mark = mark
-        self.state = state
-        self.started_ns = time.time_ns()
-        self.seen = b""
-        self.listed = False
-        self.pending: list[bytes] = []
-        """The directories in it that are still to be visited."""
-        self.entries: dict[bytes, bytes | None] = {}
-        """The entries of those that were; None of one that is gone."""
-        self.statuses: dict[bytes, os.stat_result] = {}
-        self.stats = b""
-        self.unprotected: list[tuple[bytes, str]] = []
-        self.changed = old is None
-        """Something in it isn't as its row says."""
-        self.stale = False
-        """It changed under our eyes: the next look doesn't trust this one."""
 
 
 class Scan:
@@ -80,10 +45,11 @@ class Scan:
         self._exclusions = exclusions
         self._on_looked = on_looked
         self._reader = Reader(objects, modes, self._path)
-        self._visits: list[_Visit] = []
+        self._visits: list[Visit] = []
         self._skip: bytes | None = None
         self._whole = True
         self._looked_count = 0
+        self._started_ns = 0
 
     def run(
         self,
@@ -105,8 +71,9 @@ class Scan:
         """
         self._skip, self._whole = skip, whole
         self._visits = []
+        self._started_ns = time.time_ns()
         status = os.fstat(root_fd)
-        if closed_to_owner(status):
+        if closed_to_owner(status, LISTING):
             self._modes.note([], status)
         with Descent(root_fd) as descent:
             self._begin(b"", descent, 0, mark, self._exclusions.start())
@@ -131,9 +98,11 @@ class Scan:
     def _path(self) -> list[bytes]:
         return [visit.name for visit in self._visits[1:]]
 
-    def _down(self, descent: Descent, visit: _Visit) -> None:
+    def _down(self, descent: Descent, visit: Visit) -> None:
         """Go into the next directory, if it is one."""
         name = visit.pending.pop()
+        # Before its status is looked at: what is changed from now on has a later time.
+        self._started_ns = time.time_ns()
         try:
             self._enter(descent, name)
         except OtherFileSystemError:
@@ -155,26 +124,10 @@ class Scan:
         visit.changed = True
 
     def _enter(self, descent: Descent, name: bytes) -> None:
-        try:
-            status = descent.down(name)
-        except PermissionError:
-            with looking(descent.fd, name) as fd:
-                if not closed_to_owner(os.fstat(fd)):
-                    raise
-                self._open(descent, name, fd)
-        else:
-            if closed_to_owner(status):
-                # It can be listed, but perhaps not looked into.
-                descent.up()
-                with looking(descent.fd, name) as fd:
-                    self._open(descent, name, fd)
+        def note(status: os.stat_result) -> None:
+            self._modes.note([*self._path(), name], status)
 
-    def _open(self, descent: Descent, name: bytes, look_fd: int) -> None:
-        status = os.fstat(look_fd)
-        if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(name)
-        self._modes.note([*self._path(), name], status)
-        descent.down_closed(look_fd)
+        descent.down_forced(name, note)
 
     def _begin(self, name: bytes, descent: Descent, parent: int, mark: Mark, state: State) -> None:
         old = self._index.row(parent, name)
@@ -185,8 +138,9 @@ class Scan:
         if old is None:
             mark.rescan = True
         row_id = old.id if old else self._index.insert(parent, name)
-        visit = _Visit(name, old, row_id, mark, state)
-        visit.seen = index.pack_seen(status, racy=_racy(status, visit.started_ns))
+        visit = Visit(name, (row_id, old), mark, state, self._started_ns)
+        visit.seen = index.pack_seen(status)
+        visit.kept = index.pack_seen(status, racy=visits.racy(status, visit.started_ns))
         self._visits.append(visit)
         if mark.rescan or mark.relist:
             self._list(descent, visit)
@@ -196,7 +150,7 @@ class Scan:
             # One that is named isn't known: the listing tells what it is.
             self._list(descent, visit)
 
-    def _list(self, descent: Descent, visit: _Visit) -> None:
+    def _list(self, descent: Descent, visit: Visit) -> None:
         """Look at all names in a directory."""
         visit.listed = True
         visit.pending = []
@@ -227,7 +181,7 @@ class Scan:
             self._on_looked(self._looked_count)
         self._choose(visit)
 
-    def _choose(self, visit: _Visit) -> None:
+    def _choose(self, visit: Visit) -> None:
         """Decide which directories in this one to go into."""
         known: dict[bytes, bytes] | None = None
         for name, status in visit.statuses.items():
@@ -240,7 +194,7 @@ class Scan:
                     continue
             visit.pending.append(name)
 
-    def _finish(self, descent: Descent, visit: _Visit) -> Row:
+    def _finish(self, descent: Descent, visit: Visit) -> Row:
         """Return the row of a directory of which all was looked at, stored if it changed."""
         old = visit.old
         if old is None or self._differs(visit, old):
@@ -248,28 +202,28 @@ class Scan:
         if old.seen == visit.seen:
             return old
         known = encoding.decode_entry(old.entry)
-        entry = _own_entry(descent, visit)._replace(target=known.target)
+        entry = visits.own_entry(descent, visit)._replace(target=known.target)
         encoded = old.entry if entry == known else encoding.encode_entry(entry)
-        row = old._replace(seen=visit.seen, entry=encoded)
+        row = old._replace(seen=visit.kept, entry=encoded)
         self._index.update(row, old, None)
         return row
 
-    def _differs(self, visit: _Visit, old: Row) -> bool:
+    def _differs(self, visit: Visit, old: Row) -> bool:
         if visit.changed or (visit.listed and (visit.mark.rehash or visit.stats != old.stats)):
             return True
         if self._whole or not visit.entries:
             return False
-        stored = _by_name(self._index.tree(old.id))
+        stored = visits.by_name(self._index.tree(old.id))
         return any(stored.get(name) != entry for name, entry in visit.entries.items())
 
-    def _store(self, descent: Descent, visit: _Visit) -> Row:
+    def _store(self, descent: Descent, visit: Visit) -> Row:
         old = visit.old
-        tree = _by_name(self._index.tree(old.id)) if old else {}
+        tree = visits.by_name(self._index.tree(old.id)) if old else {}
         if visit.listed:
             tree, stats = self._listed(descent, visit, tree)
-            files, size = _count(visit)
+            files, size = visits.count(visit)
             self._index.set_unprotected(visit.row_id, visit.unprotected)
-            self._index.set_links(visit.row_id, _linked(visit))
+            self._index.set_links(visit.row_id, visits.linked(visit))
         else:
             stats = b"" if visit.stale or old is None else old.stats
             files, size = (old.files, old.size) if old else (0, 0)
@@ -280,19 +234,19 @@ class Scan:
                 tree[name] = known
         self._forget_gone(visit, tree)
         encoded = b"".join(tree[name] for name in sorted(tree))
-        entry = _own_entry(descent, visit)._replace(target=self._objects.put_tree(encoded))
-        row = Row(visit.row_id, visit.seen, encoding.encode_entry(entry), files, size, stats)
+        entry = visits.own_entry(descent, visit)._replace(target=self._objects.put_tree(encoded))
+        row = Row(visit.row_id, visit.kept, encoding.encode_entry(entry), files, size, stats)
         self._index.update(row, old, encoded)
         return row
 
-    def _forget_gone(self, visit: _Visit, tree: dict[bytes, bytes]) -> None:
+    def _forget_gone(self, visit: Visit, tree: dict[bytes, bytes]) -> None:
         for name, row_id in self._index.children(visit.row_id).items():
-            gone = name not in tree or tree[name][_KIND_AT] != encoding.DIRECTORY
+            gone = name not in tree or tree[name][visits.KIND_AT] != encoding.DIRECTORY
             if gone:
                 self._index.remove(row_id)
 
     def _listed(
-        self, descent: Descent, visit: _Visit, tree: dict[bytes, bytes]
+        self, descent: Descent, visit: Visit, tree: dict[bytes, bytes]
     ) -> tuple[dict[bytes, bytes], bytes]:
         """Return a listed directory's entries and packed statuses, reading what changed."""
         known = index.unpack_stats(visit.old.stats) if visit.old else {}
@@ -319,50 +273,10 @@ class Scan:
                 visit.stale = True
             else:
                 entries[name] = encoding.encode_entry(fresh)
-                racy = _racy(status_read, visit.started_ns)
+                racy = visits.racy(status_read, visit.started_ns)
                 packed.append(index.pack_stat(name, status_read, racy=racy))
         packed += [
             index.pack_excluded(name) for name, why in visit.unprotected if why == "excluded"
         ]
-        packed.sort(key=_packed_name)
+        packed.sort(key=visits.packed_name)
         return entries, b"" if visit.stale else b"".join(packed)
-
-
-_KIND_AT: Final = 4
-_REGULAR: Final = stat.S_IFREG
-
-
-def _packed_name(packed: bytes) -> bytes:
-    return packed[index.STAT_SIZE :]
-
-
-def _by_name(tree: bytes) -> dict[bytes, bytes]:
-    return {encoding.entry_name(each): each for each in encoding.encoded_entries(tree)}
-
-
-def _count(visit: _Visit) -> tuple[int, int]:
-    regular = [s for s in visit.statuses.values() if stat.S_IFMT(s.st_mode) == _REGULAR]
-    files = sum(not stat.S_ISDIR(status.st_mode) for status in visit.statuses.values())
-    return files, sum(status.st_size for status in regular)
-
-
-def _linked(visit: _Visit) -> list[tuple[bytes, int]]:
-    return [
-        (name, status.st_ino)
-        for name, status in visit.statuses.items()
-        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
-    ]
-
-
-def _racy(status: os.stat_result, now_ns: int) -> bool:
-    whole_seconds = status.st_ctime_ns % _SECOND_NS == 0
-    return status.st_ctime_ns + (RACY_WHOLE_S_NS if whole_seconds else RACY_NS) >= now_ns
-
-
-def _own_entry(descent: Descent, visit: _Visit) -> Entry:
-    """Return the directory's own entry, without what it holds."""
-    status = descent.status
-    return Entry(
-        visit.name, encoding.DIRECTORY, stat.S_IMODE(status.st_mode), status.st_uid,
-        status.st_gid, status.st_mtime_ns, 0, b"", read_xattrs(descent.fd),
-    )  # fmt: skip

@@ -13,17 +13,29 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Self, get_args
 
-from nono_mcp.snapshots import rows
+from nono_mcp.snapshots import restoring, rows
+from nono_mcp.snapshots.choosing import Target
 from nono_mcp.snapshots.difference import Comparison
+from nono_mcp.snapshots.errors import NothingToRestoreError, StalePlanError
+from nono_mcp.snapshots.marks import marked
 from nono_mcp.snapshots.store import Store
 from nono_mcp.snapshots.text import text_diff
-from nono_mcp.snapshots.values import Reason
+from nono_mcp.snapshots.values import Outcome, Plan, Reason, Scope
 from nono_mcp.snapshots.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nono_mcp.snapshots.values import Difference, Dirty, Progress, Snapshot, TextDiff
+    from nono_mcp.snapshots.marks import Mark
+    from nono_mcp.snapshots.values import (
+        Conflict,
+        Difference,
+        Dirty,
+        Progress,
+        Snapshot,
+        TextDiff,
+        Unprotected,
+    )
     from nono_mcp.snapshots.workspace import Looked
 
     OnProgress = Callable[[Progress], None]
@@ -124,6 +136,110 @@ class Snapshots:
         with self._turn:
             return self._get(prefix)
 
+    def recover(self, *, progress: OnProgress | None = None) -> Outcome | None:
+        """Complete a restore that was interrupted, or undo it if nothing was changed yet.
+
+        Call it once after `open`. None: there was none, or the workspace is as before it.
+
+        Raises:
+            SnapshotError: It's as interrupted as before.
+        """
+        with self._turn, self._workspace.held(interrupted=True):
+            found = restoring.recover(self._workspace, progress)
+        return None if found is None else _outcome(*found, (), ())
+
+    def plan(
+        self,
+        snapshot_id: str,
+        *,
+        scope: Scope = "everything",
+        paths: Sequence[str] = (),
+        dirty: Dirty | None = None,
+        progress: OnProgress | None = None,
+    ) -> Plan:
+        """Return what restoring a snapshot would do; the workspace is only looked at.
+
+        Raises:
+            SnapshotError, OSError, PatternError: There's no plan.
+        """
+        if scope not in get_args(Scope) or bool(paths) != (scope == "paths"):
+            raise ValueError(f"scope {scope!r} doesn't go with {len(paths)} paths")
+        with self._turn, self._workspace.held():
+            snapshot = self._get(snapshot_id)
+            looked = self._workspace.look(dirty, on_progress=progress)
+            target = self._target(looked.root_hash, snapshot, scope, paths)
+            return self._planned(snapshot, scope, paths, looked, target)
+
+    def _target(
+        self, current: bytes, snapshot: Snapshot, scope: Scope, paths: Sequence[str]
+    ) -> Target:
+        objects = self._store.objects
+        target = Target(objects, current, self._workspace.untouchable())
+        with objects.writing():
+            if scope == "agent":
+                target.choose_calls(rows.since(self._store.db, self._workspace.id, snapshot.seq))
+            else:
+                target.choose(bytes.fromhex(snapshot.root), paths)
+        return target
+
+    def _planned(
+        self,
+        snapshot: Snapshot,
+        scope: Scope,
+        paths: Sequence[str],
+        looked: Looked,
+        target: Target,
+    ) -> Plan:
+        objects = self._store.objects
+        difference = Comparison(objects, looked.root_hash, target.root_hash).difference()
+        restore = restoring.Restore(self._workspace, looked.root_hash, target.root_hash, None)
+        return Plan(
+            snapshot, scope, tuple(paths), looked.root_hash.hex(), target.root_hash.hex(),
+            difference, tuple(target.kept), (*looked.unprotected, *target.unprotected),
+            restore.bytes_needed,
+        )  # fmt: skip
+
+    def restore(
+        self,
+        plan: Plan,
+        *,
+        dirty: Callable[[], Dirty | None] | None = None,
+        progress: OnProgress | None = None,
+    ) -> Outcome:
+        """Do what *plan* says, after a snapshot of what is there now.
+
+        *dirty* is asked before that and again when all is done. No worker may be alive.
+
+        Raises:
+            NothingToRestoreError: There's nothing to do.
+            StalePlanError, DamagedStoreError, StagingError: The workspace is as it was.
+            RestoreInterruptedError: It's mixed, and `recover` goes on.
+        """
+        with self._turn, self._workspace.held():
+            if plan.nothing:
+                raise NothingToRestoreError("nothing to restore: it's all as it was", plan.kept)
+            safety = self._safety(plan, dirty() if dirty else None, progress)
+            current = bytes.fromhex(safety.root)
+            target = self._target(current, plan.snapshot, plan.scope, plan.paths)
+            if target.root_hash.hex() != plan.target_root:
+                raise StalePlanError("what is to be restored isn't what was planned; plan again")
+            restore = restoring.Restore(self._workspace, current, target.root_hash, progress)
+            done = restore.run(safety, _marks(dirty))
+            return _outcome(safety, done, plan.kept, plan.unprotected)
+
+    def _safety(self, plan: Plan, dirty: Dirty | None, progress: OnProgress | None) -> Snapshot:
+        taken: list[Snapshot] = []
+
+        def finish(looked: Looked) -> None:
+            if looked.root_hash.hex() != plan.current_root:
+                raise StalePlanError("the workspace changed since the plan; plan again")
+            taken.append(
+                rows.insert(self._store.db, self._workspace, looked, ("safety", None, None))
+            )
+
+        self._workspace.look(dirty, on_progress=progress, finish=finish)
+        return taken[0]
+
     def _get(self, prefix: str) -> Snapshot:
         return rows.find(self._store.db, self._workspace.id, prefix)
 
@@ -149,3 +265,28 @@ class Snapshots:
         with self._turn, self._store.using():
             roots = [bytes.fromhex(self._get(each).root) for each in (a, b)]
             return text_diff(self._store.objects, roots, path, context, bytes_max)
+
+
+def _marks(dirty: Callable[[], Dirty | None] | None) -> Callable[[], Mark | None] | None:
+    if dirty is None:
+        return None
+
+    def asked() -> Mark | None:
+        told = dirty()
+        return None if told is None else marked(told)
+
+    return asked
+
+
+def _outcome(
+    safety: Snapshot,
+    done: restoring.Restored,
+    kept: tuple[Conflict, ...],
+    unprotected: tuple[Unprotected, ...],
+) -> Outcome:
+    applied = done.applied
+    return Outcome(
+        safety, done.root, done.verified, tuple(applied.restored), applied.restored_count,
+        tuple(applied.removed), applied.removed_count, kept, tuple(applied.conflicts),
+        unprotected,
+    )  # fmt: skip

@@ -226,6 +226,10 @@ class Workspace:
             mark.at(self.index.components(row_id)).relist = True
         return mark
 
+    def untouchable(self) -> list[list[bytes]]:
+        """Return where there is what isn't kept, and so isn't to go; sockets may."""
+        return [[*self.index.components(row_id), name] for row_id, name in self.index.untouchable()]
+
     def _links(self) -> bytes:
         """Return the id of the hard-link groups."""
         (known,) = self.store.db.execute(

@@ -1,0 +1,376 @@
+"""What a restore touches, and what it leaves alone or refuses."""
+
+import errno
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nono_mcp.snapshots import staging
+from nono_mcp.snapshots.errors import (
+    DamagedStoreError,
+    NothingToRestoreError,
+    StagingError,
+    StalePlanError,
+)
+from nono_mcp.snapshots.snapshots import Snapshots
+from nono_mcp.snapshots.values import Conflict, Dirty, Snapshot
+from tests.snapshots.state import Place, seen
+from tests.snapshots.test_exactness import git
+
+
+def call(snapshots: Snapshots, name: str, act: object) -> tuple[Snapshot, Snapshot]:
+    """Take the snapshots around a call that does *act*."""
+    before = snapshots.take("before-call", call=name)
+    assert callable(act)
+    act()
+    return before, snapshots.take("after-call", call=name)
+
+
+def repository(path: Path) -> Path:
+    path.mkdir(parents=True)
+    git(path, "init", "-q", "-b", "main")
+    (path / "tracked").write_text("one\n")
+    git(path, "add", "-A")
+    git(path, "commit", "-q", "-m", "first")
+    return path
+
+
+def test_repositories_come_back_with_all_that_was_uncommitted(place: Place) -> None:
+    outer = repository(place.workspace / "project")
+    nested = repository(outer / "vendor/nested")
+    repository(place.base / "library")
+    git(outer, "submodule", "--quiet", "add", str(place.base / "library"), "library")
+    git(outer, "commit", "-q", "-m", "submodule")
+    git(outer, "worktree", "add", "-q", "../worktree", "-b", "side")
+    (nested / "tracked").write_text("uncommitted\n")
+    (outer / "staged").write_text("staged\n")
+    git(outer, "add", "staged")
+    (outer / "tracked").write_text("unstaged\n")
+    git(outer, "stash", "-q")
+    (outer / "untracked").write_text("untracked\n")
+    before = seen(place.workspace)
+    asked = ("status --porcelain", "log --all --format=%H", "reflog", "stash list", "fsck --full")
+    answers = [git(outer, *words.split()) for words in asked]
+    before = seen(place.workspace)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        git(outer, "checkout", "-q", "-f", "-b", "evil")
+        git(outer, "stash", "drop", "-q")
+        git(outer, "clean", "-qffdx")
+        git(outer, "reflog", "expire", "--expire=now", "--all")
+        git(outer, "gc", "-q", "--prune=now")
+        git(outer, "config", "core.hooksPath", "/evil")
+        (outer / ".git/hooks/pre-commit").write_text("#!/bin/sh\nevil\n")
+        subprocess.run(["rm", "-rf", str(place.workspace / "worktree")], check=True)
+        outcome = snapshots.restore(snapshots.plan(taken.id))
+        assert outcome.verified, outcome.conflicts
+    assert seen(place.workspace) == before
+    assert [git(outer, *words.split()) for words in asked] == answers
+    assert git(nested, "status", "--porcelain") == " M tracked\n"
+    assert git(place.workspace / "worktree", "fsck") == ""
+
+
+def test_only_the_given_paths_are_restored(place: Place) -> None:
+    for name in ("a/one", "a/two", "b/one", "top"):
+        place.write(name)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        subprocess.run(["rm", "-rf", str(place.workspace / "a")], check=True)
+        place.write("b/one", "changed")
+        place.write("top", "changed")
+        place.write("new", "new")
+        plan = snapshots.plan(taken.id, scope="paths", paths=["a/one", "b"])
+        outcome = snapshots.restore(plan)
+        assert outcome.verified, outcome.conflicts
+        assert sorted(outcome.restored) == [b"a", b"a/one", b"b/one"]
+        assert outcome.removed == ()
+        found = {os.fsdecode(path) for path in seen(place.workspace)}
+        assert found == {".", "a", "a/one", "b", "b/one", "top", "new"}
+        assert (place.workspace / "top").read_text() == "changed"
+        with pytest.raises(NothingToRestoreError):
+            snapshots.restore(snapshots.plan(taken.id, scope="paths", paths=["nowhere/*.c"]))
+
+
+def test_a_path_whose_directory_is_a_file_now_is_kept_from(place: Place) -> None:
+    place.write("a/one")
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        (place.workspace / "a/one").unlink()
+        (place.workspace / "a").rmdir()
+        place.write("a", "the person's own")
+        plan = snapshots.plan(taken.id, scope="paths", paths=["a/one"])
+        assert plan.kept == (Conflict(b"a/one", "something else is where its directory was"),)
+        with pytest.raises(NothingToRestoreError) as caught:
+            snapshots.restore(plan)
+        assert caught.value.kept == plan.kept
+        assert (place.workspace / "a").read_text() == "the person's own"
+
+
+def test_what_calls_changed_is_undone_and_the_persons_own_edits_stay(place: Place) -> None:
+    for name in ("both", "agent", "person", "gone", "twice"):
+        place.write(name)
+    w = place.workspace
+    with place.open() as snapshots:
+        start = snapshots.take("auto")
+
+        def first() -> None:
+            place.write("both", "agent's")
+            place.write("agent", "agent's")
+            place.write("twice", "agent's first")
+            (w / "gone").unlink()
+            place.write("made/by/agent")
+
+        call(snapshots, "1", first)
+        place.write("person", "person's")
+        place.write("both", "agent's, then person's")
+        place.write("made/by/person")
+        call(snapshots, "2", lambda: place.write("twice", "agent's second"))
+        plan = snapshots.plan(start.id, scope="agent")
+        reasons = {conflict.path: conflict.why for conflict in plan.kept}
+        assert reasons == {
+            b"both": "changed by somebody else too",
+            b"made": "holds what isn't part of this",
+            b"made/by": "holds what isn't part of this",
+        }
+        outcome = snapshots.restore(plan)
+        assert outcome.verified, outcome.conflicts
+        assert outcome.kept == plan.kept
+        contents = {
+            os.fsdecode(path): (w / os.fsdecode(path)).read_text()
+            for path, (mode, *_) in seen(w).items()
+            if isinstance(mode, int) and mode & 0o170000 == 0o100000
+        }
+        assert contents == {
+            "agent": "content\n",
+            "both": "agent's, then person's",
+            "gone": "content\n",
+            "made/by/person": "content\n",
+            "person": "person's",
+            "twice": "content\n",
+        }
+        with pytest.raises(NothingToRestoreError):
+            snapshots.restore(snapshots.plan(start.id, scope="agent"))
+
+
+def test_a_call_without_an_end_is_said(place: Place) -> None:
+    with place.open() as snapshots:
+        before = snapshots.take("before-call", call="lost")
+        place.write("a")
+        snapshots.take("auto")
+        plan = snapshots.plan(before.id, scope="agent")
+        assert plan.nothing
+        assert "call lost has no snapshot after it" in plan.kept[0].why
+
+
+def test_a_change_between_two_calls_is_a_conflict_of_both(place: Place) -> None:
+    place.write("a", "0")
+    with place.open() as snapshots:
+        before, _ = call(snapshots, "1", lambda: place.write("a", "1"))
+        place.write("a", "person's")
+        call(snapshots, "2", lambda: place.write("a", "2"))
+        plan = snapshots.plan(before.id, scope="agent")
+        assert plan.kept == (Conflict(b"a", "changed by somebody else too"),)
+
+
+def test_what_is_excluded_is_never_touched(place: Place) -> None:
+    place.write("src/a")
+    place.write("node_modules/x", "as it was")
+    with place.open("node_modules") as snapshots:
+        taken = snapshots.take("auto")
+        place.write("node_modules/x", "as it is")
+        place.write("new/node_modules/y", "in what is removed")
+        place.write("new/z")
+        (place.workspace / "src/a").unlink()
+        plan = snapshots.plan(taken.id)
+        assert plan.kept == (Conflict(b"new", "holds what isn't protected"),)
+        outcome = snapshots.restore(plan)
+        assert outcome.verified, outcome.conflicts
+        assert {each.path for each in outcome.unprotected} == {b"node_modules", b"new/node_modules"}
+        assert (place.workspace / "node_modules/x").read_text() == "as it is"
+        assert (place.workspace / "new/node_modules/y").read_text() == "in what is removed"
+        assert not (place.workspace / "new/z").exists()
+    # What was excluded then isn't removed for not having been kept, nor is what is excluded now.
+    with place.open("src") as snapshots:
+        place.write("src/a", "kept")
+        place.write("other")
+        outcome = snapshots.restore(snapshots.plan(taken.id))
+        assert outcome.verified, outcome.conflicts
+        assert (place.workspace / "src/a").read_text() == "kept"
+        assert (place.workspace / "node_modules/x").read_text() == "as it is"
+
+
+def test_a_plan_for_another_state_is_refused(place: Place) -> None:
+    place.write("a", "1")
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        place.write("a", "2")
+        plan = snapshots.plan(taken.id)
+        place.write("a", "3")
+        before, count = seen(place.workspace), len(snapshots.list())
+        with pytest.raises(StalePlanError):
+            snapshots.restore(plan)
+        assert seen(place.workspace) == before
+        assert len(snapshots.list()) == count
+
+
+def test_with_what_a_watcher_tells_no_more_than_that_is_looked_at(place: Place) -> None:
+    for number in range(30):
+        place.write(f"{number}/file")
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        place.write("7/file", "changed")
+        told = Dirty(relist=frozenset({b"7"}))
+        plan = snapshots.plan(taken.id, dirty=told)
+        outcome = snapshots.restore(plan, dirty=Dirty)
+        assert outcome.verified, outcome.conflicts
+        assert outcome.root == taken.root == snapshots.take("auto").root
+
+
+def test_sockets_that_calls_left_go_with_their_directories(place: Place) -> None:
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        (place.workspace / "run").mkdir()
+        with socket.socket(socket.AF_UNIX) as listener:
+            cwd = Path.cwd()
+            os.chdir(place.workspace / "run")
+            try:
+                listener.bind("s")
+            finally:
+                os.chdir(cwd)
+        outcome = snapshots.restore(snapshots.plan(taken.id))
+        assert outcome.verified, outcome.conflicts
+        assert list(place.workspace.iterdir()) == []
+
+
+def damage(place: Place) -> None:
+    for pack in (place.state / "snapshots/packs").iterdir():
+        data = bytearray(pack.read_bytes())
+        data[:] = bytes(byte ^ 0xFF for byte in data)
+        pack.write_bytes(data)
+
+
+def test_a_damaged_store_refuses_and_names_the_files(place: Place) -> None:
+    place.write("a/one", os.urandom(100_000))
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+    healthy = {p: p.read_bytes() for p in (place.state / "snapshots/packs").iterdir()}
+    place.write("a/one", "changed")
+    place.write("new")
+    before = seen(place.workspace)
+    with place.open() as snapshots:
+        plan = snapshots.plan(taken.id)
+        [(pack, data)] = healthy.items()
+        # The first frame holds the content; the last byte of it is enough.
+        pack.write_bytes(data[:50_000] + bytes([data[50_000] ^ 1]) + pack.read_bytes()[50_001:])
+        with pytest.raises(DamagedStoreError, match="a/one") as caught:
+            snapshots.restore(plan)
+        assert caught.value.damage[0].paths == ("a/one",)
+        assert seen(place.workspace) == before
+        assert [p.name for p in place.base.iterdir() if "restore" in p.name] == []
+        damage(place)
+        with pytest.raises(DamagedStoreError):
+            snapshots.plan(taken.id)
+        assert seen(place.workspace) == before
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_no_space_while_it_is_prepared_leaves_all_as_it_was(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: int, *, inside: bool
+) -> None:
+    for name in ("a", "b", "c"):
+        place.write(name)
+    pwrite, count = os.pwrite, 0
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise OSError(number, os.strerror(number))
+        return pwrite(fd, data, offset)
+
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        for name in ("a", "b", "c"):
+            place.write(name, "changed")
+        os.utime(place.workspace, (1, 1))
+        before = seen(place.workspace)
+        plan = snapshots.plan(taken.id)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            if inside:
+                patch.setattr(staging, "_mount", os.fstat)
+            with pytest.raises(StagingError):
+                _without_store_writes(snapshots, plan, patch)
+        assert count == 2
+        assert seen(place.workspace) == before
+        assert len(list(place.base.iterdir())) == 2
+        assert snapshots.restore(snapshots.plan(taken.id)).verified
+
+
+def _without_store_writes(snapshots: Snapshots, plan: object, patch: pytest.MonkeyPatch) -> None:
+    from nono_mcp.snapshots import place as store_place  # noqa: PLC0415
+    from nono_mcp.snapshots.values import Plan  # noqa: PLC0415
+
+    assert isinstance(plan, Plan)
+
+    def whole(fd: int, data: bytes, offset: int) -> None:
+        os.lseek(fd, offset, os.SEEK_SET)
+        os.write(fd, data)
+
+    patch.setattr(store_place, "write_whole", whole)
+    patch.setattr("nono_mcp.snapshots.packs.place.write_whole", whole)
+    snapshots.restore(plan)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o500])
+def test_where_nothing_can_be_put_beside_it_is_prepared_inside(
+    place: Place, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    place.write("a")
+    place.write("b/c")
+    place.workspace.chmod(mode)
+    before = seen(place.workspace)
+    # Each descriptor is on another mount.
+    monkeypatch.setattr(staging, "_mount", lambda fd: fd)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        place.workspace.chmod(0o755)
+        place.write("a", "changed")
+        place.write("b/new")
+        outcome = snapshots.restore(snapshots.plan(taken.id))
+        assert outcome.verified, outcome.conflicts
+    assert seen(place.workspace) == before
+
+
+def test_what_changes_while_it_is_applied_is_left_alone_and_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        place.write(name)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        place.write("b", "changed by the agent")
+        (place.workspace / "c").unlink()
+        place.write("d", "new")
+        plan = snapshots.plan(taken.id)
+        sync = staging.Staging.sync
+
+        def meanwhile(self: staging.Staging) -> None:
+            sync(self)
+            place.write("b", "changed while it was restored")
+            place.write("c", "appeared while it was restored")
+
+        monkeypatch.setattr(staging.Staging, "sync", meanwhile)
+        outcome = snapshots.restore(plan)
+        assert not outcome.verified
+        assert {c.path: c.why for c in outcome.conflicts} == {
+            b"b": "was changed meanwhile",
+            b"c": "appeared meanwhile",
+        }
+        assert (place.workspace / "b").read_text() == "changed while it was restored"
+        assert (place.workspace / "c").read_text() == "appeared while it was restored"
+        assert not (place.workspace / "d").exists()
