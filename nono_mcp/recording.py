@@ -12,9 +12,10 @@ from nono_mcp.policy.errors import PolicyError
 from nono_mcp.policy.toml import emit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from nono_mcp.audit.session import Session as Log
+    from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared
     from nono_sandbox.client import Ended, ForkServer
     from nono_sandbox.confinement import Call
@@ -102,6 +103,20 @@ class Recording:
             start = {**self._asked, "decision": "deny", "rule": reason}
             self._log.append("call.start", self._call | start)
             self._log.append("call.end", self._call | {"outcome": "refused"})
+
+    def guarded(self, actions: Iterable[Action]) -> None:
+        """Record what was put right after the call, of what it did to what is guarded.
+
+        Raises:
+            AuditWriteError: It isn't in the log; it has been put right all the same.
+        """
+        if self._log is None:
+            return
+        for action in actions:
+            fields = {"action": action.action, "path": action.path, "what": action.what}
+            fields |= {"kept_in": action.kept_in} if action.kept_in else {}
+            fields |= {"reason": action.why} if action.why else {}
+            self._log.append("guard", {**self._call, **fields})
 
     def end(self, ended: Ended, duration_s: float, output_bytes: int | None = None) -> None:
         """Record how the call ended; *output_bytes* is None where its output isn't ours to see.

@@ -15,7 +15,7 @@ import select
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,7 +24,8 @@ import anyio.to_thread
 from nono_mcp.capture import Capture
 from nono_mcp.commands import Command, CommandError, call_for
 from nono_mcp.generation import Generation
-from nono_mcp.policy import home, load
+from nono_mcp.guard.guard import Guard
+from nono_mcp.policy import guarded, home, load
 from nono_mcp.recording import Recording, policy_in_force
 from nono_sandbox import scratch
 from nono_sandbox.client import Ended, ForkServer, Lane
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from nono_mcp.audit.session import Session as Log
+    from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
 
 __all__ = ["Command", "CommandError", "Result", "Session"]
@@ -57,6 +59,8 @@ class Result:
     """Standard output and error, interleaved as they were written."""
     duration_s: float
     cwd: str
+    guarded: tuple[Action, ...] = ()
+    """What was put right of what it did to what is guarded."""
 
     @property
     def status(self) -> int:
@@ -74,6 +78,7 @@ class Session:
         self._turns = anyio.Semaphore(LANES_MAX)
         self._starting = anyio.Lock()
         self._generation: Generation | None = None
+        self._guard = Guard(request.state_dir)
         self._current_prepared: Prepared | None = None
         self._policy_sha256 = ""
 
@@ -161,7 +166,9 @@ class Session:
             keep = False
             try:
                 recording.start(call, command.stdin, generation.server.tier, self._policy_sha256)
-                result = await _run(lane, call_id, call, command.stdin, on_output)
+                with self._guarded(recording) as actions:
+                    result = await _run(lane, call_id, call, command.stdin, on_output)
+                result = replace(result, guarded=tuple(actions))
                 keep = not result.ended.leftovers
             except (SandboxError, anyio.get_cancelled_exc_class()) as error:
                 recording.failed(error, cancelled=not isinstance(error, SandboxError))
@@ -170,6 +177,17 @@ class Session:
                 generation.give_back(lane, keep=keep)
         recording.end(result.ended, result.duration_s, result.output.total_bytes)
         return result
+
+    @contextmanager
+    def _guarded(self, recording: Recording) -> Iterator[list[Action]]:
+        """Put right, once the body has ended, what it did to what is guarded; yield what was."""
+        actions: list[Action] = []
+        self._guard.begin()
+        try:
+            yield actions
+        finally:
+            actions += self._guard.end()
+            recording.guarded(actions)
 
     def refused(self, reason: str, *, tool: str, asked: Mapping[str, object]) -> None:
         """Record that something was asked for that never got as far as `run`.
@@ -186,6 +204,7 @@ class Session:
             if old is not None and old.server.alive() and not old.stale():
                 return old
             self._generation = await anyio.to_thread.run_sync(self._started)
+            guarded.settle(self._guard, self.prepared)
             if old is not None:
                 old.retire()
             return self._generation

@@ -17,11 +17,12 @@ from nono_mcp.policy.errors import RefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from nono_mcp.audit.log import AuditLog
     from nono_mcp.audit.session import Session
     from nono_mcp.cli.attend import Outcome
+    from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.recording import Recording
     from nono_sandbox.confinement import Call
@@ -39,8 +40,11 @@ class Audited:
         self._recording = recording
         self._began_at = time.monotonic()
 
-    def ended(self, outcome: Outcome) -> str:
-        """Record how the run ended and close the log; return why that failed, if it did."""
+    def ended(self, outcome: Outcome, actions: Iterable[Action]) -> str:
+        """Record how the run ended, after the guard's *actions*, and close the log.
+
+        Return why that failed, if it did.
+        """
         from nono_sandbox.client import Ended
 
         ended = Ended(
@@ -51,16 +55,18 @@ class Audited:
             outcome.memory_kib_max * 1024,
             outcome.leftovers,
         )
-        return self._close(lambda: self._recording.end(ended, time.monotonic() - self._began_at))
+        duration_s = time.monotonic() - self._began_at
+        return self._close(lambda: self._recording.end(ended, duration_s), actions)
 
-    def lost(self, error: BaseException) -> str:
+    def lost(self, error: BaseException, actions: Iterable[Action]) -> str:
         """Record that the run was killed, and close the log."""
-        return self._close(lambda: self._recording.failed(error, cancelled=False))
+        return self._close(lambda: self._recording.failed(error, cancelled=False), actions)
 
-    def _close(self, record: Callable[[], None]) -> str:
+    def _close(self, record: Callable[[], None], actions: Iterable[Action]) -> str:
         from nono_mcp.audit.files import AuditError
 
         try:
+            self._recording.guarded(actions)
             record()
             self._session.close()
             self._log.close()

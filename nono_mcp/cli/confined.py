@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 
-from nono_mcp.cli import options, policy_flags, say
+from nono_mcp.cli import options, places, policy_flags, say
 from nono_mcp.cli.options import Option, UsageError
 from nono_sandbox import oneshot
 from nono_sandbox.confinement import LANDLOCK, Call
@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.guard.guard import Action, Guard
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.oneshot import Launch
 
@@ -44,6 +45,7 @@ class Run:
         self._parsed = parsed
         self._argv = argv
         self._tmpdir: str | None = None
+        self._actions: tuple[Action, ...] = ()
         self._request: Request
 
     def status(self) -> int:
@@ -120,7 +122,7 @@ class Run:
         if parsed.flag(AUDIT):
             outcome = self._audited(launch, prepared, call)
         else:
-            outcome = _attended(launch, launch.run(confinement, call))
+            outcome = self._guarded(launch, prepared, call)
         return self._ended(outcome, prepared, launch)
 
     def _audited(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
@@ -128,12 +130,41 @@ class Run:
 
         run = audited.begin(self._request, prepared, launch, call, self._name)
         try:
-            outcome = _attended(launch, launch.run(prepared.confinement, call))
+            outcome = self._guarded(launch, prepared, call)
         except SandboxError as error:
-            self._warn(run.lost(error))
+            self._warn(run.lost(error, self._actions))
             raise
-        self._warn(run.ended(outcome))
+        self._warn(run.ended(outcome, self._actions))
         return outcome
+
+    def _guarded(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
+        """Run the call, and put right what it did to what is guarded."""
+        guard = self._guard(prepared)
+        try:
+            return _attended(launch, launch.run(prepared.confinement, call))
+        finally:
+            if guard is not None:
+                self._put_right(guard)
+
+    def _put_right(self, guard: Guard) -> None:
+        from nono_mcp.cli import put_right
+
+        self._actions = guard.end()
+        for text in put_right.texts(self._actions):
+            self._note(text)
+
+    def _guard(self, prepared: Prepared) -> Guard | None:
+        """Return the guard of what may be written, at its post; None if nothing may."""
+        from nono_mcp.policy import guarded
+
+        if not guarded.roots(prepared):
+            return None
+        from nono_mcp.guard.guard import Guard
+
+        guard = Guard(places.state_dir(os.environ))
+        guarded.settle(guard, prepared)
+        guard.begin()
+        return guard
 
     def _warn(self, text: str) -> None:
         if text:

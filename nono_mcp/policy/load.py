@@ -64,7 +64,11 @@ def prepare(request: Request) -> Prepared:
         grants += _tool_grants(request, grants, workspace.path, home.path, look)
     own = _own(request, grants)
     protected = _protected(request, home.path, workspace.path, grants)
-    given = standing.given_up(rules.bypasses(layers, look), protected.catalogue, own)
+    if request.tier == NAMESPACES:
+        protected = _with_guarded(protected, grants, home.path)
+    given = standing.given_up(
+        rules.bypasses(layers, look), lambda path: _is_protected(path, protected, grants), own
+    )
     denials = rules.denials(layers, look)
     closed = standing.closings((own, _program()), protected, denials, given)
     plan = Plan(
@@ -217,6 +221,29 @@ def _protected(
         ]
         return found.replace(present=tuple(present))
     return found
+
+
+def _with_guarded(
+    found: protection.Protection, grants: Sequence[Asked], home: str
+) -> protection.Protection:
+    """Add what the guard keeps in the grants that may be written, to be read-only there too."""
+    if not any(asked.access & WRITE for asked in grants):
+        return found
+    # Only who may write pays for the import.
+    from nono_mcp.policy import guarded
+
+    known = {one.place.path for one in found.present}
+    more = (one for one in guarded.present(grants, home) if one.place.path not in known)
+    return found.replace(present=(*found.present, *more))
+
+
+def _is_protected(path: str, protected: protection.Protection, grants: Sequence[Asked]) -> bool:
+    if protected.catalogue.match(path) is not None:
+        return True
+    # Only who gives one up pays for the import.
+    from nono_mcp.policy import guarded
+
+    return guarded.is_guarded(path, grants)
 
 
 def _with_root_only(found: protection.Protection, scope: protection.Scope) -> protection.Protection:

@@ -15,10 +15,10 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nono_mcp.policy.paths import Place
-    from nono_mcp.policy.protection import Catalogue, Protection
+    from nono_mcp.policy.protection import Protection
     from nono_mcp.policy.rules import Asked
 
 OWN = "fs.own-state"
@@ -98,7 +98,9 @@ def closings(
     return Closings(closed)
 
 
-def given_up(bypasses: Sequence[Asked], catalogue: Catalogue, own: Sequence[Place]) -> list[str]:
+def given_up(
+    bypasses: Sequence[Asked], is_protected: Callable[[str], bool], own: Sequence[Place]
+) -> list[str]:
     """Return the protected locations that the *bypasses* give up.
 
     A bypass counts if it names something protected, or something within: `~` gives nothing up.
@@ -115,7 +117,7 @@ def given_up(bypasses: Sequence[Asked], catalogue: Catalogue, own: Sequence[Plac
                 f"{asked.text}: the sandbox's own state is never open", code=OWN, path=path
             )
         # By the name as written, or by where it leads: a protected directory may be a symlink.
-        if catalogue.match(asked.place.text) is None and catalogue.match(path) is None:
+        if not is_protected(asked.place.text) and not is_protected(path):
             if asked.layer.kind in (SHIPPED, TOOLS):
                 continue
             raise asked.error("is not a protected path", hint="a bypass names one, and no more")

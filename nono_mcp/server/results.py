@@ -17,6 +17,9 @@ from nono_mcp.policy.errors import quoted
 from nono_mcp.server.text import amount, duration, excerpt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nono_mcp.guard.guard import Action
     from nono_mcp.server.enforcement import Enforcement
     from nono_mcp.session import Result
     from nono_sandbox.confinement import Limits
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 META_KEY = "nono-mcp/call"
 """Where in a result's `_meta` the data for machines is."""
 
+_ACTIONS_MAX = 20
+_DONE = {
+    "removed": "taken away again",
+    "restored": "put back as it was",
+    "left": "changed, and NOT put back",
+}
 _LIMITS = {
     "wall": "its time limit (timeout_s) was reached",
     "cpu": "it used all the CPU time it may",
@@ -48,6 +57,7 @@ def of_command(
     parts = [status_line(result, limits) + warning, shown.head]
     if shown.omitted_bytes:
         parts += [_gap(shown.omitted_bytes), shown.tail]
+    parts += put_right(result.guarded)
     if hint:
         parts.append(f"[nono] {hint}")
     text = "\n".join(part.removesuffix("\n") for part in parts if part)
@@ -55,6 +65,23 @@ def of_command(
         content=[TextContent(type="text", text=text)],
         _meta={META_KEY: _data(result, shown.omitted_bytes, enforcement)},
     )
+
+
+def put_right(actions: Sequence[Action]) -> list[str]:
+    """Return what a model is told of what was put right after its command."""
+    lines = [
+        f"[nono] {_DONE[one.action]}: {quoted(one.path)} ({one.what})"
+        + (f": {one.why}" if one.why else "")
+        for one in actions[:_ACTIONS_MAX]
+    ]
+    if len(actions) > _ACTIONS_MAX:
+        lines.append(f"[nono] and {len(actions) - _ACTIONS_MAX} more")
+    if actions:
+        lines.append(
+            "[nono] Such files run outside the sandbox later, so what a command puts there "
+            "doesn't stay. A person can let one be written: --bypass PATH"
+        )
+    return lines
 
 
 def status_line(result: Result, limits: Limits) -> str:
@@ -122,5 +149,6 @@ def _data(result: Result, omitted_bytes: int, enforcement: Enforcement) -> dict[
         "cpu_s": round(ended.user_s + ended.system_s, 6),
         "memory_bytes_max": ended.memory_bytes_max,
         "tier": enforcement.tier,
+        "guarded": [{"path": quoted(one.path), "action": one.action} for one in result.guarded],
         "not_enforced": [one.id for one in enforcement.lacking],
     }

@@ -375,3 +375,25 @@ def test_a_name_that_is_no_text_can_be_granted(person: Person, tier: str) -> Non
 
 def test_it_says_no_more_than_it_must_of_success(person: Person, tier: str) -> None:
     assert run(person, tier, "--", "true") == (0, "", "")
+
+
+@pytest.mark.claim("guard.put-right")
+def test_what_would_run_outside_later_is_put_right(person: Person, tier: str) -> None:
+    script = "git init -q && git config core.pager evil && echo x > .envrc && echo 1 > kept"
+    status, _, told = run(person, tier, "--allow-cwd", "--", "sh", "-c", script)
+    assert status == 0
+    lines = told.splitlines()
+    assert lines[0].startswith("nono: taken away again: ")
+    assert "/.envrc (what a shell runs on entering the directory); --bypass lets it be" in lines[0]
+    assert "/.git/config (settings of Git, which can run commands)" in lines[1]
+    assert sorted(path.name for path in person.workspace.iterdir()) == [".git", "kept"]
+    assert not (person.workspace / ".git" / "config").exists()
+
+
+@pytest.mark.claim("guard.put-right")
+def test_it_is_put_right_though_the_program_was_ended(person: Person, tier: str) -> None:
+    words = ("--allow-cwd", "--timeout", "0.5", "--", "sh", "-c", "echo x > .mcp.json; sleep 100")
+    status, _, told = run(person, tier, *words)
+    assert status == 124
+    assert ".mcp.json" in told
+    assert list(person.workspace.iterdir()) == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from mcp import Client, MCPError
-from mcp_types import Implementation
+from mcp_types import Implementation, TextContent
 
 from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.audit.record import Record
@@ -135,3 +135,27 @@ async def test_what_never_got_as_far_as_running_is_recorded_as_refused(
     assert (start.data["tool"], start.data["decision"]) == (tool, "deny")
     assert end.data["outcome"] == "refused"
     assert start.data["rule"]
+
+
+@pytest.mark.claim("guard.put-right")
+async def test_what_was_put_right_is_told_and_recorded(machine: Machine, audit_log: Log) -> None:
+    (machine.workspace / ".git").mkdir()
+    async with (
+        Session.open(machine.request(), tier=TIER, log=audit_log) as session,
+        Client(build(session)) as client,
+    ):
+        command = "echo x > .envrc; echo x > .git/commondir; mkdir .claude"
+        answer = await client.call_tool("run_sandboxed", {"command": command})
+    names = [".claude", ".envrc", ".git/commondir"]
+    paths = [f"{machine.workspace}/{name}" for name in names]
+    assert [path.name for path in machine.workspace.rglob("*")] == [".git"]
+    assert answer.meta is not None
+    data = answer.meta["nono-mcp/call"]
+    assert sorted(one["path"] for one in data["guarded"]) == paths
+    found = records(machine, "guard")
+    assert sorted(str(one.data["path"]) for one in found) == paths
+    assert {(one.data["action"], one.data["call"]) for one in found} == {("removed", data["id"])}
+    (content,) = answer.content
+    assert isinstance(content, TextContent)
+    assert f"[nono] taken away again: {paths[1]}" in content.text
+    assert "--bypass PATH" in content.text

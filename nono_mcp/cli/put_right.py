@@ -1,0 +1,24 @@
+"""What the person is told of what the guard put right after a program."""
+
+from __future__ import annotations
+
+from nono_mcp.policy.errors import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nono_mcp.guard.guard import Action
+
+
+def texts(actions: Iterable[Action]) -> Iterator[str]:
+    """Yield a line for each of *actions*."""
+    for one in actions:
+        path = quoted(one.path)
+        moved = f"; what was there now is {quoted(one.kept_in)}" if one.kept_in else ""
+        if one.action == "removed":
+            yield f"taken away again: {path} ({one.what}); --bypass lets it be{moved}"
+        elif one.action == "restored":
+            yield f"put back as it was: {path} ({one.what}); --bypass lets it be{moved}"
+        else:
+            yield f"changed and NOT put back: {path} ({one.what}): {one.why}"

@@ -1,0 +1,185 @@
+"""Where in a directory the guard looks: its own names, and those of the repositories in it.
+
+Specified by gitrepository-layout(5). A spot is a name in a directory, and what may be there.
+
+Architecture invariant: reads only, by open directories, and no more than `LISTED_MAX` names in one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from nono_mcp.guard import names, tree
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    See = Callable[["Spot", int], bool]
+    Into = Callable[[tuple[str, ...], int, See], None]
+
+LISTED_MAX = 1000
+"""Hooks, submodules or linked worktrees of one repository; with more of them it isn't kept."""
+MODULES_DEPTH_MAX = 24
+
+HOOKS = "hooks"
+
+AS_IT_WAS = "as it was"
+CONFIGURATION = "configuration"
+"""What makes Git run something must have been there before."""
+DIRECTORY = "directory"
+"""A directory, and no symlink to one."""
+GIT = "git"
+"""A repository, or the file of a working tree whose repository is guarded as well."""
+COMMON = "common"
+"""What a linked worktree says of the repository it belongs to."""
+
+TOO_MANY = "too many"
+"""Whatever it is, it goes."""
+
+
+class Spot(Value):
+    """A guarded name in an open directory."""
+
+    directory: tuple[str, ...]
+    name: str
+    rule: str
+    what: str
+
+    @property
+    def key(self) -> tuple[tuple[str, ...], str]:
+        """Return by what the spot is known."""
+        return self.directory, self.name
+
+    @property
+    def path(self) -> str:
+        """Return the path of the spot, relative to where the grant begins."""
+        return "/".join((*self.directory, self.name))
+
+
+class TooManyError(Exception):
+    """A directory holds more than is looked through."""
+
+
+def visit(root: int, present: Iterable[str], see: See) -> None:
+    """Call *see* with every spot beneath the open directory *root*, and the directory it is in.
+
+    Of the names in *root* those *present* are there. What *see* doesn't say yes to isn't entered.
+    """
+    for name in present:
+        if name != ".git":
+            see(Spot((), name, AS_IT_WAS, names.NAMES[name]), root)
+    if see(Spot((), ".git", GIT, names.REPOSITORY), root):
+        _descend((), ".git", root, see, _repository)
+
+
+def standing(path: str) -> list[Spot]:
+    """Return what stands in the directory *path* and has to stay as it is: files, and hooks whole.
+
+    What can't be looked at isn't there.
+    """
+    found: list[Spot] = []
+
+    def see(spot: Spot, parent: int) -> bool:
+        status = os.stat(spot.name, dir_fd=parent, follow_symlinks=False)
+        whole = spot.rule == AS_IT_WAS or (spot.rule == DIRECTORY and spot.name == HOOKS)
+        if whole:
+            found.append(spot)
+        return stat.S_ISDIR(status.st_mode) and not whole
+
+    def see_if_there(spot: Spot, parent: int) -> bool:
+        try:
+            return see(spot, parent)
+        except FileNotFoundError:
+            return False
+
+    try:
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        visit(root, sorted(names.NAMES.keys() & set(os.listdir(root))), see_if_there)
+    except OSError:
+        return []
+    finally:
+        os.close(root)
+    return found
+
+
+def _repository(at: tuple[str, ...], git: int, see: See) -> None:
+    """See what a repository, or a submodule's, can be told to run by."""
+    see(Spot(at, "config", CONFIGURATION, names.GIT), git)
+    see(Spot(at, "config.worktree", CONFIGURATION, names.GIT), git)
+    see(Spot(at, "commondir", AS_IT_WAS, names.GIT), git)
+    for name, inner in _PARTS:
+        if see(Spot(at, name, DIRECTORY, names.GIT), git):
+            _descend(at, name, git, see, inner)
+
+
+def _hooks(at: tuple[str, ...], hooks: int, see: See) -> None:
+    for name in _listed(hooks):
+        # What `git init` brings along; under such a name Git runs nothing.
+        if not name.endswith(".sample"):
+            see(Spot(at, name, AS_IT_WAS, names.HOOK), hooks)
+
+
+def _info(at: tuple[str, ...], info: int, see: See) -> None:
+    see(Spot(at, "attributes", AS_IT_WAS, names.GIT), info)
+
+
+def _modules(at: tuple[str, ...], modules: int, see: See) -> None:
+    """See each submodule's repository, whose name may hold slashes."""
+    if len(at) > MODULES_DEPTH_MAX:
+        raise TooManyError
+    for name in _listed(modules):
+        if see(Spot(at, name, DIRECTORY, names.GIT), modules):
+            _descend(at, name, modules, see, _module)
+
+
+def _module(at: tuple[str, ...], module: int, see: See) -> None:
+    inner = _repository if _has("HEAD", module) or _has("config", module) else _modules
+    inner(at, module, see)
+
+
+def _worktrees(at: tuple[str, ...], worktrees: int, see: See) -> None:
+    for name in _listed(worktrees):
+        if see(Spot(at, name, DIRECTORY, names.GIT), worktrees):
+            _descend(at, name, worktrees, see, _worktree)
+
+
+def _worktree(at: tuple[str, ...], worktree: int, see: See) -> None:
+    see(Spot(at, "config.worktree", CONFIGURATION, names.GIT), worktree)
+    see(Spot(at, "commondir", COMMON, names.GIT), worktree)
+
+
+_PARTS = ((HOOKS, _hooks), ("info", _info), ("modules", _modules), ("worktrees", _worktrees))
+
+
+def _descend(at: tuple[str, ...], name: str, parent: int, see: See, into: Into) -> None:
+    try:
+        directory = tree.enter(name, parent)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # nothing is there, or what `see` left as it was before
+    try:
+        into((*at, name), directory, see)
+    except TooManyError:
+        see(Spot(at, name, TOO_MANY, "more of it than is looked through"), parent)
+    finally:
+        os.close(directory)
+
+
+def _listed(directory: int) -> list[str]:
+    found = os.listdir(directory)
+    if len(found) > LISTED_MAX:
+        raise TooManyError
+    return sorted(found)
+
+
+def _has(name: str, parent: int) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,206 @@
+"""What stands at a name: told quickly, kept for later, put away, put back.
+
+Architecture invariant: a name is looked up in an open directory and never followed if it's a
+symlink. What is kept is bounded, and says so if it isn't all.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from nono_sandbox import scratch
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Print = tuple[object, ...] | None
+
+BYTES_MAX = 4 * 1024 * 1024
+"""Of one guarded name, with all beneath it: what is kept."""
+ENTRIES_MAX = 2000
+DEPTH_MAX = 24
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Kept(Value):
+    """What stood at a name."""
+
+    kind: str
+    """file, directory, symlink, or other."""
+    mode: int
+    data: bytes = b""
+    """A file's content, or a symlink's target."""
+    entries: tuple[tuple[str, Kept], ...] = ()
+    is_whole: bool = True
+    """All of it was kept."""
+
+
+class _Room:
+    """How much may still be kept."""
+
+    def __init__(self) -> None:
+        self.bytes = BYTES_MAX
+        self.entries = ENTRIES_MAX
+
+    def take(self, size: int) -> bool:
+        """Take *size* bytes and an entry of what is left; tell whether there was that much."""
+        self.entries -= 1
+        self.bytes -= size
+        return self.entries >= 0 and self.bytes >= 0
+
+
+def enter(name: str, parent: int) -> int:
+    """Open the directory *name*, which is made accessible to us if a worker had it shut.
+
+    Raises:
+        OSError: It is no directory, or not ours.
+    """
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+    except PermissionError:
+        fd = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=parent)
+        try:
+            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            os.chmod(f"/proc/self/fd/{fd}", mode | 0o700)
+        finally:
+            os.close(fd)
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def look(name: str, parent: int) -> Print:
+    """Return what changes whenever what stands at *name*, or beneath it, does; None if nothing."""
+    return _look(name, parent, [ENTRIES_MAX], 0)
+
+
+def _look(name: str, parent: int, left: list[int], depth: int) -> Print:
+    try:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    mode = status.st_mode
+    own = (mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if not stat.S_ISDIR(mode):
+        return own
+    left[0] -= 1
+    if left[0] < 0 or depth >= DEPTH_MAX:
+        return own
+    directory = enter(name, parent)
+    try:
+        beneath = [
+            (entry, _look(entry, directory, left, depth + 1))
+            for entry in sorted(os.listdir(directory))
+        ]
+    finally:
+        os.close(directory)
+    # A directory's own times change with what comes and goes in it, which is told by the rest.
+    return (mode, status.st_ino, *beneath)
+
+
+def keep(name: str, parent: int) -> Kept | None:
+    """Return what stands at *name*, as much of it as may be kept; None if nothing does."""
+    return _keep(name, parent, _Room(), 0)
+
+
+def _keep(name: str, parent: int, room: _Room, depth: int) -> Kept | None:
+    try:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        mode = stat.S_IMODE(status.st_mode)
+        if stat.S_ISLNK(status.st_mode):
+            target = os.readlink(os.fsencode(name), dir_fd=parent)
+            return Kept("symlink", mode, target, is_whole=room.take(len(target)))
+        if stat.S_ISREG(status.st_mode):
+            return _keep_file(name, parent, room, status)
+        if stat.S_ISDIR(status.st_mode):
+            return _keep_directory(name, parent, room, depth, mode)
+    except FileNotFoundError:
+        return None
+    return Kept("other", mode, is_whole=False)
+
+
+def _keep_file(name: str, parent: int, room: _Room, status: os.stat_result) -> Kept:
+    mode = stat.S_IMODE(status.st_mode)
+    if not room.take(status.st_size):
+        return Kept("file", mode, is_whole=False)
+    try:
+        fd = os.open(name, _READ, dir_fd=parent)
+    except PermissionError:
+        return Kept("file", mode, is_whole=False)
+    with open(fd, "rb") as file:
+        data = file.read(BYTES_MAX + 1)
+    return Kept("file", mode, data, is_whole=len(data) <= BYTES_MAX)
+
+
+def _keep_directory(name: str, parent: int, room: _Room, depth: int, mode: int) -> Kept:
+    if not room.take(0) or depth >= DEPTH_MAX:
+        return Kept("directory", mode, is_whole=False)
+    directory = enter(name, parent)
+    try:
+        entries = []
+        for entry in sorted(os.listdir(directory)):
+            kept = _keep(entry, directory, room, depth + 1)
+            if kept is not None:
+                entries.append((entry, kept))
+            if room.entries < 0:
+                break
+    finally:
+        os.close(directory)
+    whole = room.entries >= 0 and all(kept.is_whole for _, kept in entries)
+    return Kept("directory", mode, b"", tuple(entries), is_whole=whole)
+
+
+def put_back(kept: Kept, name: str, parent: int) -> None:
+    """Make at *name*, where nothing stands, what was kept.
+
+    Raises:
+        OSError: It can't be made; part of it may have been.
+    """
+    if kept.kind == "symlink":
+        os.symlink(kept.data, os.fsencode(name), dir_fd=parent)
+    elif kept.kind == "file":
+        with open(os.open(name, _NEW, 0o600, dir_fd=parent), "wb") as file:
+            file.write(kept.data)
+            os.fchmod(file.fileno(), kept.mode)
+    elif kept.kind == "directory":
+        os.mkdir(name, 0o700, dir_fd=parent)
+        directory = os.open(name, _DIRECTORY, dir_fd=parent)
+        try:
+            for entry, inner in kept.entries:
+                put_back(inner, entry, directory)
+            os.fchmod(directory, kept.mode)
+        finally:
+            os.close(directory)
+
+
+def put_away(name: str, parent: int, quarantine: int) -> None:
+    """Move what stands at *name* into the directory *quarantine*, under the same name.
+
+    Where that is on another file system, as much of it as may be kept is copied there.
+
+    Raises:
+        OSError: It is still there.
+    """
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        # To be moved, and to be looked into by the person, it must be open to us.
+        os.close(enter(name, parent))
+    try:
+        os.rename(name, name, src_dir_fd=parent, dst_dir_fd=quarantine)
+    except OSError:
+        # EXDEV, or a mount on the way: there it can only be copied.
+        kept = keep(name, parent)
+        if kept is not None and kept.kind != "other":
+            put_back(kept, name, quarantine)
+        _remove(name, parent)
+
+
+def _remove(name: str, parent: int) -> None:
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        scratch.remove(f"/proc/self/fd/{parent}/{name}")
+    else:
+        os.unlink(name, dir_fd=parent)

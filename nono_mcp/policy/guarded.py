@@ -1,0 +1,67 @@
+"""What the guard is about in a policy: where it looks, and what a worker can't change anyway."""
+
+from __future__ import annotations
+
+from nono_mcp.guard import names, spots
+from nono_mcp.policy import resolve
+from nono_mcp.policy.paths import covers
+from nono_mcp.policy.protection import Protected
+from nono_sandbox.confinement import WRITE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nono_mcp.guard.guard import Guard
+    from nono_mcp.policy.request import Prepared
+    from nono_mcp.policy.rules import Asked
+
+ROOTS_MASKED_MAX = 256
+"""In how many grants what is guarded is made read-only too; in others it's put back alone."""
+
+
+def present(grants: Sequence[Asked], home: str) -> Iterator[Protected]:
+    """Yield what is guarded and there, in the directories that *grants* let be written.
+
+    Of the *home* itself it is another table that says what is protected.
+    """
+    roots = {
+        asked.place.path
+        for asked in grants
+        if asked.access & WRITE and asked.place.kind == "directory"
+    } - {home}
+    for root in sorted(roots)[:ROOTS_MASKED_MAX]:
+        for spot in spots.standing(root):
+            place = resolve.resolve(f"{root.rstrip('/')}/{spot.path}")
+            # A symlink is the guard's alone: a mask would cover what it leads to.
+            if place.kind and place.path == place.text:
+                yield Protected(place, WRITE, spot.what)
+
+
+def is_guarded(path: str, grants: Sequence[Asked]) -> bool:
+    """Tell whether the guard looks at *path*, or at something beneath it."""
+    for asked in grants:
+        root = asked.place.path
+        if asked.access & WRITE and covers(root, path) and path != root:
+            first = path[len(root.rstrip("/")) + 1 :].partition("/")[0]
+            if first == ".git" or first in names.NAMES:
+                return True
+    return False
+
+
+def roots(prepared: Prepared) -> list[tuple[str, tuple[int, int] | None]]:
+    """Return the directories of the person's that may be written, each with its identity."""
+    confinement = prepared.confinement
+    tmpdir = dict(confinement.environment).get("TMPDIR")
+    own = {prepared.private_home, prepared.home, tmpdir}
+    return [
+        (grant.path, grant.identity)
+        for grant in confinement.grants
+        if grant.access & WRITE and not grant.exact and not grant.source and grant.path not in own
+    ]
+
+
+def settle(guard: Guard, prepared: Prepared) -> None:
+    """Have *guard* look at what *prepared* lets be written, but for what it closes or gives up."""
+    closed = [one.path for one in prepared.confinement.denials if one.access & WRITE]
+    guard.settle(roots(prepared), (*closed, *prepared.given_up))
