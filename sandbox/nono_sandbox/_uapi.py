@@ -171,6 +171,11 @@ def unshare(flags: int) -> None:
     _checked(_libc.call("unshare", flags), "unshare")
 
 
+def setns(fd: int, kind: int) -> None:
+    """Move the calling thread into the namespace *fd* refers to, which is of *kind*."""
+    _checked(_libc.call("setns", fd, kind), "setns")
+
+
 def mount_private() -> None:
     """Cut the propagation of every mount of this namespace."""
     flags = _foreign.ULong(MS_REC | MS_PRIVATE)

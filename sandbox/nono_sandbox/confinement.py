@@ -57,7 +57,9 @@ class Link(Value):
 class Network(Value):
     """Which TCP a worker may speak; anything but TCP never leaves, whatever the mode.
 
-    PORTS names ports of the machine's loopback. OPEN is the machine's own network, UDP included.
+    PORTS names ports of the machine's loopback: to connect to, and to serve there. In the first
+    tier they are carried into and out of a network of the session's own. OPEN is the machine's own
+    network, UDP included.
     """
 
     mode: str = CLOSED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from nono_sandbox import landlock
-from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, READ, WRITE, Grant
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, READ, WRITE, Grant
 from nono_sandbox.errors import ConfinementError, UnsupportedError
 from nono_sandbox.fresh_root import DEVICES
 from nono_sandbox.judged import open_judged
@@ -54,7 +54,7 @@ def ruleset(confinement: Confinement, tier: str) -> int:
             f"this kernel has Landlock ABI {abi}; this tier needs {ABI_REQUIRED[tier]} or later"
         )
     rights, ports, scopes = landlock.handled(abi)
-    own_network = tier == NAMESPACES and confinement.network.mode == CLOSED
+    own_network = tier == NAMESPACES and confinement.network.mode != OPEN
     if own_network or confinement.network.mode == OPEN:
         ports = 0
     if own_network:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from nono_sandbox.confinement import CLOSED, NAMESPACES
+from nono_sandbox.confinement import NAMESPACES, OPEN
 from nono_sandbox.seccomp import (
     Options,
     base_filter,
@@ -31,7 +31,7 @@ def options_for(confinement: Confinement, tier: str) -> Options:
     network = confinement.network
     own = tier == NAMESPACES
     return Options(
-        own_network=own and network.mode == CLOSED,
+        own_network=own and network.mode != OPEN,
         network=network.mode,
         binds=bool(network.bind_ports),
         # In the first tier a socket outside the grants isn't there to be connected to, and

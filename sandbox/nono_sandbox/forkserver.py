@@ -190,7 +190,7 @@ def _start_lane(
             if os.fork():
                 os._exit(0)
         introduction, network = introducing
-        _keep_only(control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
+        wire.keep_only(control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
         listener = setup.become_lane(plan)
         if listener >= 0:
             lane.introduce(introduction, network, listener, plan.ruleset_fd)
@@ -201,16 +201,6 @@ def _start_lane(
     except (SandboxError, OSError) as error:
         wire.send(control, "broken", str(error))
         os._exit(1)
-
-
-def _keep_only(*kept: int) -> None:
-    """Close every descriptor but standard input, output, error and *kept*."""
-    first = 3
-    for fd in sorted(kept):
-        if fd > first:
-            _uapi.close_range(first, fd - 1)
-        first = fd + 1
-    _uapi.close_range(first)
 
 
 def boot() -> Never:

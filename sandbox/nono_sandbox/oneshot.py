@@ -84,7 +84,7 @@ class Launch:
             ConfinementError: It can't be enforced as it stands. Nothing ran.
             LaneLostError: The lane died. Nothing is left of it.
         """
-        if (confinement.network.mode == CLOSED) != (self._network == CLOSED):
+        if confinement.network.mode != self._network:
             self._start_over(confinement.network.mode)
         wire.send(self._control, "run", confinement, call, in_foreground())
         # While the lane makes its root.

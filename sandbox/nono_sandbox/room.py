@@ -11,7 +11,7 @@ import os
 import struct
 
 from nono_sandbox import domain, fresh_root, lane, namespaces, setup, wire
-from nono_sandbox.confinement import CLOSED, NAMESPACES
+from nono_sandbox.confinement import NAMESPACES, OPEN
 from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
@@ -26,10 +26,10 @@ _TIOCGPTN = 0x80045430
 _WINDOW_SIZE_BYTES = 8
 
 
-def serve(
-    control: _socket.socket, tier: str, network: str, introduction: _socket.socket | None
-) -> Never:
-    """Run the call that *control* names, whose network is closed or not; exit when it has ended.
+def serve(control: _socket.socket, tier: str, network: str, helper: _socket.socket | None) -> Never:
+    """Run the call that *control* names, whose network is as said; exit when it has ended.
+
+    *helper* is the channel to whoever carries ports or acts on behalf, if somebody does.
 
     Raises:
         SandboxError: It can't be confined as it stands. Exit.
@@ -47,13 +47,13 @@ def serve(
     if call.tty:
         # Only this pays for it; in the fresh root it may not be there to be imported.
         import termios  # noqa: F401
-    room.settle(confinement)
+    room.settle(confinement, helper)
     message, _ = wire.receive(control)
     plan = room.plan_for(confinement, message[1])
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
     listener = lane.seal(plan)
-    if introduction is not None:
-        lane.introduce(introduction, confinement.network, listener, plan.ruleset_fd)
+    if helper is not None and listener >= 0:
+        lane.introduce(helper, confinement.network, listener, plan.ruleset_fd)
     wire.send(control, "running", fds=[master] if call.tty else [])
     if call.tty:
         os.close(master)
@@ -65,7 +65,7 @@ class _Room:
 
     def __init__(self, tier: str, network: str) -> None:
         self._tier = tier
-        self._closed = network == CLOSED
+        self._network = network
         self._root = -1
         self._door_port = 0
         if tier == NAMESPACES:
@@ -73,7 +73,7 @@ class _Room:
 
     def make_ready(self) -> None:
         """Do what doesn't tell whether this machine gives the tier."""
-        if self._tier == NAMESPACES and self._closed:
+        if self._tier == NAMESPACES and self._network != OPEN:
             namespaces.close_network()
 
     def open_door(self, control: _socket.socket, confinement: Confinement) -> None:
@@ -85,10 +85,10 @@ class _Room:
         sock.close()
 
     def _check(self, confinement: Confinement) -> None:
-        if (confinement.network.mode == CLOSED) != self._closed:
+        if confinement.network.mode != self._network:
             raise ConfinementError("the network isn't what this lane was made for")
 
-    def settle(self, confinement: Confinement) -> None:
+    def settle(self, confinement: Confinement, helper: _socket.socket | None) -> None:
         """Make the rest: what *confinement* says."""
         self._check(confinement)
         if confinement.network.door_port != self._door_port:
@@ -96,6 +96,10 @@ class _Room:
         if self._tier == NAMESPACES and not fresh_root.finish(self._root, confinement):
             fresh_root.build(confinement)
             fresh_root.replace_proc(namespaces.new_proc())
+        if self._tier == NAMESPACES and helper is not None:
+            from nono_sandbox import forward
+
+            forward.hand_over(helper, confinement.network)
 
     def plan_for(
         self, confinement: Confinement, programs: tuple[bytes, tuple[bytes, ...]]

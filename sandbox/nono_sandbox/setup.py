@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
-from nono_sandbox.confinement import CLOSED, NAMESPACES
+from nono_sandbox.confinement import NAMESPACES, OPEN, PORTS
 from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
@@ -19,13 +19,21 @@ if TYPE_CHECKING:
 
 
 def settle(confinement: Confinement) -> None:
-    """Inside the session's namespaces: close the network if need be, and change the root.
+    """Inside the session's namespaces: close the network but for ports, and change the root.
 
     Raises:
         ConfinementError: A grant isn't what was judged.
         OSError: The kernel refused.
     """
-    if confinement.network.mode == CLOSED:
+    mode = confinement.network.mode
+    if mode == PORTS:
+        from nono_sandbox import forward
+
+        # It stays in the machine's network.
+        carrier = forward.start()
+        namespaces.close_network()
+        forward.hand_over(carrier, confinement.network)
+    elif mode != OPEN:
         namespaces.close_network()
     fresh_root.build(confinement)
 
@@ -42,7 +50,7 @@ def door(confinement: Confinement, tier: str) -> list[_socket.socket]:
     network = confinement.network
     if not network.door_port:
         return []
-    if tier != NAMESPACES or network.mode != CLOSED:
+    if tier != NAMESPACES or network.mode == OPEN:
         raise ConfinementError("a door needs a network of the session's own around it")
     return [namespaces.listener(network.door_port)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from nono_sandbox import _uapi, namespaces, wire
-from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.confinement import NAMESPACES, PORTS
 from nono_sandbox.errors import SandboxError
 
 TYPE_CHECKING = False
@@ -26,14 +26,10 @@ def serve(control: _socket.socket, tier: str, network: str) -> Never:
     # What a terminal sends is for the process outside to answer.
     _uapi.ignore_signals(*_SIGNALS_OF_TERMINALS)
     try:
-        introduction = None
-        if tier == NAMESPACES:
-            _enter(control)
-        else:
-            introduction = _answered_for(control)
+        helper = _enter(control, network) if tier == NAMESPACES else _answered_for(control)
         from nono_sandbox import room
 
-        room.serve(control, tier, network, introduction)
+        room.serve(control, tier, network, helper)
     except wire.ClosedError:
         os._exit(0)
     except (SandboxError, OSError) as error:
@@ -41,17 +37,26 @@ def serve(control: _socket.socket, tier: str, network: str) -> Never:
         os._exit(1)
 
 
-def _enter(control: _socket.socket) -> None:
-    """Become process 1 in namespaces of its own."""
+def _enter(control: _socket.socket, network: str) -> _socket.socket | None:
+    """Become process 1 in namespaces of its own; return the channel to who carries its ports."""
     namespaces.enter()
+    helper = None
+    if network == PORTS:
+        # In the fresh root it may not be there to be imported.
+        from nono_sandbox import forward
+
+        helper = forward.start()
     _uapi.unshare(_uapi.CLONE_NEWPID)
     pid = os.fork()
     if pid:
         # The other end sees that the lane is gone by this one's being closed.
         control.close()
+        if helper is not None:
+            helper.close()
         wire.let_go_of_stdio()
         os.waitpid(pid, 0)
         os._exit(0)
+    return helper
 
 
 def _answered_for(control: _socket.socket) -> _socket.socket:

@@ -146,7 +146,7 @@ _TABLE = (
 
 _OPENED = (NOT, "", "the policy opens it")
 _BY_PORTS = {
-    NAMESPACES: (PARTLY, "Landlock, seccomp", "a port that is open here is open at every address"),
+    NAMESPACES: (PARTLY, "network namespace, seccomp", "the named loopback ports are carried"),
     LANDLOCK: (PARTLY, "connect and bind on behalf, seccomp", "the named loopback ports are open"),
 }
 _ABSTRACT = (NOT, "fresh root", "abstract sockets need a closed network or Landlock ABI 6")
@@ -208,7 +208,7 @@ def _held(row: _Row, support: Support, tier: str, network: str) -> tuple[str, st
         return _OPENED if network == OPEN else _BY_PORTS[tier]
     if row.id == "limits" and not bounds_pids(support.kernel):
         return _COUNTED
-    own_network = tier == NAMESPACES and network == CLOSED
+    own_network = tier == NAMESPACES and network != OPEN
     scoped = support.landlock_abi >= _SCOPES_ABI
     if row.id == "unix-sockets" and tier == NAMESPACES and not own_network and not scoped:
         return _ABSTRACT

@@ -14,7 +14,7 @@ import marshal
 import os
 import struct
 
-from nono_sandbox import confinement
+from nono_sandbox import _uapi, confinement
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -150,3 +150,13 @@ def let_go_of_stdio() -> None:
     for fd in range(3):
         os.dup2(null, fd)
     os.close(null)
+
+
+def keep_only(*kept: int) -> None:
+    """Close every descriptor but standard input, output, error and *kept*."""
+    first = 3
+    for fd in sorted(fd for fd in kept if fd >= first):
+        if fd > first:
+            _uapi.close_range(first, fd - 1)
+        first = fd + 1
+    _uapi.close_range(first)

@@ -22,6 +22,7 @@ from nono_sandbox.confinement import (
     LANDLOCK,
     NAMESPACES,
     OPEN,
+    PORTS,
     READ,
     Call,
     Confinement,
@@ -189,6 +190,32 @@ def test_a_run_has_local_sockets_of_its_own_alone(
             "heard": "hello",
         }
         assert select.select([theirs], [], [], 0)[0] == []
+
+
+@pytest.mark.claim("net.ports")
+@pytest.mark.parametrize("likely", [CLOSED, PORTS])
+def test_a_run_reaches_the_named_port_alone(
+    tier: str, yard: Yard, call_for: Callable[..., Call], likely: str
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as named,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        ports = [one.getsockname()[1] for one in (named, other)]
+        call = call_for(
+            """
+            import socket
+            for port in ARGUMENTS:
+                attempt(str(port), lambda: socket.create_connection(("127.0.0.1", port)))
+            """,
+            *ports,
+        )
+        confinement = yard.confinement(network=Network(PORTS, connect_ports=(ports[0],)))
+        answer, output = Run(tier, confinement, call, network=likely).wait()
+        assert answer[:4] == ("ended", 0, "", None), output
+        refusal = "EACCES" if tier == LANDLOCK else "ECONNREFUSED"
+        assert said(output) == {str(ports[0]): "done", str(ports[1]): refusal}
+        assert select.select([named, other], [], [], LONG_ENOUGH_S)[0] == [named]
 
 
 @pytest.mark.claim("process.unreachable")

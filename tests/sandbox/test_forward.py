@@ -1,0 +1,211 @@
+"""Ports of the machine's loopback, carried into and out of a network of a session's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_sandbox.confinement import NAMESPACES, PORTS, Network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.sandbox.conftest import Confine
+
+pytestmark = [pytest.mark.linux, pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)]
+LOOPBACK = "127.0.0.1"
+LONG_ENOUGH_S = 60
+LISTENING = "0A"
+
+ECHO = """
+    import socket
+    port, size = ARGUMENTS
+    server = socket.create_server(("0.0.0.0", port))
+    say("ready", True)
+    while True:
+        one, _ = server.accept()
+        while part := one.recv(65536):
+            one.sendall(part)
+        one.sendall(b"end")
+        one.close()
+    """
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as one:
+        port: int = one.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def echo() -> Iterator[socket.socket]:
+    """Serve, outside, what says everything again and then that it ends."""
+    with contextlib.closing(socket.create_server((LOOPBACK, 0), backlog=64)) as server:
+
+        def answer(one: socket.socket) -> None:
+            with one, contextlib.suppress(ConnectionError):
+                while part := one.recv(65536):
+                    one.sendall(part)
+                one.sendall(b"end")
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def until(happened: object) -> None:
+    """Wait for it."""
+    assert callable(happened)
+    deadline = time.monotonic() + LONG_ENOUGH_S
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def served_at(port: int) -> list[str]:
+    """Return the addresses, as /proc spells them, at which the machine's *port* is listened on."""
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, _, number = local.partition(":")
+            if state == LISTENING and int(number, 16) == port:
+                found.append(address)
+    return found
+
+
+@pytest.mark.claim("net.ports")
+def test_what_the_machine_serves_is_reached_inside_as_it_is(
+    confine: Confine, echo: socket.socket
+) -> None:
+    port = echo.getsockname()[1]
+    outcome = confine(network=Network(PORTS, connect_ports=(port,))).attack(
+        """
+        import socket
+        port, = ARGUMENTS
+        def exchanged(address, size):
+            with socket.create_connection((address, port)) as one:
+                body = os.urandom(size)
+                threading.Thread(target=lambda: (one.sendall(body), one.shutdown(1))).start()
+                heard = b""
+                while part := one.recv(65536):
+                    heard += part
+                assert heard == body + b"end", (len(heard), size)
+        for address in ("127.0.0.1", "::1"):
+            attempt(address, lambda: exchanged(address, 3_000_000))
+        threads = [threading.Thread(target=exchanged, args=("127.0.0.1", 10000))
+                   for _ in range(40)]
+        for one in threads: one.start()
+        for one in threads: one.join()
+        """,
+        port,
+    )
+    assert outcome.done == [LOOPBACK, "::1"]
+
+
+@pytest.mark.claim("net.ports")
+def test_what_is_served_inside_is_served_outside_on_loopback_alone(
+    confine: Confine, free_port: int
+) -> None:
+    sandbox = confine(network=Network(PORTS, bind_ports=(free_port,)))
+    running = sandbox.begin_attack(ECHO, free_port, 0)
+    running.wait_for("ready")
+    assert set(served_at(free_port)) <= {"0100007F", "0" * 24 + "01000000"}
+    body = os.urandom(2_000_000)
+    for _ in range(3):
+        with socket.create_connection((LOOPBACK, free_port), timeout=LONG_ENOUGH_S) as one:
+            heard = bytearray()
+
+            def say(to: socket.socket = one) -> None:
+                to.sendall(body)
+                to.shutdown(socket.SHUT_WR)
+
+            threading.Thread(target=say).start()
+            while part := one.recv(65536):
+                heard += part
+            assert heard == body + b"end"
+    running.lane.end("test")
+    running.wait()
+
+
+def test_what_nobody_serves_is_reset(confine: Confine, free_port: int) -> None:
+    outcome = confine(network=Network(PORTS, connect_ports=(free_port,))).attack(
+        """
+        import socket
+        def heard():
+            with socket.create_connection(("127.0.0.1", ARGUMENTS[0])) as one:
+                one.settimeout(30)
+                one.recv(1)
+        attempt("recv", heard)
+        """,
+        free_port,
+    )
+    assert outcome.said["recv"] == "ECONNRESET"
+
+
+def test_a_port_of_another_program_stays_its_own_until_it_ends(
+    confine: Confine, free_port: int
+) -> None:
+    with contextlib.closing(socket.create_server((LOOPBACK, free_port))) as other:
+        sandbox = confine(network=Network(PORTS, bind_ports=(free_port,)))
+        running = sandbox.begin_attack(ECHO, free_port, 0)
+        running.wait_for("ready")
+        with socket.create_connection((LOOPBACK, free_port)) as one:
+            accepted, _ = other.accept()
+            with accepted:
+                assert accepted.getpeername() == one.getsockname()
+
+    def answered() -> bool:
+        try:
+            with socket.create_connection((LOOPBACK, free_port), timeout=LONG_ENOUGH_S) as one:
+                one.shutdown(socket.SHUT_WR)
+                return one.recv(3) == b"end"
+        except ConnectionError:
+            return False
+
+    until(answered)
+    running.lane.end("test")
+    running.wait()
+
+
+@pytest.mark.claim("net.ports")
+def test_with_the_session_its_ports_are_given_up(confine: Confine, free_port: int) -> None:
+    sandbox = confine(network=Network(PORTS, bind_ports=(free_port,)))
+    assert served_at(free_port)
+    sandbox.close()
+    until(lambda: not served_at(free_port))
+    dying = confine(network=Network(PORTS, bind_ports=(free_port,)))
+    until(lambda: served_at(free_port))
+    os.kill(dying.server.pid, 9)
+    until(lambda: not served_at(free_port))
+
+
+@pytest.mark.claim("net.ports")
+def test_who_carries_is_out_of_a_workers_sight(confine: Confine, echo: socket.socket) -> None:
+    port = echo.getsockname()[1]
+    outcome = confine(network=Network(PORTS, connect_ports=(port,))).attack(
+        """
+        import socket
+        one = socket.create_connection(("127.0.0.1", ARGUMENTS[0]))
+        one.sendall(b"x")
+        one.recv(1)
+        say("processes", sorted(int(name) for name in os.listdir("/proc") if name.isdigit()))
+        say("own", [os.getppid(), os.getpid()])
+        """,
+        port,
+    )
+    assert outcome.said["processes"] == sorted(outcome.said["own"])
