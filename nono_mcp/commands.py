@@ -42,6 +42,8 @@ class Command:
     writes: tuple[str, ...] | None = None
     """The only paths that may be written, within what the session may write."""
     network_closed: bool = False
+    tty: bool = False
+    """Give it a terminal of its own."""
     builtin: bool = False
     """argv[0] names what the worker does itself (`nono_sandbox.builtin`)."""
 
@@ -68,6 +70,7 @@ def call_for(command: Command, prepared: Prepared) -> Call:
         cwd=_directory(command.cwd, confinement.cwd),
         limits=_limits(confinement.limits, command.timeout_s),
         narrowing=_narrowing(command, confinement.cwd),
+        tty=command.tty,
         builtin=command.builtin,
     )
 

@@ -118,6 +118,22 @@ class Recording:
             fields |= {"reason": action.why} if action.why else {}
             self._log.append("guard", {**self._call, **fields})
 
+    def acted(self, job: str, what: Mapping[str, object]) -> None:
+        """Record what is done to the running call *job*; bytes in *what* are committed to.
+
+        Raises:
+            AuditWriteError: It isn't in the log.
+        """
+        if self._log is None:
+            return
+        fields = {
+            name: self._log.commit(value) if isinstance(value, bytes) else value
+            for name, value in what.items()
+        }
+        start = {**self._asked, "decision": "allow", "job": job, **fields}
+        self._log.append("call.start", self._call | start)
+        self._log.append("call.end", self._call | {"outcome": "exit"})
+
     def end(self, ended: Ended, duration_s: float, output_bytes: int | None = None) -> None:
         """Record how the call ended; *output_bytes* is None where its output isn't ours to see.
 

@@ -10,42 +10,38 @@ has ended, with all it started, when the cancellation leaves here.
 
 from __future__ import annotations
 
-import os
-import select
 import tempfile
-import time
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from nono_mcp.capture import Capture
+from nono_mcp import running
 from nono_mcp.commands import Command, CommandError, call_for
 from nono_mcp.generation import Generation
 from nono_mcp.guard.guard import Guard
 from nono_mcp.policy import guarded, home, load
 from nono_mcp.recording import Recording, policy_in_force
 from nono_sandbox import scratch
-from nono_sandbox.client import Ended, ForkServer, Lane
-from nono_sandbox.confinement import LANDLOCK, Call
-from nono_sandbox.errors import LaneLostError, SandboxError
+from nono_sandbox.client import Ended, ForkServer
+from nono_sandbox.confinement import LANDLOCK
+from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from nono_mcp.audit.session import Session as Log
+    from nono_mcp.capture import Capture
     from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
+    from nono_mcp.running import Live
 
 __all__ = ["Command", "CommandError", "Result", "Session"]
 
 LANES_MAX = 32
 """Calls of one session that run at once; more wait their turn."""
-_ID_BYTES = 8
-_PIPE_BYTES = 256 * 1024
-_KILL_S_MAX = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +77,8 @@ class Session:
         self._guard = Guard(request.state_dir)
         self._current_prepared: Prepared | None = None
         self._policy_sha256 = ""
+        self.stack = AsyncExitStack()
+        """What ends before the session does, entered by whoever works with it."""
 
     @classmethod
     @asynccontextmanager
@@ -96,8 +94,9 @@ class Session:
         """
         session = cls(request, tier, log)
         try:
-            await session._current()
-            yield session
+            async with session.stack:
+                await session._current()
+                yield session
         finally:
             if session._generation is not None:
                 session._generation.retire()
@@ -141,19 +140,20 @@ class Session:
         tool: str = "run",
         asked: Mapping[str, object] | None = None,
         on_output: Callable[[bytes], None] | None = None,
+        live: Live | None = None,
     ) -> Result:
         """Run *command* to its end, or to its limit's, and return what came of it.
 
         The log says that *tool* asked for it, and who did as *asked* has it. *on_output* sees
         every byte as it arrives. When this is cancelled, the command and all it started have been
-        killed.
+        killed. *live* is of use while it runs.
 
         Raises:
             CommandError: The command can't be run as given. Nothing ran.
             AuditWriteError: The log can't be written. Nothing ran, or nothing is left of it.
             SandboxError: It couldn't be confined, or its lane died. Nothing is left of it.
         """
-        call_id = os.urandom(_ID_BYTES).hex()
+        call_id = running.new_id() if live is None else live.id
         recording = Recording(self._log, call_id, tool, asked or {})
         generation = await self._current()
         try:
@@ -167,8 +167,8 @@ class Session:
             try:
                 recording.start(call, command.stdin, generation.server.tier, self._policy_sha256)
                 with self._guarded(recording) as actions:
-                    result = await _run(lane, call_id, call, command.stdin, on_output)
-                result = replace(result, guarded=tuple(actions))
+                    outcome = await running.run(lane, call, command.stdin, on_output, live)
+                result = Result(call_id, *outcome, call.cwd, tuple(actions))
                 keep = not result.ended.leftovers
             except (SandboxError, anyio.get_cancelled_exc_class()) as error:
                 recording.failed(error, cancelled=not isinstance(error, SandboxError))
@@ -195,7 +195,17 @@ class Session:
         Raises:
             AuditWriteError: It isn't in the log.
         """
-        Recording(self._log, os.urandom(_ID_BYTES).hex(), tool, asked).refused(reason)
+        Recording(self._log, running.new_id(), tool, asked).refused(reason)
+
+    def acted(
+        self, job: str, what: Mapping[str, object], *, tool: str, asked: Mapping[str, object]
+    ) -> None:
+        """Record *what* is about to be done to the running call *job*.
+
+        Raises:
+            AuditWriteError: It isn't in the log. Don't do it.
+        """
+        Recording(self._log, running.new_id(), tool, asked).acted(job, what)
 
     async def _current(self) -> Generation:
         """Return the fork server to use: a new one if the last died or a grant was replaced."""
@@ -228,107 +238,3 @@ class Session:
             raise
         self._current_prepared = prepared
         return Generation(server, prepared, directory)
-
-
-async def _run(
-    lane: Lane,
-    call_id: str,
-    call: Call,
-    stdin: bytes,
-    on_output: Callable[[bytes], None] | None,
-) -> Result:
-    began_at = time.monotonic()
-    capture = Capture()
-    with _output_of(lane, call, stdin) as output_fd:
-        try:
-            await _attend(lane, call, output_fd, capture, on_output)
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await _end(lane, "cancelled")
-            raise
-        _drain(output_fd, capture, on_output)
-    if lane.ended is None:
-        raise LaneLostError("the call ended without a report; run it again")
-    return Result(call_id, lane.ended, capture, time.monotonic() - began_at, call.cwd)
-
-
-@contextmanager
-def _output_of(lane: Lane, call: Call, stdin: bytes) -> Iterator[int]:
-    """Begin *call* and yield the descriptor its output arrives on."""
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    try:
-        os.set_blocking(read_end, False)
-        input_fd = _input(stdin)
-        try:
-            lane.begin(call, (input_fd, write_end, write_end))
-        finally:
-            os.close(input_fd)
-            os.close(write_end)
-        yield read_end
-    finally:
-        os.close(read_end)
-
-
-def _input(stdin: bytes) -> int:
-    if not stdin:
-        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    memfd = os.memfd_create("stdin")
-    try:
-        os.write(memfd, stdin)
-        return os.open(f"/proc/self/fd/{memfd}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(memfd)
-
-
-async def _attend(
-    lane: Lane,
-    call: Call,
-    output_fd: int,
-    capture: Capture,
-    on_output: Callable[[bytes], None] | None,
-) -> None:
-    """Take in output until the lane says that the call has ended."""
-    with select.epoll() as events:
-        events.register(lane.fileno(), select.EPOLLIN)
-        events.register(output_fd, select.EPOLLIN)
-        output_bytes_max = call.limits.output_bytes_max
-        while True:
-            await anyio.wait_readable(events.fileno())
-            for fd, _ in events.poll(0):
-                if fd == lane.fileno():
-                    if lane.receive():
-                        return
-                elif not _read_some(output_fd, capture, on_output):
-                    events.unregister(output_fd)
-            if output_bytes_max is not None and capture.total_bytes > output_bytes_max:
-                lane.end("output")
-                output_bytes_max = None
-
-
-def _read_some(fd: int, capture: Capture, on_output: Callable[[bytes], None] | None) -> bool:
-    """Read once; tell whether there may be more to come."""
-    try:
-        chunk = os.read(fd, _PIPE_BYTES)
-    except BlockingIOError:
-        return True
-    if chunk:
-        capture.feed(chunk)
-        if on_output is not None:
-            on_output(chunk)
-    return bool(chunk)
-
-
-def _drain(fd: int, capture: Capture, on_output: Callable[[bytes], None] | None) -> None:
-    """Read what a pipe still holds; its writers are gone, or no business of this call."""
-    for _ in range(16):
-        before = capture.total_bytes
-        if not _read_some(fd, capture, on_output) or capture.total_bytes == before:
-            return
-
-
-async def _end(lane: Lane, reason: str) -> None:
-    """Kill the call and wait until nothing is left of it."""
-    lane.end(reason)
-    with anyio.move_on_after(_KILL_S_MAX), suppress(LaneLostError):
-        while not lane.receive():
-            await anyio.wait_readable(lane.fileno())

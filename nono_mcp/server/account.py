@@ -37,8 +37,10 @@ unless explain_policy says otherwise.
 the change that its answer names, or do without.
 - Every call starts anew: cd, variables and background processes end with it. Files stay, and so \
 does what is in $HOME and $TMPDIR, which are the sandbox's own.
+- What takes long or is to stay (a server, a watcher) becomes a job by yield_s; read_output, \
+send_input and stop_job work on it. Jobs end with the session.
 - Give code that you don't trust less: network "none", writes [] or a few paths.
-- Long output is cut in the middle: send it to a file in $TMPDIR and read it in parts (sed -n).
+- Long output is cut in the middle; read_output has the rest, by the call's id.
 - Independent calls may run at the same time.
 """
 

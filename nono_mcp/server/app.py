@@ -33,6 +33,9 @@ from nono_mcp.server.audit_resources import AuditResources
 from nono_mcp.server.audit_tools import TAIL, VERIFY, AuditTools
 from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.server.file_tools import FILE_TOOLS, FileTools
+from nono_mcp.server.job_arguments import InputArguments, OutputArguments, StopArguments
+from nono_mcp.server.job_tools import READ, SEND, STOP, JobTools
+from nono_mcp.server.jobs import Jobs
 from nono_mcp.server.tools import Tools
 from nono_sandbox.confinement import WRITE
 
@@ -130,7 +133,8 @@ def build(session: Session) -> App:
     """
     prepared = session.prepared
     attendant = Attendant(session)
-    tools = Tools(attendant, Enforcement.of(session))
+    jobs = Jobs(session)
+    tools = Tools(attendant, jobs, Enforcement.of(session))
     log = session.log
     resources = None if log is None else AuditResources(session.state_dir, log)
     app = App(
@@ -153,6 +157,7 @@ def build(session: Session) -> App:
                 account.of_telling("Explain the sandbox's policy"),
             ),
             *_file_tools(attendant),
+            *_job_tools(session, jobs),
             *_log_tools(session),
         ],
         subscriptions=resources.bus if resources else False,
@@ -180,6 +185,19 @@ def _file_tools(attendant: Attendant) -> list[Tool]:
         )
         for one in FILE_TOOLS
         if writes or not one.writes
+    ]
+
+
+def _job_tools(session: Session, jobs: Jobs) -> list[Tool]:
+    tools = JobTools(session, jobs)
+    running = account.of_running(session.prepared)
+    sending = running.model_copy(update={"title": "Send input to a job"})
+    stopping = account.of_telling("Stop a job").model_copy(update={"read_only_hint": False})
+    telling = account.of_telling("Read a job's output")
+    return [
+        _tool(tools.read_output, OutputArguments, READ, telling),
+        _tool(tools.send_input, InputArguments, SEND, sending, takes_context=True),
+        _tool(tools.stop_job, StopArguments, STOP, stopping, takes_context=True),
     ]
 
 

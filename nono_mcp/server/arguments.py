@@ -69,6 +69,13 @@ class RunArguments(Arguments):
         None, description="The only paths this call may write (default: all the policy grants)"
     )
 
+    keep_cwd: bool | None = Field(None, description="Later calls start in this call's cwd")
+    yield_s: float | None = Field(
+        None, gt=0, le=600, allow_inf_nan=False, description="Answer then, and go on as a job"
+    )
+    keep_stdin: bool | None = Field(None, description="A job that takes send_input")
+    tty: bool | None = Field(None, description="Likewise, on a terminal")
+
     @model_validator(mode="after")
     def _one_program(self) -> Self:
         if (self.command is None) == (self.argv is None):

@@ -56,7 +56,7 @@ def of_command(
     warning = f", {enforcement.warning}" if enforcement.warning else ""
     parts = [status_line(result, limits) + warning, shown.head]
     if shown.omitted_bytes:
-        parts += [_gap(shown.omitted_bytes), shown.tail]
+        parts += [_gap(shown.omitted_bytes, result.id), shown.tail]
     parts += put_right(result.guarded)
     if hint:
         parts.append(f"[nono] {hint}")
@@ -129,11 +129,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"  # a real-time signal
 
 
-def _gap(omitted_bytes: int) -> str:
-    return (
-        f"[nono] {omitted_bytes} bytes left out here. To read them, run it again with "
-        '> "$TMPDIR/out" 2>&1 and then sed -n 1,200p "$TMPDIR/out"'
-    )
+def _gap(omitted_bytes: int, job: str) -> str:
+    return f"[nono] {omitted_bytes} bytes left out here; read_output has them: job {job}, offset 0"
 
 
 def _data(result: Result, omitted_bytes: int, enforcement: Enforcement) -> dict[str, object]:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 from mcp.server.mcpserver.exceptions import ToolError
 
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
+from nono_mcp.running import Live
 from nono_mcp.server import account, hints, results
+from nono_mcp.server.asking import asked_by
 from nono_mcp.server.attending import REFUSALS, refusal
+from nono_mcp.server.job_tools import of_job
+from nono_mcp.server.jobs import Kept
 from nono_mcp.server.text import readable, shortened
 from nono_mcp.session import Command
 
@@ -24,9 +29,12 @@ if TYPE_CHECKING:
     from nono_mcp.server.arguments import ExplainArguments, RunArguments
     from nono_mcp.server.attending import Attendant
     from nono_mcp.server.enforcement import Enforcement
+    from nono_mcp.server.jobs import Jobs
     from nono_mcp.session import Result
 
 LOCATE_S_MAX = 5.0
+YIELD_S = 2.0
+"""When a job is answered that says nothing of it: one that waits for its input."""
 _SHELL = "/bin/sh"
 _HTTPS = 443
 
@@ -34,8 +42,10 @@ _HTTPS = 443
 class Tools:
     """The tools of one session."""
 
-    def __init__(self, attendant: Attendant, enforcement: Enforcement) -> None:
+    def __init__(self, attendant: Attendant, jobs: Jobs, enforcement: Enforcement) -> None:
         self._attendant = attendant
+        self._jobs = jobs
+        self._cwd: str | None = None
         self._session = attendant.session
         self._enforcement = enforcement
 
@@ -50,13 +60,43 @@ class Tools:
         except ToolError as error:
             self._attendant.refused(str(error), "run_sandboxed", context)
             raise
-        result = await self._attendant.run(command, "run_sandboxed", context)
+        if arguments.keep_cwd:
+            self._cwd = command.cwd
+        if arguments.yield_s or arguments.keep_stdin or arguments.tty:
+            return await self._as_job(command, arguments, context)
+        kept = Kept()
+        result = await self._attendant.run(command, "run_sandboxed", context, kept.feed)
+        return await self._told(command, result, kept)
+
+    async def _as_job(
+        self, command: Command, arguments: RunArguments, context: Context
+    ) -> CallToolResult:
+        """Start *command* as a job; tell how it ended or, if it goes on, what it printed."""
+        live = Live(takes_input=bool(arguments.keep_stdin), terminal=command.tty)
+        try:
+            job = self._jobs.start(command, asked_by(context), live)
+        except ToolError as error:
+            self._attendant.refused(str(error), "run_sandboxed", context)
+            raise
+        try:
+            await job.wait(arguments.yield_s or YIELD_S)
+        except anyio.get_cancelled_exc_class():
+            await job.end()
+            raise
+        if not job.ended:
+            return results.plain(of_job(job, self._session, 0) + "\n[nono] it goes on: read_output")
+        if job.result is None:
+            raise ToolError(job.failure)
+        return await self._told(command, job.result, job.output)
+
+    async def _told(self, command: Command, result: Result, kept: Kept) -> CallToolResult:
         if result.ended.failure is not None:
             status, reason = result.ended.failure
             also = "" if command.writes is None else "; writes may only name what exists"
             raise ToolError(f"not run (status {status}): {shortened(reason)}{also}")
         hint = await self._hint(command, result)
         limits = self._session.prepared.confinement.limits
+        self._jobs.keep(command, result, kept)
         return results.of_command(result, limits, self._enforcement, hint)
 
     async def explain_policy(self, arguments: ExplainArguments) -> CallToolResult:
@@ -84,12 +124,15 @@ class Tools:
         timeout_s_max = account.timeout_s_max(prepared)
         if timeout_s is not None and timeout_s > timeout_s_max:
             raise ToolError(f"timeout_s: must be over 0 and at most {timeout_s_max:g}")
+        goes_on = arguments.yield_s or arguments.keep_stdin or arguments.tty
         argv = arguments.argv or [_SHELL, "-c", arguments.command or ""]
         return Command(
             argv=tuple(argv),
-            cwd=arguments.cwd,
+            cwd=arguments.cwd or self._cwd,
             stdin=(arguments.stdin or "").encode(),
-            timeout_s=timeout_s or account.timeout_s_default(prepared),
+            timeout_s=timeout_s
+            or (timeout_s_max if goes_on else account.timeout_s_default(prepared)),
+            tty=bool(arguments.tty),
             environment=arguments.env or {},
             writes=None if arguments.writes is None else tuple(arguments.writes),
             network_closed=arguments.network == "none",
