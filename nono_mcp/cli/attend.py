@@ -36,9 +36,8 @@ class Outcome(Value):
         return self.wait_status == 0 and not odd
 
 
-def on_streams(launch: Launch) -> Outcome:
+def on_streams(launch: Launch, arrived: signals.Signals) -> Outcome:
     """See a call to its end that has our own standard streams."""
-    arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
     poll = select.poll()
     poll.register(launch, select.POLLIN)
     poll.register(arrived, select.POLLIN)
@@ -63,11 +62,11 @@ def _pass_on(launch: Launch, number: int) -> None:
     launch.signal_all(signals.CONT)
 
 
-def on_terminal(launch: Launch, master: int) -> Outcome:
+def on_terminal(launch: Launch, master: int, arrived: signals.Signals) -> Outcome:
     """See a call to its end that has a terminal of its own, whose *master* is ours now."""
     from nono_mcp.cli.relay import Relay
 
-    relay = Relay(launch, master)
+    relay = Relay(launch, master, arrived)
     try:
         return relay.run()
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 
-from nono_mcp.cli import options, places, policy_flags, say
+from nono_mcp.cli import options, places, policy_flags, say, signals
 from nono_mcp.cli.options import Option, UsageError
 from nono_sandbox import oneshot
 from nono_sandbox.confinement import LANDLOCK, Call
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nono_mcp.cli.options import Parsed
     from nono_mcp.guard.guard import Action, Guard
     from nono_mcp.policy.request import Prepared, Request
+    from nono_sandbox.confinement import Confinement
     from nono_sandbox.oneshot import Launch
 
 DRY_RUN = Option("--dry-run")
@@ -141,7 +142,7 @@ class Run:
         """Run the call, and put right what it did to what is guarded."""
         guard = self._guard(prepared)
         try:
-            return _attended(launch, launch.run(prepared.confinement, call))
+            return _attended(launch, prepared.confinement, call)
         finally:
             if guard is not None:
                 self._put_right(guard)
@@ -197,10 +198,15 @@ def _check(argv: tuple[str, ...]) -> None:
         raise UsageError("the command holds a NUL character, which no system call takes")
 
 
-def _attended(launch: Launch, master: int) -> Outcome:
+def _attended(launch: Launch, confinement: Confinement, call: Call) -> Outcome:
+    # Before anything runs: what arrives from then on is the program's.
+    arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
+    master = launch.run(confinement, call)
     from nono_mcp.cli import attend
 
     # What is here now stays, so it needn't be looked through; what comes may.
     gc.freeze()
     gc.enable()
-    return attend.on_streams(launch) if master < 0 else attend.on_terminal(launch, master)
+    if master < 0:
+        return attend.on_streams(launch, arrived)
+    return attend.on_terminal(launch, master, arrived)

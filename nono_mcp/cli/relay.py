@@ -31,13 +31,12 @@ _STDIN, _STDOUT = 0, 1
 class Relay:
     """What goes to and fro between the person's terminal and the program's."""
 
-    def __init__(self, launch: Launch, master: int) -> None:
+    def __init__(self, launch: Launch, master: int, arrived: signals.Signals) -> None:
         self.terminal = Terminal()
         self._launch = launch
         self._master = master
-        self._arrived = signals.Signals(
-            *signals.PASSED_ON, signals.TSTP, signals.CONT, signals.WINCH
-        )
+        self._arrived = arrived
+        self._arrived.note(signals.CONT, signals.WINCH)
         self._typed = b""
         self._written = b""
         self._tail = b""

@@ -26,6 +26,10 @@ class Signals:
     def __init__(self, *numbers: int) -> None:
         self._read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        self.note(*numbers)
+
+    def note(self, *numbers: int) -> None:
+        """Have these arrive too."""
         for number in numbers:
             if _signal.getsignal(number) != _signal.SIG_IGN:
                 _signal.signal(number, _noted)

@@ -166,6 +166,8 @@ def _forked(tier: str, network: str) -> _socket.socket:
     if os.fork() == 0:
         # Before the handler of Python's own could print a traceback.
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+        # What the other process is told by is its own.
+        _signal.set_wakeup_fd(-1)
         ours.close()
         _be_lane(theirs, tier, network)
     theirs.close()

@@ -230,10 +230,11 @@ def test_in_the_background_it_runs_and_takes_no_input(
     window.expect("mine-42")
     assert not (person.workspace / "stolen").exists()
     window.type("fg\r")
-    window.expect(" run --tier")
+    window.expect("> stolen'\r\n")
     # It notices within its next look that it is in the foreground.
     window.type("given\r")
     assert eventually((person.workspace / "stolen").exists)
+    window.expect("> ")
     window.type("exit 0\r")
     assert window.status() == 0
     assert (person.workspace / "stolen").read_text() == "given\n"
