@@ -70,6 +70,7 @@ class Request(NamedTuple):
     proxy_authorization: bytes | None
     upgrade: bytes | None
     expects: bool
+    modern: bool
 
 
 class Response(NamedTuple):
@@ -179,6 +180,7 @@ def parse_request(head: bytes) -> Request:
         hop.get(b"proxy-authorization"),
         hop.get(b"upgrade") if b"upgrade" in nominated else None,
         expects,
+        minor == b"1",
     )
 
 

@@ -77,15 +77,17 @@ TABLE = MappingProxyType(
 )
 
 
-def answer(code: str, detail: str, *, host: str | None = None, keep_alive: bool = False) -> bytes:
+def answer(
+    code: str, detail: str, *, host: str | None = None, keep_alive: bool = False, body: bool = True
+) -> bytes:
     """Return the whole response for one refusal."""
     row = TABLE[code]
     error = {"code": code, "message": row.message, "detail": detail, "host": host or ""}
-    body = json.dumps({"error": {**error, "remedy": row.remedy}}).encode() + b"\n"
+    text = json.dumps({"error": {**error, "remedy": row.remedy}}).encode() + b"\n"
     lines = [
         f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}",
         "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
+        f"Content-Length: {len(text)}",
         f"Connection: {'keep-alive' if keep_alive else 'close'}",
     ]
     if row.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -94,4 +96,4 @@ def answer(code: str, detail: str, *, host: str | None = None, keep_alive: bool 
         lines.append('WWW-Authenticate: Bearer realm="nono"')
     if row.status == HTTPStatus.METHOD_NOT_ALLOWED:
         lines.append("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, CONNECT")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (text if body else b"")

@@ -50,7 +50,7 @@ def count_shapes(data: bytes) -> int:
     return len(_SHAPE.findall(data))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Lease:
     """What one call holds: its proxy password and a token for each route."""
 
@@ -88,7 +88,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
-        self._leases: dict[int, Lease] = {}
+        self._leases: set[Lease] = set()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._leases)} leases>"
@@ -96,7 +96,7 @@ class Ledger:
     @property
     def leases(self) -> Iterable[Lease]:
         """Return the live ones."""
-        return self._leases.values()
+        return self._leases
 
     def mint(
         self, call: str, routes: Iterable[Route], narrow: Narrow | None, until: float
@@ -112,7 +112,7 @@ class Ledger:
         self._enter(lease.secret, lease, None, until)
         for name, token in tokens.items():
             self._enter(token, lease, name, until)
-        self._leases[id(lease)] = lease
+        self._leases.add(lease)
         return lease
 
     def _enter(self, text: str, lease: Lease, route: str | None, until: float) -> None:
@@ -121,8 +121,9 @@ class Ledger:
 
     def revoke(self, lease: Lease) -> bool:
         """Forget a lease's token and password; tell whether it was live."""
-        if self._leases.pop(id(lease), None) is None:
+        if lease not in self._leases:
             return False
+        self._leases.discard(lease)
         self._entries = {
             digest: entry for digest, entry in self._entries.items() if entry.lease is not lease
         }

@@ -1,0 +1,324 @@
+"""The worker's end: one connection, its requests judged one after the other.
+
+Architecture invariant: nothing a client sends is passed on before `nono_proxy.judge` has judged the
+head it belongs to.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from enum import Enum, auto
+
+from nono_proxy import grammar, refusals
+from nono_proxy.errors import GrammarError, Refusal
+from nono_proxy.exchange import Exchange
+from nono_proxy.judge import Inner, Plan
+from nono_proxy.state import State, record_of
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_WRITE_HIGH = 262144
+_LINGER_S = 1.0
+_LINGER_BYTES_MAX = 1 << 20
+_NEVER = frozenset({b"TRACE", b"TRACK", b"PRI"})
+_GUESSES = frozenset({"authentication-failed", "token-unknown"})
+_CLIENT_ALERTS = ("alert unknown ca", "alert bad certificate", "alert certificate unknown")
+
+
+class Mode(Enum):
+    """What the next octets are."""
+
+    HEAD = auto()
+    BODY = auto()
+    WAIT = auto()
+    RELAY = auto()
+    LINGER = auto()
+
+
+class Client(asyncio.Protocol):
+    """A connection of a worker, or what's inside a tunnel that is read."""
+
+    def __init__(
+        self, state: State, connect: Callable[["Client", Plan, bytes], None], inner: Inner | None
+    ) -> None:
+        self.lease = inner.lease if inner is not None else None
+        self.transport: asyncio.Transport | None = None
+        self._state = state
+        self._connect = connect
+        self._inner = inner
+        self._mode = Mode.HEAD
+        self._buffer = b""
+        self._since = state.loop.time()
+        self._exchange: Exchange | None = None
+        self._relay: Callable[[bytes], None] | None = None
+        self._failures = 0
+        self._lingered = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; a connection beyond the bound is told so and ended."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("a stream has a transport that reads and writes")
+        self.transport = transport
+        transport.set_write_buffer_limits(_WRITE_HIGH)
+        # What is inside a tunnel was counted when the tunnel was.
+        if self._inner is None and len(self._state.members) >= self._limit:
+            self._refuse(Plan(), "too-many-connections", "", close=True)
+            return
+        self._state.members.add(self)
+        if self._buffer:
+            self._advance()
+
+    @property
+    def _limit(self) -> int:
+        return self._state.config.limits.connections_max
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        mode = self._mode
+        if self.transport is None:
+            # A handshake can deliver before it says that it's done.
+            self._buffer += data
+        elif mode is Mode.HEAD:
+            if not self._buffer:
+                self._since = self._state.loop.time()
+            self._buffer = self._buffer + data if self._buffer else data
+            self._advance()
+        elif mode is Mode.BODY:
+            self._body(data)
+        elif mode is Mode.RELAY and self._relay is not None:
+            self._relay(data)
+        elif mode is Mode.LINGER:
+            self._lingered += len(data)
+            if self._lingered > _LINGER_BYTES_MAX:
+                self.abort()
+        else:
+            self._buffer += data
+            if len(self._buffer) > self._state.config.limits.head_bytes_max:
+                self.transport.pause_reading()
+
+    def _advance(self) -> None:
+        """Take the heads that are whole, one after the other."""
+        limits = self._state.config.limits
+        while self._mode is Mode.HEAD and self._buffer:
+            end = self._buffer.find(b"\r\n\r\n") + 4
+            if end < 4:  # noqa: PLR2004 - not found
+                if len(self._buffer) > limits.head_bytes_max:
+                    self._refuse(Plan(), "head-too-large", "", close=True)
+                elif _BARE_LF.search(self._buffer) is not None or self._buffer[:1] == b"\r":
+                    self._refuse(Plan(), "bad-request", "a line ends in LF alone", close=True)
+                elif len(self._buffer) > limits.line_bytes_max:
+                    self._verify_lines(self._buffer)
+                return
+            head, self._buffer = self._buffer[:end], self._buffer[end:]
+            if end > limits.head_bytes_max:
+                self._refuse(Plan(), "head-too-large", "", close=True)
+            elif end <= limits.line_bytes_max or self._verify_lines(head):
+                self._handle(head)
+
+    def _verify_lines(self, head: bytes) -> bool:
+        if max(map(len, head.split(b"\r\n"))) <= self._state.config.limits.line_bytes_max:
+            return True
+        self._refuse(Plan(), "head-too-large", "a line is too long", close=True)
+        return False
+
+    def _handle(self, head: bytes) -> None:
+        """Judge a head, and act on it."""
+        plan = Plan()
+        close = True
+        try:
+            request = grammar.parse_request(head)
+            close = bool(request.length or request.chunked or not request.keep_alive)
+            plan.method = request.method
+            self._state.verify_open()
+            if request.method in _NEVER:
+                raise Refusal("method-refused")  # noqa: TRY301 - one place answers
+            now = self._state.loop.time()
+            if request.method == b"CONNECT":
+                self._tunnel(plan, request, now)
+                return
+            self._state.judge.request(plan, request, now, self._inner)
+            if plan.route is not None:
+                self._state.spend_request(plan.route, now)
+            self.lease = plan.lease
+            self._exchange = Exchange(self, self._state, plan, request)
+            self._begin(self._exchange)
+        except GrammarError as error:
+            self._refuse(plan, "bad-request", str(error), close=True)
+        except Refusal as refusal:
+            self._exchange = None
+            self._refuse(plan, refusal.code, refusal.detail, close=close)
+
+    def _begin(self, exchange: Exchange) -> None:
+        """Read what has come of the body, so that nothing leaves if it's broken; then send."""
+        self._mode = Mode.BODY if exchange.receiving else Mode.WAIT
+        if exchange.receiving and self._buffer:
+            buffer, self._buffer = self._buffer, b""
+            self._body(buffer)
+            if self._mode is Mode.LINGER:
+                return
+        exchange.start()
+
+    def _tunnel(self, plan: Plan, request: grammar.Request, now: float) -> None:
+        if self._inner is not None:
+            raise Refusal("method-refused", "a tunnel in a tunnel")
+        self._state.judge.tunnel(plan, request, now)
+        self.lease = plan.lease
+        self._mode = Mode.WAIT
+        self.hold()
+        self._connect(self, plan, request.target)
+
+    def _body(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        try:
+            rest = exchange.send_body(data)
+        except GrammarError as error:
+            exchange.fail("bad-request", str(error))
+            return
+        except Refusal as refusal:
+            exchange.fail(refusal.code, refusal.detail)
+            return
+        if not exchange.receiving and self._mode is Mode.BODY:
+            self._mode = Mode.WAIT
+            self._buffer = rest
+
+    def done(self, *, close: bool) -> None:
+        """Go on to the next request: the answer to the last has been written."""
+        self._exchange = None
+        if close:
+            self._linger()
+            return
+        self._mode = Mode.HEAD
+        self._since = self._state.loop.time()
+        if self.transport is not None:
+            self.transport.resume_reading()
+        if self._buffer:
+            # From the loop, so that a long pipeline doesn't become a deep stack.
+            self._state.loop.call_soon(self._advance)
+
+    def take_over(self) -> tuple[asyncio.Transport, bytes]:
+        """Give the transport away, and what has come behind the CONNECT.
+
+        Raises:
+            Refusal: The client is gone.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise Refusal("call-ended")
+        self._state.members.discard(self)
+        self.transport = None
+        buffer, self._buffer = self._buffer, b""
+        return transport, buffer
+
+    def relay(self, to: Callable[[bytes], None]) -> None:
+        """Pass everything on from now."""
+        self._relay = to
+        self._mode = Mode.RELAY
+        buffer, self._buffer = self._buffer, b""
+        if buffer:
+            to(buffer)
+
+    def write(self, data: bytes) -> None:
+        """Send to the worker."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def hold(self) -> None:
+        """Read no more for now."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        """Read on."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def refuse(self, plan: Plan, code: str, detail: str) -> None:
+        """Answer a CONNECT that was allowed and came to nothing."""
+        self._refuse(plan, code, detail, close=True)
+
+    def _refuse(self, plan: Plan, code: str, detail: str, *, close: bool) -> None:
+        self._state.record(record_of(plan, "refused", code, detail))
+        if code in _GUESSES:
+            self._failures += 1
+            close = close or self._failures >= self._state.config.limits.auth_failures_max
+        self.refuse_unrecorded(code, detail, plan, close=close)
+
+    def refuse_unrecorded(self, code: str, detail: str, plan: Plan, *, close: bool) -> None:
+        """Answer with a refusal that stands in the records already."""
+        self._exchange = None
+        close = close or refusals.TABLE[code].closes
+        host = None if plan.target is None else plan.target.host
+        body = plan.method != b"HEAD"
+        self.write(refusals.answer(code, detail, host=host, keep_alive=not close, body=body))
+        if close:
+            self._linger()
+        else:
+            self._mode = Mode.HEAD
+
+    def _linger(self) -> None:
+        """Close when the client has read what it was told: a reset would take that away."""
+        self._mode = Mode.LINGER
+        self._since = self._state.loop.time()
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if not transport.can_write_eof():
+            transport.close()
+            return
+        transport.write_eof()
+        transport.resume_reading()
+        self._state.loop.call_later(_LINGER_S, transport.abort)
+
+    def end(self) -> None:
+        """Close when all is written."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def eof_received(self) -> bool:
+        """Take the end of what the client says; an answer on its way is still written."""
+        return self._exchange is not None and self._mode is not Mode.RELAY
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the connection's end."""
+        self._state.members.discard(self)
+        self.transport = None
+        self._buffer = b""
+        if exc is not None and any(alert in str(exc).lower() for alert in _CLIENT_ALERTS):
+            plan = Plan(
+                "intercepted",
+                lease=self.lease,
+                target=None if self._inner is None else self._inner.target,
+            )
+            self._state.record(record_of(plan, "client", "client-trust"))
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.cancel("the client closed")
+
+    def pause_writing(self) -> None:
+        """Let the upstream wait until the client has taken what was sent."""
+        if self._exchange is not None:
+            self._exchange.pause_upstream()
+
+    def resume_writing(self) -> None:
+        """Let the upstream go on."""
+        if self._exchange is not None:
+            self._exchange.resume_upstream()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def sweep(self, now: float) -> None:
+        """End what took too long."""
+        limits = self._state.config.limits
+        if self._exchange is not None:
+            self._exchange.sweep(now)
+        elif self._mode is Mode.HEAD and self._buffer and now - self._since > limits.head_s:
+            self._refuse(Plan(), "head-timeout", "", close=True)
+        elif self._mode is Mode.HEAD and now - self._since > limits.keep_alive_s:
+            self.end()
+
+    def recheck(self) -> None:
+        """Requests are judged one by one: nothing to do between them."""

@@ -1,0 +1,264 @@
+"""One request, judged: whose it is, where it goes, and whether it may.
+
+Everything is judged anew for each request of a kept connection. What was found out by the time a
+request is refused stands in its `Plan`, so that the record of a refusal says as much as is known.
+
+Architecture invariant: no I/O and no clock: the time is given.
+"""
+
+from dataclasses import dataclass, field
+
+from nono_proxy import paths, placements, tokens
+from nono_proxy.authority import Authority
+from nono_proxy.config import Config, Route
+from nono_proxy.decide import Allow, Deny, Verdict, decide, endpoint_allowed
+from nono_proxy.errors import AuthorityError, GrammarError, Refusal
+from nono_proxy.grammar import Request, value_of
+from nono_proxy.placements import Found, Parts
+from nono_proxy.tokens import Lease, Ledger
+
+_PLAIN_PORT = 80
+_TLS_PORT = 443
+_OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
+_CACHED_MAX = 4096
+
+
+@dataclass(slots=True)
+class Inner:
+    """The tunnel in which a request came: its far end is settled."""
+
+    target: Authority
+    tls: bool
+    lease: Lease | None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is known of a request; complete once it's judged."""
+
+    entrance: str | None = None
+    method: bytes = b""
+    lease: Lease | None = None
+    target: Authority | None = None
+    tls: bool = True
+    route: Route | None = None
+    rule: str | None = None
+    raw: bool = False
+    path: bytes = b""
+    query: bytes | None = None
+    found: list[Found] = field(default_factory=list)
+
+
+class Judge:
+    """Judges requests by one configuration and the tokens that live."""
+
+    def __init__(self, config: Config, ledger: Ledger) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._routes = {route.name.encode("ascii"): route for route in config.routes}
+        self._verdicts: dict[tuple[Lease | None, Authority], Verdict] = {}
+
+    def forget(self) -> None:
+        """Judge anew: which calls live has changed."""
+        self._verdicts.clear()
+
+    def tunnel(self, plan: Plan, request: Request, now: float) -> None:
+        """Judge a CONNECT.
+
+        Raises:
+            Refusal: It may not leave.
+        """
+        plan.entrance = "connect"
+        if request.length or request.chunked:
+            raise Refusal("bad-request", "CONNECT has no body")
+        plan.lease = self._who(request, now)
+        plan.target = _authority(request.target, None)
+        if _authority(request.host, plan.target.port) != plan.target:
+            raise Refusal("misdirected", "Host differs from the target")
+        self._refuse_tokens(request, b"")
+        self._allow(plan)
+
+    def request(self, plan: Plan, request: Request, now: float, inner: Inner | None) -> None:
+        """Judge any other request.
+
+        Raises:
+            Refusal: It may not leave.
+        """
+        target = request.target
+        if inner is not None:
+            plan.entrance = "intercepted"
+            self._inner(plan, request, inner)
+        elif target.startswith(b"/"):
+            plan.entrance = "reverse"
+            self._reverse(plan, target)
+        else:
+            plan.entrance = "forward"
+            plan.lease = self._who(request, now)
+            self._absolute(plan, request)
+        try:
+            paths.verify_path(plan.path)
+        except GrammarError as error:
+            raise Refusal("bad-path", str(error)) from error
+        if plan.query is not None and b"#" in plan.query:
+            raise Refusal("bad-path", "a query has a fragment")
+        if plan.entrance == "reverse":
+            self._lend(plan, request, now)
+            self._allow(plan)
+        else:
+            self._allow(plan)
+            self._lend(plan, request, now)
+        if plan.route is not None:
+            _verify_endpoint(plan.route, request, plan.path)
+
+    def still(self, plan: Plan) -> bool:
+        """Tell whether a tunnel that was opened would be opened now, in the same way."""
+        if plan.target is None:
+            return False
+        verdict = self._verdict(plan.lease, plan.target)
+        if isinstance(verdict, Deny):
+            return False
+        return (verdict.route is None) == (plan.route is None) and verdict.raw >= plan.raw
+
+    def _who(self, request: Request, now: float) -> Lease | None:
+        """Return whose request it is; None for that of some live call, nobody knows which."""
+        value = request.proxy_authorization
+        if value is not None:
+            pair = placements.decode_basic(value)
+            entry = self._ledger.find(pair[1], now) if pair is not None else None
+            if entry is None or entry.route is not None:
+                raise Refusal("authentication-failed")
+            return entry.lease
+        if self._config.authenticate:
+            raise Refusal("authentication-required")
+        leases = list(self._ledger.leases)
+        if not leases:
+            raise Refusal("no-call")
+        return leases[0] if len(leases) == 1 else None
+
+    def _inner(self, plan: Plan, request: Request, inner: Inner) -> None:
+        plan.lease = inner.lease
+        plan.target = inner.target
+        plan.tls = inner.tls
+        if not request.target.startswith(b"/"):
+            raise Refusal("bad-request", "in a tunnel a target is a path")
+        port = _TLS_PORT if inner.tls else _PLAIN_PORT
+        if _authority(request.host, port) != inner.target:
+            raise Refusal("misdirected", "Host differs from the host of the tunnel")
+        plan.path, plan.query = _split(request.target)
+
+    def _reverse(self, plan: Plan, target: bytes) -> None:
+        name, slash, rest = target[1:].partition(b"/")
+        name, mark, query = name.partition(b"?")
+        plan.route = self._routes.get(name)
+        if plan.route is None or (not plan.route.base_urls and plan.route.credential is None):
+            raise Refusal("route-unknown")
+        if plan.route.rules[0].pattern.startswith("*."):
+            raise Refusal("route-unknown", "the route leads to more than one host")
+        plan.target = plan.route.origin
+        plan.tls = plan.route.tls
+        plan.path, plan.query = (b"/", query) if mark else _split(slash + rest or b"/")
+
+    def _absolute(self, plan: Plan, request: Request) -> None:
+        scheme, _, rest = request.target.partition(b"://")
+        if scheme not in (b"http", b"https"):
+            raise Refusal("bad-request", "the target has no scheme of HTTP")
+        plan.tls = scheme == b"https"
+        port = _TLS_PORT if plan.tls else _PLAIN_PORT
+        cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+        plan.target = _authority(rest[:cut], port)
+        if _authority(request.host, port) != plan.target:
+            raise Refusal("misdirected", "Host differs from the target")
+        path = rest[cut:]
+        plan.path, plan.query = _split(path if path.startswith(b"/") else b"/" + path)
+
+    def _allow(self, plan: Plan) -> None:
+        """Judge the host of a plan for everybody whose request it may be."""
+        if plan.target is None:
+            raise AssertionError("a plan that is judged has a target")
+        verdict = self._verdict(plan.lease, plan.target)
+        if isinstance(verdict, Deny):
+            raise Refusal(verdict.code, verdict.reason)
+        if plan.entrance == "reverse":
+            plan.rule = verdict.rule
+            return
+        plan.rule, plan.route, plan.raw = verdict.rule, verdict.route, verdict.raw
+        if plan.route is not None and plan.entrance != "connect" and plan.tls != plan.route.tls:
+            raise Refusal("host-not-allowed", "the route has another scheme")
+
+    def _verdict(self, lease: Lease | None, target: Authority) -> Verdict:
+        found = self._verdicts.get((lease, target))
+        if found is None:
+            if len(self._verdicts) >= _CACHED_MAX:
+                self._verdicts.clear()
+            found = self._verdicts[lease, target] = self._judged(lease, target)
+        return found
+
+    def _judged(self, lease: Lease | None, target: Authority) -> Verdict:
+        verdict = decide(self._config, target)
+        for each in [lease] if lease is not None else self._ledger.leases:
+            if isinstance(verdict, Allow):
+                verdict = decide(self._config, target, each.narrow)
+        return verdict
+
+    def _lend(self, plan: Plan, request: Request, now: float) -> None:
+        """Find the tokens in a request: each at its own route, in its own call and place."""
+        route = plan.route
+        if route is None or route.credential is None:
+            self._refuse_tokens(request, plan.query or b"")
+            return
+        parts = Parts(request.fields, plan.path, plan.query)
+        found = placements.find(
+            route, parts, lambda token: self._ledger.find(token, now) is not None
+        )
+        if not found and plan.entrance == "reverse":
+            raise Refusal("token-missing")
+        for each in found:
+            entry = self._ledger.find(each.token, now)
+            if entry is None or entry.route is None:
+                raise Refusal("token-unknown")
+            if entry.route != route.name:
+                raise Refusal("token-elsewhere", f"the token is for {entry.route}")
+            if plan.lease is not None and entry.lease is not plan.lease:
+                raise Refusal("token-elsewhere", "the token is another call's")
+            plan.lease = entry.lease
+        visible = sum(each.visible for each in found)
+        if _shapes(request) != visible:
+            raise Refusal("token-misplaced")
+        plan.found = found
+
+    def _refuse_tokens(self, request: Request, query: bytes) -> None:
+        """Refuse a request with a token where no credential is lent."""
+        hidden = 0
+        for name, line in request.fields:
+            if name == b"authorization":
+                pair = placements.decode_basic(value_of(line))
+                hidden += tokens.count_shapes(b":".join(pair)) if pair is not None else 0
+        if hidden or _shapes(request) or tokens.count_shapes(query):
+            raise Refusal("token-elsewhere", "no credential is lent to this host")
+
+
+def _shapes(request: Request) -> int:
+    lines = b"\n".join([request.target, *[line for _, line in request.fields]])
+    return tokens.count_shapes(lines)
+
+
+def _authority(text: bytes, port: int | None) -> Authority:
+    try:
+        return Authority.parse(text.decode("ascii"), port)
+    except (AuthorityError, UnicodeDecodeError) as error:
+        raise Refusal("bad-authority", str(error)[:120]) from error
+
+
+def _split(target: bytes) -> tuple[bytes, bytes | None]:
+    path, mark, query = target.partition(b"?")
+    return path, query if mark else None
+
+
+def _verify_endpoint(route: Route, request: Request, path: bytes) -> None:
+    if not route.endpoints:
+        return
+    if any(name in _OVERRIDES for name, _ in request.fields):
+        raise Refusal("endpoint-not-allowed", "a field overrides the method")
+    if not endpoint_allowed(route, request.method, path):
+        method = request.method.decode("ascii")
+        raise Refusal("endpoint-not-allowed", f"{method}: {path.decode('ascii')}"[:200])
