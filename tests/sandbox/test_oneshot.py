@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nono_sandbox import wire
+from nono_sandbox import domain, wire
 from nono_sandbox.confinement import (
     CLOSED,
     LANDLOCK,
@@ -42,9 +42,11 @@ LONG_ENOUGH_S = 60
 DRIVER = """
     import json, os, sys
     sys.path[:0] = json.loads(sys.argv[1])
-    from nono_sandbox import oneshot, wire
+    from nono_sandbox import landlock, oneshot, wire
     from nono_sandbox.errors import SandboxError
     tier, network, confinement, call = wire.whole(eval(sys.argv[2]))
+    if len(sys.argv) > 4:
+        landlock.abi_version = lambda: int(sys.argv[4])
     launch = oneshot.start(tier, network)
     try:
         launch.await_ready()
@@ -68,6 +70,7 @@ class Run:
         call: Call,
         *,
         network: str = CLOSED,
+        abi: int | None = None,
         fds: tuple[int, ...] = (),
         stdin: int = subprocess.DEVNULL,
     ) -> None:
@@ -75,6 +78,7 @@ class Run:
         message = wire.plain((tier, network, confinement, call))
         code = textwrap.dedent(DRIVER)
         arguments = [json.dumps(sys.path), repr(message), str(report)]
+        arguments += [] if abi is None else [str(abi)]
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", code, *arguments],
             stdin=stdin,
@@ -190,6 +194,51 @@ def test_a_run_has_local_sockets_of_its_own_alone(
             "heard": "hello",
         }
         assert select.select([theirs], [], [], 0)[0] == []
+
+
+@pytest.mark.claim("support.required")
+@pytest.mark.parametrize("abi", [1, 2, 3, 4, 5, 6])
+def test_an_older_kernels_landlock_is_enough_or_is_refused(
+    tier: str, yard: Yard, call_for: Callable[..., Call], abi: int
+) -> None:
+    """What it hasn't got, masked here, other mechanisms of the tier hold."""
+    name = f"\0nono-test-{os.urandom(8).hex()}"
+    before = yard.seen(yard.outside), yard.seen(yard.reading)
+    call = call_for(
+        """
+        import socket
+        outside, reading, name, port, parent = ARGUMENTS
+        attempt("read", lambda: read(outside + "/secret"))
+        attempt("truncate", lambda: os.truncate(reading + "/kept", 0))
+        attempt("write", lambda: write(reading + "/kept"))
+        attempt("rename", lambda: os.rename(reading + "/kept", "kept"))
+        attempt("chmod", lambda: os.chmod(reading + "/kept", 0))
+        attempt("signal", lambda: os.kill(parent, 0))
+        attempt("abstract", lambda: socket.socket(1).connect(name))
+        attempt("TCP", lambda: socket.create_connection(("127.0.0.1", port)))
+        attempt("work", lambda: write("notes"))
+        """,
+        yard.outside,
+        yard.reading,
+        name,
+        9,
+        os.getpid(),
+    )
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(name)
+        theirs.listen()
+        answer, output = Run(tier, yard.confinement(), call, abi=abi).wait()
+        assert select.select([theirs], [], [], 0)[0] == []
+    if abi < domain.ABI_REQUIRED[tier]:
+        assert answer[0] == "refused"
+        assert f"ABI {abi}" in answer[1]
+        assert output == b""
+    else:
+        done = {name for name, value in said(output).items() if value == "done"}
+        # Modes are the one thing that the second tier doesn't hold.
+        assert done - ({"chmod"} if tier == LANDLOCK else set()) == {"work"}
+    if tier == NAMESPACES or abi < domain.ABI_REQUIRED[tier]:
+        assert (yard.seen(yard.outside), yard.seen(yard.reading)) == before
 
 
 @pytest.mark.claim("net.ports")
