@@ -15,6 +15,7 @@ COMMANDS = {
     "doctor": "say what this machine can enforce, and how",
     "policy": "show, check, list and start policies",
     "trust": "let a workspace's nono.toml count",
+    "install": "put the server into an agent's configuration",
     "serve": "serve a workspace to an agent by MCP",
     "audit": "read and verify the log of what was done",
     "credential": "keep credentials in the keychain",

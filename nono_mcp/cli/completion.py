@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from nono_mcp.cli import COMMANDS, confined, credential, options, policy, say, serve, trust, why
+from nono_mcp.cli import (
+    COMMANDS,
+    confined,
+    credential,
+    install,
+    options,
+    policy,
+    say,
+    serve,
+    trust,
+    why,
+)
 from nono_mcp.cli import doctor as doctor_command
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
+from nono_mcp.install.hosts import HOSTS, PROJECT, USER
 from nono_mcp.policy.decide import OPERATIONS
 from nono_mcp.policy.profiles import SHIPPED
 from nono_sandbox.support import TIERS
@@ -28,6 +40,7 @@ OF_COMMANDS: dict[str, tuple[Option, ...]] = {
     "why": why.OPTIONS,
     "doctor": doctor_command.OPTIONS,
     "policy": policy.OPTIONS,
+    "install": install.OPTIONS,
     "trust": trust.OPTIONS,
     "serve": serve.OPTIONS,
     "credential": credential.OPTIONS,
@@ -35,12 +48,14 @@ OF_COMMANDS: dict[str, tuple[Option, ...]] = {
 WORDS = {
     "policy": ("show", "validate", "list", "schema", "init"),
     "credential": credential.COMMANDS,
+    "install": tuple(HOSTS),
     "completion": SHELLS,
     "help": tuple(COMMANDS),
 }
 """What a command's first operand is one of."""
 VALUES = {
     "--tier": TIERS,
+    "--scope": (PROJECT, USER),
     "--op": tuple(OPERATIONS),
     "--profile": tuple(SHIPPED),
 }

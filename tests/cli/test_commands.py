@@ -20,6 +20,7 @@ WITH_USAGE = [
     "doctor",
     "policy",
     "trust",
+    "install",
     "credential",
     "serve",
     "completion",

@@ -1,0 +1,87 @@
+"""`nono install`: our server in the configuration of an agent's host."""
+
+from __future__ import annotations
+
+import os
+
+from nono_mcp.cli import options, say
+from nono_mcp.cli.options import FailedError, Option, UsageError, nearest, shown
+from nono_mcp.policy.errors import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.install.edit import Plan
+
+SCOPE = Option("--scope", "project|user")
+DRY_RUN = Option("--dry-run")
+UNINSTALL = Option("--uninstall")
+OPTIONS = (SCOPE, Option("--project", "DIR"), DRY_RUN, UNINSTALL, options.JSON, options.HELP)
+USAGE = """\
+usage: nono install HOST [OPTION]...
+
+Put the server into the configuration of an agent's host: claude-code, codex, cursor, vscode,
+gemini or opencode. What else is in the file stays as it is, comments too; what changes is shown;
+the old file is kept beside it (.before-nono).
+
+  nono install claude-code
+  nono install codex --dry-run
+
+  --scope project|user     for this project, or for all of yours (default: project; codex: user)
+  --project DIR            the project (default: the current directory)
+  --dry-run                only show what would change
+  --uninstall              take the server out again
+  --json                   report in JSON
+
+Exit status: 0 it is as asked, 1 the file can't be changed, 2 this usage.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Install as *argv* says and return the exit status."""
+    parsed = options.parse(argv, OPTIONS)
+    if parsed.flag(options.HELP):
+        say.out(USAGE)
+        return 0
+    # What only this command needs.
+    from nono_mcp.install import edit, hosts
+    from nono_mcp.install.errors import InstallError
+
+    if len(parsed.rest) != 1:
+        raise UsageError("it takes one HOST", f"one of {', '.join(hosts.HOSTS)}")
+    name = parsed.rest[0]
+    if name not in hosts.HOSTS:
+        hint = nearest(name, hosts.HOSTS) or f"one of {', '.join(hosts.HOSTS)}"
+        raise UsageError(f"unknown host {shown(name)}", hint)
+    host = hosts.HOSTS[name]
+    scope = parsed.one("--scope") or min(host.files, key=[*host.files].index)
+    if scope not in (hosts.PROJECT, hosts.USER):
+        raise UsageError(f"unknown scope {shown(scope)}", "project or user")
+    try:
+        project = os.path.abspath(parsed.one("--project") or ".")
+        path = host.file(scope, project, os.path.expanduser("~"))
+        planned = edit.plan(host, path, uninstall=parsed.flag(UNINSTALL))
+        is_done = planned.changes and not parsed.flag(DRY_RUN)
+        if not parsed.flag(options.JSON):
+            say.out(planned.diff())
+        if is_done:
+            edit.write(planned)
+    except InstallError as error:
+        raise FailedError(f"{name}: {error}") from error
+    if parsed.flag(options.JSON):
+        told = {"host": name, "path": str(planned.path), "changed": is_done}
+        say.document({"id": "install", "ok": True, "error": None, **told, "diff": planned.diff()})
+    else:
+        say.note(_told(planned, is_done=is_done))
+        if host.note and not parsed.flag(UNINSTALL):
+            say.note(host.note)
+    return 0
+
+
+def _told(planned: Plan, *, is_done: bool) -> str:
+    path = quoted(str(planned.path))
+    if not planned.changes:
+        return f"nothing to do: {path} is as it should be"
+    if not is_done:
+        return f"dry run: {path} would change"
+    kept = f"; as it was: {quoted(str(planned.backup))}" if planned.before is not None else ""
+    return f"written: {path}{kept}"
