@@ -15,7 +15,7 @@ from nono_proxy.decide import Allow, Deny, Verdict, decide, endpoint_allowed
 from nono_proxy.errors import AuthorityError, GrammarError, Refusal
 from nono_proxy.grammar import Request, value_of
 from nono_proxy.placements import Found, Parts
-from nono_proxy.tokens import Lease, Ledger
+from nono_proxy.tokens import Entry, Lease, Ledger
 
 _PLAIN_PORT = 80
 _TLS_PORT = 443
@@ -56,6 +56,8 @@ class Judge:
         self._config = config
         self._ledger = ledger
         self._routes = {route.name.encode("ascii"): route for route in config.routes}
+        self._where = {route.name: placements.where(route) for route in config.routes}
+        self._endpoints: set[tuple[str, bytes, bytes]] = set()
         self._verdicts: dict[tuple[Lease | None, Authority], Verdict] = {}
 
     def forget(self) -> None:
@@ -108,7 +110,7 @@ class Judge:
             self._allow(plan)
             self._lend(plan, request, now)
         if plan.route is not None:
-            _verify_endpoint(plan.route, request, plan.path)
+            self._verify_endpoint(plan.route, request, plan.path)
 
     def still(self, plan: Plan) -> bool:
         """Tell whether a tunnel that was opened would be opened now, in the same way."""
@@ -207,13 +209,17 @@ class Judge:
             self._refuse_tokens(request, plan.query or b"")
             return
         parts = Parts(request.fields, plan.path, plan.query)
-        found = placements.find(
-            route, parts, lambda token: self._ledger.find(token, now) is not None
-        )
+        entries: dict[bytes, Entry | None] = {}
+
+        def live(token: bytes) -> bool:
+            entries[token] = self._ledger.find(token, now)
+            return entries[token] is not None
+
+        found = placements.find(self._where[route.name], parts, live)
         if not found and plan.entrance == "reverse":
             raise Refusal("token-missing")
         for each in found:
-            entry = self._ledger.find(each.token, now)
+            entry = entries.get(each.token) or self._ledger.find(each.token, now)
             if entry is None or entry.route is None:
                 raise Refusal("token-unknown")
             if entry.route != route.name:
@@ -225,6 +231,20 @@ class Judge:
         if _shapes(request) != visible:
             raise Refusal("token-misplaced")
         plan.found = found
+
+    def _verify_endpoint(self, route: Route, request: Request, path: bytes) -> None:
+        if not route.endpoints:
+            return
+        if any([name in _OVERRIDES for name, _ in request.fields]):  # noqa: C419 - quicker
+            raise Refusal("endpoint-not-allowed", "a field overrides the method")
+        key = (route.name, request.method, path)
+        if key in self._endpoints:
+            return
+        if not endpoint_allowed(route, request.method, path):
+            method = request.method.decode("ascii")
+            raise Refusal("endpoint-not-allowed", f"{method}: {path.decode('ascii')}"[:200])
+        if len(self._endpoints) < _CACHED_MAX:
+            self._endpoints.add(key)
 
     def _refuse_tokens(self, request: Request, query: bytes) -> None:
         """Refuse a request with a token where no credential is lent."""
@@ -252,13 +272,3 @@ def _authority(text: bytes, port: int | None) -> Authority:
 def _split(target: bytes) -> tuple[bytes, bytes | None]:
     path, mark, query = target.partition(b"?")
     return path, query if mark else None
-
-
-def _verify_endpoint(route: Route, request: Request, path: bytes) -> None:
-    if not route.endpoints:
-        return
-    if any(name in _OVERRIDES for name, _ in request.fields):
-        raise Refusal("endpoint-not-allowed", "a field overrides the method")
-    if not endpoint_allowed(route, request.method, path):
-        method = request.method.decode("ascii")
-        raise Refusal("endpoint-not-allowed", f"{method}: {path.decode('ascii')}"[:200])

@@ -35,6 +35,31 @@ class Found(NamedTuple):
     visible: bool = True
 
 
+class Where(NamedTuple):
+    """A route's placements, by what they are looked for in."""
+
+    fields: dict[bytes, list[Header | SigV4]]
+    queries: list[Query]
+    paths: list[Path]
+
+
+def where(route: Route) -> Where:
+    """Sort a route's placements."""
+    found = Where({}, [], [])
+    for placement in route.placements:
+        match placement:
+            case Header():
+                name = placement.name.lower().encode("ascii")
+                found.fields.setdefault(name, []).append(placement)
+            case SigV4():
+                found.fields.setdefault(b"authorization", []).append(placement)
+            case Query():
+                found.queries.append(placement)
+            case Path():
+                found.paths.append(placement)
+    return found
+
+
 class Parts(NamedTuple):
     """The parts of a request that a token can stand in."""
 
@@ -123,18 +148,13 @@ def _path(prefixes: Iterable[Path], path: bytes, live: Live) -> list[Found]:
     return []
 
 
-def find(route: Route, parts: Parts, live: Live) -> list[Found]:
+def find(places: Where, parts: Parts, live: Live) -> list[Found]:
     """Return every token that stands where the route's row says.
 
     Raises:
         Refusal: A field or parameter for tokens stands twice, or holds something else.
     """
-    by_name: dict[bytes, list[Header | SigV4]] = {}
-    for placement in route.placements:
-        if isinstance(placement, Header):
-            by_name.setdefault(placement.name.lower().encode("ascii"), []).append(placement)
-        elif isinstance(placement, SigV4):
-            by_name.setdefault(b"authorization", []).append(placement)
+    by_name, queries, prefixes = places
     seen: set[bytes] = set()
     found: list[Found] = []
     for index, (name, line) in enumerate(parts.fields):
@@ -148,8 +168,10 @@ def find(route: Route, parts: Parts, live: Live) -> list[Found]:
         if token is None:
             raise Refusal("token-unknown", f"{name.decode('ascii')} holds no token")
         found.append(token)
-    found += _query((each for each in route.placements if isinstance(each, Query)), parts.query)
-    found += _path((each for each in route.placements if isinstance(each, Path)), parts.path, live)
+    if queries:
+        found += _query(queries, parts.query)
+    if prefixes:
+        found += _path(prefixes, parts.path, live)
     return found
 
 

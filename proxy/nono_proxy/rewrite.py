@@ -10,6 +10,7 @@ from nono_proxy.grammar import Field, Request, Response, value_of
 from nono_proxy.scrub import Scrubber
 
 _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+_COOKIES = (b"set-cookie", b"set-cookie2")
 # RFC 9110 8.6: no length with these.
 _UNFRAMED = (101, 204, 304)
 _PORTS = {True: 443, False: 80}
@@ -70,11 +71,10 @@ def response_head(
 
 def scrubbed(fields: Sequence[Field], scrubber: Scrubber) -> list[Field]:
     """Return the fields of an answer to a request that a credential went out with."""
-    return [
-        (name, scrubber.scrub(line))
-        for name, line in fields
-        if name not in (b"set-cookie", b"set-cookie2")
-    ]
+    kept = [field for field in fields if field[0] not in _COOKIES]
+    if not scrubber.finds(b"\n".join([line for _, line in kept])):
+        return kept
+    return [(name, scrubber.scrub(line)) for name, line in kept]
 
 
 def encoded(fields: Sequence[Field]) -> bool:

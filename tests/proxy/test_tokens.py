@@ -120,7 +120,7 @@ BOT = Route("bot", ("api.example",), "bot", (Path("bot"),))
     ],
 )
 def test_a_token_is_replaced_in_its_place(row: Route, before: Parts, after: Parts) -> None:
-    found = placements.find(row, before, live)
+    found = placements.find(placements.where(row), before, live)
     assert [each.token for each in found] == [PHANTOM]
     swapped = placements.swap(before, found, REAL)
     assert swapped == after or [(name, line.lower()) for name, line in swapped.fields] == [
@@ -140,12 +140,12 @@ def test_a_token_is_replaced_in_its_place(row: Route, before: Parts, after: Part
 )
 def test_an_authorization_that_holds_no_token_is_refused(before: Parts) -> None:
     with pytest.raises(Refusal):
-        placements.find(GITHUB, before, live)
+        placements.find(placements.where(GITHUB), before, live)
 
 
 def test_two_tokens_in_a_query_are_refused() -> None:
     with pytest.raises(Refusal):
-        placements.find(GEMINI, parts(target=b"/?key=a&key=b"), live)
+        placements.find(placements.where(GEMINI), parts(target=b"/?key=a&key=b"), live)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,15 @@ def test_two_tokens_in_a_query_are_refused() -> None:
     ],
 )
 def test_a_token_elsewhere_is_not_found(before: Parts) -> None:
-    assert placements.find(GEMINI, before, live) == []
+    assert placements.find(placements.where(GEMINI), before, live) == []
 
 
 @given(st.binary(min_size=1, max_size=30))
 def test_a_credential_cannot_break_out_of_a_query(credential: bytes) -> None:
     before = parts(target=b"/v1?key=" + PHANTOM + b"&z=1")
-    after = placements.swap(before, placements.find(GEMINI, before, live), credential)
+    after = placements.swap(
+        before, placements.find(placements.where(GEMINI), before, live), credential
+    )
     assert after.query is not None
     assert len(after.query.split(b"&")) == 2
     assert not set(after.query) & set(b" \r\n#/?")
