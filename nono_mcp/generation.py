@@ -6,25 +6,76 @@ Architecture invariant: a lane is idle, runs one call, or is ended.
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nono_sandbox import scratch
 from nono_sandbox.confinement import WRITE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nono_mcp.policy.request import Prepared
     from nono_sandbox.client import ForkServer, Lane
 
 LANES_IDLE_MAX = 8
+SETTLED_NS = 3 * 10**9
+"""A directory that hasn't changed for so long has a ctime that its next change will change."""
 IDENTITIES_MAX = 64
 """Grants that are looked at before each call; a replaced one among the others loses its grant."""
+
+
+class Closed:
+    """What a policy closes, as it was when that was enforced: which object, or none.
+
+    A mask is over an object. Whoever puts another one in its place, as editors do when they save,
+    takes the mask away with the old one; and over what wasn't there, there is none.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._names: dict[str, dict[str, tuple[int, int] | None]] = {}
+        paths = (*(one.path for one in prepared.confinement.denials), *dict(prepared.awaited))
+        for path in paths:
+            directory, _, name = path.rpartition("/")
+            self._names.setdefault(directory or "/", {})[name] = _identity(path)
+        self._unchanged: dict[str, int] = {}
+
+    def changed(self) -> bool:
+        """Tell whether another object is there now, or none, or one where none was."""
+        return any(self._changed(directory, names) for directory, names in self._names.items())
+
+    def _changed(self, directory: str, names: Mapping[str, tuple[int, int] | None]) -> bool:
+        try:
+            changed_ns = Path(directory).stat().st_ctime_ns
+        except OSError:
+            return any(names.values())
+        if self._unchanged.get(directory) == changed_ns:
+            return False
+        if any(_identity(f"{directory}/{name}") != was for name, was in names.items()):
+            return True
+        if time.time_ns() - changed_ns > SETTLED_NS:
+            self._unchanged[directory] = changed_ns
+        return False
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class Generation:
     """A fork server and its lanes, for as long as the objects that were granted stay the same."""
 
     def __init__(
-        self, server: ForkServer, prepared: Prepared, scratch_directory: str | None
+        self,
+        server: ForkServer,
+        prepared: Prepared,
+        closed: Closed,
+        scratch_directory: str | None,
     ) -> None:
         self.server = server
         self._scratch = scratch_directory
@@ -35,13 +86,14 @@ class Generation:
         ]
         # What can be written is what can be replaced.
         writable = {grant.path for grant in prepared.confinement.grants if grant.access & WRITE}
+        self._closed = closed
         self._grants.sort(key=lambda pair: pair[0] not in writable)
         self._idle: list[Lane] = []
         self._busy_count = 0
         self._retired = False
 
     def stale(self) -> bool:
-        """Tell whether a grant's object isn't the one that was judged any more."""
+        """Tell whether what stands at a grant, or a denial, isn't what was judged any more."""
         for path, identity in self._grants[:IDENTITIES_MAX]:
             try:
                 status = os.lstat(path)
@@ -49,7 +101,7 @@ class Generation:
                 return True
             if (status.st_dev, status.st_ino) != identity:
                 return True
-        return False
+        return self._closed.changed()
 
     def take(self) -> Lane:
         """Return a lane that runs nothing.

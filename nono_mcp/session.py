@@ -20,7 +20,7 @@ import anyio.to_thread
 
 from nono_mcp import running
 from nono_mcp.commands import Command, CommandError, call_for
-from nono_mcp.generation import Generation
+from nono_mcp.generation import Closed, Generation
 from nono_mcp.guard.guard import Guard
 from nono_mcp.policy import guarded, home, load
 from nono_mcp.recording import Recording, policy_in_force
@@ -229,6 +229,7 @@ class Session:
                 request = request.replace(tmpdir=directory)
             prepared = load.prepare(request)
             home.ensure(prepared)
+            closed = Closed(prepared)
             server.configure(prepared.confinement)
             self._policy_sha256 = policy_in_force(self._log, prepared, server)
         except BaseException:
@@ -237,4 +238,4 @@ class Session:
                 scratch.remove(directory)
             raise
         self._current_prepared = prepared
-        return Generation(server, prepared, directory)
+        return Generation(server, prepared, closed, directory)

@@ -51,7 +51,7 @@ def lines(prepared: Prepared, launch: Launch) -> list[str]:
     told += [f"limit: {name} {value:.15g}" for name, value in _limits(prepared).items()]
     if prepared.unenforced_absent:
         count = len(prepared.unenforced_absent)
-        told.append(f"not there, so not closed: {count} protected paths (--dry-run --json)")
+        told.append(f"not there, so not closed yet: {count} protected paths (--dry-run --json)")
     return told
 
 

@@ -24,7 +24,7 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from nono_mcp.guard.tree import Print
 
@@ -54,6 +54,8 @@ class _Root:
         self.path = path
         self.identity = identity
         self.seen: dict[tuple[tuple[str, ...], str], Seen] = {}
+        self.awaited: tuple[Spot, ...] = ()
+        self.is_home = False
         self.crowded: set[tuple[tuple[str, ...], str]] = set()
         """What was more than is looked through before."""
         self._listing: tuple[int, tuple[str, ...]] | None = None
@@ -101,17 +103,26 @@ class Guard:
         self._running_count = 0
 
     def settle(
-        self, roots: Iterable[tuple[str, tuple[int, int] | None]], closed: Iterable[str]
+        self,
+        roots: Iterable[tuple[str, tuple[int, int] | None]],
+        closed: Iterable[str],
+        awaited: Iterable[tuple[str, str]] = (),
+        home: str = "",
     ) -> None:
         """Guard the directories *roots*, each with its identity.
 
-        *closed* are paths that a worker can't have changed, or may.
+        *closed* are paths that a worker can't have changed, or may; *awaited* are others that it
+        may not make, and what they are. The *home* has those, and no others.
         """
+        awaited = tuple(awaited)
         old, self._roots = self._roots, {}
         for path, identity in roots:
             root = old.get(path)
             same = root is not None and root.identity == identity
-            self._roots[path] = root if root is not None and same else _Root(path, identity)
+            root = root if root is not None and same else _Root(path, identity)
+            root.awaited = _beneath(path, awaited)
+            root.is_home = path == home
+            self._roots[path] = root
         self._closed_next = frozenset(closed)
         # To the calls that run already something else was closed.
         self._close(self._closed_next & self._closed if self._running_count else self._closed_next)
@@ -179,7 +190,9 @@ class Guard:
                 root.seen[spot.key] = Seen(found, judge.kept(spot, parent, found))
             return judge.is_directory(found)
 
-        spots.visit(fd, root.present(fd), see)
+        if not root.is_home:
+            spots.visit(fd, root.present(fd), see)
+        _see_each(root.awaited, fd, see)
 
     def _put_right(self, root: _Root, fd: int, actions: list[Action]) -> None:
         visited = set()
@@ -196,8 +209,10 @@ class Guard:
                 found = judge.printed(spot, parent)
             return judge.is_directory(found)
 
-        known = {name for directory, name in root.seen if not directory} & names.NAMES.keys()
-        spots.visit(fd, sorted({*root.present(fd), *known}), see)
+        if not root.is_home:
+            known = {name for directory, name in root.seen if not directory} & names.NAMES.keys()
+            spots.visit(fd, sorted({*root.present(fd), *known}), see)
+        _see_each(root.awaited, fd, see)
         for directory, name in sorted(root.seen.keys() - visited):
             spot = Spot(directory, name, spots.AS_IT_WAS, names.GIT)
             parent = _walk(directory, fd, make=directory[-1:] == (spots.HOOKS,))
@@ -256,6 +271,28 @@ class Guard:
             os.rename(moved, spot.name, src_dir_fd=parent, dst_dir_fd=parent)
             action = action.replace(action=RESTORED)
         return [action]
+
+
+def _beneath(root: str, awaited: Iterable[tuple[str, str]]) -> tuple[Spot, ...]:
+    """Return the spots of what is *awaited* beneath *root*."""
+    prefix = root.rstrip("/") + "/"
+    found = []
+    for path, what in awaited:
+        if path.startswith(prefix):
+            *directory, name = path[len(prefix) :].split("/")
+            found.append(Spot(tuple(directory), name, spots.AS_IT_WAS, what))
+    return tuple(found)
+
+
+def _see_each(awaited: Iterable[Spot], root: int, see: Callable[[Spot, int], object]) -> None:
+    """Call *see* with each spot whose directory is there."""
+    for spot in awaited:
+        parent = _walk(spot.directory, root, make=False)
+        if parent is not None:
+            try:
+                see(spot, parent)
+            finally:
+                os.close(parent)
 
 
 def _opened_up(path: str) -> int:

@@ -7,7 +7,7 @@ needs to close a path inside a grant, is handed in.
 from __future__ import annotations
 
 from nono_mcp.policy import environment
-from nono_mcp.policy.denials import denied
+from nono_mcp.policy.denials import denied, with_twins
 from nono_mcp.policy.errors import RefusedError, quoted
 from nono_mcp.policy.granted import Granted
 from nono_mcp.policy.paths import covers
@@ -30,11 +30,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from nono_mcp.policy.denials import Twin
     from nono_mcp.policy.document import Document
     from nono_mcp.policy.paths import Place
     from nono_mcp.policy.protection import Entry
     from nono_mcp.policy.rules import Asked
     from nono_mcp.policy.standing import Closed
+    from nono_sandbox.confinement import Denial
 
 
 TMP = "/tmp"  # noqa: S108 - in the first tier the worker's own, private one
@@ -58,6 +60,8 @@ class Plan(Value):
     tmpdir: Place | None
     environ: Mapping[str, str]
     children: Callable[[str], Iterable[Place]]
+    twins: Callable[[Mapping[str, int]], Iterable[Twin]]
+    """Looks for other names of what is closed."""
 
 
 class Compiled(Value):
@@ -67,6 +71,7 @@ class Compiled(Value):
     rules: tuple[Rule, ...]
     private_home: str | None
     unenforced_absent: tuple[str, ...]
+    awaited: tuple[tuple[str, str], ...]
 
 
 def compile_policy(plan: Plan) -> Compiled:
@@ -76,8 +81,13 @@ def compile_policy(plan: Plan) -> Compiled:
         RefusedError: Its tier can't express it; the error says which path, and what to do.
     """
     granted = Granted(_grants(plan))
-    denials, unenforced = denied(
-        plan.grants, plan.closed, plan.absent, granted, with_masks=plan.tier == NAMESPACES
+    with_masks = plan.tier == NAMESPACES
+    denials, unenforced, awaited = denied(
+        plan.grants, plan.closed, plan.absent, granted, with_masks=with_masks
+    )
+    codes = {one.place.path: one.code for one in plan.closed}
+    denials = with_twins(
+        denials, plan.twins(_with_twins(plan, denials)), granted, codes, with_masks=with_masks
     )
     grants = granted.grants
     if plan.tier == LANDLOCK and denials:
@@ -106,7 +116,18 @@ def compile_policy(plan: Plan) -> Compiled:
         _rules(plan),
         plan.private_home if home_is_private else None,
         tuple(unenforced),
+        tuple(awaited.items()),
     )
+
+
+def _with_twins(plan: Plan, denials: Sequence[Denial]) -> dict[str, int]:
+    """Return what is closed and may have another name in what is granted, and how far."""
+    files = {
+        one.place.path: one.access
+        for one in plan.closed
+        if one.place.kind == "file" and not one.is_shut
+    }
+    return files | {denial.path: denial.access for denial in denials}
 
 
 def _check_write_only(grants: Sequence[Grant], own: Sequence[str]) -> None:

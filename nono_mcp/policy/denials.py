@@ -7,18 +7,28 @@ from __future__ import annotations
 
 from nono_mcp.policy.errors import RefusedError, quoted
 from nono_mcp.policy.paths import ancestors
-from nono_mcp.policy.standing import OWN, PROTECTED
+from nono_mcp.policy.standing import DENIED, OWN, PROTECTED
 from nono_sandbox.confinement import WRITE, Denial
+from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nono_mcp.policy.granted import Granted
     from nono_mcp.policy.protection import Entry
     from nono_mcp.policy.rules import Asked
     from nono_mcp.policy.standing import Closed
     from nono_sandbox.confinement import Link
+
+
+class Twin(Value):
+    """Another name of a closed file; without a *path* there may be one that wasn't found."""
+
+    of: str
+    access: int
+    """What is closed of it."""
+    path: str = ""
 
 
 def denied(
@@ -28,20 +38,25 @@ def denied(
     granted: Granted,
     *,
     with_masks: bool,
-) -> tuple[list[Denial], list[str]]:
+) -> tuple[list[Denial], list[str], dict[str, str]]:
     """Return what is closed inside grants, and the names there that can't be.
+
+    With those that aren't there yet, and what they are: who makes them is watched.
 
     Raises:
         RefusedError: Something can't be closed by what is at hand.
     """
     access: dict[str, int] = {}
     unenforced: dict[str, None] = {}
+    awaited: dict[str, str] = {}
     shut: list[Closed] = []
     for one in closed:
         path = one.place.path
         reached = granted.access(path) & one.access
         if reached and one.is_shut and not with_masks:
             shut.append(one)
+        elif reached and not one.place.kind and with_masks:
+            awaited[path] = one.text
         elif reached:
             _check_expressible(one, granted, by_mask=with_masks or not reached & WRITE)
             access[path] = access.get(path, 0) | one.access
@@ -53,6 +68,7 @@ def denied(
     for entry in absent:
         if granted.access(entry.path) & entry.access & WRITE:
             unenforced[entry.path] = None
+            awaited[entry.path] = f"protected: {entry.what}"
     # To close what is shut anyway isn't worth taking its directory apart; where that is done for
     # something else, it's left out as well.
     taken_apart = {granted.around(path) for path in access}
@@ -62,7 +78,53 @@ def denied(
         if granted.around(one.place.path) in taken_apart
     )
     _refuse_grants_within(access, grants)
-    return _outermost(access), list(unenforced)
+    return _outermost(access), list(unenforced), awaited
+
+
+def with_twins(
+    denials: Sequence[Denial],
+    twins: Iterable[Twin],
+    granted: Granted,
+    codes: Mapping[str, str],
+    *,
+    with_masks: bool,
+) -> list[Denial]:
+    """Return *denials* with those of the *twins*, the other names that closed files have.
+
+    *codes* tell by path why something is closed.
+
+    Raises:
+        RefusedError: A twin can't be closed, or all of what is granted couldn't be looked through.
+    """
+    access = {denial.path: denial.access for denial in denials}
+    for twin in twins:
+        if not twin.path:
+            if codes.get(twin.of) == DENIED:
+                raise _unsure(twin)
+            continue
+        reached = granted.access(twin.path) & twin.access
+        exactly = any(one.exact and one.path == twin.path for one in granted.grants)
+        if exactly or (reached & WRITE and not with_masks):
+            raise RefusedError(
+                f"{quoted(twin.of)} is closed, and {quoted(twin.path)} is another name of it "
+                "(a hard link) that is granted",
+                code="fs.hard-link",
+                path=twin.path,
+                remedy=f"take one of the two away: cp {quoted(twin.path)} to a file of its own",
+            )
+        if reached:
+            access[twin.path] = access.get(twin.path, 0) | twin.access
+    return _outermost(access)
+
+
+def _unsure(twin: Twin) -> RefusedError:
+    return RefusedError(
+        f"{quoted(twin.of)} has other names (hard links), and not all of what is granted could be "
+        "looked through for them",
+        code="fs.hard-link",
+        path=twin.of,
+        remedy="grant less, or make it a file of its own: cp it, and mv the copy over it",
+    )
 
 
 def _outermost(access: dict[str, int]) -> list[Denial]:

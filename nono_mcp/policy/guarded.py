@@ -52,8 +52,7 @@ def is_guarded(path: str, grants: Sequence[Asked]) -> bool:
 def roots(prepared: Prepared) -> list[tuple[str, tuple[int, int] | None]]:
     """Return the directories of the person's that may be written, each with its identity."""
     confinement = prepared.confinement
-    tmpdir = dict(confinement.environment).get("TMPDIR")
-    own = {prepared.private_home, prepared.home, tmpdir}
+    own = {prepared.private_home, dict(confinement.environment).get("TMPDIR")}
     return [
         (grant.path, grant.identity)
         for grant in confinement.grants
@@ -64,4 +63,9 @@ def roots(prepared: Prepared) -> list[tuple[str, tuple[int, int] | None]]:
 def settle(guard: Guard, prepared: Prepared) -> None:
     """Have *guard* look at what *prepared* lets be written, but for what it closes or gives up."""
     closed = [one.path for one in prepared.confinement.denials if one.access & WRITE]
-    guard.settle(roots(prepared), (*closed, *prepared.given_up))
+    guard.settle(
+        roots(prepared),
+        (*closed, *prepared.given_up),
+        prepared.awaited,
+        prepared.home,
+    )

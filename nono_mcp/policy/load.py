@@ -16,15 +16,16 @@ from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.policy.layers import layers_of
 from nono_mcp.policy.paths import ancestors, covers
 from nono_mcp.policy.request import Prepared, Request
-from nono_mcp.policy.rules import TOOLS, Layer, Look
+from nono_mcp.policy.rules import SHIPPED, TOOLS, Layer, Look
 from nono_sandbox import values
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nono_mcp.policy.decide import Allow, Deny
+    from nono_mcp.policy.denials import Twin
     from nono_mcp.policy.paths import Place
     from nono_mcp.policy.rules import Asked
 
@@ -84,6 +85,7 @@ def prepare(request: Request) -> Prepared:
         tmpdir=None if request.tmpdir is None else _directory("TMPDIR", request.tmpdir),
         environ=request.environ,
         children=resolve.children,
+        twins=lambda closed: _twins(closed, grants, workspace.path),
     )
     compiled = compile_policy(plan)
     return Prepared(
@@ -94,8 +96,27 @@ def prepare(request: Request) -> Prepared:
         given_up=tuple(given),
         notices=tuple(notices),
         private_home=compiled.private_home,
+        awaited=compiled.awaited,
         unenforced_absent=compiled.unenforced_absent,
     )
+
+
+def _twins(closed: Mapping[str, int], grants: Sequence[Asked], workspace: str) -> list[Twin]:
+    """Return other names of what is *closed*, in what the person grants.
+
+    Not in the system's directories: nobody but root could have made one there.
+    """
+    if not closed:
+        return []
+    # Only who closes something pays for the import.
+    from nono_mcp.policy import twins
+
+    own = (
+        asked.place.path
+        for asked in grants
+        if asked.layer.kind not in (SHIPPED, TOOLS) or asked.place.path == workspace
+    )
+    return twins.find(closed.items(), own)
 
 
 def private_home(state_dir: str, workspace: str) -> str:

@@ -181,8 +181,10 @@ def look(
         found = set()
         for name, pattern in _candidates(looked_for, there):
             place = resolve(f"{directory}/{name}")
-            if place.kind and place.path not in around:
-                found.add(pattern)
+            if not place.kind:
+                continue
+            found.add(pattern)
+            if place.path not in around:
                 present.append(Protected(place, *patterns[pattern]))
         if is_written:
             absent += [

@@ -67,5 +67,7 @@ class Prepared(Value):
     """What the person should be told: an untrusted `nono.toml`, for one."""
     private_home: str | None = None
     """The sandbox's own home of this workspace, if it has one; `home.ensure` makes it."""
+    awaited: tuple[tuple[str, str], ...] = ()
+    """Denied and protected paths inside grants that don't exist now, and what they are."""
     unenforced_absent: tuple[str, ...] = ()
     """Protected paths inside grants that don't exist now, and could be made."""

@@ -132,7 +132,7 @@ def summary(prepared: Prepared, enforcement: Enforcement) -> str:
     ]
     if prepared.unenforced_absent:
         names = _listed([quoted(path) for path in prepared.unenforced_absent])
-        lines.append(f"Not closed, since they don't exist yet: {names}")
+        lines.append(f"Not there, and taken away again if a command makes them: {names}")
     lines += [f"Notice: {notice}" for notice in prepared.notices]
     lines.append("Everything else is closed. Only a person can change the policy.")
     return "\n".join(lines)

@@ -78,7 +78,7 @@ _TABLE = (
         (
             PARTLY,
             "mounts over the denied paths",
-            "another hard link to a denied file stays open, and so does a name made later",
+            "what somebody outside puts under a denied name is open to the calls that run then",
         ),
         (
             PARTLY,

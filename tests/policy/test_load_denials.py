@@ -56,11 +56,72 @@ def test_too_many_parts_are_refused(machine: Machine, monkeypatch: pytest.Monkey
         machine.prepare(tier=LANDLOCK, flags=flags)
 
 
-def test_a_denial_of_nothing_inside_a_grant_is_refused(machine: Machine) -> None:
-    with pytest.raises(RefusedError, match="doesn't exist, and a name that is made later"):
-        machine.prepare(flags=machine.flags(deny=(".env",)))
+def test_a_denial_of_what_isnt_there_yet_waits_for_it(machine: Machine) -> None:
+    prepared = machine.prepare(flags=machine.flags(deny=(".env", "a/b")))
+    assert dict(prepared.awaited) == {
+        f"{machine.workspace}/.env": "--deny .env",
+        f"{machine.workspace}/a/b": "--deny a/b",
+    }
+    assert denied(prepared) == denied(machine.prepare())
     outside = machine.prepare(flags=machine.flags(deny=(f"{machine.root}/none",)))
+    assert outside.awaited == ()
     assert outside.confinement == machine.prepare().confinement
+
+
+def test_without_namespaces_it_cant_be_waited_for(machine: Machine) -> None:
+    with pytest.raises(RefusedError, match="doesn't exist, and a name that is made later"):
+        machine.prepare(tier=LANDLOCK, flags=machine.flags(deny=(".env",)))
+
+
+def test_another_name_of_what_is_closed_is_closed_too(machine: Machine) -> None:
+    (machine.workspace / ".env").write_text("hunter2")
+    (machine.workspace / "deep" / "er").mkdir(parents=True)
+    (machine.workspace / "deep" / "er" / "copy").hardlink_to(machine.workspace / ".env")
+    (machine.workspace / "keys").mkdir()
+    (machine.workspace / "keys" / "one").write_text("hunter2")
+    (machine.workspace / "two").hardlink_to(machine.workspace / "keys" / "one")
+    found = denied(machine.prepare(flags=machine.flags(deny=(".env",), deny_write=("keys",))))
+    assert found[f"{machine.workspace}/deep/er/copy"] == READ | WRITE
+    assert found[f"{machine.workspace}/two"] == WRITE
+
+
+def test_another_name_of_a_protected_file_is_closed_wherever_that_is(machine: Machine) -> None:
+    (machine.home / ".netrc").write_text("hunter2")
+    (machine.workspace / "copy").hardlink_to(machine.home / ".netrc")
+    assert denied(machine.prepare())[f"{machine.workspace}/copy"] == READ | WRITE
+
+
+def test_another_name_that_cant_be_closed_is_refused_with_both(machine: Machine) -> None:
+    (machine.home / ".netrc").write_text("hunter2")
+    (machine.workspace / "copy").hardlink_to(machine.home / ".netrc")
+    alone = machine.root / "alone"
+    alone.hardlink_to(machine.home / ".netrc")
+    for changes, path in (
+        ({"tier": LANDLOCK}, machine.workspace / "copy"),
+        ({"flags": machine.flags(read_file=(str(alone),))}, alone),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            machine.prepare(**changes)
+        assert caught.value.code == "fs.hard-link"
+        assert f"{machine.home}/.netrc" in str(caught.value)
+        assert str(path) in str(caught.value)
+    readable = machine.flags(read=(str(machine.workspace),), deny=("a",))
+    (machine.workspace / "a").hardlink_to(machine.workspace / "copy")
+    prepared = machine.prepare(tier=LANDLOCK, profile="system", flags=readable)
+    assert not {path for path in granted(prepared) if path.startswith(f"{machine.workspace}/")}
+
+
+def test_too_much_to_look_through_for_another_name_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.workspace / ".env").write_text("hunter2")
+    for number in range(30):
+        (machine.workspace / str(number)).mkdir()
+    monkeypatch.setattr("nono_mcp.policy.twins.ENTRIES_MAX", 10)
+    machine.prepare(flags=machine.flags(deny=(".env",)))
+    (machine.root / "elsewhere").hardlink_to(machine.workspace / ".env")
+    with pytest.raises(RefusedError, match="not all of what is granted could be"):
+        machine.prepare(flags=machine.flags(deny=(".env",)))
 
 
 def test_a_grant_that_a_denial_takes_whole_is_refused(machine: Machine) -> None:
