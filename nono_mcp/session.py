@@ -11,7 +11,7 @@ has ended, with all it started, when the cancellation leaves here.
 from __future__ import annotations
 
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,9 @@ from nono_mcp.generation import Closed, Generation
 from nono_mcp.guard.guard import Guard
 from nono_mcp.policy import guarded, home, load
 from nono_mcp.recording import Recording, policy_in_force
+from nono_mcp.snapshots.errors import SnapshotError
+from nono_mcp.undo.undo import Undo
+from nono_mcp.undo.values import Kept
 from nono_sandbox import scratch
 from nono_sandbox.client import Ended, ForkServer
 from nono_sandbox.confinement import LANDLOCK
@@ -31,12 +34,15 @@ from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.capture import Capture
     from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.running import Live
+    from nono_mcp.undo.values import Changed
+    from nono_sandbox.confinement import Call
 
 __all__ = ["Command", "CommandError", "Result", "Session"]
 
@@ -57,6 +63,8 @@ class Result:
     cwd: str
     guarded: tuple[Action, ...] = ()
     """What was put right of what it did to what is guarded."""
+    changed: Changed | None = None
+    """What it changed in the workspace; nothing is known if it may not, or none is kept."""
 
     @property
     def status(self) -> int:
@@ -79,6 +87,8 @@ class Session:
         self._policy_sha256 = ""
         self.stack = AsyncExitStack()
         """What ends before the session does, entered by whoever works with it."""
+        self.undo: Undo | None = None
+        """The snapshots of the workspace, if the policy wants any."""
 
     @classmethod
     @asynccontextmanager
@@ -90,14 +100,19 @@ class Session:
         With a *log* every call is recorded there, or refused.
 
         Raises:
-            PolicyError, RefusedError, SandboxError: Nothing was started.
+            PolicyError, RefusedError, SandboxError, SnapshotError: Nothing was started.
         """
         session = cls(request, tier, log)
         try:
             async with session.stack:
                 await session._current()
+                session.undo = await anyio.to_thread.run_sync(
+                    Undo.opened, request, session.prepared, log
+                )
                 yield session
         finally:
+            if session.undo is not None:
+                session.undo.close()
             if session._generation is not None:
                 session._generation.retire()
 
@@ -151,6 +166,7 @@ class Session:
         Raises:
             CommandError: The command can't be run as given. Nothing ran.
             AuditWriteError: The log can't be written. Nothing ran, or nothing is left of it.
+            SnapshotError: The workspace couldn't be kept as it was. Nothing ran.
             SandboxError: It couldn't be confined, or its lane died. Nothing is left of it.
         """
         call_id = running.new_id() if live is None else live.id
@@ -166,17 +182,22 @@ class Session:
             keep = False
             try:
                 recording.start(call, command.stdin, generation.server.tier, self._policy_sha256)
-                with self._guarded(recording) as actions:
-                    outcome = await running.run(lane, call, command.stdin, on_output, live)
-                result = Result(call_id, *outcome, call.cwd, tuple(actions))
+                async with self._kept(call_id, call) as kept:
+                    with self._guarded(recording) as actions:
+                        outcome = await running.run(lane, call, command.stdin, on_output, live)
+                result = Result(call_id, *outcome, call.cwd, tuple(actions), kept.changed)
                 keep = not result.ended.leftovers
-            except (SandboxError, anyio.get_cancelled_exc_class()) as error:
-                recording.failed(error, cancelled=not isinstance(error, SandboxError))
+            except (SandboxError, SnapshotError, anyio.get_cancelled_exc_class()) as error:
+                cancelled = isinstance(error, anyio.get_cancelled_exc_class())
+                recording.failed(error, cancelled=cancelled)
                 raise
             finally:
                 generation.give_back(lane, keep=keep)
         recording.end(result.ended, result.duration_s, result.output.total_bytes)
         return result
+
+    def _kept(self, call_id: str, call: Call) -> AbstractAsyncContextManager[Kept]:
+        return nullcontext(Kept()) if self.undo is None else self.undo.around(call_id, call)
 
     @contextmanager
     def _guarded(self, recording: Recording) -> Iterator[list[Action]]:

@@ -19,7 +19,6 @@ KEEP_DAYS: Final = 183
 """Six months."""
 
 _DAY_NS: Final = 86_400 * 1_000_000_000
-_SETTLED_NS: Final = 3_600 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +83,6 @@ def prune(
         remove(log.dir_fd, replay.size)
     _forget_salts(log.dir_fd, set(replay.sessions) - set(live))
     return Pruned(records, size_bytes, tuple(names))
-
-
-def clock_is_plausible(log: AuditLog, *, keep_days: int) -> bool:
-    """Tell whether a record stays that is an hour old: else the clock may have leapt ahead.
-
-    Nobody should lose a log to a wrong clock, so who prunes unasked asks this first. After a long
-    pause the answer is no, and an hour later it's yes.
-    """
-    now_ns = log.clock()
-    cutoff, settled = stamp(now_ns - keep_days * _DAY_NS), stamp(now_ns - _SETTLED_NS)
-    for name in reversed(files.segments(log.dir_fd)):
-        fd = files.open_file(log.dir_fd, name)
-        try:
-            for _, line in files.lines_backward(fd, os.fstat(fd).st_size):
-                if not line.endswith(b"\n"):
-                    continue
-                seen = rec.glimpse(line)
-                if seen.time <= settled:
-                    return seen.time >= cutoff
-        except rec.RecordError as error:
-            raise AuditTamperedError(f"{name}: {error}") from error
-        finally:
-            os.close(fd)
-    return True
 
 
 def remove(dir_fd: int, boundary: int) -> None:

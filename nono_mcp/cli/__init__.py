@@ -17,6 +17,8 @@ COMMANDS = {
     "trust": "let a workspace's nono.toml count",
     "install": "put the server into an agent's configuration",
     "serve": "serve a workspace to an agent by MCP",
+    "snapshot": "keep a workspace as it is, and look at what is kept",
+    "rollback": "put a workspace back as it was",
     "audit": "read and verify the log of what was done",
     "credential": "keep credentials in the keychain",
     "demo": "see it work, with a real client and server",
@@ -25,7 +27,7 @@ COMMANDS = {
 }
 """The commands; each is a module of its own beside this one, but for the demonstration."""
 ELSEWHERE = {"demo": "nono_mcp.demo"}
-THIRD_PARTY = ("audit", "credential", "demo")
+THIRD_PARTY = ("audit", "credential", "demo", "rollback", "snapshot")
 """Those that need more than the standard library from their first line on."""
 CONFINED = ("run", "shell")
 """Those that start a program, and have nothing to collect until it runs."""

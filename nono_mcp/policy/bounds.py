@@ -18,6 +18,8 @@ COUNT_MAX = 2**22
 PORT_MAX = 65535
 DESCRIPTION_CHARACTERS_MAX = 500
 
+PATTERN_CHARACTERS_MAX = 1000
+
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _UNIT_DIGITS_MAX = 6
 _PLAIN_DIGITS_MAX = 18
@@ -41,6 +43,16 @@ def size(text: str) -> int:
             f"{quoted(text[:64])} isn't a size", hint='bytes, or a number and K, M, G or T: "2G"'
         )
     return int(digits) * factor
+
+
+def check_pattern(text: str) -> None:
+    """Raise PolicyError unless *text* can say what snapshots leave out."""
+    parts = text.removeprefix("/").removesuffix("/").split("/")
+    if len(text) > PATTERN_CHARACTERS_MAX or "\0" in text or not {"", ".", ".."}.isdisjoint(parts):
+        raise PolicyError(
+            f"{quoted(text[:64])} isn't a pattern of paths in the workspace",
+            hint='"node_modules" is meant anywhere, "/build" at the root; *, ?, [..], ** are known',
+        )
 
 
 def check_profile_name(name: str) -> None:

@@ -33,6 +33,10 @@ GUARANTEES = (
 
 NETWORK_MODES = ("closed", "ports", "open")
 
+ROLLBACK_MODES = ("allow", "ask", "confirm", "never")
+"""Whether an agent may roll back: without asking; asking the person where the client can; only
+with the person's yes; not at all."""
+
 
 class FilesystemSection(Value):
     """Paths as they were written: absolute, or led by `~` or a variable."""
@@ -89,6 +93,16 @@ class EnforcementSection(Value):
     best_effort: bool | None = None
 
 
+class SnapshotsSection(Value):
+    """What is kept of the workspace, to go back to."""
+
+    enabled: bool | None = None
+    exclude: tuple[str, ...] = ()
+    quota: int | None = None
+    broad: bool | None = None
+    rollback: str | None = None
+
+
 class Document(Value):
     """One policy; *extends* None means what its place implies (a profile: "default")."""
 
@@ -100,6 +114,7 @@ class Document(Value):
     environment: EnvironmentSection = EnvironmentSection()
     process: ProcessSection = ProcessSection()
     enforcement: EnforcementSection = EnforcementSection()
+    snapshots: SnapshotsSection = SnapshotsSection()
 
 
 class Field(Value):
@@ -142,6 +157,11 @@ FIELDS = (
     Field("process", "ptrace", "flag", "Let the processes of a call trace each other."),
     Field("enforcement", "require", "guarantees", "What must be enforced for anything to run."),
     Field("enforcement", "best_effort", "flag", "Run with what can be enforced, and say so."),
+    Field("snapshots", "enabled", "flag", "Keep the workspace as it is before and after a call."),
+    Field("snapshots", "exclude", "patterns", "What isn't kept, and no rollback touches."),
+    Field("snapshots", "quota", "size", "Disk space that snapshots may take."),
+    Field("snapshots", "broad", "flag", "Keep a workspace that is / or a home, too."),
+    Field("snapshots", "rollback", "rollback", "An agent's rollback: allow, ask, confirm, never."),
 )
 
 SECTIONS = {
@@ -151,6 +171,7 @@ SECTIONS = {
     "environment": EnvironmentSection,
     "process": ProcessSection,
     "enforcement": EnforcementSection,
+    "snapshots": SnapshotsSection,
 }
 
 
@@ -173,6 +194,7 @@ def merge(base: Document, over: Document) -> Document:
         environment=environment,
         process=_merged("process", base.process, over.process),
         enforcement=_merged("enforcement", base.enforcement, over.enforcement),
+        snapshots=_merged("snapshots", base.snapshots, over.snapshots),
     )
 
 

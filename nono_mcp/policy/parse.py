@@ -9,7 +9,14 @@ from __future__ import annotations
 import tomllib
 
 from nono_mcp.policy import bounds, environment, paths
-from nono_mcp.policy.document import FIELDS, GUARANTEES, NETWORK_MODES, SECTIONS, Document
+from nono_mcp.policy.document import (
+    FIELDS,
+    GUARANTEES,
+    NETWORK_MODES,
+    ROLLBACK_MODES,
+    SECTIONS,
+    Document,
+)
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.lines import locate
 
@@ -62,6 +69,8 @@ class _Parser:
             "names": self._names,
             "variables": self._variables,
             "guarantees": self._guarantees,
+            "patterns": self._patterns,
+            "rollback": self._rollback,
         }
 
     def document(self, data: Mapping[str, object]) -> Document:
@@ -151,6 +160,14 @@ class _Parser:
 
     def _names(self, value: object, path: Path) -> tuple[str, ...]:
         return tuple(self._each(self._list(value, path, "names"), path, environment.check_name))
+
+    def _patterns(self, value: object, path: Path) -> tuple[str, ...]:
+        return tuple(self._each(self._list(value, path, "patterns"), path, bounds.check_pattern))
+
+    def _rollback(self, value: object, path: Path) -> str:
+        if not isinstance(value, str) or value not in ROLLBACK_MODES:
+            self._fail(path, f"rollback must be one of {', '.join(ROLLBACK_MODES)}")
+        return value
 
     def _guarantees(self, value: object, path: Path) -> tuple[str, ...]:
         def check(name: str) -> None:

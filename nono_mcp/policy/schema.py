@@ -10,7 +10,7 @@ Architecture invariant: this module does no I/O.
 from __future__ import annotations
 
 from nono_mcp.policy import bounds, environment, paths
-from nono_mcp.policy.document import FIELDS, GUARANTEES, NETWORK_MODES, SECTIONS
+from nono_mcp.policy.document import FIELDS, GUARANTEES, NETWORK_MODES, ROLLBACK_MODES, SECTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _LED = "|".join(rf"\${name}" for name in paths.VARIABLES)
 _PATH = rf"^(?![\s\S]*\u0000)(/|(~|{_LED})(/|{_END}))"
 _NAME = rf"^[A-Za-z_][A-Za-z0-9_]*{_END}"
 _PROFILE = rf"^[a-z0-9][a-z0-9._-]*{_END}"
+_PART = rf"(?!\.{{1,2}}(/|{_END}))[^/]+"
+_PATTERN = rf"^(?![\s\S]*\u0000)/?{_PART}(/{_PART})*/?{_END}"
 _SIZE = rf"^([1-9][0-9]{{0,5}}[KMGT]|[1-9][0-9]{{0,17}}){_END}"
 
 
@@ -97,4 +99,8 @@ _KINDS: dict[str, dict[str, Json]] = {
         "additionalProperties": _VALUE,
     },
     "guarantees": _list({"enum": list(GUARANTEES)}),
+    "patterns": _list(
+        {"type": "string", "pattern": _PATTERN, "maxLength": bounds.PATTERN_CHARACTERS_MAX}
+    ),
+    "rollback": {"enum": list(ROLLBACK_MODES)},
 }

@@ -41,6 +41,7 @@ does what is in $HOME and $TMPDIR, which are the sandbox's own.
 send_input and stop_job work on it. Jobs end with the session.
 - Give code that you don't trust less: network "none", writes [] or a few paths.
 - Long output is cut in the middle; read_output has the rest, by the call's id.
+- An answer says what its call changed and how to undo it: rollback, not git checkout.
 - Independent calls may run at the same time.
 """
 
@@ -90,6 +91,17 @@ def of_changing(title: str) -> ToolAnnotations:
     )
 
 
+def of_keeping() -> ToolAnnotations:
+    """Return what may be said of taking a snapshot."""
+    return ToolAnnotations(
+        title="Keep the workspace as it is",
+        read_only_hint=False,
+        destructive_hint=False,
+        idempotent_hint=False,
+        open_world_hint=False,
+    )
+
+
 def run_description(prepared: Prepared) -> str:
     """Return the description of `run_sandboxed`."""
     confinement = prepared.confinement
@@ -128,6 +140,7 @@ def summary(prepared: Prepared, enforcement: Enforcement) -> str:
         f"Your own: {_own(prepared)}",
         f"Network: {_network(prepared)}",
         f"Limits of a call: {', '.join(bounds)}",
+        f"Snapshots: {_snapshots(prepared)}",
         *_enforcement(enforcement),
     ]
     if prepared.unenforced_absent:
@@ -185,6 +198,21 @@ def _own(prepared: Prepared) -> str:
     if prepared.private_home is not None:
         own.append("$HOME (a home of the sandbox's, kept for this workspace)")
     return _listed(own)
+
+
+def _snapshots(prepared: Prepared) -> str:
+    wanted = prepared.document.snapshots
+    if wanted.enabled is False:
+        return "none, so nothing can be undone"
+    left = _listed([quoted(text) for text in wanted.exclude])
+    exclude = f", {left} left out" if wanted.exclude else ""
+    rollback = {
+        "allow": "you may roll back",
+        "confirm": "a rollback needs the person's yes",
+        "never": "only the person rolls back (nono rollback)",
+    }
+    about = rollback.get(wanted.rollback or "", "a rollback asks the person, if it can")
+    return f"the workspace before and after every call that may write{exclude}; {about}"
 
 
 def _network(prepared: Prepared) -> str:

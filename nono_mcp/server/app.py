@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.resolve import build_resolver_plans
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp_types import SubscribeRequestParams, UnsubscribeRequestParams
@@ -19,8 +20,12 @@ from nono_mcp.audit.files import AuditError
 from nono_mcp.server import account
 from nono_mcp.server.arguments import (
     Arguments,
+    DiffArguments,
     ExplainArguments,
+    ListArguments,
+    RollbackArguments,
     RunArguments,
+    SnapshotArguments,
     TailArguments,
     VerifyArguments,
     mistakes,
@@ -37,6 +42,7 @@ from nono_mcp.server.job_arguments import InputArguments, OutputArguments, StopA
 from nono_mcp.server.job_tools import READ, SEND, STOP, JobTools
 from nono_mcp.server.jobs import Jobs
 from nono_mcp.server.tools import Tools
+from nono_mcp.server.undo_tools import DIFF, LIST, NEVER, ROLLBACK, SNAPSHOT, UndoTools
 from nono_sandbox.confinement import WRITE
 
 if TYPE_CHECKING:
@@ -159,6 +165,7 @@ def build(session: Session) -> App:
             *_file_tools(attendant),
             *_job_tools(session, jobs),
             *_log_tools(session),
+            *_undo_tools(session),
         ],
         subscriptions=resources.bus if resources else False,
         lifespan=resources.telling if resources else None,
@@ -211,6 +218,28 @@ def _log_tools(session: Session) -> list[Tool]:
             tools.audit_verify, VerifyArguments, VERIFY, account.of_telling("Verify the audit log")
         ),
     ]
+
+
+def _undo_tools(session: Session) -> list[Tool]:
+    if session.undo is None:
+        return []
+    tools = UndoTools(session, session.undo)
+    offered = [
+        _tool(
+            tools.snapshot, SnapshotArguments, SNAPSHOT, account.of_keeping(), takes_context=True
+        ),
+        _tool(tools.list_snapshots, ListArguments, LIST, account.of_telling("List snapshots")),
+        _tool(
+            tools.diff, DiffArguments, DIFF, account.of_telling("What changed"), takes_context=True
+        ),
+    ]
+    if session.prepared.document.snapshots.rollback != NEVER:
+        about = account.of_changing("Roll the workspace back")
+        rollback = _tool(tools.rollback, RollbackArguments, ROLLBACK, about, takes_context=True)
+        rollback.resolved_params = {"consent": (tools.consent(), True)}
+        rollback.resolver_plans = build_resolver_plans(rollback.resolved_params, {"arguments"})
+        offered.append(rollback)
+    return offered
 
 
 def _tool(

@@ -116,6 +116,51 @@ class TailArguments(Arguments):
     cursor: SystemText | None = Field(None, description="From the last answer, for older ones")
 
 
+class SnapshotArguments(Arguments):
+    """What `snapshot` takes."""
+
+    name: SystemText | None = Field(
+        None, min_length=1, max_length=100, description="A name; named ones are kept for good"
+    )
+
+
+class ListArguments(Arguments):
+    """What `list_snapshots` takes."""
+
+    limit: int | None = Field(None, ge=1, le=200, description="How many at most (default 20)")
+    skip: int | None = Field(None, ge=0, description="Pass over so many of the newest")
+
+
+class DiffArguments(Arguments):
+    """What `diff` takes."""
+
+    base: SystemText = Field(description="Snapshot: id or its beginning, name, or latest")
+    target: SystemText | None = Field(None, description="Another, or now (the default)")
+    path: SystemText | None = Field(None, description="The text changes of this one file")
+    skip: int | None = Field(None, ge=0, description="Lines of the answer to pass over")
+
+
+class RollbackArguments(Arguments):
+    """What `rollback` takes."""
+
+    snapshot: SystemText = Field(description="Id or its beginning, name, or latest")
+    paths: list[SystemText] | None = Field(
+        None, description="Only these paths or globs (default: everything)"
+    )
+    scope: Literal["everything", "agent"] | None = Field(
+        None, description='"agent": only what calls changed and nobody touched since'
+    )
+    dry_run: bool | None = Field(None, description="Tell what it would do, and do nothing")
+
+    @model_validator(mode="after")
+    def _one_scope(self) -> Self:
+        if self.paths is not None and self.scope is not None:
+            raise PydanticCustomError("scope", "give paths or scope, not both")
+        if self.paths is not None and not self.paths:
+            raise PydanticCustomError("scope", "paths is empty: name some, or leave it out")
+        return self
+
+
 class VerifyArguments(Arguments):
     """What `audit_verify` takes: nothing."""
 

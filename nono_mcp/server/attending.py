@@ -17,6 +17,7 @@ from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server.asking import asked_by
 from nono_mcp.server.text import amount, duration, shortened
 from nono_mcp.session import CommandError
+from nono_mcp.snapshots.errors import SnapshotError
 from nono_sandbox.errors import SandboxError, StartError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ PROGRESS_S = 3.0
 """How often a client that asked for it hears that a command still runs."""
 GONE = "nono.gone"
 """Where in an HTTP request's scope the event is that its client left."""
-REFUSALS = (CommandError, SandboxError, PolicyError, RefusedError, AuditError)
+REFUSALS = (CommandError, SandboxError, PolicyError, RefusedError, AuditError, SnapshotError)
 """Why a command isn't run, for the one who wanted it to read."""
 
 

@@ -89,13 +89,7 @@ class Retention:
         days = prune.KEEP_DAYS if self._keep_days is None else self._keep_days
         while not self._stop.is_set():
             try:
-                if prune.clock_is_plausible(self._log, keep_days=days):
-                    prune.prune(self._log, self._session, keep_days=days, stop=self._stop.is_set)
-                else:
-                    logging.getLogger("nono").warning(
-                        "the audit log wasn't pruned: by the clock, all of it is over %d days old",
-                        days,
-                    )
+                prune.prune(self._log, self._session, keep_days=days, stop=self._stop.is_set)
             except (files.AuditError, OSError) as error:
                 # What doesn't verify is evidence and stays; calls are recorded all the same.
                 logging.getLogger("nono").warning("the audit log wasn't pruned: %s", error)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mcp_types import CallToolResult, TextContent
 
 from nono_mcp.policy.errors import quoted
+from nono_mcp.server import changes
 from nono_mcp.server.text import amount, duration, excerpt
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def of_command(
     parts += put_right(result.guarded)
     if hint:
         parts.append(f"[nono] {hint}")
+    parts.append(changes.of_call(result.changed))
     text = "\n".join(part.removesuffix("\n") for part in parts if part)
     return CallToolResult(
         content=[TextContent(type="text", text=text)],
@@ -148,4 +150,5 @@ def _data(result: Result, omitted_bytes: int, enforcement: Enforcement) -> dict[
         "tier": enforcement.tier,
         "guarded": [{"path": quoted(one.path), "action": one.action} for one in result.guarded],
         "not_enforced": [one.id for one in enforcement.lacking],
+        **changes.data(result.changed),
     }

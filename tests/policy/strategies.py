@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from nono_mcp.policy import bounds
 from nono_mcp.policy.document import (
     GUARANTEES,
+    ROLLBACK_MODES,
     Document,
     EnforcementSection,
     EnvironmentSection,
@@ -14,6 +15,7 @@ from nono_mcp.policy.document import (
     LimitsSection,
     NetworkSection,
     ProcessSection,
+    SnapshotsSection,
 )
 
 text = st.text(
@@ -40,6 +42,12 @@ environments = st.builds(
     st.lists(names, max_size=3).map(tuple),
     st.dictionaries(names, text, max_size=3).map(lambda found: tuple(found.items())),
 )
+patterns = st.builds(
+    lambda head, parts, tail: head + "/".join(parts) + tail,
+    st.sampled_from(["", "/"]),
+    st.lists(text.filter(lambda part: "/" not in part and part not in (".", "..")), min_size=1),
+    st.sampled_from(["", "/"]),
+)
 profile_names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True)
 
 documents = st.builds(
@@ -53,5 +61,13 @@ documents = st.builds(
     process=st.builds(ProcessSection, flags),
     enforcement=st.builds(
         EnforcementSection, st.lists(st.sampled_from(GUARANTEES), max_size=2).map(tuple), flags
+    ),
+    snapshots=st.builds(
+        SnapshotsSection,
+        flags,
+        st.lists(patterns, max_size=2).map(tuple),
+        sizes,
+        flags,
+        st.sampled_from([None, *ROLLBACK_MODES]),
     ),
 )

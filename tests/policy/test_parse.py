@@ -10,6 +10,7 @@ from nono_mcp.policy.document import (
     LimitsSection,
     NetworkSection,
     ProcessSection,
+    SnapshotsSection,
 )
 from nono_mcp.policy.errors import PolicyError
 from nono_mcp.policy.parse import parse_text
@@ -54,6 +55,13 @@ ptrace = true
 [enforcement]
 require = ["files", "network"]
 best_effort = false
+
+[snapshots]
+enabled = true
+exclude = ["node_modules", "/build/*.o"]
+quota = "2G"
+broad = false
+rollback = "confirm"
 """
 
 
@@ -77,6 +85,13 @@ def test_every_key_is_read() -> None:
         environment=EnvironmentSection(("FOO",), (("A", "b"), ("C", ""))),
         process=ProcessSection(ptrace=True),
         enforcement=EnforcementSection(("files", "network"), best_effort=False),
+        snapshots=SnapshotsSection(
+            enabled=True,
+            exclude=("node_modules", "/build/*.o"),
+            quota=2 * 2**30,
+            broad=False,
+            rollback="confirm",
+        ),
     )
 
 
@@ -97,7 +112,7 @@ def test_an_empty_policy_says_nothing() -> None:
             "\n[zzz]\n",
             (
                 "x.toml:2: unknown key zzz (known are description, extends, filesystem, network, "
-                "limits, environment, process, enforcement)"
+                "limits, environment, process, enforcement, snapshots)"
             ),
         ),
         (

@@ -49,7 +49,7 @@ def test_whatever_the_parser_knows_is_valid(document: Document) -> None:
 TEXTS = (
     "/a ~ ~/a ~b ~\n $HOME $HOME/a $HOMER $WORKSPACE\n $TMPDIR $ a ./a .. / // open closed ports "
     "files file 2G 0G 1 0 01 999999T 1000000T 999999999999999999 1000000000000000000 G 2g default "
-    "A_b 1A A= A\n -x x.."
+    "A_b 1A A= A\n -x x.. a/../b a//b a/./b /a/** *.o/ ask never"
 )
 texts = st.sampled_from(TEXTS.split(" ")) | st.sampled_from(
     ["", "/\0", "a\0", "/" + "a" * 4095, "/" + "a" * 4096, "x" * 64, "x" * 65]

@@ -13,6 +13,7 @@ from nono_mcp.server.results import META_KEY
 from tests.server.conftest import SECRET, Connect, Machine, Marked
 
 JOB_TOOLS = {"read_output", "send_input", "stop_job"}
+UNDO_TOOLS = {"snapshot", "list_snapshots", "diff", "rollback"}
 FILE_TOOLS = {"read_file", "write_file", "edit_file", "list_directory", "search_files"}
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 
@@ -20,7 +21,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 async def test_the_tools_offered_say_what_they_are(connect: Connect) -> None:
     async with connect() as agent:
         offered = {tool.name: tool for tool in (await agent.client.list_tools()).tools}
-    assert set(offered) == {"run_sandboxed", "explain_policy", *FILE_TOOLS, *JOB_TOOLS}
+    known = {"run_sandboxed", "explain_policy", *FILE_TOOLS, *JOB_TOOLS, *UNDO_TOOLS}
+    assert set(offered) == known
     for tool in offered.values():
         assert tool.title
         assert tool.description

@@ -1,7 +1,6 @@
 """What a server does with its log besides writing: old records leave it, spans leave for whoever
 asked for them."""
 
-import contextlib
 import http.server
 import threading
 from collections.abc import Iterator
@@ -11,29 +10,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from nono_mcp.audit import verify
-from nono_mcp.audit.log import AuditLog
-from nono_mcp.audit.session import Session
 from nono_mcp.server.logged import Retention
 from tests.audit.adversary import Home, fill
 from tests.server.conftest import Machine, Wire, serving, until
 
 LATER_NS = 4_000_000_000 * 10**9
-
-
-def lately_used(home: Home) -> None:
-    """Somebody was there two hours before."""
-    with home.open() as log:
-        log.clock = lambda: LATER_NS - 7_200 * 10**9
-        with log.session({}) as session:
-            fill(session, 1, "lately")
-
-
-@contextlib.contextmanager
-def later(home: Home) -> Iterator[tuple[AuditLog, Session]]:
-    with home.open() as log:
-        log.clock = lambda: LATER_NS
-        with log.session({}) as session:
-            yield log, session
 
 
 def names(home: Home) -> list[str]:
@@ -49,8 +30,8 @@ def home(tmp_path: Path) -> Home:
 
 def test_what_is_older_than_six_months_leaves_by_itself(home: Home) -> None:
     before = names(home)
-    lately_used(home)
-    with later(home) as (log, session):
+    with home.open() as log, log.session({}) as session:
+        log.clock = lambda: LATER_NS
         retention = Retention(log, session, None)
         retention.start()
         until(lambda: (home.audit / "pruned.jsonl").exists() and before[0] not in names(home))
@@ -73,27 +54,13 @@ def test_what_is_younger_stays(home: Home, days: int | None) -> None:
     assert not (home.audit / "pruned.jsonl").exists()
 
 
-def test_a_clock_that_leapt_ahead_takes_no_record_along(
-    home: Home, caplog: pytest.LogCaptureFixture
-) -> None:
-    before = names(home)
-    with later(home) as (log, session):
-        fill(session, 3, "leapt")
-        retention = Retention(log, session, None)
-        retention.start()
-        until(lambda: "by the clock" in caplog.text)
-        retention.stop()
-    assert names(home)[: len(before)] == before
-    assert not (home.audit / "pruned.jsonl").exists()
-
-
 def test_what_does_not_verify_stays_and_is_told(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = home.audit / names(home)[0]
-    lately_used(home)
     first.write_bytes(first.read_bytes().replace(b"make a1", b"fake a1"))
-    with later(home) as (log, session):
+    with home.open() as log, log.session({}) as session:
+        log.clock = lambda: LATER_NS
         retention = Retention(log, session, None)
         retention.start()
         until(lambda: "wasn't pruned" in caplog.text)

@@ -1,0 +1,228 @@
+"""A workspace's snapshots as the command line has them: opened, put back, told of.
+
+Architecture invariant: nothing is put back without a yes, by --yes or by the person, and nothing
+while a call of a server, or a `nono run --rollback`, runs in the workspace.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from nono_mcp.cli import options, policy_flags, say
+from nono_mcp.cli.options import FailedError, Option
+from nono_mcp.policy import layers
+from nono_mcp.policy.document import Document, merge
+from nono_mcp.server import changes
+from nono_mcp.snapshots.errors import SnapshotError
+from nono_mcp.snapshots.living import Living
+from nono_mcp.undo.opening import open_store
+from nono_mcp.undo.values import record_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _typeshed import DataclassInstance
+
+    from nono_mcp.audit.session import Session as Log
+    from nono_mcp.cli.options import Parsed
+    from nono_mcp.policy.request import Request
+    from nono_mcp.snapshots.snapshots import Snapshots
+    from nono_mcp.snapshots.values import Outcome, Plan, Progress
+
+WORKSPACE = Option("--workspace", "DIR")
+PROFILE = Option("--profile", "NAME")
+OPTIONS = (WORKSPACE, PROFILE, policy_flags.BROAD, options.JSON, options.HELP)
+ABOUT = """\
+  --workspace DIR          the workspace (the current directory)
+  --profile NAME           the policy whose [snapshots] says what is left out
+  --unsafe-broad-workspace a workspace that is / or a home is meant
+  --json                   answer in JSON
+"""
+_PROGRESS_S = 0.2
+
+
+class Kept:
+    """The snapshots of one workspace, open."""
+
+    def __init__(self, snapshots: Snapshots, living: Living, request: Request) -> None:
+        self.snapshots = snapshots
+        self.workspace = request.workspace
+        self.state_dir = request.state_dir
+        self.living = living
+
+    def roll_back(self, plan: Plan, log: Log | None) -> Outcome:
+        """Put back what *plan* says.
+
+        Raises:
+            FailedError, SnapshotError: The error says in what state the workspace is.
+        """
+        if not self.living.be_alone():
+            raise FailedError(
+                "something runs in this workspace, a server's call or nono run --rollback: "
+                "nothing was put back"
+            )
+        try:
+            told: dict[str, object] = {"scope": plan.scope, "root": plan.target_root}
+            _record(log, plan, "start", told)
+            try:
+                with showing() as hear:
+                    outcome = self.snapshots.restore(plan, progress=hear)
+            except SnapshotError as error:
+                _record(log, plan, "end", {"outcome": "error", "reason": str(error)})
+                raise
+            _record(log, plan, "end", record_of(outcome))
+        finally:
+            self.living.let_in()
+        return outcome
+
+
+@contextmanager
+def opened(parsed: Parsed) -> Iterator[Kept]:
+    """Open the snapshots of the workspace that *parsed* means, under its policy.
+
+    Raises:
+        FailedError, PolicyError, RefusedError: They aren't to be had, or what is done with them
+            failed.
+    """
+    request = policy_flags.request(parsed, os.path.realpath(parsed.one(WORKSPACE.name) or "."))
+    document = Document()
+    for layer in layers.layers_of(request, request.workspace)[0]:
+        document = merge(document, layer.document)
+    broad = bool(document.snapshots.broad) or parsed.flag(policy_flags.BROAD)
+    with failing(), open_at(request, document.snapshots.exclude, broad=broad) as kept:
+        yield kept
+
+
+@contextmanager
+def open_at(request: Request, exclude: tuple[str, ...], *, broad: bool) -> Iterator[Kept]:
+    """Open the snapshots of the workspace of *request*, and complete what was interrupted there.
+
+    Raises:
+        PolicyError, RefusedError, SnapshotError: They aren't to be had.
+    """
+    remedy = f"say {policy_flags.BROAD.name}, if it is meant"
+    snapshots = open_store(
+        request.state_dir, request.workspace, exclude, broad=broad, remedy=remedy
+    )
+    living = Living(request.state_dir, request.workspace)
+    try:
+        with snapshots:
+            _recover(snapshots, living)
+            yield Kept(snapshots, living, request)
+    finally:
+        living.close()
+
+
+def _recover(snapshots: Snapshots, living: Living) -> None:
+    if not living.be_alone():
+        return
+    try:
+        outcome = snapshots.recover()
+    finally:
+        living.let_in()
+    if outcome is not None:
+        say.note(f"a rollback that was interrupted is completed; {ending(outcome)}")
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """Turn what snapshots raise into what a person can do something about."""
+    try:
+        yield
+    except SnapshotError as error:
+        raise FailedError(str(error)) from error
+
+
+@contextmanager
+def recorded(request: Kept, program: str) -> Iterator[Log]:
+    """Open the audit log for what *program* is about to do.
+
+    Raises:
+        FailedError: It can't be written. Do nothing.
+    """
+    from nono_mcp.audit import files, keystore, log, reading
+
+    try:
+        keychain = keystore.find_keychain(reading.directory_of(request.state_dir))
+        with log.AuditLog.open(request.state_dir, keychain) as opened_log:
+            info = {"pid": os.getpid(), "program": program, "workspace": request.workspace}
+            with opened_log.session(info) as session:
+                yield session
+    except files.AuditError as error:
+        raise FailedError(f"the audit log can't be written: {error}") from error
+
+
+def _record(log: Log | None, plan: Plan, phase: str, fields: dict[str, object]) -> None:
+    if log is not None:
+        log.append("rollback", {"id": plan.snapshot.id, "phase": phase, **fields})
+
+
+@contextmanager
+def showing() -> Iterator[_Shown]:
+    """Show on a terminal how far a long piece of work is; elsewhere nothing."""
+    shown = _Shown()
+    try:
+        yield shown
+    finally:
+        shown.clear()
+
+
+class _Shown:
+    """One line on standard error that is written over and over."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr is not None and os.isatty(2)
+        self._next_at_s = time.monotonic() + _PROGRESS_S
+        self._width = 0
+
+    def __call__(self, progress: Progress) -> None:
+        now_s = time.monotonic()
+        if not self._terminal or now_s < self._next_at_s:
+            return
+        self._next_at_s = now_s + _PROGRESS_S
+        of = "" if progress.total is None else f" of {progress.total}"
+        text = f"{progress.phase}: {progress.done}{of}"
+        say.err(f"\r{text:<{self._width}}")
+        self._width = len(text)
+
+    def clear(self) -> None:
+        """Leave no trace of it."""
+        if self._width:
+            say.err(f"\r{'':<{self._width}}\r")
+
+
+def agreed(question: str) -> bool:
+    """Ask the person at the terminal, and tell whether the answer is yes."""
+    say.err(f"{question} [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def ending(outcome: Outcome) -> str:
+    """Return what came of a rollback, on one line."""
+    verified = "verified" if outcome.verified else "NOT verified"
+    return (
+        f"{outcome.restored_count} restored, {outcome.removed_count} removed, {verified}; "
+        f"undo by nono rollback {changes.short(outcome.safety)}"
+    )
+
+
+def fields_of(value: DataclassInstance) -> dict[str, object]:
+    """Return *value* as JSON can say it; names are text as a shell would take it."""
+    return {key: _plain(one) for key, one in asdict(value).items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return changes.name(value)
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, frozenset):
+        return sorted(map(str, value))
+    return value

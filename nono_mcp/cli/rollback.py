@@ -1,0 +1,120 @@
+"""`nono rollback`: put a workspace back as a snapshot has it."""
+
+from __future__ import annotations
+
+import os
+
+from nono_mcp.cli import kept, options, say
+from nono_mcp.cli.options import FailedError, Option, UsageError
+from nono_mcp.server import changes
+from nono_mcp.snapshots.errors import NoSuchSnapshotError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.cli.kept import Kept
+    from nono_mcp.cli.options import Parsed
+    from nono_mcp.snapshots.values import Plan, Scope
+
+YES = Option("--yes", short="-y")
+DRY_RUN = Option("--dry-run")
+PATHS = Option("--paths", "GLOB", many=True)
+SCOPE = Option("--scope", "SCOPE")
+SCOPES: tuple[Scope, ...] = ("everything", "agent")
+OPTIONS = (*kept.OPTIONS, YES, DRY_RUN, PATHS, SCOPE)
+USAGE = f"""\
+usage: nono rollback [ID] [OPTION]...
+
+Put the workspace back as snapshot ID has it: an id or its beginning, a name, or latest. Without
+ID: as it was before the last thing that changed it. What would be done is shown, and asked about.
+
+  nono rollback --dry-run
+  nono rollback 1a2b3c4d --paths src --paths '*.toml'
+
+  --paths GLOB             only what matches, and what is beneath it; may be given more than once
+  --scope SCOPE            everything, or agent: what calls changed and nobody touched since
+  --dry-run                show it, and do nothing
+  -y, --yes                don't ask
+{kept.ABOUT}
+What was there before is kept: undo a rollback by the id that it ends with.
+
+Exit status: 0 done and verified, 1 not done, or not all of it, 2 this usage, 126 refused.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Roll back as *argv* says and return the exit status."""
+    parsed = options.parse(argv, OPTIONS)
+    if parsed.flag(options.HELP):
+        say.out(USAGE)
+        return 0
+    if len(parsed.rest) > 1:
+        raise UsageError("it takes one ID", "nono snapshot list shows them")
+    _check(parsed)
+    with kept.opened(parsed) as opened:
+        plan = _plan(parsed, opened)
+        if parsed.flag(DRY_RUN):
+            _tell_plan(parsed, plan)
+            return 0
+        if not parsed.flag(YES):
+            _ask(parsed, plan)
+        with kept.recorded(opened, "nono rollback") as log:
+            outcome = opened.roll_back(plan, log)
+    if parsed.flag(options.JSON):
+        fields = kept.fields_of(outcome)
+        say.document({"id": "rollback", "ok": outcome.verified, "error": None, **fields})
+    else:
+        say.out(changes.of_outcome(plan.snapshot.id, outcome) + "\n")
+    return 0 if outcome.verified else 1
+
+
+def _check(parsed: Parsed) -> None:
+    scope = parsed.one(SCOPE.name)
+    if scope is not None and scope not in SCOPES:
+        raise UsageError(f"no scope {options.shown(scope)}", f"one of {', '.join(SCOPES)}")
+    if scope is not None and parsed.all(PATHS.name):
+        raise UsageError(f"{SCOPE.name} and {PATHS.name} contradict each other")
+
+
+def _plan(parsed: Parsed, opened: Kept) -> Plan:
+    paths = parsed.all(PATHS.name)
+    scope: Scope = "agent" if parsed.one(SCOPE.name) == "agent" else "everything"
+    wanted = parsed.rest[0] if parsed.rest else before_the_last_change(opened)
+    with kept.showing() as hear:
+        plan = opened.snapshots.plan(
+            opened.snapshots.get(wanted).id,
+            scope="paths" if paths else scope,
+            paths=paths,
+            progress=hear,
+        )
+    if plan.nothing:
+        raise FailedError(f"nothing to put back: {changes.of_plan(plan)}")
+    return plan
+
+
+def before_the_last_change(opened: Kept) -> str:
+    """Return the newest snapshot that isn't the workspace as it is now.
+
+    Raises:
+        NoSuchSnapshotError: There's none.
+    """
+    with kept.showing() as hear:
+        now = opened.snapshots.take("auto", progress=hear)
+    for snapshot in opened.snapshots.list():
+        if snapshot.root != now.root:
+            return snapshot.id
+    raise NoSuchSnapshotError("no snapshot differs from the workspace as it is now")
+
+
+def _tell_plan(parsed: Parsed, plan: Plan) -> None:
+    if parsed.flag(options.JSON):
+        say.document({"id": "rollback", "ok": True, "error": None, **kept.fields_of(plan)})
+    else:
+        say.out(changes.of_plan(plan) + "\n")
+
+
+def _ask(parsed: Parsed, plan: Plan) -> None:
+    if parsed.flag(options.JSON) or not os.isatty(0):
+        raise UsageError("there is nobody to ask", f"say {YES.name}, or {DRY_RUN.name} to look")
+    say.err(changes.of_plan(plan) + "\n")
+    if not kept.agreed("Put it back?"):
+        raise FailedError("nothing was put back")

@@ -1,0 +1,131 @@
+"""`nono snapshot`: keep a workspace as it is, and look at what is kept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+from nono_mcp.cli import kept, options, say
+from nono_mcp.cli.options import Option, UsageError, nearest, shown
+from nono_mcp.cli.policy_flags import whole
+from nono_mcp.server import changes
+from nono_mcp.server.text import readable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nono_mcp.cli.options import Parsed
+
+LIMIT = Option("--limit", "N")
+PATH = Option("--path", "FILE")
+OPTIONS = (*kept.OPTIONS, LIMIT, PATH)
+COMMANDS = ("create", "list", "show", "diff")
+USAGE = f"""\
+usage: nono snapshot create [NAME]        keep the workspace as it is; with a name, for good
+       nono snapshot list [--limit N]     what is kept, the newest first
+       nono snapshot show ID              one of them, and what it doesn't protect
+       nono snapshot diff ID [ID] [--path FILE]
+                                          what changed between two, or since; or in one file
+
+  nono snapshot create 'before the upgrade'
+  nono snapshot diff latest --path src/main.py
+
+ID is an id or its beginning, a name, or latest. Going back: nono rollback.
+
+  --limit N                how many lines at most (50)
+  --path FILE              the text that changed in FILE
+{kept.ABOUT}
+Exit status: 0 done, 1 not, 2 this usage, 126 refused.
+"""
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 1_000_000
+
+
+def main(argv: list[str]) -> int:
+    """Do what *argv* says and return the exit status."""
+    parsed = options.parse(argv, OPTIONS)
+    if parsed.flag(options.HELP):
+        say.out(USAGE)
+        return 0
+    if not parsed.rest:
+        raise UsageError("what about snapshots?", f"one of {', '.join(COMMANDS)}")
+    name, *operands = parsed.rest
+    if name not in _ACTS:
+        raise UsageError(f"unknown: snapshot {shown(name)}", nearest(name, COMMANDS))
+    act, least, most = _ACTS[name]
+    if not least <= len(operands) <= most:
+        raise UsageError(f"snapshot {name} takes {_count(least, most)}")
+    with kept.failing():
+        return act(parsed, operands)
+
+
+def _count(least: int, most: int) -> str:
+    if not most:
+        return "no operand"
+    return f"{least} to {most} operands" if least != most else f"{most} operand"
+
+
+def _limit(parsed: Parsed) -> int:
+    text = parsed.one(LIMIT.name)
+    return LIMIT_DEFAULT if text is None else whole(text, LIMIT.name, LIMIT_MAX)
+
+
+def _answer(parsed: Parsed, text: str, fields: dict[str, object], *, ok: bool = True) -> int:
+    if parsed.flag(options.JSON):
+        say.document({"id": "snapshot", "ok": ok, "error": None, **fields})
+    else:
+        say.out(text + "\n")
+    return 0 if ok else 1
+
+
+def _create(parsed: Parsed, operands: list[str]) -> int:
+    with kept.opened(parsed) as opened, kept.showing() as hear:
+        name = operands[0] if operands else None
+        taken = opened.snapshots.take("auto" if name is None else "named", name=name, progress=hear)
+        with kept.recorded(opened, "nono snapshot") as log:
+            log.append("snapshot", {"id": taken.id, "root": taken.root, "reason": taken.reason})
+    return _answer(parsed, changes.of_snapshot(taken), {"snapshot": kept.fields_of(taken)})
+
+
+def _list(parsed: Parsed, _: list[str]) -> int:
+    limit = _limit(parsed)
+    with kept.opened(parsed) as opened:
+        found = opened.snapshots.list(limit=limit)
+    text = "\n".join(changes.of_snapshot(one) for one in found) or "no snapshots"
+    return _answer(parsed, text, {"snapshots": [kept.fields_of(one) for one in found]})
+
+
+def _show(parsed: Parsed, operands: list[str]) -> int:
+    with kept.opened(parsed) as opened:
+        found = opened.snapshots.get(operands[0])
+    lines = [changes.of_snapshot(found), f"id {found.id}", f"root {found.root}"]
+    lines += [f"left out: {changes.name(os.fsencode(text))}" for text in found.exclusions]
+    lines += [f"unprotected: {changes.name(one.path)} ({one.why})" for one in found.unprotected]
+    return _answer(parsed, "\n".join(lines), {"snapshot": kept.fields_of(found)})
+
+
+def _diff(parsed: Parsed, operands: list[str]) -> int:
+    limit = _limit(parsed)
+    with kept.opened(parsed) as opened, kept.showing() as hear:
+        store = opened.snapshots
+        target = operands[1] if len(operands) > 1 else store.take("auto", progress=hear).id
+        path = parsed.one(PATH.name)
+        if path is not None:
+            try:
+                text = store.text_diff(operands[0], target, os.fsencode(path.strip("/")))
+            except FileNotFoundError:
+                raise options.FailedError(f"neither has a file {shown(path)}") from None
+            return _answer(parsed, readable(text.text.encode()).rstrip("\n"), asdict(text))
+        found = store.diff(operands[0], target, limit=limit)
+    lines = [changes.of_change(change) for change in found.changes] or ["no difference"]
+    lines += ["and more: see --limit"] if found.cut else []
+    return _answer(parsed, "\n".join(lines), kept.fields_of(found))
+
+
+_ACTS: dict[str, tuple[Callable[[Parsed, list[str]], int], int, int]] = {
+    "create": (_create, 0, 1),
+    "list": (_list, 0, 0),
+    "show": (_show, 1, 1),
+    "diff": (_diff, 1, 2),
+}

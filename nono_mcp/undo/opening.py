@@ -1,0 +1,39 @@
+"""Opening the store for a workspace; what it refuses becomes what the rest of us says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
+from nono_mcp.snapshots.errors import BroadWorkspaceError
+from nono_mcp.snapshots.patterns import PatternError
+from nono_mcp.snapshots.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def open_store(
+    state_dir: str, workspace: str, exclude: Sequence[str], *, broad: bool, remedy: str
+) -> Snapshots:
+    """Open the snapshots of *workspace*; *remedy* is how a person says that a home is meant.
+
+    Raises:
+        PolicyError, RefusedError, SnapshotError, OSError: They can't be had.
+    """
+    try:
+        return Snapshots.open(state_dir, workspace, exclusions=exclude, broad=broad)
+    except BroadWorkspaceError as error:
+        raise broad_error(workspace, remedy) from error
+    except PatternError as error:
+        raise PolicyError(f"snapshots.exclude: {error}") from error
+
+
+def broad_error(workspace: str, remedy: str) -> RefusedError:
+    """Return the refusal of a workspace that is more than one piece of work."""
+    return RefusedError(
+        f"{quoted(workspace)} is a whole home or file system, to be kept at every call",
+        code="snapshots.broad",
+        path=workspace,
+        remedy=remedy,
+    )

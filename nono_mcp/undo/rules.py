@@ -1,0 +1,77 @@
+"""What a policy says of its workspace's snapshots, and whether events can be relied on under it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from nono_mcp.policy.paths import covers
+from nono_sandbox.confinement import LANDLOCK, WRITE
+
+if TYPE_CHECKING:
+    from nono_mcp.policy.request import Prepared, Request
+    from nono_sandbox.confinement import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What of a policy concerns its workspace's snapshots."""
+
+    workspace: str
+    state_dir: str
+    may_be_written: bool
+    """A call may write in the workspace."""
+    watched: bool
+    """Whatever a call does to the workspace raises events there."""
+    exclude: tuple[str, ...]
+    is_broad: bool
+    """It holds a home, and so more than one piece of work."""
+    broad: bool
+    """The person's yes to that."""
+    quota_bytes: int | None
+
+    @classmethod
+    def of(cls, request: Request, prepared: Prepared) -> Self:
+        """Return those of *prepared*."""
+        workspace = os.path.realpath(request.workspace)
+        writable = [
+            grant.source or grant.path
+            for grant in prepared.confinement.grants
+            if grant.access & WRITE
+        ]
+        return cls(
+            workspace=workspace,
+            state_dir=request.state_dir,
+            may_be_written=any(
+                covers(workspace, path) or covers(path, workspace) for path in writable
+            ),
+            watched=not any(
+                _may_hold_links(path, workspace, prepared.confinement.tier) for path in writable
+            ),
+            exclude=prepared.document.snapshots.exclude,
+            is_broad=covers(workspace, os.path.realpath(request.home)),
+            broad=bool(prepared.document.snapshots.broad),
+            quota_bytes=prepared.document.snapshots.quota,
+        )
+
+    def may_write(self, call: Call) -> bool:
+        """Tell whether *call* may change the workspace."""
+        return self.may_be_written and call.narrowing.writes != ()
+
+
+def _may_hold_links(path: str, workspace: str, tier: str | None) -> bool:
+    """Tell whether a call may link a file of the workspace into *path*, outside of it.
+
+    What is written through such a link raises no event in the workspace. In the first tier each
+    grant is a mount of its own, across which nothing is linked.
+    """
+    if covers(workspace, path):
+        return False
+    if tier != LANDLOCK:
+        return covers(path, workspace)
+    try:
+        return Path(path).stat().st_dev == Path(workspace).stat().st_dev
+    except OSError:
+        return True

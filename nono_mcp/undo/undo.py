@@ -1,0 +1,283 @@
+"""A session's snapshots: the workspace as it was before and after each call, and the way back.
+
+    async with undo.around(call_id, call) as kept:  # the workspace is kept, or this raises
+        ...
+    kept.changed  # what the call changed
+
+Architecture invariant: a call that may write runs only once the workspace as it was before is
+kept. No snapshot is put back while a call runs, here or in another server of the workspace: the
+rollback is refused. A call that comes while one is put back waits for its end.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from nono_mcp.policy.errors import quoted
+from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
+from nono_mcp.snapshots.living import Living
+from nono_mcp.snapshots.watch import Watcher
+from nono_mcp.undo.opening import broad_error, open_store
+from nono_mcp.undo.rules import Rules
+from nono_mcp.undo.values import CallsRunError, Changed, Kept, Wanted, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from nono_mcp.audit.session import Session as Log
+    from nono_mcp.policy.request import Prepared, Request
+    from nono_mcp.snapshots.snapshots import Snapshots
+    from nono_mcp.snapshots.values import (
+        Dirty,
+        Outcome,
+        Plan,
+        Progress,
+        Reason,
+        Snapshot,
+    )
+    from nono_sandbox.confinement import Call
+
+    OnProgress = Callable[[Progress], None] | None
+
+T = TypeVar("T")
+
+LISTED_MAX = 20
+"""How many changed paths of a call are named."""
+_WAIT_S = 0.02
+
+
+class Undo:
+    """The snapshots of one session. Made by `opened`."""
+
+    def __init__(self, snapshots: Snapshots, living: Living, rules: Rules, log: Log | None) -> None:
+        self.rules = rules
+        self.recovered: Outcome | None = None
+        """What came of a rollback that an earlier process didn't finish."""
+        self._snapshots = snapshots
+        self._living = living
+        self._log = log
+        self._watcher = Watcher(rules.workspace) if rules.watched else None
+        # Who takes a snapshot has to be told all that changed since the one before.
+        self._turn = threading.Lock()
+        self._writing: list[Kept] = []
+
+    @classmethod
+    def opened(cls, request: Request, prepared: Prepared, log: Log | None) -> Self | None:
+        """Return the snapshots of a session, or None where its policy wants none.
+
+        A rollback that was interrupted is completed, unless calls run in the workspace.
+
+        Raises:
+            PolicyError, RefusedError, SnapshotError, OSError: They can't be had.
+        """
+        if prepared.document.snapshots.enabled is False:
+            return None
+        rules = Rules.of(request, prepared)
+        snapshots = _opened(rules)
+        undo = cls(snapshots, Living(request.state_dir, rules.workspace), rules, log)
+        try:
+            undo._recover()
+        except BaseException:
+            undo.close()
+            raise
+        return undo
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._watcher is not None:
+            self._watcher.close()
+        self._living.close()
+        self._snapshots.close()
+
+    @asynccontextmanager
+    async def around(self, call_id: str, call: Call) -> AsyncIterator[Kept]:
+        """Keep the workspace as it is before and after what the body runs, if that may write.
+
+        Raises:
+            SnapshotError: It couldn't be kept before. Run nothing.
+            AuditWriteError: It isn't in the log. Run nothing, or tell nobody of it.
+        """
+        # Who lets go of it may be another process.
+        while not self._living.enter():  # noqa: ASYNC110 - see above
+            await anyio.sleep(_WAIT_S)
+        kept = Kept()
+        try:
+            if not self.rules.may_write(call):
+                yield kept
+                return
+            before = await self.take("before-call", call=call_id)
+            self._begin(kept)
+            try:
+                yield kept
+            finally:
+                self._writing.remove(kept)
+                # What was ended in the middle has changed something all the same.
+                with anyio.CancelScope(shield=True):
+                    kept.changed = await self._changed(before, call_id, kept)
+        finally:
+            self._living.leave()
+
+    async def take(
+        self,
+        reason: Reason,
+        *,
+        call: str | None = None,
+        name: str | None = None,
+        on_progress: OnProgress = None,
+    ) -> Snapshot:
+        """Keep the workspace as it is now.
+
+        Raises:
+            SnapshotError: It couldn't be.
+            AuditWriteError: It isn't in the log.
+        """
+
+        def take() -> Snapshot:
+            with self._turn, self._changes() as dirty:
+                return self._snapshots.take(
+                    reason, name=name, call=call, dirty=dirty, progress=on_progress
+                )
+
+        def take_anew() -> Snapshot:
+            try:
+                return take()
+            except WorkspaceReplacedError:
+                # The session has judged it anew as well.
+                self._reopen()
+                return take()
+
+        try:
+            taken = await anyio.to_thread.run_sync(take_anew)
+        except OSError as error:
+            raise SnapshotError(f"the workspace can't be kept: {_reason(error)}") from error
+        if self._log is not None:
+            fields = {"id": taken.id, "root": taken.root, "reason": reason}
+            self._log.append("snapshot", fields | ({} if call is None else {"call": call}))
+        return taken
+
+    async def look(self, ask: Callable[[Snapshots], T]) -> T:
+        """Return what *ask* finds in the store.
+
+        Raises:
+            SnapshotError: It isn't to be had.
+        """
+        try:
+            return await anyio.to_thread.run_sync(ask, self._snapshots)
+        except OSError as error:
+            raise SnapshotError(_reason(error)) from error
+
+    async def plan(self, wanted: Wanted, on_progress: OnProgress = None) -> Plan:
+        """Return what a rollback would do.
+
+        Raises:
+            SnapshotError: It can't be done.
+        """
+        return await self.look(lambda _: self._planned(wanted, on_progress))
+
+    async def roll_back(self, wanted: Wanted, on_progress: OnProgress = None) -> Outcome:
+        """Put a snapshot back.
+
+        Raises:
+            CallsRunError: A call runs. Nothing was changed.
+            SnapshotError: The error says in what state the workspace is.
+            AuditWriteError: It isn't in the log.
+        """
+        if not self._living.be_alone():
+            raise CallsRunError(self._who_runs())
+        try:
+            # Half of it would be worse than either.
+            with anyio.CancelScope(shield=True):
+                plan = await self.plan(wanted, on_progress)
+                start: dict[str, object] = {"scope": plan.scope, "root": plan.target_root}
+                self._record_rollback(plan.snapshot.id, "start", start)
+                try:
+                    outcome = await self.look(
+                        lambda store: store.restore(plan, progress=on_progress)
+                    )
+                except SnapshotError as error:
+                    reason = f"{type(error).__name__}: {error}"
+                    fields = {"outcome": "error", "reason": reason}
+                    self._record_rollback(plan.snapshot.id, "end", fields)
+                    raise
+                self._record_rollback(plan.snapshot.id, "end", record_of(outcome))
+        finally:
+            self._living.let_in()
+        return outcome
+
+    def _changes(self) -> AbstractContextManager[Dirty | None]:
+        return nullcontext() if self._watcher is None else self._watcher.changes()
+
+    def _reopen(self) -> None:
+        with self._turn:
+            self._snapshots.close()
+            self._snapshots = _opened(self.rules)
+
+    def _planned(self, wanted: Wanted, on_progress: OnProgress) -> Plan:
+        # Of everything there is, whatever events said: what is put back has to be right.
+        return self._snapshots.plan(
+            self._snapshots.get(wanted.snapshot).id,
+            scope=wanted.scope,
+            paths=wanted.paths,
+            progress=on_progress,
+        )
+
+    def _who_runs(self) -> str:
+        count = self._living.count
+        if count:
+            who = "a call runs" if count == 1 else f"{count} calls run"
+        else:
+            who = "a call runs in another server of this workspace, or a rollback does"
+        return f"{who}: nothing was put back; wait for the end, or end it, and ask again"
+
+    def _begin(self, kept: Kept) -> None:
+        for other in self._writing:
+            other.overlapped = kept.overlapped = True
+        self._writing.append(kept)
+
+    async def _changed(self, before: Snapshot, call_id: str, kept: Kept) -> Changed:
+        after = None
+        try:
+            after = await self.take("after-call", call=call_id)
+            if after.root == before.root:
+                return Changed(before, after, overlapped=kept.overlapped)
+            ends = before.id, after.id
+            found = await self.look(lambda store: store.diff(*ends, limit=LISTED_MAX))
+        except SnapshotError as error:
+            return Changed(before, after, error=str(error))
+        return Changed(before, after, found, kept.overlapped)
+
+    def _recover(self) -> None:
+        if not self._living.be_alone():
+            return  # a call is refused until somebody has
+        try:
+            outcome = self._snapshots.recover()
+            if outcome is not None:
+                self.recovered = outcome
+                self._record_rollback(outcome.safety.id, "end", record_of(outcome))
+        finally:
+            self._living.let_in()
+
+    def _record_rollback(self, snapshot: str, phase: str, fields: Mapping[str, object]) -> None:
+        if self._log is not None:
+            self._log.append("rollback", {"id": snapshot, "phase": phase, **fields})
+
+
+def _opened(rules: Rules) -> Snapshots:
+    remedy = "say broad = true, or enabled = false, in the policy's [snapshots]"
+    if rules.is_broad and not rules.broad:
+        raise broad_error(rules.workspace, remedy)
+    return open_store(
+        rules.state_dir, rules.workspace, rules.exclude, broad=rules.broad, remedy=remedy
+    )
+
+
+def _reason(error: OSError) -> str:
+    where = f"{quoted(os.fsdecode(error.filename))}: " if error.filename else ""
+    return f"{where}{(error.strerror or str(error)).lower()}"

@@ -1,0 +1,63 @@
+"""What a session's snapshots are asked with and answer with.
+
+Architecture invariant: this module does no I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nono_mcp.snapshots.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from nono_mcp.snapshots.values import Difference, Outcome, Scope, Snapshot
+
+
+class CallsRunError(SnapshotError):
+    """A call runs, here or in another server of the workspace; nothing was put back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What the workspace was before a call, and how it differs after it."""
+
+    before: Snapshot
+    after: Snapshot | None = None
+    difference: Difference | None = None
+    """Nothing where nothing changed, or where that isn't known."""
+    overlapped: bool = False
+    """Other calls that may write ran meanwhile: what they changed may be among it."""
+    error: str = ""
+    """Why what changed isn't known."""
+
+
+class Kept:
+    """What is known of a call's changes: nothing, if it may not write."""
+
+    def __init__(self) -> None:
+        self.changed: Changed | None = None
+        self.overlapped = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A rollback that is asked for."""
+
+    snapshot: str
+    """The beginning of an id, a name, or "latest"."""
+    scope: Scope = "everything"
+    paths: tuple[str, ...] = ()
+
+
+def record_of(outcome: Outcome) -> dict[str, object]:
+    """Return what the audit log is told of a rollback's end."""
+    return {
+        "outcome": "verified" if outcome.verified else "unverified",
+        "root": outcome.root,
+        "restored": outcome.restored_count,
+        "removed": outcome.removed_count,
+        "kept": len(outcome.kept),
+        "conflicts": len(outcome.conflicts),
+        "safety": outcome.safety.id,
+    }

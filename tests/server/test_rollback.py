@@ -1,0 +1,245 @@
+"""Putting a workspace back: what the tool does, whom it asks, and what it refuses."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.session import ClientRequestContext
+from mcp_types import ElicitRequestParams, ElicitResult
+
+from nono_mcp.audit.reading import Filters, tail
+from nono_mcp.audit.session import Session as Log
+from nono_mcp.policy.document import SnapshotsSection
+from nono_mcp.server.app import build
+from nono_mcp.snapshots.living import Living
+from nono_mcp.undo.values import CallsRunError, Wanted
+from tests.server.conftest import DEADLINE_S, ERAS, Agent, Machine, Marked, text_of
+from tests.server.test_undo import STATE, opened, serving, sh, wanting
+
+pytestmark = [pytest.mark.anyio, pytest.mark.linux]
+
+ALLOWED = wanting(SnapshotsSection(rollback="allow"))
+HARM = "rm -r src; echo changed > README; echo new > planted; chmod 700 .; mkdir empty"
+
+
+def furnish(machine: Machine) -> dict[str, str]:
+    (machine.workspace / "src" / "deep").mkdir(parents=True)
+    (machine.workspace / "src" / "deep" / "a.c").write_text("int a;")
+    (machine.workspace / "README").write_text("read me")
+    (machine.workspace / "link").symlink_to("/etc/passwd")
+    return contents(machine.workspace)
+
+
+def contents(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): f"{path.lstat().st_mode:o} {path.lstat().st_mtime_ns} "
+        + (path.read_text() if path.is_file() and not path.is_symlink() else "")
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def id_in(text: str) -> str:
+    """Return the id by which the last line says that it's undone."""
+    return text.rstrip().rsplit(" ", 1)[1]
+
+
+@pytest.mark.claim("undo.exact")
+async def test_a_rollback_undoes_a_call_and_is_undone_itself(machine: Machine) -> None:
+    before = furnish(machine)
+    async with serving(machine, ALLOWED) as agent:
+        text = await agent.run(HARM)
+        harmed = contents(machine.workspace)
+        assert harmed != before
+        undone = text_of(await agent.call("rollback", snapshot=id_in(text)))
+        assert contents(machine.workspace) == before
+        again = text_of(await agent.call("rollback", snapshot=id_in(undone)))
+        assert contents(machine.workspace) == harmed
+    assert undone.splitlines()[0] == f"rolled back to {id_in(text)}, verified"
+    assert "planted" in undone
+    assert "src" in undone
+    assert "verified" in again
+
+
+async def test_a_dry_run_tells_and_does_nothing(machine: Machine) -> None:
+    furnish(machine)
+    async with serving(machine, ALLOWED) as agent:
+        base = id_in(await agent.run(HARM))
+        harmed = contents(machine.workspace)
+        told = text_of(await agent.call("rollback", snapshot=base, dry_run=True))
+        assert contents(machine.workspace) == harmed
+    assert "planted" in told
+    assert "README" in told
+
+
+async def test_only_some_paths(machine: Machine) -> None:
+    furnish(machine)
+    async with serving(machine, ALLOWED) as agent:
+        base = id_in(await agent.run(HARM))
+        await agent.call("rollback", snapshot=base, paths=["src"])
+        assert (machine.workspace / "src" / "deep" / "a.c").read_text() == "int a;"
+        assert (machine.workspace / "README").read_text() == "changed\n"
+        bad = await agent.refused("rollback", snapshot=base, paths=["src"], scope="agent")
+    assert "not both" in bad
+
+
+async def test_what_the_person_changed_since_is_kept(machine: Machine) -> None:
+    furnish(machine)
+    async with serving(machine, ALLOWED) as agent:
+        base = id_in(await agent.run("echo agent > README; echo agent > mine; echo agent > theirs"))
+        (machine.workspace / "theirs").write_text("a person's")
+        (machine.workspace / "own").write_text("a person's own")
+        text = text_of(await agent.call("rollback", snapshot=base, scope="agent"))
+    assert (machine.workspace / "README").read_text() == "read me"
+    assert not (machine.workspace / "mine").exists()
+    assert (machine.workspace / "theirs").read_text() == "a person's"
+    assert (machine.workspace / "own").read_text() == "a person's own"
+    assert "theirs" in text
+
+
+async def test_nothing_to_do_is_an_error(machine: Machine) -> None:
+    furnish(machine)
+    async with serving(machine, ALLOWED) as agent:
+        await agent.call("snapshot", name="now")
+        assert await agent.refused("rollback", snapshot="now")
+        assert "no" in await agent.refused("rollback", snapshot="nowhere")
+
+
+@pytest.mark.claim("undo.no-live-worker")
+async def test_a_rollback_is_refused_while_a_call_runs(machine: Machine, marked: Marked) -> None:
+    async with opened(machine) as session, anyio.create_task_group() as group:
+        assert session.undo is not None
+        first = await session.run(sh("echo 1 > f"))
+        assert first.changed is not None
+        group.start_soon(session.run, sh(marked.sleeper))
+        await marked.appear()
+        wanted = Wanted(first.changed.before.id)
+        with pytest.raises(CallsRunError, match="a call runs"):
+            await session.undo.roll_back(wanted)
+        assert (machine.workspace / "f").exists()
+        # One that only reads runs as well.
+        group.cancel_scope.cancel()
+    assert not marked.alive()
+
+
+@pytest.mark.claim("undo.no-live-worker")
+async def test_two_servers_of_a_workspace_keep_out_of_each_others_way(
+    machine: Machine, marked: Marked
+) -> None:
+    async with opened(machine) as one, opened(machine) as other:
+        assert other.undo is not None
+        first = await one.run(sh("echo 1 > f"))
+        assert first.changed is not None
+        wanted = Wanted(first.changed.before.id)
+        async with anyio.create_task_group() as group:
+            group.start_soon(one.run, sh(marked.sleeper))
+            await marked.appear()
+            with pytest.raises(CallsRunError, match="another server"):
+                await other.undo.roll_back(wanted)
+            group.cancel_scope.cancel()
+        outcome = await other.undo.roll_back(wanted)
+        assert outcome.verified
+        # The first one's next call knows of it.
+        again = await one.run(sh("ls"))
+        assert b"f\n" not in again.output.ends()[0]
+
+
+@pytest.mark.claim("undo.no-live-worker")
+async def test_a_call_waits_while_a_rollback_goes_on(machine: Machine) -> None:
+    async with opened(machine) as session:
+        elsewhere = Living(str(machine.root / STATE), str(machine.workspace.resolve()))
+        assert elsewhere.be_alone()
+        with anyio.move_on_after(0.3) as waiting:
+            await session.run(sh("echo 1 > f"))
+        assert waiting.cancelled_caught
+        assert not (machine.workspace / "f").exists()
+        with anyio.fail_after(DEADLINE_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(session.run, sh("echo 1 > f"))
+                elsewhere.let_in()
+        assert (machine.workspace / "f").exists()
+        elsewhere.close()
+
+
+@pytest.mark.claim("undo.recorded")
+async def test_a_rollback_stands_in_the_log(machine: Machine, audit_log: Log) -> None:
+    async with opened(machine, log=audit_log) as session:
+        result = await session.run(sh("echo 1 > f"))
+        assert result.changed is not None
+        assert session.undo is not None
+        outcome = await session.undo.roll_back(Wanted(result.changed.before.id))
+    page = tail(str(machine.root / STATE), Filters(kind="rollback"), 100)
+    start, end = page.records
+    assert (start.data["phase"], end.data["phase"]) == ("start", "end")
+    assert start.data["root"] == end.data["root"] == result.changed.before.root == outcome.root
+    assert (end.data["outcome"], end.data["removed"]) == ("verified", 1)
+
+
+class Person:
+    """Who is asked by a client that can ask."""
+
+    def __init__(self, action: str, content: dict[str, bool] | None) -> None:
+        self._action = action
+        self._content = content
+        self.asked: list[str] = []
+
+    async def answer(
+        self, context: ClientRequestContext, params: ElicitRequestParams
+    ) -> ElicitResult:
+        del context
+        self.asked.append(params.message)
+        schema = params.requested_schema  # type: ignore[union-attr]
+        assert all(one["title"] for one in schema["properties"].values())
+        return ElicitResult(action=self._action, content=self._content)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def asking(machine: Machine, era: str, person: Person, mode: str) -> AsyncIterator[Agent]:
+    changes = wanting(SnapshotsSection(rollback=mode))
+    async with opened(machine, changes) as session:
+        protocol = "legacy" if era < "2026" else "auto"
+        async with Client(
+            build(session), mode=protocol, elicitation_callback=person.answer
+        ) as client:
+            assert client.protocol_version == era
+            yield Agent(client)
+
+
+@pytest.mark.claim("undo.asked")
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("mode", ["ask", "confirm"])
+async def test_the_person_is_asked_where_the_client_can(
+    machine: Machine, era: str, mode: str
+) -> None:
+    before = furnish(machine)
+    no, yes = Person("decline", None), Person("accept", {"agreed": True})
+    async with asking(machine, era, no, mode) as agent:
+        base = id_in(await agent.run(HARM))
+        harmed = contents(machine.workspace)
+        assert "didn't agree" in await agent.refused("rollback", snapshot=base)
+        assert contents(machine.workspace) == harmed
+        assert "planted" in no.asked[0]
+    async with asking(machine, era, yes, mode) as agent:
+        await agent.call("rollback", snapshot=base)
+        assert contents(machine.workspace) == before
+    unticked = Person("accept", {"agreed": False})
+    async with asking(machine, era, unticked, mode) as agent:
+        base = id_in(await agent.run(HARM))
+        assert "didn't agree" in await agent.refused("rollback", snapshot=base)
+
+
+@pytest.mark.claim("undo.asked")
+async def test_a_policy_says_what_holds_where_nobody_can_be_asked(machine: Machine) -> None:
+    furnish(machine)
+    async with serving(machine, wanting(SnapshotsSection(rollback="confirm"))) as agent:
+        base = id_in(await agent.run(HARM))
+        assert "can't ask" in await agent.refused("rollback", snapshot=base)
+        assert (machine.workspace / "planted").exists()
+    async with serving(machine, wanting(SnapshotsSection(rollback="never"))) as agent:
+        names = {tool.name for tool in (await agent.client.list_tools()).tools}
+        assert "rollback" not in names
+    async with serving(machine) as agent:
+        await agent.call("rollback", snapshot=base)
+        assert not (machine.workspace / "planted").exists()

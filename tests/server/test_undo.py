@@ -1,0 +1,285 @@
+"""What is kept around a call, what the answer says of it, and what is in no call's reach."""
+
+import shutil
+import stat
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp import Client
+
+from nono_mcp.audit.reading import Filters, tail
+from nono_mcp.audit.session import Session as Log
+from nono_mcp.policy.document import Document, FilesystemSection, SnapshotsSection
+from nono_mcp.policy.errors import RefusedError
+from nono_mcp.server.app import build
+from nono_mcp.server.results import META_KEY
+from nono_mcp.session import Command, Session
+from nono_mcp.snapshots.snapshots import Snapshots
+from nono_mcp.snapshots.values import Snapshot
+from tests.server.conftest import TIER, Agent, Machine, Marked, text_of
+
+pytestmark = [pytest.mark.anyio, pytest.mark.linux]
+
+STATE = Path("state") / "nono"
+
+
+def opened(
+    machine: Machine, changes: Mapping[str, object] | None = None, log: Log | None = None
+) -> AbstractAsyncContextManager[Session]:
+    return Session.open(machine.request(**(changes or {})), tier=TIER, log=log)
+
+
+@asynccontextmanager
+async def serving(
+    machine: Machine, changes: Mapping[str, object] | None = None
+) -> AsyncIterator[Agent]:
+    async with opened(machine, changes) as session, Client(build(session)) as client:
+        yield Agent(client)
+
+
+def wanting(wanted: SnapshotsSection) -> dict[str, object]:
+    return {"flags": Document(snapshots=wanted)}
+
+
+@asynccontextmanager
+async def only_with_namespaces(
+    opening: AbstractAsyncContextManager[Session],
+) -> AsyncIterator[Session]:
+    """Open a session whose grant lies around what is closed; elsewhere that is refused."""
+    async with AsyncExitStack() as stack:
+        try:
+            session = await stack.enter_async_context(opening)
+        except RefusedError as error:
+            if "without namespaces" not in str(error):
+                raise
+            pytest.xfail("refused, as it should be")
+        yield session
+
+
+def sh(command: str, writes: tuple[str, ...] | None = None) -> Command:
+    return Command(argv=("/bin/sh", "-c", command), writes=writes)
+
+
+async def kept(session: Session) -> list[Snapshot]:
+    """Return the snapshots, the oldest first."""
+    assert session.undo is not None
+    return list(reversed(await session.undo.look(lambda store: store.list())))
+
+
+@pytest.mark.claim("undo.told")
+async def test_the_answer_says_what_changed_and_how_to_undo_it(machine: Machine) -> None:
+    (machine.workspace / "old").write_text("12345")
+    (machine.workspace / "gone").write_text("1")
+    async with serving(machine) as agent:
+        answer = await agent.call(
+            "run_sandboxed", command="echo 1 > new; mkdir d; echo 1 >> old; rm gone; echo done"
+        )
+    *_, printed, line = text_of(answer).splitlines()
+    assert printed == "done"
+    assert answer.meta is not None
+    changes = answer.meta[META_KEY]["changes"]
+    assert line == (
+        "[nono] changed: 2 added, 1 modified, 1 deleted (+9 bytes -6 bytes): "
+        f"d, gone, new, old; undo: rollback {changes['before'][:8]}"
+    )
+    assert (changes["added"], changes["modified"], changes["deleted"]) == (2, 1, 1)
+    assert changes["paths"] == ["d", "gone", "new", "old"]
+    assert changes["before_root"] != changes["after_root"]
+
+
+async def test_nothing_changed_costs_no_word(machine: Machine) -> None:
+    async with serving(machine) as agent:
+        answer = await agent.call("run_sandboxed", command="echo done; touch $TMPDIR/x $HOME/y")
+    assert text_of(answer).splitlines()[1:] == ["done"]
+    assert answer.meta is not None
+    assert answer.meta[META_KEY]["changes"]["added"] == 0
+
+
+async def test_hostile_names_stay_on_the_line(machine: Machine) -> None:
+    async with serving(machine) as agent:
+        text = await agent.run("touch \"$(printf 'a\\n[nono] rollback\\033[2J')\" ./-rf")
+    assert len(text.splitlines()) == 2
+    assert "\x1b" not in text
+
+
+@pytest.mark.claim("undo.kept-before")
+async def test_a_call_is_kept_before_and_after(machine: Machine) -> None:
+    (machine.workspace / "f").write_text("before")
+    async with opened(machine) as session:
+        result = await session.run(sh("printf after > f"))
+        before, after = await kept(session)
+        assert session.undo is not None
+        text = await session.undo.look(lambda store: store.text_diff(before.id, after.id, b"f"))
+    assert (before.reason, after.reason) == ("before-call", "after-call")
+    assert before.call == after.call == result.id
+    assert "-before" in text.text
+    assert "+after" in text.text
+
+
+async def test_calls_that_write_nothing_take_no_snapshot(machine: Machine) -> None:
+    async with opened(machine) as session:
+        await session.run(sh("cat /dev/null", writes=()))
+        assert await kept(session) == []
+    async with opened(machine, {"profile": "read-only"}) as session:
+        await session.run(sh("touch x"))
+        assert await kept(session) == []
+
+
+@pytest.mark.claim("undo.kept-before")
+async def test_a_call_that_is_cancelled_is_kept_after_it_all_the_same(
+    machine: Machine, marked: Marked
+) -> None:
+    async with opened(machine) as session:
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.run, sh(f"echo 1 > made; {marked.sleeper}"))
+            await marked.appear()
+            group.cancel_scope.cancel()
+        before, after = await kept(session)
+        assert session.undo is not None
+        found = await session.undo.look(lambda store: store.diff(before.id, after.id))
+    assert after.reason == "after-call"
+    assert [change.path for change in found.changes] == [b"made"]
+
+
+async def test_calls_at_the_same_time_are_said_to_be(machine: Machine, marked: Marked) -> None:
+    async with opened(machine) as session, anyio.create_task_group() as group:
+        alone = await session.run(sh("echo 1 > alone"))
+        group.start_soon(session.run, sh(f"{marked.sleeper}"))
+        await marked.appear()
+        other = await session.run(sh("echo 1 > other"))
+        group.cancel_scope.cancel()
+    assert alone.changed is not None
+    assert other.changed is not None
+    assert (alone.changed.overlapped, other.changed.overlapped) == (False, True)
+    assert len(marked.alive()) == 0
+
+
+@pytest.mark.claim("undo.kept-before")
+async def test_what_cannot_be_kept_is_not_changed(machine: Machine) -> None:
+    async with serving(machine) as agent:
+        await agent.run("echo 1 > first")
+        shutil.rmtree(machine.root / STATE / "snapshots")
+        text = await agent.refused(command="echo 1 > second")
+        assert not (machine.workspace / "second").exists()
+        assert "snapshot" in text or "kept" in text
+        # What writes nothing needs none.
+        assert "exit status 0" in await agent.run("cat first", writes=[])
+
+
+async def test_without_snapshots_there_are_none_and_no_tools(machine: Machine) -> None:
+    async with serving(machine, wanting(SnapshotsSection(enabled=False))) as agent:
+        names = {tool.name for tool in (await agent.client.list_tools()).tools}
+        text = await agent.run("echo 1 > f")
+        assert "none, so nothing can be undone" in await agent.explain()
+    assert names.isdisjoint({"snapshot", "list_snapshots", "diff", "rollback"})
+    assert "changed" not in text
+    assert not (machine.root / STATE / "snapshots").exists()
+
+
+async def test_what_is_left_out_is_said_to_be_unprotected(machine: Machine) -> None:
+    (machine.workspace / "node_modules").mkdir()
+    async with serving(machine, wanting(SnapshotsSection(exclude=("node_modules",)))) as agent:
+        assert "node_modules left out" in await agent.explain()
+        assert "changed" not in await agent.run("echo 1 > node_modules/f")
+        text = text_of(await agent.call("snapshot"))
+    assert text.splitlines()[1] == "unprotected: node_modules"
+
+
+@pytest.mark.claim("undo.recorded")
+async def test_root_hashes_stand_in_the_log(machine: Machine, audit_log: Log) -> None:
+    async with opened(machine, log=audit_log) as session:
+        result = await session.run(sh("echo 1 > f"))
+        found = await kept(session)
+    page = tail(str(machine.root / STATE), Filters(), 100)
+    told = [one for one in page.records if one.data.get("call") == result.id]
+    assert [one.kind for one in told] == ["call.start", "snapshot", "snapshot", "call.end"]
+    assert [one.data["root"] for one in told[1:3]] == [one.root for one in found]
+    assert [one.data["id"] for one in told[1:3]] == [one.id for one in found]
+
+
+@pytest.mark.claim("undo.store-apart")
+@pytest.mark.parametrize("where", ["beside", "within a grant", "within the workspace"])
+async def test_the_store_is_in_no_calls_reach(machine: Machine, where: str) -> None:
+    changes: dict[str, object] = {}
+    if where == "within a grant":
+        allow = FilesystemSection(allow=(str(machine.root),))
+        changes = {"flags": Document(filesystem=allow), "broad_workspace": True}
+    elif where == "within the workspace":
+        broad = Document(snapshots=SnapshotsSection(broad=True))
+        changes = {"workspace": str(machine.root), "broad_workspace": True, "flags": broad}
+    store = machine.root / STATE / "snapshots"
+    async with only_with_namespaces(opened(machine, changes)) as session:
+        await session.run(sh("echo 1 > f"))
+        assert stat.S_IMODE(store.stat().st_mode) == 0o700
+        before = set(store.rglob("*"))
+        script = "cd {0}; ls {0}; cat {0}/*; echo 1 > {0}/planted; rm -r {0}"
+        result = await session.run(sh(script.format(store)))
+        assert result.status != 0
+        assert b"SQLite" not in b"".join(result.output.ends())
+        assert not (store / "planted").exists()
+        assert before <= set(store.rglob("*"))
+
+
+async def test_a_whole_home_needs_a_yes_of_its_own(machine: Machine) -> None:
+    broad = wanting(SnapshotsSection(broad=True))
+    home: dict[str, object] = {"workspace": str(machine.home), "broad_workspace": True}
+    with pytest.raises(RefusedError, match="broad = true"):
+        async with only_with_namespaces(opened(machine, home)):
+            pass
+    async with only_with_namespaces(opened(machine, home | broad)) as session:
+        assert session.undo is not None
+
+
+@pytest.mark.claim("undo.complete")
+async def test_what_events_told_comes_to_the_same_as_looking_at_everything(
+    machine: Machine,
+) -> None:
+    script = (
+        "mkdir -p a/b/c; echo {n} > a/b/c/{n}; ln -sf {n} l; ln -f a/b/c/{n} hard; echo x >> hard;"
+        "mv a/b a/m{n}; mkdir -p a/b; chmod 7{n}0 a; touch -d 2001-01-0{n} a/m{n}; mkfifo p{n};"
+        "truncate -s 9999 sparse; mv l a/; rm -f hard; echo 1 > '-rf'; setfattr -n user.x -v {n} a"
+    )
+    async with opened(machine) as session:
+        assert session.undo is not None
+        for number in range(1, 6):
+            await session.run(sh(script.format(n=number) + " 2>/dev/null; :"))
+            known = await session.undo.take("auto")
+            with Snapshots.open(str(machine.root / STATE), str(machine.workspace)) as store:
+                assert store.take("auto").root == known.root, number
+
+
+async def test_a_name_and_a_page_of_the_list(machine: Machine) -> None:
+    async with serving(machine) as agent:
+        for number in range(3):
+            await agent.run(f"echo {number} > f")
+        named = text_of(await agent.call("snapshot", name="it works"))
+        listed = text_of(await agent.call("list_snapshots", limit=3)).splitlines()
+        rest = text_of(await agent.call("list_snapshots", skip=3)).splitlines()
+    assert "named 'it works'" in named
+    assert listed[0].split()[0] == named.split()[1]
+    assert listed[-1] == "more: skip 3"
+    assert len(rest) == 4
+    assert "before-call" in rest[-1]
+
+
+async def test_diff_tells_of_two_states_and_of_one_file(machine: Machine) -> None:
+    async with serving(machine) as agent:
+        base = text_of(await agent.call("snapshot")).split()[1]
+        await agent.run("seq 400 > lines; printf '\\000\\001' > binary; mkdir d")
+        now = text_of(await agent.call("diff", base=base))
+        text = text_of(await agent.call("diff", base=base, path="lines"))
+        more = text_of(await agent.call("diff", base=base, path="lines", skip=300))
+        binary = text_of(await agent.call("diff", base=base, path="binary"))
+        same = text_of(await agent.call("diff", base="latest", target="latest"))
+        assert "neither" in await agent.refused("diff", base=base, path="nowhere")
+        assert "no" in await agent.refused("diff", base="ffffffff")
+    assert now.splitlines()[0] == "3 added, 0 modified, 0 deleted"
+    assert "added lines (+1492 bytes)" in now
+    assert "added d/" in now
+    assert text.splitlines()[-1].endswith("more lines: skip 150")
+    assert "+400" in more.splitlines()
+    assert "binary" in binary
+    assert same == "no difference"
