@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[Progress], None]
 
+STAGE: Final = "stage"
+"""The phase in which nothing has changed yet."""
+APPLY: Final = "apply"
+"""The phase in which it has, or may have."""
 _NAME_BYTES: Final = 8
 
 
@@ -91,21 +95,31 @@ class Restore:
         """Return how much has to be staged."""
         return self._stager.bytes_needed(self._comparison.steps())
 
-    def run(self, safety: Snapshot, dirty: Callable[[], Mark | None] | None) -> Restored:
-        """Restore.
+    def run(
+        self,
+        safety: Snapshot,
+        dirty: Callable[[], Mark | None] | None = None,
+        *,
+        again: bool = False,
+    ) -> Restored:
+        """Restore; *again* after it was interrupted, when the workspace is mixed already.
 
         Raises:
             DamagedStoreError, StagingError: The workspace is as it was.
             RestoreInterruptedError: It's mixed; `recover` goes on.
         """
         staging = Staging(self._workspace.fd, f".nono-restore-{os.urandom(_NAME_BYTES).hex()}")
-        self._write_journal(Journal(self._current, self._target, safety.id, staging.name, "stage"))
+        phase = APPLY if again else STAGE
+        self._write_journal(Journal(self._current, self._target, safety.id, staging.name, phase))
         try:
             staged_count = self._prepare(staging)
         except BaseException:
-            undo(self._workspace, staging, self._comparison.before.entry)
+            if again:
+                staging.remove()
+            else:
+                undo(self._workspace, staging, self._comparison.before.entry)
             raise
-        self._set_phase("apply")
+        self._set_phase(APPLY)
         try:
             applier = Applier(self._workspace.index, staging, self._replaced, self._on_progress)
             applied = applier.run(
@@ -188,8 +202,7 @@ def undo(workspace: Workspace, staging: Staging, root: encoding.Entry) -> None:
         # The root's time is all that it changed.
         with Descent(workspace.fd, CHANGING) as descent:
             metadata.apply(descent.fd, root, mode=False)
-    with database.durable(workspace.store.db):
-        workspace.store.db.execute("DELETE FROM restores WHERE workspace = ?", (workspace.id,))
+    _forget(workspace)
 
 
 def recover(
@@ -205,7 +218,7 @@ def recover(
         return None
     staging = Staging(workspace.fd, found.staging)
     objects = workspace.store.objects
-    if found.phase == "stage":
+    if found.phase == STAGE:
         undo(workspace, staging, objects.root(found.current).entry)
         return None
     staging.remove()
@@ -215,4 +228,13 @@ def recover(
     looked = workspace.look(
         None, finish=lambda looked: rows.insert_if_new(workspace, looked, why, found.target)
     )
-    return safety, Restore(workspace, looked.root_hash, found.target, on_progress).run(safety, None)
+    if looked.root_hash == found.target:
+        _forget(workspace)
+        return safety, Restored(Applied(), looked.root_hash.hex(), verified=True)
+    restore = Restore(workspace, looked.root_hash, found.target, on_progress)
+    return safety, restore.run(safety, again=True)
+
+
+def _forget(workspace: Workspace) -> None:
+    with database.durable(workspace.store.db):
+        workspace.store.db.execute("DELETE FROM restores WHERE workspace = ?", (workspace.id,))
