@@ -106,6 +106,10 @@ def root_id(data: bytes) -> bytes:
     return hasher.digest()
 
 
+HASHES: Final = (blob_id, tree_id, map_id, links_id, root_id)
+"""What may have given an object its name."""
+
+
 def encode_entry(entry: Entry) -> bytes:
     """Return *entry* as it stands in a tree."""
     name, kind, mode, uid, gid, mtime_ns, size, target, xattrs = entry

@@ -27,6 +27,7 @@ FRAME_BYTES: Final = 256 << 10
 BLOCK_BYTES: Final = 8 << 20
 """A file that is larger is kept in blocks of this size."""
 LEVEL: Final = 1
+WRONG: Final = "isn't what its name says"
 _INLINE_BYTES: Final = 32 << 10
 _BATCH_BYTES: Final = 64 << 20
 _PENDING_MAX: Final = 8
@@ -207,7 +208,34 @@ class Objects:
         """Return a root."""
         return encoding.decode_root(self._get(name, encoding.root_id))
 
+    def why_damaged(self, name: bytes) -> str | None:
+        """Return why an object that the index knows isn't whole, of whatever kind it is."""
+        try:
+            data = self._read(name)
+        except DamagedStoreError as error:
+            return error.damage[0].why
+        if any(hashed(data) == name for hashed in encoding.HASHES):
+            return None
+        return WRONG
+
+    def frame(self, number: int) -> bytes:
+        """Return a whole frame.
+
+        Raises:
+            DamagedStoreError: It can't be read.
+        """
+        where = self._db.execute(
+            "SELECT pack, offset, length, raw FROM frames WHERE id = ?", (number,)
+        ).fetchone()
+        return self._frame(b"", number, list(where))
+
     def _get(self, name: bytes, hashed: Callable[[bytes], bytes]) -> bytes:
+        data = self._read(name)
+        if hashed(data) != name:
+            raise DamagedStoreError((Damage(name.hex(), WRONG),))
+        return data
+
+    def _read(self, name: bytes) -> bytes:
         row = self._db.execute(
             "SELECT frame, objects.offset, objects.length, pack, frames.offset, frames.length, raw"
             " FROM objects JOIN frames ON frames.id = frame WHERE objects.id = ?",
@@ -216,10 +244,7 @@ class Objects:
         if row is None:
             raise DamagedStoreError((Damage(name.hex(), "is missing"),))
         frame, offset, length, *where = row
-        data = self._frame(name, frame, where)[offset : offset + length]
-        if hashed(data) != name:
-            raise DamagedStoreError((Damage(name.hex(), "isn't what its name says"),))
-        return data
+        return self._frame(name, frame, where)[offset : offset + length]
 
     def _frame(self, name: bytes, number: int, where: list[int]) -> bytes:
         cached = self._cache.get(number)

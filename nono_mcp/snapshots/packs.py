@@ -7,9 +7,11 @@ holds its lock; a tail that the index doesn't name is nobody's, and the next wri
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import place
+from nono_mcp.snapshots.errors import QuotaError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,6 +37,8 @@ class Packs:
         self._end = 0
         self._readers: dict[int, int] = {}
         self._last = 0
+        self.quota_bytes = sys.maxsize
+        """How long all packs may be together; no pack is begun that could exceed it."""
 
     def close(self) -> None:
         """Let go of all descriptors."""
@@ -83,6 +87,12 @@ class Packs:
             row = self._db.execute(query, (number,)).fetchone()
             if row is not None and row[1] < PACK_BYTES_MAX and self._take(number, row[1], 0):
                 return
+        total = sum(self.sizes().values())
+        if total + PACK_BYTES_MAX > self.quota_bytes:
+            raise QuotaError(
+                f"the store holds {total} bytes, and its quota is {self.quota_bytes}:"
+                " prune it, or delete snapshots that were named"
+            )
         number = self._db.execute("INSERT INTO packs DEFAULT VALUES").lastrowid or 0
         self._take(number, 0, os.O_CREAT)
 

@@ -11,44 +11,44 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Self, TypeVar, get_args
 
-from nono_mcp.snapshots import restoring, rows
+from nono_mcp.snapshots import answers, restoring, rows, upkeep
 from nono_mcp.snapshots.choosing import Target
 from nono_mcp.snapshots.difference import Comparison
-from nono_mcp.snapshots.errors import NothingToRestoreError, StalePlanError
-from nono_mcp.snapshots.marks import marked
+from nono_mcp.snapshots.errors import NothingToRestoreError, QuotaError, StalePlanError
 from nono_mcp.snapshots.store import Store
 from nono_mcp.snapshots.text import text_diff
-from nono_mcp.snapshots.values import Outcome, Plan, Reason, Scope
+from nono_mcp.snapshots.values import Outcome, Plan, Reason, Retention, Scope
 from nono_mcp.snapshots.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nono_mcp.snapshots.marks import Mark
     from nono_mcp.snapshots.values import (
-        Conflict,
         Difference,
         Dirty,
         Progress,
         Snapshot,
         TextDiff,
-        Unprotected,
     )
     from nono_mcp.snapshots.workspace import Looked
 
     OnProgress = Callable[[Progress], None]
 
+_Result = TypeVar("_Result")
 TEXT_BYTES_MAX = 256 << 10
 
 
 class Snapshots:
     """The snapshots of one workspace. Made by `open`; may be used from any thread."""
 
-    def __init__(self, store: Store, workspace: Workspace) -> None:
+    def __init__(self, store: Store, workspace: Workspace, state_dir: str, keep: Retention) -> None:
         self._store = store
         self._workspace = workspace
+        self._state_dir = state_dir
+        self._keep = keep
+        store.packs.quota_bytes = keep.quota_bytes
         self._turn = threading.Lock()
 
     @classmethod
@@ -59,11 +59,12 @@ class Snapshots:
         *,
         exclusions: Sequence[str] = (),
         broad: bool = False,
+        keep: Retention | None = None,
     ) -> Self:
         """Open the store in *state_dir* for the directory *workspace*.
 
         *exclusions* are patterns of what isn't kept, and so never restored. *broad* allows a
-        workspace that is a whole home or file system.
+        workspace that is a whole home or file system. *keep* says what goes once the store is full.
 
         Raises:
             BroadWorkspaceError: It is one, and *broad* wasn't said.
@@ -73,7 +74,7 @@ class Snapshots:
             store = stack.enter_context(Store(state_dir))
             opened = Workspace(store, state_dir, workspace, exclusions, broad=broad)
             stack.pop_all()
-        return cls(store, opened)
+        return cls(store, opened, state_dir, keep or Retention())
 
     def close(self) -> None:
         """Let go of the store and the workspace."""
@@ -103,8 +104,23 @@ class Snapshots:
         """
         if reason not in get_args(Reason):
             raise ValueError(f"{reason!r} is no reason for a snapshot")
-        with self._turn, self._workspace.held():
-            return self._take((reason, name, call), dirty, progress)
+        why = (reason, name, call)
+        with self._turn:
+            return self._within_quota(lambda: self._take(why, dirty, progress))
+
+    def _within_quota(self, act: Callable[[], _Result]) -> _Result:
+        """Do *act*, once more after pruning if the store is full.
+
+        Raises:
+            QuotaError: It's full of what a person named.
+        """
+        try:
+            with self._workspace.held():
+                return act()
+        except QuotaError:
+            upkeep.prune(self._state_dir, self._keep)
+        with self._workspace.held():
+            return act()
 
     def _take(
         self,
@@ -146,7 +162,7 @@ class Snapshots:
         """
         with self._turn, self._workspace.held(interrupted=True):
             found = restoring.recover(self._workspace, progress)
-        return None if found is None else _outcome(*found, (), ())
+        return None if found is None else answers.outcome(*found, (), ())
 
     def plan(
         self,
@@ -164,11 +180,15 @@ class Snapshots:
         """
         if scope not in get_args(Scope) or bool(paths) != (scope == "paths"):
             raise ValueError(f"scope {scope!r} doesn't go with {len(paths)} paths")
-        with self._turn, self._workspace.held():
+
+        def act() -> Plan:
             snapshot = self._get(snapshot_id)
             looked = self._workspace.look(dirty, on_progress=progress)
             target = self._target(looked.root_hash, snapshot, scope, paths)
             return self._planned(snapshot, scope, paths, looked, target)
+
+        with self._turn:
+            return self._within_quota(act)
 
     def _target(
         self, current: bytes, snapshot: Snapshot, scope: Scope, paths: Sequence[str]
@@ -215,17 +235,17 @@ class Snapshots:
             StalePlanError, DamagedStoreError, StagingError: The workspace is as it was.
             RestoreInterruptedError: It's mixed, and `recover` goes on.
         """
+        if plan.nothing:
+            raise NothingToRestoreError("nothing to restore: it's all as it was", plan.kept)
         with self._turn, self._workspace.held():
-            if plan.nothing:
-                raise NothingToRestoreError("nothing to restore: it's all as it was", plan.kept)
             safety = self._safety(plan, dirty() if dirty else None, progress)
             current = bytes.fromhex(safety.root)
             target = self._target(current, plan.snapshot, plan.scope, plan.paths)
             if target.root_hash.hex() != plan.target_root:
                 raise StalePlanError("what is to be restored isn't what was planned; plan again")
             restore = restoring.Restore(self._workspace, current, target.root_hash, progress)
-            done = restore.run(safety, _marks(dirty))
-            return _outcome(safety, done, plan.kept, plan.unprotected)
+            done = restore.run(safety, answers.marks(dirty))
+            return answers.outcome(safety, done, plan.kept, plan.unprotected)
 
     def _safety(self, plan: Plan, dirty: Dirty | None, progress: OnProgress | None) -> Snapshot:
         taken: list[Snapshot] = []
@@ -265,28 +285,3 @@ class Snapshots:
         with self._turn, self._store.using():
             roots = [bytes.fromhex(self._get(each).root) for each in (a, b)]
             return text_diff(self._store.objects, roots, path, context, bytes_max)
-
-
-def _marks(dirty: Callable[[], Dirty | None] | None) -> Callable[[], Mark | None] | None:
-    if dirty is None:
-        return None
-
-    def asked() -> Mark | None:
-        told = dirty()
-        return None if told is None else marked(told)
-
-    return asked
-
-
-def _outcome(
-    safety: Snapshot,
-    done: restoring.Restored,
-    kept: tuple[Conflict, ...],
-    unprotected: tuple[Unprotected, ...],
-) -> Outcome:
-    applied = done.applied
-    return Outcome(
-        safety, done.root, done.verified, tuple(applied.restored), applied.restored_count,
-        tuple(applied.removed), applied.removed_count, kept, tuple(applied.conflicts),
-        unprotected,
-    )  # fmt: skip

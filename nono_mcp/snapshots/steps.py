@@ -99,7 +99,7 @@ class _Directory:
 
 
 def _entries(objects: Objects, entry: Entry | None) -> dict[bytes, Entry]:
-    if entry is None or not entry.is_directory:
+    if entry is None or not entry.is_directory or not entry.target:
         return {}
     return encoding.decode_tree(objects.tree(entry.target))
 
