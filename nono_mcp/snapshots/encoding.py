@@ -162,8 +162,8 @@ def entry_name(encoded: bytes) -> bytes:
     return encoded[_FIXED.size : _FIXED.size + length]
 
 
-def decode_tree(tree: bytes) -> dict[bytes, Entry]:
-    """Return a directory's entries by name, in their order.
+def split_tree(tree: bytes) -> dict[bytes, bytes]:
+    """Return a directory's encoded entries by name, in their order.
 
     Raises:
         EncodingError: It isn't the encoding of a directory.
@@ -171,12 +171,21 @@ def decode_tree(tree: bytes) -> dict[bytes, Entry]:
     entries = {}
     last = b""
     for encoded in encoded_entries(tree):
-        entry = decode_entry(encoded)
-        if entry.name <= last:
+        name = entry_name(encoded)
+        if name <= last:
             raise EncodingError("a tree's names aren't in order")
-        last = entry.name
-        entries[last] = entry
+        last = name
+        entries[name] = encoded
     return entries
+
+
+def decode_tree(tree: bytes) -> dict[bytes, Entry]:
+    """Return a directory's entries by name, in their order.
+
+    Raises:
+        EncodingError: It isn't the encoding of a directory.
+    """
+    return {name: decode_entry(encoded) for name, encoded in split_tree(tree).items()}
 
 
 def encode_tree(entries: Iterable[Entry]) -> bytes:

@@ -86,6 +86,10 @@ class Relinked:
                 key = below(key, name)
             self.keys.add(key)
 
+    def concerns(self, node: Node) -> bool:
+        """Tell whether *node* is one of them, or leads to one."""
+        return node.key in self.keys or node.key in self.above
+
 
 class _Directory:
     __slots__ = ("after", "before", "names", "step", "then")
@@ -98,10 +102,11 @@ class _Directory:
         self.names = sorted(self.before.keys() | self.after.keys(), reverse=True)
 
 
-def _entries(objects: Objects, entry: Entry | None) -> dict[bytes, Entry]:
+def _entries(objects: Objects, entry: Entry | None) -> dict[bytes, bytes]:
+    """Return what is in a directory, still encoded: most of it is the same on both sides."""
     if entry is None or not entry.is_directory or not entry.target:
         return {}
-    return encoding.decode_tree(objects.tree(entry.target))
+    return encoding.split_tree(objects.tree(entry.target))
 
 
 def steps(
@@ -127,10 +132,14 @@ def steps(
                 yield directory.then
             continue
         name = directory.names.pop()
-        old, new = directory.before.get(name), directory.after.get(name)
-        node = Node(directory.step.node, name)
-        if old == new and node.key not in relinked.keys and node.key not in relinked.above:
+        was_encoded, new_encoded = directory.before.get(name), directory.after.get(name)
+        if was_encoded == new_encoded and not relinked.keys:
             continue
+        node = Node(directory.step.node, name)
+        if was_encoded == new_encoded and not relinked.concerns(node):
+            continue
+        old = None if was_encoded is None else encoding.decode_entry(was_encoded)
+        new = None if new_encoded is None else encoding.decode_entry(new_encoded)
         put = Step(PUT, node, old, new)
         was = old is not None and old.is_directory
         becomes = new is not None and new.is_directory
