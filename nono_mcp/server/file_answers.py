@@ -7,10 +7,11 @@ cursor, whatever is in it.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Literal, TypeVar
+import json
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from mcp_types import CallToolResult, ImageContent, TextContent
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainValidator, Strict
 
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server.text import amount, readable
@@ -23,6 +24,16 @@ TEXT_BYTES_MAX = 9400
 _ENTRY_CHARACTERS_MAX = 400
 
 
+def _text_of_system(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text")  # noqa: TRY004 - what pydantic takes for an answer of no
+    return value
+
+
+# Of what isn't UTF-8 it holds lone surrogates, which pydantic's own check of a text refuses.
+SystemText = Annotated[str, PlainValidator(_text_of_system)]
+
+
 class Answer(BaseModel):
     """Base of a worker's answers: exact types, and nothing but what is named."""
 
@@ -32,9 +43,9 @@ class Answer(BaseModel):
 class Failure(Answer):
     """It wasn't done."""
 
-    error: str
+    error: SystemText
     errno: int = 0
-    path: str = ""
+    path: SystemText = ""
 
 
 class Page(Answer):
@@ -53,7 +64,7 @@ class Page(Answer):
 class Written(Answer):
     """What `write_file` or `edit_file` did."""
 
-    path: str
+    path: SystemText
     size_bytes: int = 0
     count: int = 0
     created: bool = False
@@ -63,16 +74,17 @@ class Written(Answer):
 class Listing(Answer):
     """What `list_directory` found."""
 
-    path: str
+    path: SystemText
     total: int
-    entries: list[tuple[str, str, int, str]]
+    # JSON has no tuples, which is no matter of types.
+    entries: list[Annotated[tuple[SystemText, str, int, SystemText], Strict(strict=False)]]
 
 
 class Found(Answer):
     """What `search_files` found, beside its output."""
 
     whole: bool
-    skipped: list[str] = []
+    skipped: list[SystemText] = []
 
 
 A = TypeVar("A", bound=Answer)
@@ -82,13 +94,16 @@ def parse(model: type[A], output: bytes) -> tuple[A | Failure, bytes]:
     """Return the two parts of a worker's answer.
 
     Raises:
-        ValidationError: It is none.
+        ValueError: It is none.
     """
     line, _, body = output.partition(b"\n")
+    try:
+        facts = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if line.startswith(b'{"error"'):
-        return Failure.model_validate_json(line), b""
-    # JSON has no tuples, which is no matter of types.
-    return model.model_validate_json(line), body
+        return Failure.model_validate(facts), b""
+    return model.model_validate(facts), body
 
 
 def of_page(page: Page, body: bytes, path: str) -> CallToolResult:

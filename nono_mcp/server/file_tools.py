@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import ValidationError
 
 from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.errors import quoted
@@ -230,7 +229,7 @@ class FileTools:
             raise ToolError(_ended(result))
         try:
             answer, body = answers.parse(model, bytes(output))
-        except ValidationError as error:
+        except ValueError as error:
             raise ToolError("the worker's answer can't be read: try again") from error
         if isinstance(answer, answers.Failure):
             raise ToolError(self._failure(answer, request["path"], writes=writes))

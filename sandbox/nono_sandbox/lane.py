@@ -208,8 +208,9 @@ def _obey(call: Attendance, control: _socket.socket, parked: Parked) -> None:
         os._exit(0)
     if message[0] == "begin":
         call.begin(message[1])
-    elif message[0] == "end" and call.begun:
-        # One that comes too late must not end the next call.
+    elif not call.begun:
+        return  # meant for the call before: it must not end the next one
+    elif message[0] == "end":
         call.limit = message[1]
     elif message[0] == "signal":
         send_signal(-parked.pid, message[1])

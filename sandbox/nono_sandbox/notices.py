@@ -76,7 +76,7 @@ class Caller:
             self._pidfd = self.keep(os.pidfd_open(tid, _PIDFD_THREAD))
             self._memory = self.keep(os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC))
             self.cwd = self.keep(os.open(f"/proc/{tid}/cwd", os.O_PATH | os.O_CLOEXEC))
-            self.umask = int(status(tid)[b"Umask"], 8)
+            self.umask = umask(tid)
         except BaseException:
             self.close()
             raise
@@ -129,6 +129,18 @@ def status(tid: int) -> dict[bytes, bytes]:
         os.close(fd)
     pairs = (line.partition(b":") for line in lines)
     return {name: text.strip() for name, _, text in pairs}
+
+
+def umask(tid: int) -> int:
+    """Return the umask of a thread.
+
+    Raises:
+        ProcessLookupError: It is being killed, and has none any more.
+    """
+    found = status(tid).get(b"Umask")
+    if found is None:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return int(found, 8)
 
 
 def as_int(register: int) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nono_sandbox import notices
 from nono_sandbox.confinement import LANDLOCK, PORTS, Narrowing, Network
 
 if TYPE_CHECKING:
@@ -516,6 +517,21 @@ def test_without_whoever_acts_nothing_is_connected(sandbox: Sandbox, outsider: O
 
 
 REACHED = ["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1"]  # noqa: S104  # asked for
+
+
+def test_a_caller_that_is_being_killed_is_told_by_an_error(tier: str) -> None:
+    """Whoever acts goes on: a thread has no umask left some time before it is gone."""
+    del tier
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        for asked in (notices.umask, notices.Caller):
+            with pytest.raises(OSError):  # noqa: PT011 - which one depends on how far it is
+                asked(pid)
+    finally:
+        os.waitpid(pid, 0)
 
 
 @pytest.mark.claim("net.ports")

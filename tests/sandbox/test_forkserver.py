@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nono_sandbox import forkserver, namespaces
-from nono_sandbox.client import ForkServer, pid_of
+from nono_sandbox.client import ForkServer, Lane, pid_of
 from nono_sandbox.confinement import NAMESPACES, READ, Call, Limits
 from nono_sandbox.errors import ConfinementError, LaneLostError, SandboxError, StartError
 
@@ -171,8 +171,8 @@ def test_a_session_runs_call_after_call_and_many_at_once(sandbox: Sandbox) -> No
         assert one.wait().text == f"{number}\n"
 
 
-def test_an_order_to_end_that_comes_late_doesnt_end_the_next_call(sandbox: Sandbox) -> None:
-    """Nor hide its beginning: the lane here wakes when all of it has happened."""
+def between_two_calls(sandbox: Sandbox) -> tuple[Lane, int]:
+    """Return a lane whose next worker is parked, and its process id."""
     lane = sandbox.new_lane()
     running = sandbox.begin("cat", stdin=(ends := os.pipe())[0], lane=lane)
     os.close(ends[0])
@@ -183,6 +183,12 @@ def test_an_order_to_end_that_comes_late_doesnt_end_the_next_call(sandbox: Sandb
     assert running.wait().status == 0
     # The next worker is parked.
     assert select.select([lane], [], [], LONG_ENOUGH_S)[0]
+    return lane, pid
+
+
+def test_an_order_to_end_that_comes_late_doesnt_end_the_next_call(sandbox: Sandbox) -> None:
+    """Nor hide its beginning: the lane here wakes when all of it has happened."""
+    lane, pid = between_two_calls(sandbox)
     os.kill(pid, signal.SIGSTOP)
     lane.end("too late")
     after = sandbox.begin("sh", "-c", "echo whole", lane=lane)
@@ -190,6 +196,21 @@ def test_an_order_to_end_that_comes_late_doesnt_end_the_next_call(sandbox: Sandb
     os.kill(pid, signal.SIGCONT)
     outcome = after.wait()
     assert (outcome.status, outcome.text, outcome.ended.limit) == (0, "whole\n", "")
+
+
+def test_a_signal_that_comes_late_doesnt_reach_the_next_call(sandbox: Sandbox) -> None:
+    lane, pid = between_two_calls(sandbox)
+    os.kill(pid, signal.SIGSTOP)
+    lane.signal(int(signal.SIGTERM))
+    script = "trap 'echo whole; exit' USR1; echo ready; while :; do sleep 0.01; done"
+    running = sandbox.begin("sh", "-c", script, lane=lane)
+    try:
+        running.wait_for("ready")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    lane.signal(int(signal.SIGUSR1))
+    outcome = running.wait()
+    assert (outcome.status, outcome.text) == (0, "ready\nwhole\n")
 
 
 def test_a_signal_reaches_the_program_and_its_group(sandbox: Sandbox) -> None:

@@ -1,12 +1,14 @@
 """The file tools act with a confined worker's rights, and with no others."""
 
 import base64
+import os
 from typing import Any
 
 import anyio
 import pytest
 
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
+from nono_mcp.server import file_answers
 from tests.sandbox.builtin.test_reading import PNG
 from tests.server.conftest import SECRET, Agent, Connect, Machine, text_of
 
@@ -252,3 +254,39 @@ async def test_a_file_of_holes_is_no_trouble(connect: Connect, machine: Machine)
     async with connect() as agent:
         assert "isn't in the file" in await agent.refused("edit_file", path="holes", **EDIT)
         assert "binary" in await told(agent, "read_file", path="holes")
+
+
+async def test_a_name_that_isnt_utf8_is_told_as_a_shell_takes_it(
+    connect: Connect, machine: Machine
+) -> None:
+    for link, target in (("link", b"odd\xff"), ("nowhere", b"none\xff")):
+        (machine.workspace / link).symlink_to(os.fsdecode(target))
+    odd = f"$'{machine.workspace}/odd\\xff'"
+    async with connect() as agent:
+        assert await told(agent, "write_file", path="link", content="a") == f"made {odd}, 1 bytes"
+        assert (await told(agent, "edit_file", path="link", **EDIT)).startswith(f"{odd}: 1 repl")
+        listed = await told(agent, "list_directory")
+        assert "\nlink -> $'odd\\xff'\n" in listed
+        assert listed.endswith("\n$'odd\\xff'  1")
+        assert "none\\xff': No such" in await agent.refused("read_file", path="nowhere")
+    assert (machine.workspace / os.fsdecode(b"odd\xff")).read_text() == "b"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"no JSON",
+        b"[" * 1_000_000,
+        b'{"error": "x"',
+        b'{"error": 1}',
+        b'{"path": "/x", "total": 1, "entries": [["a", "", "1", ""]]}',
+        b'{"path": "/x", "total": 1, "entries": [["a", "", 1]]}',
+        b'{"path": "/x", "total": 1, "entries": [], "more": 1}',
+        b'{"path": null, "total": 1, "entries": []}',
+        b'{"path": "/x", "total": %s, "entries": []}' % (b"1" * 10_000),
+    ],
+)
+def test_an_answer_that_is_none_is_taken_for_none(line: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of whatever kind
+        file_answers.parse(file_answers.Listing, line + b"\nbody")

@@ -34,8 +34,10 @@ def edit_file(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
         count += replaced
     if changed == data:
         raise FailedError("the edits change nothing", path)
+    # First, since it may take more memory than there is, and then nothing is to be changed.
+    diff = _diff(data, changed)
     done = {} if request["dry_run"] else put(path, changed, seen)
-    return {"path": path, "count": count} | done, _diff(data, changed)
+    return {"path": path, "count": count} | done, diff
 
 
 def _replaced(data: bytes, edit: Mapping[str, Any], which: str, path: str) -> tuple[bytes, int]:

@@ -141,11 +141,13 @@ def _tail(
     if not lines[-1]:
         lines.pop()
     kept: list[bytes] = []
+    size = 0
     for line in reversed(lines[1:] if start else lines):
-        if len(kept) == count or (kept and sum(map(len, kept)) + len(line) > bytes_max):
+        if len(kept) == count or (kept and size + len(line) > bytes_max):
             break
-        kept.insert(0, line)
-    body = b"".join(kept)
+        kept.append(line)
+        size += len(line)
+    body = b"".join(reversed(kept))
     facts |= {"count": len(kept), "cut": len(body) > bytes_max}
     if not start:
         facts |= {"first": len(lines) - len(kept) + 1, "lines": len(lines)}

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,14 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for name in ("missing", "loop", "fifo/x"):
         assert "errno" in read(tmp_path / name)[0]
+
+
+def test_many_last_lines_cost_no_more_than_their_number(file: Path) -> None:
+    file.write_bytes(b"\n" * 200_000)
+    began_at = time.process_time()
+    assert read(file, offset=-1000, limit=1000)[0]["count"] == 1000
+    few_s = time.process_time() - began_at
+    header, body = read(file, offset=-100_000, limit=100_000, bytes_max=40_000)
+    assert (header["first"], body) == (160_001, b"\n" * 40_000)
+    # Most of it is the splitting, which is the same. By the square it is hundreds of times.
+    assert time.process_time() - began_at - few_s < 30 * few_s

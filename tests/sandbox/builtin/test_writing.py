@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nono_sandbox import _uapi, builtin
+from nono_sandbox.builtin import editing
 
 
 def write(path: Path, content: str) -> dict[str, Any]:
@@ -173,6 +174,21 @@ def test_edits_are_exact_and_all_or_none(tmp_path: Path) -> None:
     assert path.read_text() == "1\n2\ntwo\nthree\n"
     edit(path, ("t", "T"), all_=True)
     assert path.read_text() == "1\n2\nTwo\nThree\n"
+
+
+def test_an_edit_that_cant_be_shown_for_want_of_memory_isnt_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("one\n")
+
+    def full(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(editing, "_diff", full)
+    with pytest.raises(MemoryError):
+        edit(path, ("one", "1"))
+    assert path.read_text() == "one\n"
 
 
 def test_what_isnt_utf8_and_line_ends_stay_as_they_are(tmp_path: Path) -> None:
