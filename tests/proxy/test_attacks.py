@@ -1098,6 +1098,33 @@ async def test_a_body_streams_and_is_not_gathered(stage: Stage) -> None:
     wire.close()
 
 
+async def test_an_endless_answer_waits_for_its_reader(stage: Stage) -> None:
+    sent = 0
+    waits = asyncio.Event()
+
+    async def flood(peer: Peer) -> None:
+        nonlocal sent
+        await peer.head()
+        await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n")
+        while sent < 256 << 20:
+            try:
+                async with asyncio.timeout(2):
+                    await peer.say(bytes(1 << 20))
+            except TimeoutError:
+                waits.set()
+                return
+            sent += 1 << 20
+
+    await stage.serve("model.example", 8080, flood, tls=False, address="93.184.216.96")
+    stage.names["model.example"] = ["93.184.216.96"]
+    wire = await stage.open()
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await wire.send(stage.get())
+    await stage.until(lambda: waits.is_set() or sent >= 256 << 20)
+    assert waits.is_set()
+    wire.close()
+
+
 # Act 9: what was granted on the way holds from then on, and what was taken back doesn't.
 
 
