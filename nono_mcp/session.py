@@ -23,6 +23,7 @@ from nono_mcp.commands import Command, CommandError, call_for
 from nono_mcp.generation import Closed, Generation
 from nono_mcp.guard.guard import Guard
 from nono_mcp.policy import guarded, home, load
+from nono_mcp.policy.widening import widened
 from nono_mcp.recording import Recording, policy_in_force
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.undo import Undo
@@ -227,6 +228,28 @@ class Session:
             AuditWriteError: It isn't in the log. Don't do it.
         """
         Recording(self._log, running.new_id(), tool, asked).acted(job, what)
+
+    async def grant(self, path: str, access: int) -> None:
+        """Let the calls from here on reach *path* as well; those that run keep what they have.
+
+        It is judged as if the command line had said it: what is protected stays closed, and so
+        does our own state.
+
+        Raises:
+            PolicyError, RefusedError, SandboxError, AuditWriteError: Nothing was given.
+        """
+        async with self._starting:
+            before = self._request
+            self._request = before.replace(flags=widened(before.flags, path, access))
+            try:
+                fresh = await anyio.to_thread.run_sync(self._started)
+            except BaseException:
+                self._request = before
+                raise
+            old, self._generation = self._generation, fresh
+            guarded.settle(self._guard, self.prepared)
+            if old is not None:
+                old.retire()
 
     async def _current(self) -> Generation:
         """Return the fork server to use: a new one if the last died or a grant was replaced."""
