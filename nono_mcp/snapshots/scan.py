@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.objects import Objects
     from nono_mcp.snapshots.patterns import Patterns, State
 
+_ENCODING: Final = sys.getfilesystemencoding()
+_ERRORS: Final = sys.getfilesystemencodeerrors()
 _REPORT_EVERY: Final = 512
 
 
@@ -156,8 +159,10 @@ class Scan:
         visit.pending = []
         packed = []
         directory_fd = descent.fd
-        for text in sorted(os.listdir(directory_fd), key=os.fsencode):
-            name = os.fsencode(text)
+        # What os.fsencode does, without asking each time how.
+        names = [text.encode(_ENCODING, _ERRORS) for text in os.listdir(directory_fd)]
+        names.sort()
+        for name in names:
             if len(self._visits) == 1 and name == self._skip:
                 continue
             if self._exclusions and self._exclusions.step(visit.state, name)[0]:
@@ -165,7 +170,7 @@ class Scan:
                 packed.append(index.pack_excluded(name))
                 continue
             try:
-                status = os.stat(text, dir_fd=directory_fd, follow_symlinks=False)
+                status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
             except FileNotFoundError:
                 visit.stale = visit.changed = True
                 continue

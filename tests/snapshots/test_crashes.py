@@ -131,6 +131,7 @@ def litter(place: Place) -> list[str]:
     return [name for name in found if "restore" in name or "modes" in name]
 
 
+@pytest.mark.claim("undo.whole")
 @pytest.mark.parametrize("inside", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_restore_killed_at_any_point_is_completed_or_undone(
     place: Place, monkeypatch: pytest.MonkeyPatch, *, inside: bool

@@ -255,7 +255,7 @@ def populated(place: Place) -> Place:
     return place
 
 
-@pytest.mark.claim("rollback.exact")
+@pytest.mark.claim("undo.exact")
 @pytest.mark.parametrize("name", DEEDS)
 def test_what_was_done_is_undone_and_the_undoing_too(populated: Place, name: str) -> None:
     workspace = populated.workspace
