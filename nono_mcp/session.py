@@ -211,6 +211,16 @@ class Session:
             actions += self._guard.end()
             recording.guarded(actions)
 
+    def put_right(self, job: str, *, tool: str, asked: Mapping[str, object]) -> tuple[Action, ...]:
+        """Put right what the running call *job* has done by now to what is guarded.
+
+        Raises:
+            AuditWriteError: It isn't in the log; it has been put right all the same.
+        """
+        actions = self._guard.put_right()
+        Recording(self._log, job, tool, asked).guarded(actions)
+        return actions
+
     def refused(self, reason: str, *, tool: str, asked: Mapping[str, object]) -> None:
         """Record that something was asked for that never got as far as `run`.
 

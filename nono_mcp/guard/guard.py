@@ -159,6 +159,10 @@ class Guard:
     def end(self) -> tuple[Action, ...]:
         """Put right what is otherwise than before, after a call, and return what was done."""
         self._running_count -= 1
+        return self.put_right()
+
+    def put_right(self) -> tuple[Action, ...]:
+        """Put right what is otherwise than before the calls that run, and return what was done."""
         actions: list[Action] = []
         for root in self._roots.values():
             try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
 
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import BaseModel, ConfigDict, PlainValidator, Strict
@@ -18,6 +19,8 @@ from nono_mcp.server.text import amount, readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nono_mcp.guard.guard import Action
 
 TEXT_BYTES_MAX = 9400
 """With the line above and the one below: at most 10,000 characters."""
@@ -90,6 +93,15 @@ class Found(Answer):
 A = TypeVar("A", bound=Answer)
 
 
+@dataclass(frozen=True, slots=True)
+class Done(Generic[A]):
+    """What a worker answered, and what was put right of what it did."""
+
+    answer: A
+    body: bytes
+    guarded: tuple[Action, ...]
+
+
 def parse(model: type[A], output: bytes) -> tuple[A | Failure, bytes]:
     """Return the two parts of a worker's answer.
 
@@ -151,20 +163,27 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def of_written(written: Written, denied: str = "") -> CallToolResult:
-    """Return what was written; *denied* says that the person's file of that name is closed."""
+def of_written(written: Written, denied: str, notes: Sequence[str]) -> CallToolResult:
+    """Return what was written; *denied* says that the person's file of that name is closed.
+
+    *notes* are of what was put right since.
+    """
     verb = "made" if written.created else "replaced"
     text = f"{verb} {quoted(written.path)}, {amount(written.size_bytes)}{_how(written)}"
-    return _text(text + (f"\n[nono] in the sandbox's own files alone: {denied}" if denied else ""))
+    own = [f"[nono] in the sandbox's own files alone: {denied}"] if denied else []
+    return _text("\n".join([text, *own, *notes]))
 
 
-def of_edited(written: Written, diff: bytes, *, dry_run: bool) -> CallToolResult:
-    """Return what was, or would be, changed in a file."""
+def of_edited(
+    written: Written, diff: bytes, notes: Sequence[str], *, dry_run: bool
+) -> CallToolResult:
+    """Return what was, or would be, changed in a file; *notes* are of what was put right since."""
     count = f"{written.count} replacement{'s' if written.count > 1 else ''}"
     how = " (dry run: nothing is changed)" if dry_run else _how(written)
     text, is_whole = _beginning(readable(diff), TEXT_BYTES_MAX)
     note = "" if is_whole else "\n[nono] the diff goes on"
-    return _text(f"{quoted(written.path)}: {count}{how}\n{text}{note}")
+    own = "\n".join(["", *notes]) if notes else ""
+    return _text(f"{quoted(written.path)}: {count}{how}\n{text}{note}{own}")
 
 
 def _how(written: Written) -> str:

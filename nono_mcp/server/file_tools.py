@@ -16,7 +16,7 @@ from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import file_answers as answers
 from nono_mcp.server import file_arguments as given
-from nono_mcp.server import hints
+from nono_mcp.server import hints, results
 from nono_mcp.server.text import shortened
 from nono_mcp.session import Command
 
@@ -106,8 +106,8 @@ class FileTools:
             "limit": arguments.limit or given.LIMIT_MAX,
             "bytes_max": PAGE_BYTES_MAX if arguments.limit else answers.TEXT_BYTES_MAX,
         }
-        page, body = await self._done(answers.Page, "read_file", request, context)
-        return answers.of_page(page, body, path)
+        done = await self._done(answers.Page, "read_file", request, context)
+        return answers.of_page(done.answer, done.body, path)
 
     async def write_file(self, arguments: given.WriteArguments, context: Context) -> CallToolResult:
         """Make or replace a file.
@@ -116,8 +116,9 @@ class FileTools:
             ToolError: It can't be written; what was there still is.
         """
         request = {"path": self._path(arguments.path), "content": arguments.content}
-        written, _ = await self._done(answers.Written, "write_file", request, context, writes=True)
-        return answers.of_written(written, self.denial(written.path, "write"))
+        done = await self._done(answers.Written, "write_file", request, context, writes=True)
+        notes = results.put_right(done.guarded)
+        return answers.of_written(done.answer, self.denial(done.answer.path, "write"), notes)
 
     async def edit_file(self, arguments: given.EditArguments, context: Context) -> CallToolResult:
         """Replace texts in a file.
@@ -131,10 +132,9 @@ class FileTools:
             "edits": [edit.model_dump() for edit in arguments.edits],
             "dry_run": dry_run,
         }
-        written, diff = await self._done(
-            answers.Written, "edit_file", request, context, writes=not dry_run
-        )
-        return answers.of_edited(written, diff, dry_run=dry_run)
+        done = await self._done(answers.Written, "edit_file", request, context, writes=not dry_run)
+        notes = results.put_right(done.guarded)
+        return answers.of_edited(done.answer, done.body, notes, dry_run=dry_run)
 
     async def list_directory(
         self, arguments: given.ListArguments, context: Context
@@ -149,8 +149,8 @@ class FileTools:
             "depth": arguments.depth or 1,
             "limit": ENTRIES_MAX,
         }
-        listing, _ = await self._done(answers.Listing, "list_directory", request, context)
-        return answers.of_listing(listing)
+        done = await self._done(answers.Listing, "list_directory", request, context)
+        return answers.of_listing(done.answer)
 
     async def search_files(
         self, arguments: given.SearchArguments, context: Context
@@ -177,8 +177,9 @@ class FileTools:
             "line_max": _LINE_CHARACTERS_MAX,
             "bytes_max": 2 * answers.TEXT_BYTES_MAX,
         }
-        facts, output = await self._done(answers.Found, "search_files", request, context)
-        return answers.of_found(output, path, facts.skipped, is_whole=facts.whole)
+        done = await self._done(answers.Found, "search_files", request, context)
+        facts = done.answer
+        return answers.of_found(done.body, path, facts.skipped, is_whole=facts.whole)
 
     async def _by_ripgrep(
         self, arguments: given.SearchArguments, path: str, context: Context
@@ -208,7 +209,7 @@ class FileTools:
         context: Context,
         *,
         writes: bool = False,
-    ) -> tuple[answers.A, bytes]:
+    ) -> answers.Done[answers.A]:
         """Have a worker do *name*; return its answer."""
         command = Command(
             argv=(name, request["path"]),
@@ -233,7 +234,7 @@ class FileTools:
             raise ToolError("the worker's answer can't be read: try again") from error
         if isinstance(answer, answers.Failure):
             raise ToolError(self._failure(answer, request["path"], writes=writes))
-        return answer, body
+        return answers.Done(answer, body, result.guarded)
 
     def _path(self, path: str | None) -> str:
         prepared = self._session.prepared

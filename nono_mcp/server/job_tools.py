@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from mcp_types import CallToolResult
 
+    from nono_mcp.guard.guard import Action
     from nono_mcp.server.job_arguments import InputArguments, OutputArguments, StopArguments
     from nono_mcp.server.jobs import Job, Jobs
     from nono_mcp.session import Session
@@ -127,9 +128,22 @@ def of_job(job: Job, session: Session, offset: int) -> str:
     if start > offset:
         parts.append(f"[nono] bytes {offset} to {start} aren't kept any more")
     parts.append(readable(chunk).removesuffix("\n"))
+    parts += results.put_right(_put_right(job, session))
     if end < job.output.end:
         parts.append(f"[nono] more: offset {end} of {job.output.end}")
     return "\n".join(part for part in parts if part)
+
+
+def _put_right(job: Job, session: Session) -> tuple[Action, ...]:
+    """Put right, before an answer tells of *job*, what it did by now; return what was."""
+    if job.result is not None:
+        return job.result.guarded
+    if job.ended:
+        return ()
+    try:
+        return session.put_right(job.id, tool="run_sandboxed", asked={})
+    except AuditError as error:
+        raise ToolError(f"what the job made was put right, but not recorded: {error}") from error
 
 
 def _whole_characters(chunk: bytes) -> bytes:

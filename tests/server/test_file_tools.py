@@ -172,6 +172,17 @@ async def test_a_name_that_leads_elsewhere_by_turns_leads_to_no_secret(
     assert (machine.home / "notes.txt").read_text() == SECRET
 
 
+@pytest.mark.claim("guard.put-right")
+async def test_a_file_that_doesnt_stay_is_said_not_to(connect: Connect, machine: Machine) -> None:
+    path = machine.workspace / ".envrc"
+    (machine.workspace / "link").symlink_to(".envrc")
+    async with connect() as agent:
+        for name in (".envrc", "link"):
+            answer = await told(agent, "write_file", path=name, content="a")
+            assert f"[nono] taken away again: {path} " in answer
+            assert not path.exists()
+
+
 async def test_a_file_that_is_granted_alone_is_written_where_it_stands(
     connect: Connect, machine: Machine
 ) -> None:

@@ -54,6 +54,30 @@ async def test_what_takes_long_is_answered_in_between_and_goes_on(
         assert (await told(agent, "read_output", job=job, tail=4)).endswith("\ntwo")
 
 
+@pytest.mark.claim("guard.put-right")
+async def test_what_a_job_plants_is_put_right_before_an_answer_tells_of_it(
+    connect: Connect, machine: Machine
+) -> None:
+    plant = machine.workspace / ".envrc"
+    script = (
+        "echo x > .envrc; echo one; read go; echo x > .envrc; echo two; read go; echo x > .envrc"
+    )
+    async with connect() as agent:
+        first = await agent.run(script, yield_s=1, keep_stdin=True)
+        job = job_of(first)
+        told_all = first + await until_told(agent, "one", job=job, offset=0)
+        assert f"[nono] taken away again: {plant} " in told_all
+        assert not plant.exists()
+        answer = await told(agent, "send_input", job=job, text="\n", wait_s=0.01)
+        answer += await until_told(agent, "two", job=job, offset=0)
+        assert f"[nono] taken away again: {plant} " in answer
+        assert not plant.exists()
+        await told(agent, "send_input", job=job, text="\n")
+        last = await until_told(agent, "exit status 0", job=job)
+        assert f"[nono] taken away again: {plant} " in last
+    assert not plant.exists()
+
+
 async def test_what_ends_in_time_is_answered_as_ever(connect: Connect) -> None:
     async with connect() as agent:
         assert (await agent.run("echo out; exit 3", yield_s=60)).startswith("exit status 3, ")
