@@ -7,7 +7,6 @@ import os
 import pickle
 import stat
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -94,7 +93,7 @@ def test_a_variable_is_taken_out_of_the_environment() -> None:
 
 
 def script(path: Path, text: str) -> Path:
-    path.write_text(f"#!{sys.executable}\n{text}\n")
+    path.write_text(f"#!/usr/bin/env python3\n{text}\n")
     path.chmod(0o700)
     return path
 
