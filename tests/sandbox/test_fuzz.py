@@ -157,7 +157,8 @@ def fuzz(sandbox: Sandbox, seed: int, budget_s: float, *arguments: object) -> in
 
 @pytest.mark.slow
 def test_random_calls_change_nothing_outside(confine: Confine, yard: Yard, tier: str) -> None:
-    seed = int.from_bytes(os.urandom(4))
+    # The same each time, so that what is found can be found again; by hand, any other will do.
+    seed = int(os.environ.get("NONO_FUZZ_SEED", "1"))
     paths = [str(yard.outside / "socket"), str(yard.workspace / "socket")]
     with (
         socket.socket(socket.AF_UNIX) as one,
