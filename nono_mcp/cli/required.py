@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nono_mcp.policy.errors import RefusedError
+from nono_mcp.policy import required
 from nono_sandbox import support
 
 TYPE_CHECKING = False
@@ -17,15 +17,5 @@ def check(prepared: Prepared, launch: Launch) -> list[str]:
     Raises:
         RefusedError: A required guarantee is missing. Nothing ran.
     """
-    enforcement = prepared.document.enforcement
-    facts = support.probe()
-    given = support.guarantees(facts, launch.tier, prepared.confinement.network.mode)
-    lacking = support.lacking(enforcement.require, given)
-    if lacking and not enforcement.best_effort:
-        first = lacking[0]
-        raise RefusedError(
-            f"the policy requires {first.id}, which isn't to be had here: {first.reason}",
-            code="tier.required",
-            remedy="see nono doctor; --best-effort runs without it",
-        )
+    _, lacking = required.check(prepared, support.probe(), launch.tier)
     return [f"not enforced: {one.id} ({one.reason})" for one in lacking]

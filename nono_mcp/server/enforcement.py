@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from nono_mcp.policy.errors import RefusedError
+from nono_mcp.policy import required
 from nono_sandbox import landlock, support
 
 if TYPE_CHECKING:
@@ -46,16 +46,7 @@ class Enforcement:
             landlock_errata=landlock.errata(),
             namespaces_reason=session.tier_reason,
         )
-        given = support.guarantees(facts, session.tier, prepared.confinement.network.mode)
-        wanted = prepared.document.enforcement
-        lacking = support.lacking(wanted.require, given)
-        if lacking and not wanted.best_effort:
-            raise RefusedError(
-                f"the policy requires {lacking[0].id}, which isn't to be had here: "
-                f"{lacking[0].reason}",
-                code="tier.required",
-                remedy="see nono doctor; --best-effort runs without it",
-            )
+        given, lacking = required.check(prepared, facts, session.tier)
         return cls(session.tier, session.tier_reason, given, lacking)
 
     @property
