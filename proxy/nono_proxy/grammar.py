@@ -167,6 +167,9 @@ def parse_request(head: bytes) -> Request:
                 raise GrammarError("Expect is 100-continue or nothing")
             expects = True
         fields.append(field)
+    if host is None and method == b"CONNECT" and minor == b"0":
+        # Python before 3.12 asks for tunnels so; the target says as much as a Host would.
+        host = target
     if host is None:
         raise GrammarError("no Host")
     return Request(

@@ -477,6 +477,14 @@ async def test_a_connect_with_a_body_is_refused(stage: Stage) -> None:
     assert quiet(stage)
 
 
+async def test_a_connect_of_http_1_0_needs_no_host(stage: Stage) -> None:
+    for name, status in (("open.example", 200), ("evil.example", 403)):
+        head = f"CONNECT {name}:443 HTTP/1.0\r\n".encode() + stage.password + b"\r\n"
+        assert (await stage.ask(head)).status == status
+    head = b"CONNECT open.example:443 HTTP/1.1\r\n" + stage.password + b"\r\n"
+    assert (await stage.ask(head)).status == 400
+
+
 async def test_words_sent_ahead_wait_for_the_tunnel(stage: Stage) -> None:
     wire = await stage.open()
     head = b"CONNECT open.example:443 HTTP/1.1\r\nHost: open.example:443\r\n" + stage.password
