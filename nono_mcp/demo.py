@@ -47,6 +47,7 @@ TIMED_COUNT = 20
 DEADLINE_S = 120.0
 _VARIABLE = "AWS_SECRET_ACCESS_KEY"
 _TOLD = "the secret was told"
+_VERDICTS = ("integrity", "completeness", "trust")
 _CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
 
 
@@ -141,6 +142,8 @@ class Demonstration:
         await self._nothing_outside_is_written()
         await self._the_network_is_closed()
         await self._nothing_survives_a_call()
+        await self._what_a_call_did_is_undone()
+        await self._the_log_is_whole()
         await self._answers_take_milliseconds()
         await self._what_is_enforced()
 
@@ -196,6 +199,35 @@ class Demonstration:
         seen = f"no process named {mark}" if held else "it still runs"
         self._claim("what a command leaves behind ends with it", told, seen, held)
 
+    async def _what_a_call_did_is_undone(self) -> None:
+        project = self._scene.project
+        work = {project / ".env": "NAME=value\n", project / "notes.txt": "a day's work\n"}
+        for path, text in work.items():
+            path.write_text(text, encoding="ascii")
+        told = await self._sh("rm .env notes.txt; echo boo > planted.txt")
+        harmed = not any(path.exists() for path in work) and (project / "planted.txt").exists()
+        answer = await self._client.call_tool("rollback", {"snapshot": told.before})
+        back = all(path.is_file() and path.read_text("ascii") == work[path] for path in work)
+        held = harmed and back and not (project / "planted.txt").exists()
+        seen = ".env and notes.txt are back, planted.txt is gone" if held else "it isn't as it was"
+        self._claim("what a call did to the project is undone", told, seen, held)
+        _say(f"          rollback: {_text(answer).splitlines()[0]}")
+
+    async def _the_log_is_whole(self) -> None:
+        began_at = time.perf_counter()
+        verified = _text(await self._client.call_tool("audit_verify", {}))
+        time_ms = (time.perf_counter() - began_at) * 1000
+        verdicts = [line for line in verified.splitlines() if line.startswith(_VERDICTS)]
+        log = self._scene.home / ".local" / "state" / "nono" / "audit"
+        lines = b"".join(path.read_bytes() for path in log.rglob("*.jsonl"))
+        held = len(verdicts) == len(_VERDICTS) and all(" ok:" in one for one in verdicts)
+        held = held and b"planted.txt" in lines and self._scene.secret.encode() not in lines
+        seen = (
+            "the calls above stand in it, the secret doesn't" if held else "it can't be relied on"
+        )
+        told = Told("audit_verify", "\n".join(["", *verdicts[:1]]), 0, time_ms)
+        self._claim("what was called stands in a log that verifies", told, seen, held)
+
     async def _answers_take_milliseconds(self) -> None:
         times_ms = []
         for _ in range(TIMED_COUNT):
@@ -219,7 +251,8 @@ class Demonstration:
         answer = await self._client.call_tool("run_sandboxed", arguments)
         time_ms = (time.perf_counter() - began_at) * 1000
         meta = (answer.meta or {}).get(META_KEY)
-        return Told(shown, _text(answer), None if meta is None else meta["status"], time_ms)
+        before = (meta or {}).get("changes", {}).get("before", "none")
+        return Told(shown, _text(answer), None if meta is None else meta["status"], time_ms, before)
 
     def _claim(self, text: str, told: Told, seen: str, held: bool) -> None:  # noqa: FBT001 - unpacked
         self.failed_count += not held
@@ -242,6 +275,8 @@ class Told:
     status: int | None
     """Nothing if it didn't run."""
     time_ms: float
+    before: str = "none"
+    """The snapshot of the project as it was before."""
 
     @property
     def ran(self) -> bool:

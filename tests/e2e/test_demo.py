@@ -41,7 +41,7 @@ def test_everything_it_claims_holds(tmp_path: Path, options: list[str]) -> None:
     shown = demo(*options, TMPDIR=str(tmp_path), HOME=str(tmp_path))
     assert shown.stderr == ""
     assert shown.returncode == 0, shown.stdout
-    assert shown.stdout.count("  ok    ") == 6
+    assert shown.stdout.count("  ok    ") == 8
     assert "FAIL" not in shown.stdout
     assert "Enforced by: " in shown.stdout
     if options:
@@ -66,6 +66,8 @@ class Unconfined:
     async def call_tool(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
         if name == "explain_policy":
             return plain("Enforced by: nothing")
+        if name != "run_sandboxed":
+            return plain("no such tool", is_error=True)
         output = self._scene.home / "output"
         # Not a pipe: what is left behind would hold it.
         with output.open("wb") as stdout:
@@ -94,7 +96,7 @@ async def test_without_a_sandbox_every_claim_fails_but_the_first(
         for pid in running(mark):
             os.kill(pid, signal.SIGKILL)
     assert shown.count("  ok    ") == 1
-    assert shown.count("  FAIL  ") == demonstration.failed_count == 5
+    assert shown.count("  FAIL  ") == demonstration.failed_count == 7
 
 
 @pytest.fixture
