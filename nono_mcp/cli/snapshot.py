@@ -1,15 +1,17 @@
-"""`nono snapshot`: keep a workspace as it is, and look at what is kept."""
+"""`nono snapshot`: keep a workspace as it is, look at what is kept, and keep it in bounds."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import asdict
 
-from nono_mcp.cli import kept, options, say
+from nono_mcp.cli import kept, options, places, say
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
 from nono_mcp.cli.policy_flags import whole
 from nono_mcp.server import changes
-from nono_mcp.server.text import readable
+from nono_mcp.server.text import amount, readable
+from nono_mcp.snapshots import upkeep
+from nono_mcp.snapshots.values import Retention
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +21,18 @@ if TYPE_CHECKING:
 
 LIMIT = Option("--limit", "N")
 PATH = Option("--path", "FILE")
-OPTIONS = (*kept.OPTIONS, LIMIT, PATH)
-COMMANDS = ("create", "list", "show", "diff")
+QUOTA = Option("--quota", "SIZE")
+OPTIONS = (*kept.OPTIONS, LIMIT, PATH, QUOTA)
+COMMANDS = ("create", "list", "show", "diff", "verify", "prune", "usage")
 USAGE = f"""\
 usage: nono snapshot create [NAME]        keep the workspace as it is; with a name, for good
        nono snapshot list [--limit N]     what is kept, the newest first
        nono snapshot show ID              one of them, and what it doesn't protect
        nono snapshot diff ID [ID] [--path FILE]
                                           what changed between two, or since; or in one file
+       nono snapshot verify               read all that is kept, of every workspace
+       nono snapshot prune [--quota SIZE] thin out old ones, of every workspace
+       nono snapshot usage                how much space all that takes
 
   nono snapshot create 'before the upgrade'
   nono snapshot diff latest --path src/main.py
@@ -35,8 +41,9 @@ ID is an id or its beginning, a name, or latest. Going back: nono rollback.
 
   --limit N                how many lines at most (50)
   --path FILE              the text that changed in FILE
+  --quota SIZE             how much space is to be left in use: 2G
 {kept.ABOUT}
-Exit status: 0 done, 1 not, 2 this usage, 126 refused.
+Exit status: 0 done (verify: everything is whole), 1 not, 2 this usage, 126 refused.
 """
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 1_000_000
@@ -123,9 +130,52 @@ def _diff(parsed: Parsed, operands: list[str]) -> int:
     return _answer(parsed, "\n".join(lines), kept.fields_of(found))
 
 
+def _verify(parsed: Parsed, _: list[str]) -> int:
+    with kept.showing() as hear:
+        found = upkeep.verify(places.state_dir(os.environ), progress=hear)
+    lines = [f"{found.objects_count} objects, {found.snapshots_count} snapshots"]
+    lines += [f"damaged: {one.object} {one.why} {' '.join(one.paths)}" for one in found.damage]
+    lines.append("whole" if found.whole else "NOT whole")
+    fields = kept.fields_of(found)
+    return _answer(parsed, readable("\n".join(lines).encode()), fields, ok=found.whole)
+
+
+def _prune(parsed: Parsed, _: list[str]) -> int:
+    from nono_mcp.policy.bounds import size
+    from nono_mcp.policy.errors import PolicyError
+
+    retention = Retention()
+    text = parsed.one(QUOTA.name)
+    if text is not None:
+        try:
+            retention = Retention(quota_bytes=size(text))
+        except PolicyError as error:
+            raise UsageError(f"{QUOTA.name}: {error.message}", error.hint) from None
+    with kept.showing() as hear:
+        gone = upkeep.prune(places.state_dir(os.environ), retention, progress=hear)
+    over = "; still over the quota: only named ones are left" if gone.over_quota else ""
+    told = f"{len(gone.removed)} snapshots gone, {amount(gone.freed_bytes)} freed, "
+    told += f"{amount(gone.store_bytes)} in use{over}"
+    return _answer(parsed, told, kept.fields_of(gone), ok=not gone.over_quota)
+
+
+def _usage(parsed: Parsed, _: list[str]) -> int:
+    found = upkeep.usage(places.state_dir(os.environ))
+    counts = f"{found.snapshots_count} snapshots, {found.objects_count} objects"
+    lines = [f"{amount(found.store_bytes)}: {counts}"]
+    lines += [
+        f"{one.snapshots_count:>6}  {changes.name(os.fsencode(one.path))}"
+        for one in found.workspaces
+    ]
+    return _answer(parsed, "\n".join(lines), kept.fields_of(found))
+
+
 _ACTS: dict[str, tuple[Callable[[Parsed, list[str]], int], int, int]] = {
     "create": (_create, 0, 1),
     "list": (_list, 0, 0),
     "show": (_show, 1, 1),
     "diff": (_diff, 1, 2),
+    "verify": (_verify, 0, 0),
+    "prune": (_prune, 0, 0),
+    "usage": (_usage, 0, 0),
 }

@@ -11,6 +11,7 @@ rollback is refused. A call that comes while one is put back waits for its end.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from contextlib import asynccontextmanager, nullcontext
@@ -20,8 +21,10 @@ import anyio
 import anyio.to_thread
 
 from nono_mcp.policy.errors import quoted
+from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
 from nono_mcp.snapshots.living import Living
+from nono_mcp.snapshots.values import Retention
 from nono_mcp.snapshots.watch import Watcher
 from nono_mcp.undo.opening import broad_error, open_store
 from nono_mcp.undo.rules import Rules
@@ -50,6 +53,8 @@ T = TypeVar("T")
 
 LISTED_MAX = 20
 """How many changed paths of a call are named."""
+TAKES_A_PRUNE = 200
+"""Snapshots after which the old ones are thinned."""
 _WAIT_S = 0.02
 
 
@@ -67,6 +72,7 @@ class Undo:
         # Who takes a snapshot has to be told all that changed since the one before.
         self._turn = threading.Lock()
         self._writing: list[Kept] = []
+        self._takes_count = 0
 
     @classmethod
     def opened(cls, request: Request, prepared: Prepared, log: Log | None) -> Self | None:
@@ -160,6 +166,7 @@ class Undo:
         if self._log is not None:
             fields = {"id": taken.id, "root": taken.root, "reason": reason}
             self._log.append("snapshot", fields | ({} if call is None else {"call": call}))
+        self._thin_sometimes()
         return taken
 
     async def look(self, ask: Callable[[Snapshots], T]) -> T:
@@ -267,6 +274,19 @@ class Undo:
     def _record_rollback(self, snapshot: str, phase: str, fields: Mapping[str, object]) -> None:
         if self._log is not None:
             self._log.append("rollback", {"id": snapshot, "phase": phase, **fields})
+
+    def _thin_sometimes(self) -> None:
+        if self._takes_count % TAKES_A_PRUNE == 0:
+            threading.Thread(target=self._thin, daemon=True, name="thin").start()
+        self._takes_count += 1
+
+    def _thin(self) -> None:
+        quota_bytes = self.rules.quota_bytes
+        retention = Retention() if quota_bytes is None else Retention(quota_bytes=quota_bytes)
+        try:
+            upkeep.prune(self.rules.state_dir, retention)
+        except (SnapshotError, OSError) as error:
+            logging.getLogger("nono").warning("old snapshots weren't thinned: %s", error)
 
 
 def _opened(rules: Rules) -> Snapshots:

@@ -120,6 +120,7 @@ def test_nothing_to_put_back_is_an_error(person: Person) -> None:
         ("snapshot", "show"),
         ("snapshot", "list", "x"),
         ("snapshot", "list", "--limit", "0"),
+        ("snapshot", "prune", "--quota", "many"),
         ("rollback", "a", "b"),
         ("rollback", "--scope", "all"),
         ("rollback", "--scope", "agent", "--paths", "x"),
@@ -140,6 +141,25 @@ def test_a_home_isnt_kept_unless_it_is_meant(person: Person) -> None:
         "snapshot", "create", "--workspace", str(person.home), "--unsafe-broad-workspace"
     )
     assert allowed.returncode == 0, allowed.stderr
+
+
+def test_the_store_is_verified_thinned_and_measured(person: Person) -> None:
+    furnish(person)
+    made = answer(person, "snapshot", "create", "good")["snapshot"]
+    used = answer(person, "snapshot", "usage")
+    assert used["snapshots_count"] == 1
+    assert used["workspaces"][0]["path"] == str(person.workspace)
+    assert answer(person, "snapshot", "prune")["removed"] == []
+    assert answer(person, "snapshot", "verify")["damage"] == []
+    store = person.home / ".local" / "state" / "nono" / "snapshots"
+    (pack, *_) = [path for path in store.rglob("*") if path.is_file() and "pack" in path.name]
+    pack.write_bytes(bytes(len(pack.read_bytes())))
+    damaged = answer(person, "snapshot", "verify", status=1)["damage"]
+    assert damaged
+    harm(person)
+    refused = person.nono("rollback", made["id"], "--yes")
+    assert refused.returncode == 1
+    assert (person.workspace / "planted").exists()
 
 
 @pytest.mark.claim("undo.recorded")
