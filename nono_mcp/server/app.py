@@ -41,6 +41,7 @@ from nono_mcp.server.file_tools import FILE_TOOLS, FileTools
 from nono_mcp.server.job_arguments import InputArguments, OutputArguments, StopArguments
 from nono_mcp.server.job_tools import READ, SEND, STOP, JobTools
 from nono_mcp.server.jobs import Jobs
+from nono_mcp.server.prompts import Prompts
 from nono_mcp.server.tools import Tools
 from nono_mcp.server.undo_tools import DIFF, LIST, NEVER, ROLLBACK, SNAPSHOT, UndoTools
 from nono_sandbox.confinement import WRITE
@@ -140,7 +141,8 @@ def build(session: Session) -> App:
     prepared = session.prepared
     attendant = Attendant(session)
     jobs = Jobs(session)
-    tools = Tools(attendant, jobs, Enforcement.of(session))
+    enforcement = Enforcement.of(session)
+    tools = Tools(attendant, jobs, enforcement)
     log = session.log
     resources = None if log is None else AuditResources(session.state_dir, log)
     app = App(
@@ -172,6 +174,7 @@ def build(session: Session) -> App:
         log_level="WARNING",
     )
     app.session = session
+    Prompts(session, enforcement).offer(app)
     if resources:
         resources.offer(app)
         app.serve_subscriptions(resources)

@@ -11,6 +11,7 @@ from mcp_types import ResourceUpdatedNotification, TextResourceContents
 from nono_mcp.audit.session import Session as Log
 from nono_mcp.server.app import build
 from nono_mcp.server.audit_resources import SESSION_URI
+from nono_mcp.server.prompts import POLICY_URI
 from nono_mcp.session import Session
 from tests.server.conftest import DEADLINE_S, TIER, Machine
 
@@ -51,7 +52,7 @@ async def test_the_session_and_each_call_are_resources(
         for uri in ("nono://audit/call/..%2f..", "nono://audit/call/", "nono://audit/other"):
             with pytest.raises(MCPError):
                 await client.read_resource(uri)
-    assert uris == [SESSION_URI]
+    assert sorted(uris) == [SESSION_URI, POLICY_URI]
     assert f"call={first}" in whole
     assert f"call={second}" in whole
     assert "\x1b" not in whole
@@ -103,9 +104,10 @@ async def test_a_client_of_a_newer_protocol_hears_of_what_it_listens_to(
                     break
 
 
-async def test_without_a_log_there_is_no_resource(machine: Machine) -> None:
+async def test_without_a_log_there_is_no_resource_of_it(machine: Machine) -> None:
     async with (
         Session.open(machine.request(), tier=TIER) as session,
         Client(build(session), mode="auto") as client,
     ):
-        assert (await client.list_resources()).resources == []
+        listed = (await client.list_resources()).resources
+        assert [str(one.uri) for one in listed] == [POLICY_URI]
