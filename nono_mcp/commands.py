@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nono_mcp.policy import egress
+from nono_mcp.policy.errors import PolicyError
 from nono_mcp.policy.paths import covers
 from nono_sandbox.confinement import Call, Limits, Narrowing
 
@@ -44,6 +46,8 @@ class Command:
     network_closed: bool = False
     tty: bool = False
     """Give it a terminal of its own."""
+    hosts: tuple[str, ...] | None = None
+    """The only hosts that may be reached, within what the session may reach."""
     builtin: bool = False
     """argv[0] names what the worker does itself (`nono_sandbox.builtin`)."""
 
@@ -60,6 +64,7 @@ def call_for(command: Command, prepared: Prepared) -> Call:
         if not name or "=" in name:
             raise CommandError(f"{name!r} can't be the name of an environment variable")
         environment[name] = value
+    _check_hosts(command, prepared)
     _check_texts("argv", command.argv)
     _check_texts("env", (*environment, *environment.values()))
     if len(command.stdin) > STDIN_BYTES_MAX:
@@ -73,6 +78,18 @@ def call_for(command: Command, prepared: Prepared) -> Call:
         tty=command.tty,
         builtin=command.builtin,
     )
+
+
+def _check_hosts(command: Command, prepared: Prepared) -> None:
+    if command.hosts is None:
+        return
+    if prepared.document.network.mode != egress.PROXY:
+        raise CommandError('hosts: this policy names none; network "none" closes it to the call')
+    try:
+        for host in command.hosts:
+            egress.check_host(host)
+    except PolicyError as error:
+        raise CommandError(f"hosts: {error.message}") from error
 
 
 def _check_texts(what: str, texts: tuple[str, ...]) -> None:

@@ -6,18 +6,23 @@ Architecture invariant: a lane is idle, runs one call, or is ended.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nono_mcp.policy import egress, home, load
 from nono_sandbox import scratch
-from nono_sandbox.confinement import WRITE
+from nono_sandbox.client import ForkServer
+from nono_sandbox.confinement import LANDLOCK, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nono_mcp.policy.request import Prepared
-    from nono_sandbox.client import ForkServer, Lane
+    from nono_mcp.credentials.vault import Vault
+    from nono_mcp.gateway import Heard, Way
+    from nono_mcp.policy.request import Prepared, Request
+    from nono_sandbox.client import Lane
 
 LANES_IDLE_MAX = 8
 SETTLED_NS = 3 * 10**9
@@ -76,8 +81,11 @@ class Generation:
         prepared: Prepared,
         closed: Closed,
         scratch_directory: str | None,
+        way: Way | None = None,
     ) -> None:
         self.server = server
+        self.way = way
+        """Out of the session, if its policy has a proxy."""
         self._scratch = scratch_directory
         self._grants = [
             (grant.source or grant.path, grant.identity)
@@ -134,6 +142,68 @@ class Generation:
         if not self._retired or self._busy_count:
             return
         self.server.close()
+        if self.way is not None:
+            self.way.end()
+            self.way = None
         if self._scratch is not None:
             scratch.remove(self._scratch)
             self._scratch = None
+
+
+class Outward:
+    """What the proxies of one session have in common: its credentials, and who hears of them."""
+
+    def __init__(self, report: Heard) -> None:
+        self._report = report
+        self._vault: Vault | None = None
+
+    def begin(self, way: Way, prepared: Prepared, server: ForkServer) -> None:
+        """Start the proxy of *way* for the workers of *server*.
+
+        Raises:
+            OSError: It couldn't be started. Nothing leaves.
+        """
+        rules = prepared.document.network
+        if self._vault is None:
+            # Only a policy with a proxy pays for the import.
+            from nono_mcp.gateway import vault_for  # noqa: PLC0415
+
+            self._vault = vault_for(rules)
+        way.begin(egress.config(rules, server.tier), self._vault, self._report, server.door)
+
+
+def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generation, Prepared]:
+    """Start a fork server for *request* and, if its policy has one, a proxy; blocks.
+
+    Raises:
+        PolicyError, RefusedError, SandboxError, OSError: Nothing was started.
+    """
+    server = ForkServer.start(tier)
+    directory = way = None
+    try:
+        request = request.replace(tier=server.tier)
+        if server.tier == LANDLOCK and request.tmpdir is None:
+            directory = scratch.make(tempfile.gettempdir())
+            request = request.replace(tmpdir=directory)
+        prepared = load.prepare(request)
+        if prepared.document.network.mode == egress.PROXY:
+            # Only a policy with a proxy pays for the import.
+            from nono_mcp import gateway  # noqa: PLC0415
+
+            way = gateway.Way(server.tier)
+            if way.port:
+                prepared = load.prepare(request.replace(proxy_port=way.port))
+            prepared = prepared.replace(confinement=way.around(prepared.confinement))
+        home.ensure(prepared)
+        closed = Closed(prepared)
+        server.configure(prepared.confinement)
+        if way is not None:
+            outward.begin(way, prepared, server)
+    except BaseException:
+        server.close()
+        if way is not None:
+            way.end()
+        if directory is not None:
+            scratch.remove(directory)
+        raise
+    return Generation(server, prepared, closed, directory, way), prepared

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from nono_mcp.audit.session import Session as Log
+    from nono_mcp.credentials.vault import Use
     from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared
+    from nono_proxy.records import Record
     from nono_sandbox.client import Ended, ForkServer
     from nono_sandbox.confinement import Call
     from nono_sandbox.oneshot import Launch
@@ -56,6 +58,31 @@ def policy_in_force(log: Log | None, prepared: Prepared, server: ForkServer | La
     if log is not None:
         log.append("policy", fields)
     return digest
+
+
+def network(log: Log | None, record: Record, use: Use | None) -> None:
+    """Record what the proxy decided of a request, and which credential went out with it.
+
+    Raises:
+        AuditWriteError: It isn't in the log. Let nothing more leave.
+    """
+    if log is None:
+        return
+    told: dict[str, object] = {
+        name: value for name, value in record._asdict().items() if value not in (None, "")
+    }
+    told.pop("duration_s", None)
+    told["duration_us"] = int(record.duration_s * 1e6)
+    if record.host is None or record.port is None:
+        log.append("denial", told | {"target": record.path or record.entrance or "proxy"})
+    else:
+        decision = "allow" if record.code == "allowed" else "deny"
+        log.append("network", told | {"decision": decision})
+    if use is not None:
+        used = {"name": record.route or "", "action": "use", "source": use.source}
+        log.append(
+            "credential", {**used, "fingerprint": use.fingerprint, "call": record.call or ""}
+        )
 
 
 class Recording:

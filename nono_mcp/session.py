@@ -10,7 +10,6 @@ has ended, with all it started, when the cancellation leaves here.
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,17 +19,14 @@ import anyio.to_thread
 
 from nono_mcp import running
 from nono_mcp.commands import Command, CommandError, call_for
-from nono_mcp.generation import Closed, Generation
+from nono_mcp.generation import Generation, Outward, start
 from nono_mcp.guard.guard import Guard
-from nono_mcp.policy import guarded, home, load
+from nono_mcp.policy import guarded
 from nono_mcp.policy.widening import widened
-from nono_mcp.recording import Recording, policy_in_force
+from nono_mcp.recording import Recording, network, policy_in_force
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.undo import Undo
 from nono_mcp.undo.values import Kept
-from nono_sandbox import scratch
-from nono_sandbox.client import Ended, ForkServer
-from nono_sandbox.confinement import LANDLOCK
 from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -43,6 +39,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.running import Live
     from nono_mcp.undo.values import Changed
+    from nono_sandbox.client import Ended
     from nono_sandbox.confinement import Call
 
 __all__ = ["Command", "CommandError", "Result", "Session"]
@@ -90,6 +87,7 @@ class Session:
         """What ends before the session does, entered by whoever works with it."""
         self.undo: Undo | None = None
         """The snapshots of the workspace, if the policy wants any."""
+        self._outward = Outward(lambda record, use: network(log, record, use))
 
     @classmethod
     @asynccontextmanager
@@ -181,7 +179,11 @@ class Session:
         async with self._turns:
             lane = generation.take()
             keep = False
+            loan = None
             try:
+                if generation.way is not None and not call.narrowing.network_closed:
+                    loan = generation.way.lend(call_id, call.environment, command.hosts)
+                    call = call.replace(environment=loan.environment)
                 recording.start(call, command.stdin, generation.server.tier, self._policy_sha256)
                 async with self._kept(call_id, call) as kept:
                     with self._guarded(recording) as actions:
@@ -193,6 +195,8 @@ class Session:
                 recording.failed(error, cancelled=cancelled)
                 raise
             finally:
+                if loan is not None:
+                    loan.end()
                 generation.give_back(lane, keep=keep)
         recording.end(result.ended, result.duration_s, result.output.total_bytes)
         return result
@@ -274,22 +278,11 @@ class Session:
             return self._generation
 
     def _started(self) -> Generation:
-        server = ForkServer.start(self._tier)
-        directory = None
+        generation, prepared = start(self._request, self._tier, self._outward)
         try:
-            request = self._request.replace(tier=server.tier)
-            if server.tier == LANDLOCK and request.tmpdir is None:
-                directory = scratch.make(tempfile.gettempdir())
-                request = request.replace(tmpdir=directory)
-            prepared = load.prepare(request)
-            home.ensure(prepared)
-            closed = Closed(prepared)
-            server.configure(prepared.confinement)
-            self._policy_sha256 = policy_in_force(self._log, prepared, server)
+            self._policy_sha256 = policy_in_force(self._log, prepared, generation.server)
         except BaseException:
-            server.close()
-            if directory is not None:
-                scratch.remove(directory)
+            generation.retire()
             raise
         self._current_prepared = prepared
-        return Generation(server, prepared, closed, directory)
+        return generation

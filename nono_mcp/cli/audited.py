@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from nono_mcp.audit.log import AuditLog
     from nono_mcp.audit.session import Session
     from nono_mcp.cli.attend import Outcome
+    from nono_mcp.credentials.vault import Use
     from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.recording import Recording
+    from nono_proxy.records import Record
     from nono_sandbox.confinement import Call
     from nono_sandbox.oneshot import Launch
 
@@ -61,6 +63,16 @@ class Audited:
     def lost(self, error: BaseException, actions: Iterable[Action]) -> str:
         """Record that the run was killed, and close the log."""
         return self._close(lambda: self._recording.failed(error, cancelled=False), actions)
+
+    def network(self, record: Record, use: Use | None) -> None:
+        """Record what the proxy decided.
+
+        Raises:
+            AuditWriteError: It isn't in the log. Let nothing more leave.
+        """
+        from nono_mcp.recording import network
+
+        network(self._session, record, use)
 
     def _close(self, record: Callable[[], None], actions: Iterable[Action]) -> str:
         from nono_mcp.audit.files import AuditError

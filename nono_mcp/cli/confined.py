@@ -19,11 +19,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.cli.way_out import WayOut
     from nono_mcp.guard.guard import Action, Guard
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.confinement import Confinement
     from nono_sandbox.oneshot import Launch
 
+PROXY = "proxy"
+"""The mode of a network with a proxy in it."""
 DRY_RUN = Option("--dry-run")
 AUDIT = Option("--audit")
 OPTIONS = (
@@ -47,6 +50,7 @@ class Run:
         self._argv = argv
         self._tmpdir: str | None = None
         self._actions: tuple[Action, ...] = ()
+        self._way_out: WayOut | None = None
         self._request: Request
 
     def status(self) -> int:
@@ -63,6 +67,8 @@ class Run:
         try:
             return self._run(launch, self._prepared(launch))
         finally:
+            if self._way_out is not None:
+                self._way_out.end()
             if self._tmpdir is not None:
                 from nono_sandbox import scratch
 
@@ -78,7 +84,10 @@ class Run:
         prepared = load.prepare(request)
         launch.await_ready()
         if launch.tier != request.tier:
-            prepared = load.prepare(self._for_second_tier(request))
+            request = self._for_second_tier(request)
+            prepared = load.prepare(request)
+        if prepared.document.network.mode == PROXY and not self._parsed.flag(DRY_RUN):
+            prepared = self._with_proxy(prepared, request)
         self._check_required(prepared, launch)
         if not self._parsed.flag(DRY_RUN):
             home.ensure(prepared)
@@ -90,6 +99,16 @@ class Run:
         place = request.environ.get("TMPDIR", "")
         self._tmpdir = scratch.make(place if place.startswith("/") else TMP)
         return request.replace(tier=LANDLOCK, tmpdir=self._tmpdir)
+
+    def _with_proxy(self, prepared: Prepared, request: Request) -> Prepared:
+        from nono_mcp.cli.way_out import WayOut
+
+        self._way_out = WayOut(request.tier, quiet=self._parsed.flag(options.QUIET))
+        if not self._way_out.port:
+            return prepared
+        from nono_mcp.policy import load
+
+        return load.prepare(request.replace(proxy_port=self._way_out.port))
 
     def _check_required(self, prepared: Prepared, launch: Launch) -> None:
         """Refuse to run without what the policy requires, unless best effort will do."""
@@ -120,6 +139,9 @@ class Run:
             limits=confinement.limits,
             tty=os.isatty(0) and os.isatty(1),
         )
+        if self._way_out is not None:
+            confinement, call = self._way_out.begin(launch, prepared, call)
+            prepared = prepared.replace(confinement=confinement)
         if parsed.flag(AUDIT):
             outcome = self._audited(launch, prepared, call)
         else:
@@ -130,6 +152,8 @@ class Run:
         from nono_mcp.cli import audited
 
         run = audited.begin(self._request, prepared, launch, call, self._name)
+        if self._way_out is not None:
+            self._way_out.record = run.network
         try:
             outcome = self._guarded(launch, prepared, call)
         except SandboxError as error:

@@ -9,8 +9,8 @@ from nono_sandbox.confinement import CLOSED, READ, WRITE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.policy.document import NetworkSection
     from nono_mcp.policy.request import Prepared
-    from nono_sandbox.confinement import Network
     from nono_sandbox.oneshot import Launch
 
 ACCESS = {READ: "read", WRITE: "write", READ | WRITE: "read+write"}
@@ -47,7 +47,7 @@ def lines(prepared: Prepared, launch: Launch) -> list[str]:
         if not rule.code
     ]
     told += [f"no {ACCESS[one.access]}: {quoted(one.path)}" for one in confinement.denials]
-    told.append(f"network: {_network(confinement.network)}")
+    told.append(f"network: {_network(prepared)}")
     told += [f"limit: {name} {value:.15g}" for name, value in _limits(prepared).items()]
     if prepared.unenforced_absent:
         count = len(prepared.unenforced_absent)
@@ -61,6 +61,7 @@ def fields(
     """Return the policy in force for a program to read. Values of variables aren't told."""
     confinement = prepared.confinement
     network = confinement.network
+    rules = prepared.document.network
     return {
         "id": name,
         "ok": True,
@@ -83,9 +84,10 @@ def fields(
             {"path": denial.path, "access": ACCESS[denial.access]} for denial in confinement.denials
         ],
         "network": {
-            "mode": network.mode,
+            "mode": "proxy" if rules.mode == "proxy" else network.mode,
             "connect_ports": list(network.connect_ports),
             "bind_ports": list(network.bind_ports),
+            **(_hosts(rules) if rules.mode == "proxy" else {}),
         },
         "limits": _limits(prepared),
         "environment": [variable for variable, _ in confinement.environment],
@@ -94,7 +96,22 @@ def fields(
     }
 
 
-def _network(network: Network) -> str:
+def _hosts(rules: NetworkSection) -> dict[str, object]:
+    return {
+        "allow_domains": list(rules.allow_domains),
+        "deny_domains": list(rules.deny_domains),
+        "credentials": list(rules.credentials),
+        "endpoints": list(rules.endpoints),
+    }
+
+
+def _network(prepared: Prepared) -> str:
+    rules = prepared.document.network
+    if rules.mode == "proxy":
+        from nono_mcp.policy import egress
+
+        return egress.told(rules)
+    network = prepared.confinement.network
     if network.mode == CLOSED or not (network.connect_ports or network.bind_ports):
         return network.mode
     connect = ", ".join(map(str, network.connect_ports)) or "none"

@@ -128,7 +128,7 @@ def _closed(prepared: Prepared, path: str, operation: str) -> str:
 
 def _network(prepared: Prepared, argv: tuple[str, ...], tail: bytes) -> bool:
     """Tell whether the command seems to want a network that it hasn't got."""
-    if prepared.confinement.network.mode != CLOSED:
+    if prepared.confinement.network.mode != CLOSED or prepared.document.network.mode == "proxy":
         return False
     words = tail.decode("utf-8", "replace").lower()
     return any("://" in word for word in argv) or any(text in words for text in NETWORK_REFUSALS)

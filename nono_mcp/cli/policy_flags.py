@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from nono_mcp.cli import host_flags
 from nono_mcp.cli.options import Option, UsageError, shown
 
 TYPE_CHECKING = False
@@ -48,6 +49,8 @@ OPTIONS = (
     OPEN_NET,
     Option("--connect-port", "PORT", many=True),
     Option("--bind-port", "PORT", many=True),
+    *(Option(name, operand, many=True) for name, operand in host_flags.HOSTS),
+    Option("--upstream-proxy", "URL"),
     Option("--env", "NAME[=VALUE]", many=True),
     Option("--timeout", "SECONDS"),
     Option("--cpu", "SECONDS"),
@@ -76,6 +79,12 @@ Its network, closed unless one of these or the profile opens it:
   --open-net               the machine's own network
   --connect-port PORT      a TCP port of this machine's loopback
   --bind-port PORT         a TCP port to listen on
+  --allow-domain HOST[:PORT]|'*.ZONE'   a host to reach by https, or by HOST:80 without it
+  --deny-domain HOST[:PORT]|'*.ZONE'    one that isn't, whatever is allowed
+  --credential NAME[=SOURCE]  let it use a key (openai, github, ...) that it never gets to see,
+                           and reach that provider (nono credential set NAME)
+  --allow-endpoint NAME:METHOD:PATH     all that is used of that provider: 'openai:POST:/v1/**'
+  --upstream-proxy URL     the proxy of the network around, http://HOST:PORT
 
 Its limits:
   --timeout SECONDS        wall-clock time         --max-processes COUNT
@@ -212,11 +221,14 @@ def _network(parsed: Parsed) -> NetworkSection:
 
     given = [option for option in (BLOCK_NET, OPEN_NET) if parsed.flag(option)]
     ports = [name for name in ("--connect-port", "--bind-port") if parsed.all(name)]
-    if given and (len(given) > 1 or ports):
-        second = given[1].name if len(given) > 1 else ports[0]
-        raise UsageError(f"{given[0].name} and {second} contradict each other")
+    hosts = [name for name, _ in (*host_flags.HOSTS, ("--upstream-proxy", "")) if parsed.all(name)]
+    said = [*(option.name for option in given), *ports[:1], *hosts[:1]]
+    if len(said) > 1:
+        raise UsageError(f"{said[0]} and {said[1]} contradict each other")
     if given:
         return NetworkSection(mode="closed" if given[0] is BLOCK_NET else "open")
+    if hosts:
+        return host_flags.section(parsed)
     return NetworkSection(
         connect_ports=tuple(port(text, "--connect-port") for text in parsed.all("--connect-port")),
         bind_ports=tuple(port(text, "--bind-port") for text in parsed.all("--bind-port")),

@@ -6,8 +6,8 @@ import os
 
 from nono_mcp.cli import judge, options, policy_flags, say
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
-from nono_mcp.policy import load
-from nono_mcp.policy.decide import OPERATIONS, Allow, decide_host
+from nono_mcp.policy import egress, load
+from nono_mcp.policy.decide import OPERATIONS, Allow
 from nono_mcp.policy.errors import quoted
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def _host(parsed: Parsed, text: str) -> int:
     if parsed.one("--op"):
         raise UsageError("--op says nothing of a host")
     host, port = _authority(text)
-    verdict = decide_host(judge.prepared(parsed).confinement.network, host, port)
+    verdict = egress.judge_host(judge.prepared(parsed), host, port)
     return _answer(parsed, verdict, f"connect to {quoted(host)}:{port}", host=host, port=port)
 
 

@@ -58,6 +58,7 @@ class Plan(Value):
     """Protected paths that aren't there."""
     private_home: str
     tmpdir: Place | None
+    proxy_port: int
     environ: Mapping[str, str]
     children: Callable[[str], Iterable[Place]]
     twins: Callable[[Mapping[str, int]], Iterable[Twin]]
@@ -105,7 +106,7 @@ def compile_policy(plan: Plan) -> Compiled:
         grants=(*own, *grants),
         denials=tuple(denials),
         links=_links(plan, granted) if plan.tier == NAMESPACES else (),
-        network=_network(plan.document),
+        network=_network(plan.document, plan.tier, plan.proxy_port),
         limits=_limits(plan.document),
         environment=_environment(plan, cwd, home_is_private=home_is_private),
         ptrace=plan.document.process.ptrace or False,
@@ -206,8 +207,12 @@ def _links(plan: Plan, granted: Granted) -> tuple[Link, ...]:
     return tuple(links.values())
 
 
-def _network(document: Document) -> Network:
+def _network(document: Document, tier: str, proxy_port: int) -> Network:
     rules = document.network
+    if rules.mode == "proxy" or rules.deny_domains:
+        from nono_mcp.policy import egress
+
+        return egress.network(rules, tier, proxy_port)
     return Network(rules.mode or CLOSED, rules.connect_ports, rules.bind_ports)
 
 

@@ -31,7 +31,8 @@ GUARANTEES = (
 )
 """What a policy may require; `nono_sandbox.support` says which of them a machine gives."""
 
-NETWORK_MODES = ("closed", "ports", "open")
+NETWORK_MODES = ("closed", "ports", "proxy", "open")
+PORT_KEYS = ("connect_ports", "bind_ports")
 
 ROLLBACK_MODES = ("allow", "ask", "confirm", "never")
 """Whether an agent may roll back: without asking; asking the person where the client can; only
@@ -53,12 +54,31 @@ class FilesystemSection(Value):
     tools: bool | None = None
 
 
+class RouteSection(Value):
+    """What one route says; of a provider that is known, only what differs has to be said."""
+
+    upstreams: tuple[str, ...] = ()
+    placements: tuple[str, ...] = ()
+    key_variables: tuple[str, ...] = ()
+    base_urls: tuple[str, ...] = ()
+    phantom_prefix: str | None = None
+    tls: bool | None = None
+
+
 class NetworkSection(Value):
-    """The TCP a worker may speak; ports without a mode mean mode "ports"."""
+    """What a worker may reach; ports without a mode mean mode "ports", hosts mode "proxy"."""
 
     mode: str | None = None
     connect_ports: tuple[int, ...] = ()
     bind_ports: tuple[int, ...] = ()
+    allow_domains: tuple[str, ...] = ()
+    deny_domains: tuple[str, ...] = ()
+    allow_addresses: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
+    endpoints: tuple[str, ...] = ()
+    upstream_proxy: str | None = None
+    routes: tuple[tuple[str, RouteSection], ...] = ()
 
 
 class LimitsSection(Value):
@@ -142,9 +162,17 @@ FIELDS = (
     Field("filesystem", "deny_write", "paths", "Paths that stay readable and can't be changed."),
     Field("filesystem", "bypass", "paths", "Protected paths whose protection is given up."),
     Field("filesystem", "tools", "flag", "Read the tools that PATH leads to."),
-    Field("network", "mode", "mode", "closed, ports or open."),
+    Field("network", "mode", "mode", "closed, ports, proxy or open."),
     Field("network", "connect_ports", "ports", "Loopback ports to connect to."),
     Field("network", "bind_ports", "ports", "Ports to listen on."),
+    Field("network", "allow_domains", "hosts", "Hosts to reach: HOST, HOST:PORT or *.ZONE."),
+    Field("network", "deny_domains", "hosts", "Hosts out of reach, whatever is allowed."),
+    Field("network", "allow_addresses", "addresses", "Private address ranges hosts may have."),
+    Field("network", "credentials", "credentials", "Credentials to use, and their hosts to reach."),
+    Field("network", "sources", "sources", "Where credentials are, if not in the keychain."),
+    Field("network", "endpoints", "endpoints", "All that is used of a credential's hosts."),
+    Field("network", "upstream_proxy", "url", "The proxy of the network around, http://HOST:PORT."),
+    Field("network", "routes", "routes", "Providers that aren't known, or are elsewhere."),
     Field("limits", "timeout_s", "seconds", "Wall-clock time of a call."),
     Field("limits", "cpu_s", "seconds", "CPU time of a process."),
     Field("limits", "memory_max", "size", "Memory of a call."),
@@ -162,6 +190,12 @@ FIELDS = (
     Field("snapshots", "quota", "size", "Disk space that snapshots may take."),
     Field("snapshots", "broad", "flag", "Keep a workspace that is / or a home, too."),
     Field("snapshots", "rollback", "rollback", "An agent's rollback: allow, ask, confirm, never."),
+)
+
+PROXY_KEYS = tuple(
+    field.key
+    for field in FIELDS
+    if field.section == "network" and field.key not in ("mode", *PORT_KEYS)
 )
 
 SECTIONS = {
@@ -212,18 +246,25 @@ def _merged(section: str, base: S, over: S) -> S:
 
 
 def _network(base: NetworkSection, over: NetworkSection) -> NetworkSection:
-    mode = over.mode
-    if mode is None and (over.connect_ports or over.bind_ports):
-        mode = "ports"
+    mode = implied_mode(over)
     if mode is None:
         return base
-    if mode != "ports" or base.mode != "ports":
-        return over.replace(mode=mode)
-    return NetworkSection(
-        mode,
-        _union(base.connect_ports, over.connect_ports),
-        _union(base.bind_ports, over.bind_ports),
+    if mode != base.mode or mode not in ("ports", "proxy"):
+        # What is denied stays denied: an open network, where that can't be, is refused for it.
+        return over.replace(mode=mode, deny_domains=_union(base.deny_domains, over.deny_domains))
+    return _merged("network", base, over.replace(mode=mode)).replace(
+        sources=tuple({**dict(base.sources), **dict(over.sources)}.items()),
+        routes=tuple({**dict(base.routes), **dict(over.routes)}.items()),
     )
+
+
+def implied_mode(section: NetworkSection) -> str | None:
+    """Return the mode that *section* says or, by what it lists, means."""
+    if section.mode is not None:
+        return section.mode
+    if section.connect_ports or section.bind_ports:
+        return "ports"
+    return "proxy" if any(getattr(section, key) for key in PROXY_KEYS) else None
 
 
 def _union(base: tuple[T, ...], over: tuple[T, ...]) -> tuple[T, ...]:

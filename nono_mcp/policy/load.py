@@ -82,6 +82,7 @@ def prepare(request: Request) -> Prepared:
         closed=closed.all,
         absent=protected.absent,
         private_home=private_home(request.state_dir, workspace.path),
+        proxy_port=request.proxy_port,
         tmpdir=None if request.tmpdir is None else _directory("TMPDIR", request.tmpdir),
         environ=request.environ,
         children=resolve.children,

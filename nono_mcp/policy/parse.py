@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import tomllib
 
-from nono_mcp.policy import bounds, environment, paths
+from nono_mcp.policy import bounds, egress, environment, paths
 from nono_mcp.policy.document import (
     FIELDS,
     GUARANTEES,
     NETWORK_MODES,
+    PORT_KEYS,
+    PROXY_KEYS,
     ROLLBACK_MODES,
     SECTIONS,
     Document,
+    RouteSection,
 )
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.lines import locate
@@ -23,7 +26,7 @@ from nono_mcp.policy.lines import locate
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from nono_mcp.policy.document import Field
     from nono_mcp.policy.lines import Path
@@ -71,6 +74,13 @@ class _Parser:
             "guarantees": self._guarantees,
             "patterns": self._patterns,
             "rollback": self._rollback,
+            "hosts": self._words("hosts", egress.check_host),
+            "addresses": self._words("address ranges", egress.check_address),
+            "credentials": self._words("credentials", egress.check_name),
+            "endpoints": self._words("endpoints", egress.check_endpoint),
+            "sources": self._sources,
+            "url": self._url,
+            "routes": self._routes,
         }
 
     def document(self, data: Mapping[str, object]) -> Document:
@@ -112,14 +122,25 @@ class _Parser:
 
     def _check_network(self, values: Mapping[str, object]) -> None:
         mode = values.get("mode")
-        if mode in ("closed", "open"):
-            for key in ("connect_ports", "bind_ports"):
-                if values.get(key):
-                    self._fail(
-                        ("network", key),
-                        f'{key} says nothing where mode is "{mode}"',
-                        hint='use mode = "ports", or leave the ports out',
-                    )
+        ports = [key for key in PORT_KEYS if values.get(key)]
+        hosts = [key for key in PROXY_KEYS if values.get(key)]
+        if mode is None and ports and hosts:
+            self._fail(
+                ("network", hosts[0]),
+                f"{hosts[0]} and {ports[0]} contradict each other",
+                hint="with hosts, ports of the sandbox's own network need no rule",
+            )
+        for key in ports if mode not in (None, "ports") else ():
+            self._silent(key, str(mode), "ports")
+        for key in hosts if mode not in (None, "proxy") else ():
+            self._silent(key, str(mode), "proxy")
+
+    def _silent(self, key: str, mode: str, needed: str) -> NoReturn:
+        self._fail(
+            ("network", key),
+            f'{key} says nothing where mode is "{mode}"',
+            hint=f'use mode = "{needed}", or leave it out',
+        )
 
     def _description(self, value: object) -> str:
         most = bounds.DESCRIPTION_CHARACTERS_MAX
@@ -168,6 +189,45 @@ class _Parser:
         if not isinstance(value, str) or value not in ROLLBACK_MODES:
             self._fail(path, f"rollback must be one of {', '.join(ROLLBACK_MODES)}")
         return value
+
+    def _words(
+        self, what: str, check: Callable[[str], None]
+    ) -> Callable[[object, Path], tuple[str, ...]]:
+        return lambda value, path: tuple(self._each(self._list(value, path, what), path, check))
+
+    def _sources(self, value: object, path: Path) -> tuple[tuple[str, str], ...]:
+        if not isinstance(value, dict):
+            self._fail(path, f"{path[-1]} must be a table of credentials and sources")
+        for name, text in value.items():
+            self._each([name], (*path, name), egress.check_name)
+            self._each([text], (*path, name), egress.check_source)
+        return tuple(value.items())
+
+    def _url(self, value: object, path: Path) -> str:
+        return self._each([value], path, egress.check_proxy)[0]
+
+    def _routes(self, value: object, path: Path) -> tuple[tuple[str, RouteSection], ...]:
+        if not isinstance(value, dict):
+            self._fail(path, f"{path[-1]} must hold a table a route")
+        return tuple((name, self._route(row, (*path, name))) for name, row in value.items())
+
+    def _route(self, row: object, path: Path) -> RouteSection:
+        self._each([path[-1]], path, egress.check_name)
+        if not isinstance(row, dict):
+            self._fail(path, "a route must be a table")
+        known = tuple(vars(RouteSection()))
+        self._check_keys(row, known, path)
+        fields: dict[str, Any] = {}
+        for key, value in row.items():
+            at = (*path, key)
+            if key == "tls":
+                fields[key] = self._flag(value, at)
+            elif key == "phantom_prefix":
+                fields[key] = self._each([value], at, egress.check_prefix)[0]
+            else:
+                check = egress.ROUTE_CHECKS[key]
+                fields[key] = tuple(self._each(self._list(value, at, "texts"), at, check))
+        return RouteSection(**fields)
 
     def _guarantees(self, value: object, path: Path) -> tuple[str, ...]:
         def check(name: str) -> None:

@@ -35,6 +35,8 @@ class Request(Value):
     """What the command line adds; its rules are named as flags (`--allow DIR`)."""
     broad_workspace: bool = False
     """The person's explicit yes to `/`, $HOME or the like as the workspace."""
+    proxy_port: int = 0
+    """Second tier: the loopback port of the proxy, if the policy has one."""
     tmpdir: str | None = None
     """Second tier: a directory of the session's own. The first has a private /tmp."""
 

@@ -10,7 +10,15 @@ Architecture invariant: this module does no I/O.
 from __future__ import annotations
 
 from nono_mcp.policy import bounds, environment, paths
-from nono_mcp.policy.document import FIELDS, GUARANTEES, NETWORK_MODES, ROLLBACK_MODES, SECTIONS
+from nono_mcp.policy.document import (
+    FIELDS,
+    GUARANTEES,
+    NETWORK_MODES,
+    PORT_KEYS,
+    PROXY_KEYS,
+    ROLLBACK_MODES,
+    SECTIONS,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,11 +67,20 @@ def _section(section: str) -> Json:
         },
     }
     if section == "network":
-        # Ports say nothing in the other modes.
-        empty: Json = {"maxItems": 0}
-        table["if"] = {"properties": {"mode": {"enum": ["closed", "open"]}}, "required": ["mode"]}
-        table["then"] = {"properties": {"connect_ports": empty, "bind_ports": empty}}
+        table["allOf"] = [_only(PORT_KEYS, "ports"), _only(PROXY_KEYS, "proxy")]
     return table
+
+
+def _only(keys: tuple[str, ...], mode: str) -> Json:
+    """Say that *keys* say nothing where another mode is written."""
+    others: Json = [one for one in NETWORK_MODES if one != mode]
+    empty: Json = {
+        key: {"maxItems": 0, "maxProperties": 0, "type": ["array", "object"]} for key in keys
+    }
+    return {
+        "if": {"properties": {"mode": {"enum": others}}, "required": ["mode"]},
+        "then": {"properties": empty},
+    }
 
 
 def _list(items: Json) -> dict[str, Json]:
@@ -84,7 +101,48 @@ _VALUE: Json = {
     "pattern": _NO_NUL,
     "maxLength": environment.VALUE_CHARACTERS_MAX,
 }
+
+
+def _texts(pattern: str) -> dict[str, Json]:
+    return _list({"type": "string", "pattern": rf"^{pattern}{_END}"})
+
+
+# What a URL parser would take for an address in disguise ends in a number.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DISGUISE = rf"(?!(?:[^:]*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?(?:\*|:|{_END}))"
+_NUMBER = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_V4 = rf"{_NUMBER}(?:\.{_NUMBER}){{3}}"
+_V6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*"
+_PORT = r"(?::[1-9][0-9]{0,4})?"
+_HOST = rf"(?:(?:\*\.)?{_DISGUISE}(?:{_LABEL}\.)*{_LABEL}\.?|{_V4}|\[{_V6}\]){_PORT}"
+_CREDENTIAL = rf"^[a-z0-9][a-z0-9-]{{0,63}}{_END}"
 _KINDS: dict[str, dict[str, Json]] = {
+    "hosts": _texts(_HOST),
+    "addresses": _texts(rf"(?:{_V4}|{_V6})(?:/[0-9]{{1,3}})?"),
+    "credentials": _list({"type": "string", "pattern": _CREDENTIAL}),
+    "endpoints": _texts(r"[a-z0-9][a-z0-9-]{0,63}:(?:\*|[A-Z]{1,20}):/[!-~]*"),
+    "url": {"type": "string", "pattern": "^https?://"},
+    "sources": {
+        "type": "object",
+        "propertyNames": {"pattern": _CREDENTIAL},
+        "additionalProperties": {"type": "string", "pattern": "^[a-z0-9]+://"},
+    },
+    "routes": {
+        "type": "object",
+        "propertyNames": {"pattern": _CREDENTIAL},
+        "additionalProperties": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "upstreams": _texts(_HOST),
+                "placements": _texts(r"[a-z0-9-]+(?::[!-9;-~]*)?"),
+                "key_variables": _list(_VARIABLE_NAME),
+                "base_urls": _texts(r"[A-Za-z_][A-Za-z0-9_]*(?:/[!-~]*)?"),
+                "phantom_prefix": {"type": "string"},
+                "tls": {"type": "boolean"},
+            },
+        },
+    },
     "paths": _list({"type": "string", "pattern": _PATH, "maxLength": paths.PATH_CHARACTERS_MAX}),
     "flag": {"type": "boolean"},
     "mode": {"enum": list(NETWORK_MODES)},

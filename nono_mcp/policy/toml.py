@@ -44,7 +44,10 @@ def _section(section: str, values: object) -> list[str]:
 
 
 def _value(key: str, kind: str, value: object) -> str:
-    if kind == "variables" and isinstance(value, tuple):
+    if kind == "routes" and isinstance(value, tuple):
+        rows = (f"{_string(name)} = {_row(row)}" for name, row in value)
+        return "{ " + ", ".join(rows) + " }"
+    if kind in ("variables", "sources") and isinstance(value, tuple):
         pairs = (f"{_string(name)} = {_string(text)}" for name, text in value)
         return "{ " + ", ".join(pairs) + " }"
     if isinstance(value, tuple):
@@ -55,6 +58,11 @@ def _value(key: str, kind: str, value: object) -> str:
         return _size(value)
     # Python's spelling of a bool or float is TOML's, but for the case.
     return repr(value).lower()
+
+
+def _row(row: object) -> str:
+    given = {key: value for key, value in vars(row).items() if value is not None and value != ()}
+    return "{ " + ", ".join(f"{key} = {_value('', '', one)}" for key, one in given.items()) + " }"
 
 
 def _size(value: int) -> str:

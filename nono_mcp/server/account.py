@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mcp_types import ToolAnnotations
 
+from nono_mcp.policy import egress
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server.arguments import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX
 from nono_mcp.server.text import amount
@@ -60,12 +61,14 @@ def timeout_s_default(prepared: Prepared) -> float:
 def of_running(prepared: Prepared) -> ToolAnnotations:
     """Return what may truly be said of running commands under *prepared*."""
     writes = bool(theirs(prepared, WRITE))
+    by_proxy = prepared.document.network.mode == egress.PROXY
+    closed = prepared.confinement.network.mode == CLOSED and not by_proxy
     return ToolAnnotations(
         title="Run a command in the sandbox",
-        read_only_hint=not writes and prepared.confinement.network.mode == CLOSED,
+        read_only_hint=not writes and closed,
         destructive_hint=writes,
         idempotent_hint=False,
-        open_world_hint=prepared.confinement.network.mode != CLOSED,
+        open_world_hint=not closed,
     )
 
 
@@ -216,6 +219,9 @@ def _snapshots(prepared: Prepared) -> str:
 
 
 def _network(prepared: Prepared) -> str:
+    rules = prepared.document.network
+    if rules.mode == egress.PROXY:
+        return egress.told(rules)
     network = prepared.confinement.network
     if network.mode == CLOSED:
         return "closed"

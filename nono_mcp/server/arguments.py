@@ -65,6 +65,9 @@ class RunArguments(Arguments):
     network: Literal["session", "none"] | None = Field(
         None, description='"none" closes the network to this call'
     )
+    hosts: list[SystemText] | None = Field(
+        None, description="The only hosts this call may reach (default: all the policy names)"
+    )
     writes: list[SystemText] | None = Field(
         None, description="The only paths this call may write (default: all the policy grants)"
     )

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nono_mcp.policy import egress
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import account
@@ -134,6 +135,8 @@ def of_network(prepared: Prepared, output: str) -> str:
     network = prepared.confinement.network
     if network.mode == OPEN or not _UNREACHABLE.search(output):
         return ""
+    if prepared.document.network.mode == egress.PROXY:
+        return "net.host: everything leaves by the proxy; programs that don't use it reach nobody"
     verdict = decide_host(network, "it", 0)
     if not isinstance(verdict, Deny):
         return ""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 from mcp.server.mcpserver.exceptions import ToolError
 
-from nono_mcp.policy.decide import Deny, decide, decide_host
+from nono_mcp.policy.decide import Deny, decide
+from nono_mcp.policy.egress import judge_host
 from nono_mcp.policy.errors import quoted
 from nono_mcp.running import Live
 from nono_mcp.server import account, hints, results
@@ -103,8 +104,7 @@ class Tools:
         """Tell what may be done, or which rule decides about one path or host."""
         prepared = self._session.prepared
         if arguments.host is not None:
-            network = prepared.confinement.network
-            verdict = decide_host(network, arguments.host, _HTTPS)
+            verdict = judge_host(prepared, arguments.host, _HTTPS)
             question = f"connect to {quoted(arguments.host)}"
             operation = "connect"
         elif arguments.path is not None:
@@ -136,6 +136,7 @@ class Tools:
             environment=arguments.env or {},
             writes=None if arguments.writes is None else tuple(arguments.writes),
             network_closed=arguments.network == "none",
+            hosts=None if arguments.hosts is None else tuple(arguments.hosts),
         )
 
     async def _hint(self, command: Command, result: Result) -> str:

@@ -52,7 +52,10 @@ class Plan:
 class Judge:
     """Judges requests by one configuration and the tokens that live."""
 
-    def __init__(self, config: Config, ledger: Ledger) -> None:
+    def __init__(
+        self, config: Config, ledger: Ledger, own: frozenset[tuple[str, int]] = frozenset()
+    ) -> None:
+        self._own = own
         self._config = config
         self._ledger = ledger
         self._routes = {route.name.encode("ascii"): route for route in config.routes}
@@ -86,12 +89,14 @@ class Judge:
         Raises:
             Refusal: It may not leave.
         """
-        target = request.target
+        target = self._of_ours(request)
         if inner is not None:
             plan.entrance = "intercepted"
             self._inner(plan, request, inner)
         elif target.startswith(b"/"):
             plan.entrance = "reverse"
+            if request.proxy_authorization is not None:
+                plan.lease = self._who(request, now)
             self._reverse(plan, target)
         else:
             plan.entrance = "forward"
@@ -136,6 +141,19 @@ class Judge:
         if not leases:
             raise Refusal("no-call")
         return leases[0] if len(leases) == 1 else None
+
+    def _of_ours(self, request: Request) -> bytes:
+        """Return a request's target; of one to a base URL of ours, the path alone.
+
+        Clients that keep to HTTP_PROXY ask for that in absolute form too.
+        """
+        for address, port in self._own:
+            for host in (f"{address}:{port}".encode("ascii"), address.encode("ascii")):
+                rest = request.target.removeprefix(b"http://" + host)
+                named = host == request.host and (port == _PLAIN_PORT or b":" in host)
+                if named and len(rest) < len(request.target) and rest.startswith(b"/"):
+                    return rest
+        return request.target
 
     def _inner(self, plan: Plan, request: Request, inner: Inner) -> None:
         plan.lease = inner.lease

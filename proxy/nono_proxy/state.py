@@ -77,7 +77,7 @@ class State:
     def configure(self, config: Config) -> None:
         """Decide by *config* from now on."""
         self.config = config
-        self.judge = Judge(config, self.ledger)
+        self.judge = Judge(config, self.ledger, self._own)
         self.dialer = Dialer(config, self._resolver, self._connector, self.vault, self._own)
         self._authority.constrain([rule for route in config.routes for rule in route.rules])
         for member in list(self.members):

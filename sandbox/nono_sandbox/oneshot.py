@@ -59,6 +59,17 @@ class Launch:
         """Return the descriptor that is readable when `receive` has something."""
         return self._control.fileno()
 
+    def fit(self, confinement: Confinement) -> None:
+        """Take another lane if this one's namespaces aren't those that *confinement* needs.
+
+        `run` does it too: this is for who has threads by then, and so can't fork any more.
+
+        Raises:
+            LaneLostError: The lane died. Nothing is left of it.
+        """
+        if confinement.network.mode != self._network:
+            self._start_over(confinement.network.mode)
+
     def door(self, confinement: Confinement) -> int:
         """Return the listening socket inside the network that `run` of *confinement* will have.
 
@@ -66,8 +77,7 @@ class Launch:
             ConfinementError: There can't be one. Nothing is left.
             LaneLostError: The lane died. Nothing is left of it.
         """
-        if self._network != CLOSED:
-            self._start_over(CLOSED)
+        self.fit(confinement)
         wire.send(self._control, "door", confinement)
         message, fds = self._receive()
         if message[0] == "failed":
@@ -84,8 +94,7 @@ class Launch:
             ConfinementError: It can't be enforced as it stands. Nothing ran.
             LaneLostError: The lane died. Nothing is left of it.
         """
-        if confinement.network.mode != self._network:
-            self._start_over(confinement.network.mode)
+        self.fit(confinement)
         wire.send(self._control, "run", confinement, call, in_foreground())
         # While the lane makes its root.
         self._tell("programs", _programs(confinement, call, self.tier))

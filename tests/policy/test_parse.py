@@ -166,8 +166,8 @@ def test_an_empty_policy_says_nothing() -> None:
             "filesystem.tools = 1",
             "x.toml:1: tools must be true or false, not a number",
         ),
-        ('[network]\nmode = "on"', "x.toml:2: mode must be one of closed, ports, open"),
-        ("[network]\nmode = true", "x.toml:2: mode must be one of closed, ports, open"),
+        ('[network]\nmode = "on"', "x.toml:2: mode must be one of closed, ports, proxy, open"),
+        ("[network]\nmode = true", "x.toml:2: mode must be one of closed, ports, proxy, open"),
         (
             "[network]\nbind_ports = 80",
             "x.toml:2: bind_ports must be a list of ports, not a number",
@@ -184,14 +184,14 @@ def test_an_empty_policy_says_nothing() -> None:
             '[network]\nmode = "closed"\nconnect_ports = [80]',
             (
                 'x.toml:3: connect_ports says nothing where mode is "closed" '
-                '(use mode = "ports", or leave the ports out)'
+                '(use mode = "ports", or leave it out)'
             ),
         ),
         (
             'network = { bind_ports = [80], mode = "open" }',
             (
                 'x.toml:1: bind_ports says nothing where mode is "open" '
-                '(use mode = "ports", or leave the ports out)'
+                '(use mode = "ports", or leave it out)'
             ),
         ),
         ("[limits]\ntimeout_s = 0", "timeout_s must be a number over 0 and at most 2592000"),

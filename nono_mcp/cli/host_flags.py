@@ -1,0 +1,67 @@
+"""The options that name hosts and credentials: the part of a policy that the proxy keeps."""
+
+from __future__ import annotations
+
+from nono_mcp.cli.options import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nono_mcp.cli.options import Parsed
+    from nono_mcp.policy.document import NetworkSection
+
+HOSTS = (
+    ("--allow-domain", "HOST[:PORT]"),
+    ("--deny-domain", "HOST[:PORT]"),
+    ("--credential", "NAME[=SOURCE]"),
+    ("--proxy-credential", "NAME[=SOURCE]"),
+    ("--allow-endpoint", "NAME:METHOD:PATH"),
+)
+
+
+def section(parsed: Parsed) -> NetworkSection:
+    """Return what the options say of hosts and credentials.
+
+    Raises:
+        UsageError: The value of one isn't one.
+    """
+    from nono_mcp.policy import egress
+    from nono_mcp.policy.document import NetworkSection
+
+    named, sources = [], []
+    for text in (*parsed.all("--credential"), *parsed.all("--proxy-credential")):
+        name, _, source = text.partition("=")
+        _checked("--credential", name, egress.check_name)
+        named.append(name)
+        if source:
+            _checked("--credential", source, egress.check_source)
+            sources.append((name, source))
+    proxy = parsed.one("--upstream-proxy")
+    if proxy is not None:
+        _checked("--upstream-proxy", proxy, egress.check_proxy)
+    checks = {
+        "--allow-domain": egress.check_host,
+        "--deny-domain": egress.check_host,
+        "--allow-endpoint": egress.check_endpoint,
+    }
+    for name, check in checks.items():
+        for text in parsed.all(name):
+            _checked(name, text, check)
+    return NetworkSection(
+        allow_domains=parsed.all("--allow-domain"),
+        deny_domains=parsed.all("--deny-domain"),
+        credentials=tuple(dict.fromkeys(named)),
+        sources=tuple(sources),
+        endpoints=parsed.all("--allow-endpoint"),
+        upstream_proxy=proxy,
+    )
+
+
+def _checked(name: str, text: str, check: Callable[[str], None]) -> None:
+    from nono_mcp.policy.errors import PolicyError
+
+    try:
+        check(text)
+    except PolicyError as error:
+        raise UsageError(f"{name}: {error.message}", error.hint) from None

@@ -1,0 +1,74 @@
+"""The proxy of a single run: started before the program, beside the lane, and stopped after it.
+
+Architecture invariant: no thread is started before the last fork.
+"""
+
+from __future__ import annotations
+
+from nono_mcp._site import enable_site
+from nono_mcp.cli import say
+from nono_mcp.policy.errors import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nono_mcp.credentials.vault import Use
+    from nono_mcp.policy.request import Prepared
+    from nono_proxy.records import Record
+    from nono_sandbox.confinement import Call, Confinement
+    from nono_sandbox.oneshot import Launch
+
+NOTES_MAX = 20
+"""How many refusals are told as they happen."""
+_CALL = "run"
+_TOLD = ("refused", "client")
+
+
+class WayOut:
+    """What a run whose policy names hosts has around it; a context manager."""
+
+    def __init__(self, tier: str, *, quiet: bool) -> None:
+        enable_site()
+        from nono_mcp import gateway
+
+        self._quiet = quiet
+        self._notes: set[str] = set()
+        self._way = gateway.Way(tier)
+        self.port = self._way.port
+        """The loopback port that the program has to be allowed, if any."""
+        self.record: Callable[[Record, Use | None], None] | None = None
+        """Told of every decision, before what was decided is done."""
+
+    def begin(self, launch: Launch, prepared: Prepared, call: Call) -> tuple[Confinement, Call]:
+        """Start the proxy; return what to run instead of *call*, and under what.
+
+        Raises:
+            OSError, SandboxError: Nothing was started.
+        """
+        from nono_mcp import gateway
+        from nono_mcp.policy import egress
+
+        rules = prepared.document.network
+        confinement = self._way.around(prepared.confinement)
+        launch.fit(confinement)
+        door = -1 if self.port else launch.door(confinement)
+        config = egress.config(rules, launch.tier)
+        self._way.begin(config, gateway.vault_for(rules), self._heard, door)
+        loan = self._way.lend(_CALL, call.environment)
+        return confinement, call.replace(environment=loan.environment)
+
+    def end(self) -> None:
+        """Stop the proxy, and take away what it had."""
+        self._way.end()
+
+    def _heard(self, record: Record, use: Use | None) -> None:
+        if self.record is not None:
+            self.record(record, use)
+        if record.event not in _TOLD or self._quiet or len(self._notes) >= NOTES_MAX:
+            return
+        where = "" if record.host is None else f"{quoted(record.host)}:{record.port}: "
+        text = f"the proxy refused: {where}{quoted(record.detail or record.code)} [{record.code}]"
+        if text not in self._notes:
+            self._notes.add(text)
+            say.note(text)

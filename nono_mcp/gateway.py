@@ -1,0 +1,251 @@
+"""The way out of a session: its proxy, what it lends, and what it tells.
+
+The proxy has a thread and an event loop of its own, so that a slow client of ours keeps no worker
+waiting, and the small process of `nono run` needs no loop around its program.
+
+Architecture invariant: a credential goes from its source to the proxy and nowhere else; what the
+owner hears of a request is a `Record`, which holds none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nono_mcp.credentials.fetch import Sources, take
+from nono_mcp.credentials.secret import CredentialError
+from nono_mcp.credentials.vault import Vault
+from nono_mcp.policy import egress
+from nono_proxy.config import HostRule, Narrow
+from nono_proxy.environment import OWNED
+from nono_proxy.errors import CredentialUnavailableError
+from nono_proxy.proxy import Proxy
+from nono_sandbox import _uapi, scratch
+from nono_sandbox.confinement import NAMESPACES, READ, Grant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self, TypeVar
+
+    from nono_mcp.credentials.vault import Use
+    from nono_mcp.policy.document import NetworkSection
+    from nono_proxy.config import Config
+    from nono_proxy.records import Record
+    from nono_proxy.tokens import Lease
+    from nono_sandbox.confinement import Confinement
+
+    T = TypeVar("T")
+    Heard = Callable[[Record, Use | None], None]
+    Variables = tuple[tuple[str, str], ...]
+
+ADDRESS: Final = "127.0.0.1"
+READY_S_MAX: Final = 30.0
+_BACKLOG: Final = 1024
+
+
+class Bundle:
+    """The file by which workers trust their proxy: there before they're confined, filled after."""
+
+    def __init__(self) -> None:
+        self._directory = scratch.make(os.path.realpath(tempfile.gettempdir()))
+        self.path = f"{self._directory}/ca.pem"
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+
+    def grant(self) -> Grant:
+        """Return the grant of the file, to be read."""
+        found = os.fstat(self._fd)
+        return Grant(self.path, READ, exact=True, identity=(found.st_dev, found.st_ino))
+
+    def fill(self, pem: str) -> None:
+        """Put certificates in the file, in place of what it holds."""
+        data = pem.encode()
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, data, 0)
+
+    def remove(self) -> None:
+        """Remove the file."""
+        os.close(self._fd)
+        scratch.remove(self._directory)
+
+
+class Way:
+    """What there is of a way out before its proxy: the bundle and, if it's ours, the socket."""
+
+    def __init__(self, tier: str) -> None:
+        self._own: socket.socket | None = None
+        self.port = 0
+        """The loopback port that workers have to be allowed, where they've no network of theirs."""
+        if tier != NAMESPACES:
+            self._own = socket.create_server((ADDRESS, 0), backlog=_BACKLOG)
+            self.port = self._own.getsockname()[1]
+        self._bundle = Bundle()
+        self._gateway: Gateway | None = None
+
+    def around(self, confinement: Confinement) -> Confinement:
+        """Return *confinement* with what its workers need of the way out."""
+        return confinement.replace(grants=(*confinement.grants, self._bundle.grant()))
+
+    def begin(self, config: Config, vault: Vault, report: Heard, door: int = -1) -> None:
+        """Start the proxy, at the socket *door* if it has been handed out of a network.
+
+        Raises:
+            OSError: It couldn't be started. Nothing leaves.
+        """
+        # From here on our memory may hold a credential; nobody is to attach to it.
+        _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
+        answered = self._own if self._own is not None else socket.socket(fileno=door)
+        self._gateway = Gateway.start(answered, config, vault, self._bundle, report)
+
+    def lend(self, call: str, own: Variables, hosts: tuple[str, ...] | None = None) -> Loan:
+        """Return what *call* may use the proxy by, its *own* variables with it.
+
+        With *hosts* it reaches no others, whatever the session may.
+        """
+        if self._gateway is None:
+            raise OSError("the proxy isn't running")
+        narrow = None if hosts is None else Narrow(tuple(map(HostRule.parse, hosts)))
+        lease = self._gateway.mint(call, narrow)
+        return Loan(self._gateway, lease, self._gateway.environment(lease, own))
+
+    def end(self) -> None:
+        """Stop the proxy, and take away what it had."""
+        if self._gateway is not None:
+            self._gateway.stop()
+        if self._own is not None:
+            self._own.close()
+        self._bundle.remove()
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """One call's use of a proxy."""
+
+    gateway: Gateway
+    lease: Lease
+    environment: Variables
+
+    def end(self) -> None:
+        """Revoke it."""
+        self.gateway.revoke(self.lease)
+
+
+def vault_for(rules: NetworkSection) -> Vault:
+    """Return the credentials of *rules*; variables that hold one leave the environment."""
+    sources = egress.sources(rules)
+    return Vault(sources, Sources(take(sources, os.environ)))
+
+
+class Gateway:
+    """One running proxy, and the calls that may use it. Made by `start`."""
+
+    def __init__(
+        self,
+        config: Config,
+        vault: Vault,
+        bundle: Bundle,
+        report: Heard,
+    ) -> None:
+        self._config = config
+        self._vault = vault
+        self._bundle = bundle
+        self._report = report
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._proxy: Proxy | None = None
+        self._stopped = asyncio.Event()
+        self._ready = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._main, name="nono-proxy", daemon=True)
+        self._port = 0
+        self._door: socket.socket | None = None
+
+    @classmethod
+    def start(
+        cls,
+        door: socket.socket,
+        config: Config,
+        vault: Vault,
+        bundle: Bundle,
+        report: Heard,
+    ) -> Self:
+        """Start answering at *door*, which is the gateway's from now on.
+
+        *report* is called in the proxy's thread; once it raises, nothing leaves any more.
+
+        Raises:
+            OSError: The proxy couldn't be started. Nothing leaves.
+        """
+        gateway = cls(config, vault, bundle, report)
+        gateway._door = door
+        gateway._port = door.getsockname()[1]
+        gateway._thread.start()
+        if not gateway._ready.wait(READY_S_MAX) or gateway._failure is not None:
+            door.close()
+            raise OSError(f"the proxy couldn't be started: {gateway._failure}")
+        return gateway
+
+    def mint(self, call: str, narrow: Narrow | None = None) -> Lease:
+        """Return what *call* may use the proxy by, until it's revoked."""
+        return self._within(lambda proxy: proxy.mint(call, narrow=narrow))
+
+    def revoke(self, lease: Lease) -> None:
+        """End what a call may do; its connections are aborted."""
+        self._within(lambda proxy: proxy.revoke(lease))
+
+    def environment(self, lease: Lease, own: Variables) -> Variables:
+        """Return a worker's variables: its *own*, but for those that would lead past the proxy."""
+        kept = {name: value for name, value in dict(own).items() if name not in OWNED}
+        ours = lease.environment(ADDRESS, self._port, self._bundle.path)
+        return tuple(sorted({**kept, **ours}.items()))
+
+    def stop(self) -> None:
+        """Abort every connection and forget every credential."""
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopped.set)
+            self._thread.join(READY_S_MAX)
+        self._vault.forget()
+
+    def _within(self, act: Callable[[Proxy], T]) -> T:
+        """Do *act* in the proxy's own thread."""
+
+        async def done() -> T:
+            if self._proxy is None:
+                raise OSError("the proxy isn't running")
+            return act(self._proxy)
+
+        if self._loop is None:
+            raise OSError("the proxy isn't running")
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(READY_S_MAX)
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except OSError as error:
+            self._failure = error
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        if self._door is None:
+            raise OSError("there is no socket to listen on")
+        self._loop = asyncio.get_running_loop()
+        async with Proxy([self._door], self._config, self._lookup, self._heard) as proxy:
+            self._proxy = proxy
+            self._bundle.fill(proxy.ca_bundle_pem)
+            self._ready.set()
+            await self._stopped.wait()
+            self._proxy = None
+
+    async def _lookup(self, name: str) -> bytes:
+        try:
+            found = await asyncio.to_thread(self._vault.get, name)
+        except CredentialError as error:
+            raise CredentialUnavailableError(str(error)) from None
+        return found.reveal().encode()
+
+    def _heard(self, record: Record) -> None:
+        use = self._vault.use(record.route) if record.injected and record.route else None
+        self._report(record, use)

@@ -1,0 +1,276 @@
+"""What a policy says of hosts and credentials, for the proxy: checked, compiled, explained.
+
+The words are the proxy's own (`nono_proxy.config`); a policy adds which credential goes with which
+route, and where each is kept.
+
+Architecture invariant: this module does no I/O. `nono_proxy` is imported by those alone whose
+policy has a proxy.
+"""
+
+from __future__ import annotations
+
+from nono_mcp.policy import environment
+from nono_mcp.policy.decide import Allow, Deny, decide_host
+from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
+from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, PORTS, Network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nono_mcp.credentials.source import Source
+    from nono_mcp.policy.document import NetworkSection, RouteSection
+    from nono_mcp.policy.request import Prepared
+    from nono_proxy.config import Config, Placement, Route
+
+PROXY = "proxy"
+DOOR_PORT = 888
+"""Of the proxy, in a session's own network. No worker may listen below 1024."""
+
+_SHOWN_MAX = 80
+
+
+def check_host(text: str) -> None:
+    """Raise PolicyError unless *text* is a rule for hosts."""
+    from nono_proxy.config import HostRule
+
+    _try("host", text, lambda: HostRule.parse(text))
+
+
+def check_address(text: str) -> None:
+    """Raise PolicyError unless *text* is a range of addresses."""
+    from ipaddress import ip_network
+
+    _try("range of addresses", text, lambda: ip_network(text))
+
+
+def check_name(text: str) -> None:
+    """Raise PolicyError unless *text* can name a credential and its route."""
+    from nono_mcp.credentials import source
+
+    _try("credential's name", text, lambda: source.check_name(text))
+
+
+def check_source(text: str) -> None:
+    """Raise PolicyError unless *text* is where a credential can be kept; it isn't repeated."""
+    from nono_mcp.credentials import source
+    from nono_mcp.credentials.secret import CredentialError
+
+    try:
+        source.parse(text)
+    except CredentialError as error:
+        raise PolicyError(str(error)) from None
+
+
+def check_endpoint(text: str) -> None:
+    """Raise PolicyError unless *text* is NAME:METHOD:PATH."""
+    from nono_proxy.config import EndpointRule
+
+    name, _, rule = text.partition(":")
+    check_name(name)
+    _try("endpoint", text, lambda: EndpointRule.parse(rule), "NAME:METHOD:/PATH")
+
+
+def check_proxy(text: str) -> None:
+    """Raise PolicyError unless *text* is the URL of a proxy."""
+    from nono_proxy.config import UpstreamProxy
+
+    _try("proxy", text, lambda: UpstreamProxy.parse(text), "http://HOST:PORT, without a password")
+
+
+def check_placement(text: str) -> None:
+    """Raise PolicyError unless *text* is a place for a credential in a request."""
+    _try("placement", text, lambda: placement(text), "bearer, token, basic-password:USER, "
+         "basic-user, header:NAME, query:NAME, path:PREFIX or sigv4")  # fmt: skip
+
+
+def check_prefix(text: str) -> None:
+    """Raise PolicyError unless a token may begin with *text*."""
+    from nono_proxy.config import Route
+
+    _try("prefix", text, lambda: Route("x", ("x.example",), phantom_prefix=text))
+
+
+def check_base_url(text: str) -> None:
+    """Raise PolicyError unless *text* is a variable, or VARIABLE/SUFFIX."""
+    environment.check_name(text.partition("/")[0])
+
+
+ROUTE_CHECKS: Mapping[str, Callable[[str], None]] = {
+    "upstreams": check_host,
+    "placements": check_placement,
+    "key_variables": environment.check_name,
+    "base_urls": check_base_url,
+}
+
+
+def _try(what: str, text: str, act: Callable[[], object], hint: str = "") -> None:
+    from nono_mcp.credentials.secret import CredentialError
+
+    try:
+        act()
+    except (ValueError, CredentialError):
+        raise PolicyError(f"{quoted(text[:_SHOWN_MAX])} isn't a {what}", hint=hint) from None
+
+
+def placement(text: str) -> Placement:
+    """Return the place for a credential that *text* names.
+
+    Raises:
+        ValueError: It names none.
+    """
+    from nono_proxy.config import Header, Path, Query, SigV4
+
+    kind, _, name = text.partition(":")
+    plain: dict[str, Placement] = {
+        "bearer": Header("Authorization", "bearer"),
+        "token": Header("Authorization", "token"),
+        "basic-user": Header("Authorization", "basic-user"),
+        "sigv4": SigV4(),
+    }
+    if text in plain:
+        return plain[text]
+    if kind == "basic-password":
+        return Header("Authorization", "basic-password", name)
+    if kind == "header":
+        return Header(name)
+    if kind == "query":
+        return Query(name)
+    if kind == "path":
+        return Path(name)
+    raise ValueError(text)
+
+
+def config(rules: NetworkSection, tier: str | None) -> Config:
+    """Return what the proxy of *rules* is told.
+
+    Raises:
+        PolicyError: A credential has no route, or an endpoint names no credential.
+    """
+    from ipaddress import ip_network
+
+    from nono_proxy.config import Config, HostRule, UpstreamProxy
+    from nono_proxy.errors import ConfigError
+
+    for text in rules.endpoints:
+        if text.partition(":")[0] not in rules.credentials:
+            raise PolicyError(f"endpoint {quoted(text)}: its credential isn't among credentials")
+    around = rules.upstream_proxy
+    try:
+        return Config(
+            allow=tuple(map(HostRule.parse, rules.allow_domains)),
+            deny=tuple(map(HostRule.parse, rules.deny_domains)),
+            routes=tuple(_route(rules, name) for name in rules.credentials),
+            address_grants=tuple(map(ip_network, rules.allow_addresses)),
+            upstream_proxy=None if around is None else UpstreamProxy.parse(around),
+            # Without a network of its own, any program of this machine may come to the port.
+            authenticate=tier != NAMESPACES,
+        )
+    except ConfigError as error:
+        raise PolicyError(f"network: {error}") from None
+
+
+def _route(rules: NetworkSection, name: str) -> Route:
+    """Return the route of the credential *name*: a known one, the policy's own, or both."""
+    import dataclasses
+
+    from nono_proxy import catalogue
+    from nono_proxy.config import EndpointRule, Route
+    from nono_proxy.errors import UnknownRouteError
+
+    own = dict(rules.routes).get(name)
+    try:
+        route = catalogue.route(name)
+    except UnknownRouteError as error:
+        if own is None or not own.upstreams or not own.placements:
+            hint = f"write [rules.routes.{name}] with upstreams and placements"
+            raise PolicyError(str(error), hint=hint) from None
+        route = Route(name, own.upstreams, name, tuple(map(placement, own.placements)))
+    pairs = [text.partition(":") for text in rules.endpoints]
+    endpoints = tuple(EndpointRule.parse(rule) for whose, _, rule in pairs if whose == name)
+    return dataclasses.replace(_changed(route, own), endpoints=endpoints)
+
+
+def _changed(route: Route, own: RouteSection | None) -> Route:
+    """Return *route* with what the policy's *own* row says differently."""
+    import dataclasses
+
+    from nono_proxy.config import BaseUrl
+
+    if own is None:
+        return route
+    urls = [text.partition("/") for text in own.base_urls]
+    base_urls = tuple(BaseUrl(name, slash + rest) for name, slash, rest in urls)
+    return dataclasses.replace(
+        route,
+        upstreams=own.upstreams or route.upstreams,
+        placements=tuple(map(placement, own.placements)) or route.placements,
+        key_variables=own.key_variables or route.key_variables,
+        base_urls=base_urls or route.base_urls,
+        phantom_prefix=route.phantom_prefix if own.phantom_prefix is None else own.phantom_prefix,
+        tls=route.tls if own.tls is None else own.tls,
+    )
+
+
+def sources(rules: NetworkSection) -> dict[str, Source]:
+    """Return where each credential is kept."""
+    from nono_mcp.credentials import source
+
+    said = dict(rules.sources)
+    return {
+        name: source.parse(said[name]) if name in said else source.usual(name)
+        for name in rules.credentials
+    }
+
+
+def network(rules: NetworkSection, tier: str, proxy_port: int) -> Network:
+    """Return the network around a worker whose policy names hosts, and the proxy in it.
+
+    Raises:
+        PolicyError: A credential has no route, or an endpoint names no credential.
+        RefusedError: A host is denied and no proxy is in between.
+    """
+    if rules.mode == OPEN:
+        raise RefusedError(
+            f"{quoted(rules.deny_domains[0])} can't be denied where the network is open",
+            code="net.deny-domains",
+            remedy="name the hosts to allow by --allow-domain",
+        )
+    if rules.mode != PROXY:
+        # Nothing leaves, or to the loopback alone: what is denied is.
+        return Network(rules.mode or CLOSED, rules.connect_ports, rules.bind_ports)
+    config(rules, tier)
+    if tier == NAMESPACES:
+        return Network(CLOSED, door_port=DOOR_PORT)
+    return Network(PORTS, (proxy_port,) if proxy_port else ())
+
+
+def judge_host(prepared: Prepared, host: str, port: int) -> Allow | Deny:
+    """Decide whether a worker may reach TCP *port* of *host*, by way of the proxy or without."""
+    network = prepared.document.network
+    if network.mode != PROXY:
+        return decide_host(prepared.confinement.network, host, port)
+    from nono_proxy import decide
+    from nono_proxy.authority import Authority
+    from nono_proxy.errors import AuthorityError
+
+    try:
+        target = Authority.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    except AuthorityError as error:
+        return Deny("net.host", f"{quoted(host)}: {error}")
+    verdict = decide.decide(config(network, prepared.confinement.tier), target)
+    if isinstance(verdict, decide.Allow):
+        return Allow(f"network: {verdict.rule}")
+    remedy = f"add --allow-domain {target}" if verdict.code == "host-not-allowed" else ""
+    return Deny("net.host", verdict.reason, "network: proxy", remedy)
+
+
+def told(rules: NetworkSection) -> str:
+    """Return what *rules* lets a worker reach, in a line; credentials by name alone."""
+    hosts = ", ".join(rules.allow_domains) or "none"
+    text = f"by a proxy, to hosts: {hosts}"
+    if rules.credentials:
+        text += f"; with credentials: {', '.join(rules.credentials)}"
+    if rules.deny_domains:
+        text += f"; never: {', '.join(rules.deny_domains)}"
+    return text
