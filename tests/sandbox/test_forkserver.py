@@ -202,15 +202,21 @@ def test_a_signal_that_comes_late_doesnt_reach_the_next_call(sandbox: Sandbox) -
     lane, pid = between_two_calls(sandbox)
     os.kill(pid, signal.SIGSTOP)
     lane.signal(int(signal.SIGTERM))
-    script = "trap 'echo whole; exit' USR1; echo ready; while :; do sleep 0.01; done"
-    running = sandbox.begin("sh", "-c", script, lane=lane)
+    running = sandbox.begin_attack(
+        """
+        signal.signal(signal.SIGUSR1, lambda number, frame: say("got", number) or os._exit(5))
+        say("ready", True)
+        sleep_for_ever()
+        """,
+        lane=lane,
+    )
     try:
         running.wait_for("ready")
     finally:
         os.kill(pid, signal.SIGCONT)
     lane.signal(int(signal.SIGUSR1))
     outcome = running.wait()
-    assert (outcome.status, outcome.text) == (0, "ready\nwhole\n")
+    assert (outcome.status, outcome.said["got"]) == (5, signal.SIGUSR1)
 
 
 def test_a_signal_reaches_the_program_and_its_group(sandbox: Sandbox) -> None:
