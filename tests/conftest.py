@@ -7,10 +7,15 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SOURCES = Path(__file__).parents[1]
 # The tests are also run from a copy beside which nothing lies but README.md, against the wheel.
 collect_ignore_glob = [] if (SOURCES / "bin").is_dir() else ["test_frame_sources*.py"]
+
+# How long an example takes says how busy the machine is, and nothing else.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 PROVEN = pytest.StashKey[set[str]]()
 TIERS = {"", "namespaces", "landlock"}

@@ -89,10 +89,14 @@ def test_the_home_is_served_by_an_explicit_yes_only(person: Person) -> None:
     done = person.nono("serve", "--workspace", str(person.home))
     assert done.returncode == 126
     assert "--unsafe-broad-workspace" in done.stderr
-    assert (
-        person.nono("serve", "--workspace", str(person.home), "--unsafe-broad-workspace").returncode
-        == 0
-    )
+    served = ("serve", "--workspace", str(person.home), "--unsafe-broad-workspace")
+    # To be kept at every call it takes another yes: it may be huge.
+    done = person.nono(*served)
+    assert done.returncode == 126
+    assert "broad = true" in done.stderr
+    kept = person.workspace / "kept.toml"
+    kept.write_text('extends = ["default"]\n[snapshots]\nbroad = true\n')
+    assert person.nono(*served, "--profile", str(kept)).returncode == 0
 
 
 @pytest.mark.linux

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 from nono_mcp.policy import load
 from nono_mcp.policy.document import Document, FilesystemSection
@@ -14,10 +13,6 @@ from nono_sandbox.confinement import NAMESPACES
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# How long an example takes says how busy the machine is, and nothing else.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 
 @dataclass(frozen=True)
