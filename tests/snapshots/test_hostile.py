@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nono_mcp.snapshots import staging
 from nono_mcp.snapshots.errors import SnapshotError
 from tests.snapshots.state import Place, seen
 
@@ -121,6 +122,27 @@ def test_whoever_swaps_directories_for_symlinks_meanwhile_gets_nothing_written_o
             outside.check()
             snapshots.recover()
             outside.check()
+
+
+def test_a_directory_swapped_once_all_is_prepared_is_not_followed(
+    place: Place, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(place, "before")
+    away, _ = swaps(place.workspace / "sub/sub", outside.path / "sub/sub")
+    sync = staging.Staging.sync
+
+    def swapped(self: staging.Staging) -> None:
+        sync(self)
+        away()
+
+    monkeypatch.setattr(staging.Staging, "sync", swapped)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        filled(place, "after")
+        outcome = snapshots.restore(snapshots.plan(taken.id))
+    assert not outcome.verified
+    assert b"sub/sub" in {conflict.path for conflict in outcome.conflicts}
+    outside.check()
 
 
 def test_a_file_swapped_for_a_symlink_meanwhile_is_not_written_through(
