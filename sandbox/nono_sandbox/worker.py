@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NOT_FOUND = 127
 NOT_RUN = 126
+_HANDED_IN = tuple(name for name in DEVICES if name != "tty")
 _TIOCSCTTY = 0x540E
 _SIGTTOU = 22
 _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
@@ -63,8 +64,7 @@ def execute(
     """
     try:
         for number, fd in enumerate(stdio):
-            _refuse_directory(fd)
-            os.dup2(fd, number)
+            os.dup2(_handed_in(fd, tier), number)
         report = os.dup2(report, 3, inheritable=False)
         _uapi.close_range(4)
         if call.tty:
@@ -94,10 +94,20 @@ def _do_builtin(name: str) -> Never:
     builtin.main(name)
 
 
-def _refuse_directory(fd: int) -> None:
-    """Hand no directory in: what lies beneath it would be opened past the fresh root's mounts."""
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
+def _handed_in(fd: int, tier: str) -> int:
+    """Return what stands for *fd*, as a standard stream of the program.
+
+    No directory does: what lies beneath it would be opened past the fresh root's mounts. Of a
+    device the fresh root's own node does: through the machine's, root would change its mode.
+    """
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EISDIR, "a directory can't be a standard stream; name it as a grant")
+    if tier == NAMESPACES and stat.S_ISCHR(status.st_mode):
+        for name in _HANDED_IN:
+            if os.stat(f"/dev/{name}").st_rdev == status.st_rdev:
+                return os.open(f"/dev/{name}", fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE)
+    return fd
 
 
 def _take_terminal() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import stat
 import subprocess
 import sys
 import textwrap
@@ -157,3 +158,37 @@ def test_proc_shows_a_program_its_own_descriptors(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("tier", [LANDLOCK], indirect=True)
 def test_without_a_proc_of_its_own_a_program_still_has_its_streams(sandbox: Sandbox) -> None:
     assert sandbox.run("sh", "-c", "cat; echo done").text == "done\n"
+
+
+@pytest.mark.claim("fs.metadata")
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+def test_a_device_that_is_a_standard_stream_keeps_its_mode(sandbox: Sandbox, yard: Yard) -> None:
+    """As root its owner, who needs no capability, could close /dev/null to the whole machine."""
+    node = yard.outside / "null"
+    if os.geteuid() == 0:
+        os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    else:
+        node.symlink_to("/dev/null")
+    before = node.stat()
+    fd = os.open(node, os.O_RDWR)
+    try:
+        outcome = sandbox.attack(
+            """
+            attempt("mode", lambda: os.fchmod(0, 0o600))
+            attempt("time", lambda: os.utime(0, (1, 1)))
+            attempt("owner", lambda: os.fchown(0, os.getuid(), os.getgid()))
+            say("input", sys.stdin.read())
+            say("written", os.write(0, b"nowhere"))
+            """,
+            stdin=fd,
+        )
+    finally:
+        os.close(fd)
+    assert outcome.done == []
+    assert (outcome.said["input"], outcome.said["written"]) == ("", 7)
+    after = node.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_uid) == (
+        before.st_mode,
+        before.st_mtime_ns,
+        before.st_uid,
+    )
