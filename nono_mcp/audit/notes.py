@@ -99,9 +99,13 @@ def _signature(line: str) -> tuple[str, bytes]:
     match line.split(" "):
         case ["\u2014", str(name), str(encoded)] if name:
             try:
-                return name, base64.b64decode(encoded, validate=True)
+                value = base64.b64decode(encoded, validate=True)
             except ValueError as error:
                 raise NoteError("a signature isn't base64") from error
+            # Bits that stand for nothing could be changed, and the note still be signed.
+            if base64.b64encode(value).decode() != encoded:
+                raise NoteError("a signature isn't canonical base64")
+            return name, value
         case _:
             raise NoteError("a signature line is malformed")
 

@@ -457,6 +457,8 @@ class Checkpoint:
         key_id = sha256(self.origin.encode() + b"\n\1" + public).digest()[:4]
         for dash, name, encoded in self.signatures:
             raw = base64.b64decode(encoded)
+            if base64.b64encode(raw).decode() != encoded:
+                continue
             if dash == "\u2014" and name == self.origin and raw[:4] == key_id:
                 return check(public, raw[4:], self.text.encode())
         return False

@@ -81,7 +81,8 @@ Its network, closed unless one of these or the profile opens it:
   --bind-port PORT         a TCP port to listen on
   --allow-domain HOST[:PORT]|'*.ZONE'   a host to reach by https, or by HOST:80 without it
   --deny-domain HOST[:PORT]|'*.ZONE'    one that isn't, whatever is allowed
-  --credential NAME[=SOURCE]  let it use a key (openai, github, ...) that it never gets to see,
+  --credential NAME[=SOURCE], --proxy-credential NAME[=SOURCE]
+                           let it use a key (openai, github, ...) that it never gets to see,
                            and reach that provider (nono credential set NAME)
   --allow-endpoint NAME:METHOD:PATH     all that is used of that provider: 'openai:POST:/v1/**'
   --upstream-proxy URL     the proxy of the network around, http://HOST:PORT

@@ -59,17 +59,15 @@ class RunArguments(Arguments):
     )
     stdin: UnicodeText | None = Field(None, description="Standard input (default: empty)")
     timeout_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds")
-    env: dict[SystemText, SystemText] | None = Field(
-        None, description="Environment variables to add"
-    )
+    env: dict[SystemText, SystemText] | None = Field(None, description="Variables to add")
     network: Literal["session", "none"] | None = Field(
         None, description='"none" closes the network to this call'
     )
     hosts: list[SystemText] | None = Field(
-        None, description="The only hosts this call may reach (default: all the policy names)"
+        None, description="The only hosts to reach (default: the policy's)"
     )
     writes: list[SystemText] | None = Field(
-        None, description="The only paths this call may write (default: all the policy grants)"
+        None, description="The only paths to write (default: the policy's)"
     )
 
     keep_cwd: bool | None = Field(None, description="Later calls start in this call's cwd")
@@ -109,12 +107,12 @@ class ExplainArguments(Arguments):
 class TailArguments(Arguments):
     """What `audit_tail` takes."""
 
-    call: SystemText | None = Field(None, description="Only this call's, by its id")
+    call: SystemText | None = Field(None, description="Only this call's")
     kind: SystemText | None = Field(None, description="A kind, or how it begins: call, session")
     decision: Literal["allow", "deny"] | None = Field(None, description="Only these decisions")
     grep: SystemText | None = Field(None, description="Only records with this text")
-    since: SystemText | None = Field(None, description="Only since this UTC time, or its beginning")
-    everybody: bool | None = Field(None, description="Other sessions' records too (default: no)")
+    since: SystemText | None = Field(None, description="Since this UTC time, or its beginning")
+    everybody: bool | None = Field(None, description="Other sessions' records too")
     limit: int | None = Field(None, ge=1, le=200, description="Records at most (default 50)")
     cursor: SystemText | None = Field(None, description="From the last answer, for older ones")
 
@@ -130,14 +128,14 @@ class SnapshotArguments(Arguments):
 class ListArguments(Arguments):
     """What `list_snapshots` takes."""
 
-    limit: int | None = Field(None, ge=1, le=200, description="How many at most (default 20)")
+    limit: int | None = Field(None, ge=1, le=200, description="At most (default 20)")
     skip: int | None = Field(None, ge=0, description="Pass over so many of the newest")
 
 
 class DiffArguments(Arguments):
     """What `diff` takes."""
 
-    base: SystemText = Field(description="Snapshot: id or its beginning, name, or latest")
+    base: SystemText = Field(description="Id or its beginning, name, or latest")
     target: SystemText | None = Field(None, description="Another, or now (the default)")
     path: SystemText | None = Field(None, description="The text changes of this one file")
     skip: int | None = Field(None, ge=0, description="Lines of the answer to pass over")
@@ -153,7 +151,7 @@ class RollbackArguments(Arguments):
     scope: Literal["everything", "agent"] | None = Field(
         None, description='"agent": only what calls changed and nobody touched since'
     )
-    dry_run: bool | None = Field(None, description="Tell what it would do, and do nothing")
+    dry_run: bool | None = Field(None, description="Only tell what it would do")
 
     @model_validator(mode="after")
     def _one_scope(self) -> Self:

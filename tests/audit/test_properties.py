@@ -357,3 +357,14 @@ def test_a_secret_that_is_named_late_is_taken_out_of_what_was_seen_before() -> N
     assert b"ordinary" in redactor.encode({"x": "ordinary"})
     redactor.hide(["ordinary"])
     assert b"ordinary" not in redactor.encode({"x": "ordinary"})
+
+
+def test_a_signature_has_one_spelling() -> None:
+    key, log_id = SigningKey(), "ab" * 16
+    note = notes.sign_checkpoint(log_id, 7, b"r" * 32, key.public, key.sign)
+    letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    last = note.rindex(b"=") - 1
+    # Of a 68th byte's last letter two bits stand for nothing.
+    other = letters[letters.index(note[last]) ^ 1]
+    with pytest.raises(notes.NoteError, match="canonical"):
+        notes.parse_checkpoint(note[:last] + bytes([other]) + note[last + 1 :])

@@ -183,7 +183,7 @@ def test_a_command_runs_and_a_secret_stays_unread(agent: Agent) -> None:
         {"tool": agent.tool("explain_policy"), "arguments": {"path": "~/.ssh/id_ed25519"}},
     )
     assert "exit status 3, " in ran
-    assert ran.endswith("made here")
+    assert "made here\n[nono] changed: 1 added" in ran
     assert (agent.project / "made.txt").read_text() == "made here\n"
     assert "[nono] fs.protected: " in denied
     assert "denied. fs.protected: " in explained
