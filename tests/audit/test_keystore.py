@@ -117,10 +117,11 @@ def test_a_back_end_that_configuration_names_is_not_taken(
 def test_a_real_secret_service_keeps_a_log(tmp_path: Path) -> None:
     script = (
         "printf 'ci\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null; "
-        f"exec {sys.executable} -m tests.audit.real_keychain {tmp_path}/state"
+        'exec "$@"'
     )
+    words = [sys.executable, "-m", "tests.audit.real_keychain", f"{tmp_path}/state"]
     done = subprocess.run(
-        ["dbus-run-session", "--", "bash", "-c", script],
+        ["dbus-run-session", "--", "bash", "-c", script, "bash", *words],
         cwd=ROOT,
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
         capture_output=True,
