@@ -115,13 +115,9 @@ def test_a_back_end_that_configuration_names_is_not_taken(
     reason="needs gnome-keyring and dbus; CI installs them",
 )
 def test_a_real_secret_service_keeps_a_log(tmp_path: Path) -> None:
-    script = (
-        "printf 'ci\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null; "
-        'exec "$@"'
-    )
     words = [sys.executable, "-m", "tests.audit.real_keychain", f"{tmp_path}/state"]
     done = subprocess.run(
-        ["dbus-run-session", "--", "bash", "-c", script, "bash", *words],
+        ["dbus-run-session", "--", "sh", ROOT / "tests" / "unlocked_keychain.sh", *words],
         cwd=ROOT,
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
         capture_output=True,

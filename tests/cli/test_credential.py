@@ -69,13 +69,9 @@ def test_a_value_is_never_an_argument(person: Person, words: tuple[str, ...]) ->
     reason="needs gnome-keyring and dbus; CI installs them",
 )
 def test_a_real_secret_service_keeps_credentials(person: Person) -> None:
-    script = (
-        "printf 'ci\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null; "
-        'exec "$@"'
-    )
     words = [sys.executable, "-m", "tests.credentials.real_keychain", str(NONO)]
     done = subprocess.run(
-        ["dbus-run-session", "--", "bash", "-c", script, "bash", *words],
+        ["dbus-run-session", "--", "sh", ROOT / "tests" / "unlocked_keychain.sh", *words],
         cwd=ROOT,
         env={"HOME": str(person.home), "PATH": os.environ["PATH"]},
         capture_output=True,

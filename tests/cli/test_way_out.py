@@ -16,6 +16,7 @@ from .conftest import LONG_ENOUGH_S, NONO, Person
 
 pytestmark = pytest.mark.linux
 # Put together at run time where it's looked for, so that who looks doesn't find itself.
+KEYCHAIN = Path(__file__).parents[1] / "unlocked_keychain.sh"
 KEY = "REAL" + "KEY-" + os.urandom(12).hex()
 
 AGENT = """
@@ -324,12 +325,11 @@ def test_a_policy_is_told_with_credentials_by_name_alone(person: Person) -> None
 )
 def test_the_key_of_a_real_keychain(llm: Person, upstream: Upstream) -> None:
     script = (
-        "printf 'ci\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null; "
-        f"printf '%s\\n' '{KEY}' | {NONO} credential set openai && "
-        f"exec {NONO} run --profile llm --allow-cwd --proxy-credential openai -- python3 agent.py"
+        f"printf '%s\\n' '{KEY}' | \"$0\" credential set openai && "
+        'exec "$0" run --profile llm --allow-cwd --proxy-credential openai -- python3 agent.py'
     )
     done = subprocess.run(
-        ["dbus-run-session", "--", "bash", "-c", script],
+        ["dbus-run-session", "--", "sh", KEYCHAIN, "bash", "-c", script, NONO],
         cwd=llm.workspace,
         env=llm.environment(),
         capture_output=True,

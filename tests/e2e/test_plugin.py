@@ -25,6 +25,7 @@ class Plugged(Agent):
         return [CLIENTS["claude"], *options, "--allowedTools", f"Bash,Write,Read,{OURS}"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("claude" not in CLIENTS, reason="Claude Code isn't here")
 def test_its_own_tools_are_refused_and_ours_act(tmp_path: Path) -> None:
     agent = Plugged("claude", tmp_path)
