@@ -22,7 +22,7 @@ from nono_mcp.commands import Command, CommandError, call_for
 from nono_mcp.generation import Generation, Outward, start
 from nono_mcp.guard.guard import Guard
 from nono_mcp.policy import guarded
-from nono_mcp.policy.widening import widened
+from nono_mcp.policy.widening import widened, with_host
 from nono_mcp.recording import Recording, network, policy_in_force
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.undo import Undo
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.capture import Capture
     from nono_mcp.guard.guard import Action
+    from nono_mcp.policy.document import Document
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.running import Live
     from nono_mcp.undo.values import Changed
@@ -246,15 +247,27 @@ class Session:
     async def grant(self, path: str, access: int) -> None:
         """Let the calls from here on reach *path* as well; those that run keep what they have.
 
-        It is judged as if the command line had said it: what is protected stays closed, and so
-        does our own state.
+        It is judged as if the command line had said it: protected paths and our state stay closed.
 
         Raises:
             PolicyError, RefusedError, SandboxError, AuditWriteError: Nothing was given.
         """
+        await self._widen(lambda flags: widened(flags, path, access))
+
+    async def grant_host(self, host: str) -> None:
+        """Let the calls from here on reach *host* as well: HOST, HOST:PORT or *.ZONE.
+
+        Those that run keep what they have, and a network of their own (first tier).
+
+        Raises:
+            PolicyError, RefusedError, SandboxError, AuditWriteError, OSError: Nothing was given.
+        """
+        await self._widen(lambda flags: with_host(flags, host, self.prepared))
+
+    async def _widen(self, change: Callable[[Document], Document]) -> None:
         async with self._starting:
             before = self._request
-            self._request = before.replace(flags=widened(before.flags, path, access))
+            self._request = before.replace(flags=change(before.flags))
             try:
                 fresh = await anyio.to_thread.run_sync(self._started)
             except BaseException:

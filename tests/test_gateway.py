@@ -29,6 +29,7 @@ from nono_mcp import gateway
 from nono_mcp.commands import CommandError
 from nono_mcp.policy import egress
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
+from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Result, Session
 from nono_proxy import proxy
@@ -204,6 +205,63 @@ async def test_curl_reaches_what_is_named(world: World) -> None:
     assert "direct" in said
     assert world.asked == ["plain.test"]
     assert world.web.asked == {("plain.test", "")}
+
+
+@pytest.mark.claim("grants.hosts-given-later")
+@pytest.mark.parametrize("before", [(), ("plain.test",)])
+async def test_a_host_given_later_is_for_later_calls_alone(
+    world: World, before: tuple[str, ...]
+) -> None:
+    serve(world, "other.test", "page", b"a page\n")
+    fetch = "curl -sS https://other.test/page"
+    work = world.root / "work"
+    said: dict[str, str] = {}
+
+    async def run(session: Session) -> None:
+        waiting = f"touch begun; until [ -e go ]; do :; done; {fetch}"
+        said["running"] = (await ran(session, waiting))[1]
+
+    with anyio.fail_after(LONG_ENOUGH_S):
+        async with (
+            world.session(allow_domains=before) as session,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(run, session)
+            while not (work / "begun").exists():  # noqa: ASYNC110 - all it can say
+                await anyio.sleep(0.01)
+            said["first"] = (await ran(session, fetch))[1]
+            await session.grant_host("other.test")
+            said["later"] = (await ran(session, fetch))[1]
+            (work / "go").touch()
+    assert said["later"] == "a page\n"
+    assert "a page" not in said["running"] + said["first"]
+    assert world.web.asked == {("other.test", "")}
+
+
+@pytest.mark.claim("grants.hosts-given-later")
+@pytest.mark.parametrize(
+    ("host", "rules", "why"),
+    [
+        ("other.test", {"deny_domains": ("other.test",)}, "denied by"),
+        ("other.test", {"deny_domains": ("*.test",)}, "denied by"),
+        ("*.other.test", {"deny_domains": ("*.test",)}, "denied by"),
+        ("127.0.0.1", {}, "loopback address"),
+        ("169.254.169.254", {"allow_addresses": ("0.0.0.0/0",)}, "metadata service"),
+        ("metadata.google.internal", {}, "metadata service"),
+        ("other.test/page", {}, "isn't a host"),
+        ("other.test", {"mode": "ports", "connect_ports": (9,)}, "the network is ports"),
+        ("other.test", {"mode": "open"}, "the network is open"),
+    ],
+)
+async def test_a_host_that_would_stay_out_of_reach_isnt_given(
+    world: World, host: str, rules: dict[str, Any], why: str
+) -> None:
+    rules.setdefault("mode", "proxy")
+    async with world.session(**rules) as session:
+        before = session.prepared, session.fork_server_pid
+        with pytest.raises((PolicyError, RefusedError), match=why):
+            await session.grant_host(host)
+        assert (session.prepared, session.fork_server_pid) == before
 
 
 async def test_curl_uses_a_credential_at_a_host_of_its_own(world: World) -> None:

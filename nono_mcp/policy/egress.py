@@ -170,6 +170,27 @@ def config(rules: NetworkSection, tier: str | None) -> Config:
         raise PolicyError(f"network: {error}") from None
 
 
+def verify_grantable(rules: NetworkSection, host: str, tier: str | None) -> None:
+    """Verify that naming *host*, a rule for hosts, would let something of it be reached.
+
+    Raises:
+        RefusedError: All of it is denied, or it is an address that is never dialled.
+    """
+    from nono_proxy import addresses
+    from nono_proxy.authority import literal
+    from nono_proxy.config import HostRule
+
+    rule, told = HostRule.parse(host), config(rules, tier)
+    why = next((f"denied by {deny}" for deny in told.deny if deny.covers(rule)), None)
+    address = literal(rule.pattern)
+    if rule.pattern in addresses.NEVER_NAMES:
+        why = "metadata service"
+    elif address is not None:
+        why = why or addresses.verify(address, told.address_grants)
+    if why:
+        raise RefusedError(f"can't grant {quoted(host)}: {why}", code="net.host")
+
+
 def _route(rules: NetworkSection, name: str) -> Route:
     """Return the route of the credential *name*: a known one, the policy's own, or both."""
     import dataclasses

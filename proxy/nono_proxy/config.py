@@ -54,6 +54,13 @@ class HostRule:
             return target.host.endswith(self.pattern[1:]) and literal(target.host) is None
         return self.pattern == target.host
 
+    def covers(self, other: "HostRule") -> bool:
+        """Tell whether every target that *other* matches is matched by this rule too."""
+        if other.pattern.startswith("*."):
+            below = self.pattern.startswith("*.") and other.pattern[1:].endswith(self.pattern[1:])
+            return below and self.port == other.port
+        return self.matches(Authority(other.pattern, other.port))
+
     def __str__(self) -> str:
         return self.pattern if self.port == 443 else f"{self.pattern}:{self.port}"  # noqa: PLR2004
 

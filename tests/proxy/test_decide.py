@@ -43,6 +43,29 @@ def test_deny_beats_allow(target: str, expected: str) -> None:
     assert code(config, target) == expected
 
 
+@pytest.mark.parametrize(
+    ("rule", "other", "expected"),
+    [
+        ("a.example", "a.example", True),
+        ("a.example", "a.example:80", False),
+        ("*.example", "a.example", True),
+        ("*.example", "example", False),
+        ("*.example", "*.a.example", True),
+        ("*.example", "*.example", True),
+        ("*.example", "*.bexample", False),
+        ("*.a.example", "*.example", False),
+        ("a.example", "*.example", False),
+        ("*.example:80", "*.a.example", False),
+    ],
+)
+def test_a_rule_covers_another_if_it_matches_all_of_it(
+    rule: str,
+    other: str,
+    expected: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    assert HostRule.parse(rule).covers(HostRule.parse(other)) is expected
+
+
 def test_deny_beats_a_route() -> None:
     assert code(Config((), rules("*.openai.com"), (OPENAI,)), "api.openai.com") == "host-denied"
 
