@@ -22,6 +22,8 @@ TORN: Final = "torn"
 SALTS: Final = "salts"
 KEYS: Final = "keys"
 LOCK_WAIT_S: Final = 30.0
+STOPPED_AFTER_S: Final = 0.1
+"""How long a lock is waited for before its holder is looked at."""
 CHUNK_BYTES: Final = 256 * 1024
 
 _segment = re.compile(r"[0-9]{16}\.jsonl")
@@ -108,15 +110,35 @@ def first_seq(name: str) -> int:
 
 def _wait_for_lock(dir_fd: int, how: int) -> None:
     # Not a blocking flock: a stopped process that holds it would stop every other for good.
-    deadline = time.monotonic() + LOCK_WAIT_S
+    began_at = time.monotonic()
     pause_s = 0.0001
-    while time.monotonic() < deadline:
+    while (waited_s := time.monotonic() - began_at) < LOCK_WAIT_S:
         time.sleep(pause_s)
         pause_s = min(0.002, pause_s * 1.5)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(dir_fd, how | fcntl.LOCK_NB)
             return
+        # Whoever writes a record lets go within a millisecond; who is stopped won't by itself.
+        if waited_s > STOPPED_AFTER_S and (pid := _stopped_holder(dir_fd)):
+            raise AuditError(f"process {pid} holds the log's lock and is stopped; end or resume it")
     raise AuditError(f"another process has held the log's lock for {LOCK_WAIT_S} s")
+
+
+def _stopped_holder(dir_fd: int) -> int | None:
+    """Return which stopped process holds the directory's lock, where the kernel tells."""
+    found = os.fstat(dir_fd)
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii") as file:  # noqa: PTH123 - no import of pathlib
+            held = [line.split() for line in file if device in line]
+        for _, _, _, _, pid, *_ in held:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                state = file.read().rpartition(")")[2].split()[0]
+            if state in "Tt":
+                return int(pid)
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
 
 
 class locked:  # noqa: N801 - `with files.locked(fd):` reads as what it does

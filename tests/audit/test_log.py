@@ -180,6 +180,28 @@ def test_a_lock_that_is_never_let_go_refuses(home: Home, monkeypatch: pytest.Mon
     verified(home)
 
 
+@pytest.mark.linux
+def test_a_stopped_holder_of_the_lock_is_named_and_not_waited_for(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LOCK_WAIT_S", 3600.0)
+    with home.open() as log, log.session({}) as session:
+        code = (
+            "import fcntl, os, signal, sys; fd = os.open(sys.argv[1], os.O_RDONLY);"
+            "fcntl.flock(fd, fcntl.LOCK_EX); os.kill(os.getpid(), signal.SIGSTOP)"
+        )
+        holder = subprocess.Popen([sys.executable, "-I", "-S", "-c", code, str(home.audit)])
+        try:
+            os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WNOWAIT)
+            with pytest.raises(AuditWriteError, match=f"process {holder.pid} .* is stopped"):
+                session.append("call.start", CALL)
+        finally:
+            holder.kill()
+            holder.wait()
+        session.append("call.start", CALL)
+    verified(home)
+
+
 def test_a_log_without_keychain_says_so(home: Home) -> None:
     with AuditLog.open(str(home.path), None) as log, log.session({}):
         pass

@@ -16,8 +16,19 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp_types import ResourceUpdatedNotification
 
-from tests.server.conftest import ERAS, SECRET, Agent, Machine, Marked, furnished, serving
+from nono_mcp.server.audit_resources import SESSION_URI
+from tests.server.conftest import (
+    DEADLINE_S,
+    ERAS,
+    SECRET,
+    Agent,
+    Machine,
+    Marked,
+    furnished,
+    serving,
+)
 
 pytestmark = pytest.mark.linux
 
@@ -59,12 +70,12 @@ class Website:
             connection.close()
 
     @asynccontextmanager
-    async def client(self, era: str) -> AsyncIterator[Agent]:
+    async def client(self, era: str, **options: object) -> AsyncIterator[Agent]:
         url = f"http://127.0.0.1:{self.port}/mcp"
         mode = "legacy" if era < "2026" else "auto"
         async with create_mcp_http_client({"Authorization": f"Bearer {self.token}"}) as http_client:
             transport = streamable_http_client(url, http_client=http_client)
-            async with Client(transport, mode=mode) as client:
+            async with Client(transport, mode=mode, **options) as client:  # type: ignore[arg-type]
                 assert client.protocol_version == era
                 yield Agent(client)
 
@@ -222,6 +233,34 @@ async def test_clients_of_both_eras_are_served_at_once(website: Website, machine
 
 
 @pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+@pytest.mark.parametrize("kept", ["subscribed", "listened"])
+async def test_a_client_hears_that_the_log_has_changed(website: Website, kept: str) -> None:
+    news = anyio.Event()
+
+    async def hear(message: object) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            assert str(message.params.uri) == SESSION_URI
+            news.set()
+
+    if kept == "subscribed":
+        async with website.client(ERAS[0], message_handler=hear) as agent:
+            await agent.client.session.subscribe_resource(SESSION_URI)
+            await agent.run(command="true")
+            with anyio.fail_after(DEADLINE_S):
+                await news.wait()
+        return
+    async with (
+        website.client(MODERN) as agent,
+        agent.client.listen(resource_subscriptions=[SESSION_URI]) as events,
+    ):
+        await agent.run(command="true")
+        with anyio.fail_after(DEADLINE_S):
+            async for event in events:
+                assert getattr(event, "uri", "") == SESSION_URI
+                break
+
+
 async def test_the_token_stays_unread(website: Website) -> None:
     async with website.client(MODERN) as agent:
         told = await agent.run(f"cat {website.token_file}; ls {website.token_file.parent}; env")
