@@ -1,8 +1,8 @@
 """One run, told to the audit log: what `--audit` adds to `nono run` and `nono shell`.
 
-It isn't the default, since signatures and the keychain's client take tenths of a second to import,
-several times what the rest of a start takes. Where it is asked for, a run that can't be recorded
-isn't made.
+A run with a way out is recorded by itself; any other where it is asked for or the policy has it
+(`[audit] runs`), since signatures and the keychain's client take a tenth of a second to import,
+several times what the rest of a start takes. A run that can't be recorded isn't made.
 
 Architecture invariant: the intent is in the log before the program runs.
 """
@@ -110,6 +110,6 @@ def begin(request: Request, prepared: Prepared, launch: Launch, call: Call, name
         raise RefusedError(
             f"the run can't be recorded: {error}",
             code="audit.unwritable",
-            remedy="without --audit it is run unrecorded",
+            remedy="without --audit, and with runs = false under [audit], it is run unrecorded",
         ) from error
     return Audited(opened, session, recording)

@@ -142,11 +142,16 @@ class Run:
         if self._way_out is not None:
             confinement, call = self._way_out.begin(launch, prepared, call)
             prepared = prepared.replace(confinement=confinement)
-        if parsed.flag(AUDIT):
+        if self._is_recorded(prepared):
             outcome = self._audited(launch, prepared, call)
         else:
             outcome = self._guarded(launch, prepared, call)
         return self._ended(outcome, prepared, launch)
+
+    def _is_recorded(self, prepared: Prepared) -> bool:
+        """Tell whether the run goes into the audit log: by default where something may leave."""
+        wanted = prepared.document.audit.runs
+        return self._parsed.flag(AUDIT) or (self._way_out is not None if wanted is None else wanted)
 
     def _audited(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
         from nono_mcp.cli import audited

@@ -16,7 +16,7 @@ everything else is an option's, a profile's or a trusted nono.toml's to grant.
 
 {policy_flags.ABOUT}\
   --dry-run                say under what it would run, and run nothing
-  --audit                  record it in the audit log, or don't run it; it starts later for that
+  --audit                  record it in the audit log, or don't run it; default with a way out
   --json                   report in JSON: at the end and on standard error, since standard
                            output is the command's; with --dry-run, on standard output
   -v, --verbose            say under what it runs

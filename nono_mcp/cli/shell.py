@@ -18,7 +18,7 @@ Start your shell ($SHELL, else /bin/sh) confined as `nono run` confines a progra
 
 {policy_flags.ABOUT}\
   --dry-run                say under what it would run, and run nothing
-  --audit                  record it in the audit log, or don't run it; it starts later for that
+  --audit                  record it in the audit log, or don't run it; default with a way out
   --json                   report in JSON: at the end and on standard error, since standard
                            output is the shell's; with --dry-run, on standard output
   -v, --verbose            say under what it runs

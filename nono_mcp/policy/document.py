@@ -123,6 +123,12 @@ class SnapshotsSection(Value):
     rollback: str | None = None
 
 
+class AuditSection(Value):
+    """What is recorded that needn't be: a server's calls always are."""
+
+    runs: bool | None = None
+
+
 class Document(Value):
     """One policy; *extends* None means what its place implies (a profile: "default")."""
 
@@ -135,6 +141,7 @@ class Document(Value):
     process: ProcessSection = ProcessSection()
     enforcement: EnforcementSection = EnforcementSection()
     snapshots: SnapshotsSection = SnapshotsSection()
+    audit: AuditSection = AuditSection()
 
 
 class Field(Value):
@@ -190,6 +197,7 @@ FIELDS = (
     Field("snapshots", "quota", "size", "Disk space that snapshots may take."),
     Field("snapshots", "broad", "flag", "Keep a workspace that is / or a home, too."),
     Field("snapshots", "rollback", "rollback", "An agent's rollback: allow, ask, confirm, never."),
+    Field("audit", "runs", "flag", "Record every nono run; else only one with a way out."),
 )
 
 PROXY_KEYS = tuple(
@@ -206,6 +214,7 @@ SECTIONS = {
     "process": ProcessSection,
     "enforcement": EnforcementSection,
     "snapshots": SnapshotsSection,
+    "audit": AuditSection,
 }
 
 
@@ -229,6 +238,7 @@ def merge(base: Document, over: Document) -> Document:
         process=_merged("process", base.process, over.process),
         enforcement=_merged("enforcement", base.enforcement, over.enforcement),
         snapshots=_merged("snapshots", base.snapshots, over.snapshots),
+        audit=_merged("audit", base.audit, over.audit),
     )
 
 

@@ -57,6 +57,29 @@ def test_without_being_asked_a_run_begins_no_log(person: Person, tier: str) -> N
     assert not (state(person) / "audit").exists()
 
 
+@pytest.mark.claim("audit.runs-recorded")
+@pytest.mark.parametrize(
+    ("options", "policy", "tools"),
+    [
+        ((), "[audit]\nruns = true\n", ["run"]),
+        (("--allow-domain", "a.test"), "", ["run"]),
+        (("--allow-domain", "a.test"), "[audit]\nruns = false\n", []),
+        (("--audit",), "[audit]\nruns = false\n", ["run"]),
+    ],
+    ids=["by-policy", "with-a-way-out", "not-by-policy", "by-flag"],
+)
+def test_which_runs_are_recorded(
+    person: Person, options: tuple[str, ...], policy: str, tools: list[str]
+) -> None:
+    profile = person.home / "profile.toml"
+    profile.write_text(policy)
+    done = person.nono("run", "-q", "--profile", str(profile), *options, "--", "true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (state(person) / "audit").exists() == bool(tools)
+    if tools:
+        assert [one.data["tool"] for one in records(person, "call.start")] == tools
+
+
 @pytest.mark.claim("audit.out-of-reach")
 def test_the_log_and_its_keys_are_out_of_a_programs_reach(person: Person, tier: str) -> None:
     """Under a grant of the whole home: masked in the first tier, refused in the second."""
