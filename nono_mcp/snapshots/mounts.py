@@ -38,26 +38,34 @@ class Mounts:
         os.close(self._fd)
 
 
-def unreliable(root_fd: int) -> str:
-    """Return why events beneath an open directory can't be relied on, or nothing."""
+def beneath(root_fd: int) -> tuple[str, frozenset[bytes]]:
+    """Return why events beneath an open directory can't be relied on, or nothing; and its mounts.
+
+    What is mounted there is on another file system, and no part of a snapshot. So it matters
+    when it comes and goes, which raises no event.
+    """
     found = _MOUNT_ID.search(Path(f"/proc/self/fdinfo/{root_fd}").read_bytes())
     root = os.fsencode(Path(f"/proc/self/fd/{root_fd}").readlink()).rstrip(b"/") + b"/"
     own = None
-    beneath = set()
+    points, devices = set(), set()
     for line in Path(_MOUNTINFO).read_bytes().splitlines():
         mount_id, _, device, _, point, *rest = line.split(b" ")
         if found and mount_id == found[1]:
             own = device, rest[rest.index(b"-") + 1].decode("ascii", "replace")
         elif (_unescaped(point) + b"/").startswith(root) and point != b"/":
-            beneath.add(device)
+            points.add(point)
+            devices.add(device)
+    return _doubt(own, devices), frozenset(points)
+
+
+def _doubt(own: tuple[bytes, str] | None, devices: set[bytes]) -> str:
     if own is None:
         return "what it lies on can't be told"
     device, kind = own
     if kind not in LOCAL:
         return f"what changes on {kind} may raise no event"
-    # Another file system isn't part of a snapshot. The same one twice is: an event on one of its
-    # directories doesn't say by which of its paths.
-    return "a part of its file system is mounted beneath it" if device in beneath else ""
+    # Its own file system twice: an event on a directory doesn't say by which of its paths.
+    return "a part of its file system is mounted beneath it" if device in devices else ""
 
 
 def _unescaped(text: bytes) -> bytes:

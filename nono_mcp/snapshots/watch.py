@@ -145,6 +145,7 @@ class _Watching:
             self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC)
             opened.callback(os.close, self._wake_fd)
             self._closing = opened.pop_all()
+        self._mounted: frozenset[bytes] = frozenset()
         self._ended = False
         self._thread: threading.Thread | None = None
         self.tree: Tree
@@ -155,7 +156,7 @@ class _Watching:
         Raises:
             DoubtError, OSError: It can't be relied on here.
         """
-        reason = mounts.unreliable(self._root_fd)
+        reason, self._mounted = mounts.beneath(self._root_fd)
         if reason:
             raise DoubtError(reason)
         self.tree = Tree(self._inotify, self._root_fd, watches_max)
@@ -170,9 +171,9 @@ class _Watching:
         if not os.path.samestat(Path(root).stat(), os.fstat(self._root_fd)):
             raise DoubtError("another directory took its place")
         if self._mounts.changed():
-            reason = mounts.unreliable(self._root_fd)
-            if reason:
-                raise DoubtError(reason)
+            reason, mounted = mounts.beneath(self._root_fd)
+            if reason or mounted != self._mounted:
+                raise DoubtError(reason or "something was mounted in it, or unmounted")
 
     def take_in(self) -> None:
         """Take in the events there are.

@@ -4,8 +4,8 @@ A tree of nodes, one a directory, that follows the real one: each event that nam
 has its node made anew from what is there when the event is dealt with. So no order of events has
 to be trusted: the last one of a name is dealt with after all that happened to it.
 
-Architecture invariant: directories are opened one component at a time and never through a
-symlink; and the work that changes can cause between two questions has a bound.
+Architecture invariant: the work that changes can cause between two questions has a bound; and
+what can't be watched counts as changed at each question, until it's watched and looked at after.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from nono_mcp.snapshots.inotify import (
     Inotify,
 )
 from nono_mcp.snapshots.values import Dirty
+from nono_mcp.snapshots.way import Way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +38,8 @@ NAMES_MAX = 100_000
 """Changed entries that are kept between two questions."""
 STEPS_MAX = 200_000
 """Directories looked at between two questions: a large one may be moved to and fro."""
-_CHAIN_MAX = 64
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+UNWATCHED_MAX = 200
+"""Directories that can't be watched; where there are more, nothing is."""
 _ENDED = IN_IGNORED | IN_UNMOUNT | IN_DELETE_SELF | IN_MOVE_SELF
 
 
@@ -103,6 +103,8 @@ class Tree:
         self._ended: set[int] = set()
         self._dropped: dict[int, set[bytes]] = {}
         self._replaced: set[Node] = set()
+        self._unwatched: set[Node] = set()
+        """Closed to us, or on another file system: what changes in them raises nothing."""
 
     def begin(self) -> None:
         """Watch everything.
@@ -143,6 +145,7 @@ class Tree:
         Raises:
             DoubtError: It can't be told.
         """
+        self._watch_again()
         # Both are told of by the directory that it was in, in the same system call.
         if self._ended:
             raise DoubtError("a directory is watched no more")
@@ -162,6 +165,16 @@ class Tree:
         self._changed.clear()
         self._names_count = self._steps_count = 0
         return Dirty(frozenset(relist), rehash, frozenset(rescan))
+
+    def _watch_again(self) -> None:
+        """Count what isn't watched as changed, and watch what can be by now.
+
+        Which mode it was that closed it, its own or one above, needn't be known, nor who opened
+        it. It's watched here and looked at by the caller, in this order.
+        """
+        for node in list(self._unwatched):
+            if node.parent is not None:
+                self._look_anew(node.parent, node.name, moved=True)
 
     def rehash(self) -> frozenset[bytes]:
         """Return the entries that events named and that may still be there."""
@@ -203,6 +216,7 @@ class Tree:
     def _drop(self, top: Node) -> None:
         for node in top.subtree():
             node.gone = True
+            self._unwatched.discard(node)
             if node.watch >= 0:
                 del self._by_watch[node.watch]
                 self._dropped[node.watch] = node.names
@@ -210,7 +224,7 @@ class Tree:
 
     def _add(self, top: Node, *, moved: bool) -> None:
         """Watch and list *top* and all beneath it; what was *moved* there is to be read again."""
-        way = _Way(self._root_fd)
+        way = Way(self._root_fd)
         pending = [top]
         try:
             while pending:
@@ -224,8 +238,15 @@ class Tree:
                 elif fd >= 0 and os.fstat(fd).st_dev == self._device:
                     self._watch(node, fd)
                     pending += self._list(node, fd, moved=moved)
+                else:
+                    self._leave_unwatched(node)
         finally:
             way.close()
+
+    def _leave_unwatched(self, node: Node) -> None:
+        self._unwatched.add(node)
+        if len(self._unwatched) > UNWATCHED_MAX:
+            raise DoubtError(f"more than {UNWATCHED_MAX} directories can't be read")
 
     def _detach(self, node: Node) -> None:
         # Gone since it was listed or named, of which its parent tells.
@@ -268,49 +289,3 @@ class Tree:
                 elif moved:
                     self._add_name(node, name)
                     self._changed.add(node)
-
-
-class _Way:
-    """The open directories on the way to the last one that was gone into."""
-
-    def __init__(self, root_fd: int) -> None:
-        self._root_fd = root_fd
-        self._open: list[tuple[Node, int]] = []
-
-    def into(self, node: Node) -> int | None:
-        """Return the directory's descriptor, kept here; -1 if it's unreadable, None if gone."""
-        if node.parent is None:
-            return self._kept(node, os.open(".", _DIRECTORY, dir_fd=self._root_fd))
-        while self._open and self._open[-1][0] is not node.parent:
-            os.close(self._open.pop()[1])
-        try:
-            if not self._open:
-                self._kept(node.parent, self._reopened(node.parent))
-            return self._kept(node, os.open(node.name, _DIRECTORY, dir_fd=self._open[-1][1]))
-        except PermissionError:
-            return -1
-        except OSError as error:
-            if error.errno in _VANISHED:
-                return None
-            raise
-
-    def _reopened(self, node: Node) -> int:
-        fd = os.open(".", _DIRECTORY, dir_fd=self._root_fd)
-        for name in [one.name for one in (node, *node.ancestors())][-2::-1]:
-            try:
-                inner = os.open(name, _DIRECTORY, dir_fd=fd)
-            finally:
-                os.close(fd)
-            fd = inner
-        return fd
-
-    def _kept(self, node: Node, fd: int) -> int:
-        self._open.append((node, fd))
-        if len(self._open) > _CHAIN_MAX:
-            os.close(self._open.pop(0)[1])
-        return fd
-
-    def close(self) -> None:
-        """Close them all."""
-        for _, fd in self._open:
-            os.close(fd)

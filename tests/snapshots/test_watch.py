@@ -19,7 +19,7 @@ import pytest
 
 from nono_mcp.snapshots.values import Dirty
 from nono_mcp.snapshots.watch import Watcher
-from nono_mcp.snapshots.watched import DEPTH_MAX
+from nono_mcp.snapshots.watched import DEPTH_MAX, UNWATCHED_MAX
 
 pytestmark = pytest.mark.linux
 
@@ -351,25 +351,96 @@ def test_symlinks_lead_nowhere(watcher: Watcher, root: Path) -> None:
     assert watcher.take() == Dirty()
 
 
-def test_a_directory_made_readable_again_is_looked_at(watcher: Watcher, root: Path) -> None:
-    sh(root, "mkdir -p shut/in; chmod 000 shut")
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+def test_a_directory_made_readable_again_is_watched(
+    watcher: Watcher, root: Path, mode: int
+) -> None:
+    # As its thread may see it: shut when it wants to go into what it has just been told of.
+    with watcher._mutex:  # noqa: SLF001 - the thread's, held
+        sh(root, f"mkdir -p shut/in; echo 0 > shut/in/f; chmod {mode:o} shut")
     assert watcher.take() is not None
-    before = seen_if_readable(root)
     sh(root, "chmod 755 shut; echo 1 > shut/in/f")
     dirty = watcher.take()
-    assert untold(before, seen(root), dirty) == []
+    assert dirty is not None
+    assert not dirty.rescan.isdisjoint({b"shut", b"shut/in"}) or b"shut/in/f" in dirty.rehash
+    before = seen(root)
+    sh(root, "echo 23 > shut/in/f; mkdir shut/in/new; echo 4 > shut/in/new/g")
+    assert untold(before, seen(root), watcher.take()) == []
+    assert watcher.take() == Dirty()
 
 
-def seen_if_readable(root: Path) -> Seen:
-    return {path: value for path, value in seen_open(root).items() if not path.startswith(b"shut")}
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+def test_what_was_shut_from_the_beginning_is_watched_once_it_can_be(root: Path, mode: int) -> None:
+    inner = root / "shut" / "a" / "b"
+    inner.mkdir(parents=True)
+    (inner / "f").write_text("0")
+    (root / "shut").chmod(mode)
+    with watching(root) as watcher:
+        assert watcher.take() is not None
+        (root / "shut").chmod(0o755)
+        assert watcher.take() is not None
+        assert watcher.take() == Dirty()
+        before = seen(root)
+        (inner / "f").write_text("1")
+        assert untold(before, seen(root), watcher.take()) == []
 
 
-def seen_open(root: Path) -> Seen:
-    (root / "shut").chmod(0o755)
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_what_is_done_in_a_shut_directory_by_who_has_it_open_is_told(root: Path, mode: int) -> None:
+    shut = root / "shut"
+    (shut / "in").mkdir(parents=True)
+    (shut / "in" / "f").write_text("0")
+    fd = os.open(shut / "in" / "f", os.O_WRONLY)
     try:
-        return seen(root)
+        shut.chmod(mode)
+        with watching(root) as watcher:
+            for text in (b"1", b"2"):
+                watcher.take()
+                os.pwrite(fd, text, 0)
+                dirty = watcher.take()
+                assert dirty is not None
+                told = dirty.rescan | dirty.rehash
+                assert not told.isdisjoint({b"shut", b"shut/in", b"shut/in/f"})
     finally:
-        (root / "shut").chmod(0)
+        os.close(fd)
+        shut.chmod(0o755)
+
+
+def test_more_shut_directories_than_are_kept_track_of_are_everything(root: Path) -> None:
+    for number in range(UNWATCHED_MAX + 1):
+        (root / f"shut{number}").mkdir(mode=0)
+    with watching(root) as watcher:
+        # Root is shut out of none of them.
+        assert watcher.take() == (Dirty() if os.geteuid() == 0 else None), watcher.reason
+        assert os.geteuid() == 0 or "can't be read" in watcher.reason
+
+
+MOUNTING = """
+import subprocess, sys
+from pathlib import Path
+from nono_mcp.snapshots.values import Dirty
+from nono_mcp.snapshots.watch import Watcher
+root = Path(sys.argv[1])
+watcher = Watcher(str(root))
+told = [watcher.take(), watcher.take()]
+for command in (["mount", "-t", "tmpfs", "none", "lib"], ["umount", "lib"]):
+    subprocess.run(command, cwd=root, check=True)
+    told += [watcher.take(), watcher.take()]
+(root / "lib" / "d.so").write_text("changed")
+told.append(watcher.take())
+print(*[dirty if dirty is None else sorted(dirty.rescan | dirty.rehash) for dirty in told])
+"""
+
+
+def test_what_a_mount_hides_and_shows_again_is_looked_at_whole(root: Path) -> None:
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", MOUNTING]
+    finished = subprocess.run(
+        [*command, str(root)], capture_output=True, text=True, check=False, timeout=60
+    )
+    if "unshare failed" in finished.stderr or "Operation not permitted" in finished.stderr:
+        pytest.skip(finished.stderr)
+    # What is mounted can't be watched, and so is looked at each time.
+    assert finished.stdout == "None [] None [b'lib'] None [] [b'lib/d.so']\n", finished.stderr
 
 
 def test_mkdir_chains_that_race_leave_nothing_untold(watcher: Watcher, root: Path) -> None:
