@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import os
 
-from nono_mcp.cli import options, places, policy_flags, say, signals
+from nono_mcp import places
+from nono_mcp.cli import options, policy_flags, say, signals
 from nono_mcp.cli.options import Option, UsageError
 from nono_sandbox import oneshot
 from nono_sandbox.confinement import LANDLOCK, Call

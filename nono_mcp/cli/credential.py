@@ -6,7 +6,8 @@ import getpass
 import os
 import sys
 
-from nono_mcp.cli import options, places, say
+from nono_mcp import places
+from nono_mcp.cli import options, say
 from nono_mcp.cli.options import FailedError, Option, UsageError, nearest, shown
 from nono_mcp.credentials import fetch, keychain, source
 from nono_mcp.credentials.keychain import Keychain

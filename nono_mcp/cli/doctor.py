@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from nono_mcp import places
 from nono_mcp._site import enable_site
-from nono_mcp.cli import options, places, say
+from nono_mcp.cli import options, say
 from nono_mcp.cli.options import UsageError, shown
 from nono_sandbox.support import ENFORCED, NOT, PARTLY
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.cli import options, places, policy_flags, say
+from nono_mcp import places
+from nono_mcp.cli import options, policy_flags, say
 from nono_mcp.cli.options import FailedError, UsageError, nearest, shown
 from nono_mcp.policy import bounds, files, layers, profiles
 from nono_mcp.policy.document import FIELDS, Document, merge

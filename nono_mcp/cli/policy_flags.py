@@ -143,7 +143,7 @@ def request(parsed: Parsed, workspace: str | None = None) -> Request:
     Raises:
         UsageError: The value of an option isn't one.
     """
-    from nono_mcp.cli import places
+    from nono_mcp import places
     from nono_mcp.policy.request import Request
     from nono_sandbox.confinement import NAMESPACES
 

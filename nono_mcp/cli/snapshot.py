@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 
-from nono_mcp.cli import kept, options, places, say
+from nono_mcp import places
+from nono_mcp.cli import kept, options, say
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
 from nono_mcp.cli.policy_flags import whole
 from nono_mcp.server import changes

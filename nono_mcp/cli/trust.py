@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.cli import options, places, say
+from nono_mcp import places
+from nono_mcp.cli import options, say
 from nono_mcp.cli.options import UsageError
 from nono_mcp.policy import files, layers
 from nono_mcp.policy.errors import quoted

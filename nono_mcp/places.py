@@ -17,7 +17,7 @@ def home(environ: Mapping[str, str]) -> str:
     path = environ.get("HOME", "")
     if path.startswith("/"):
         return path
-    import pwd
+    import pwd  # noqa: PLC0415 - seldom needed, and start-up is a budget
 
     return pwd.getpwuid(os.getuid()).pw_dir
 
