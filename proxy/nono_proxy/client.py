@@ -5,18 +5,16 @@ head it belongs to.
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from enum import Enum, auto
 
-from nono_proxy import grammar, refusals
+from nono_proxy import grammar, heads, refusals
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.exchange import Exchange
 from nono_proxy.judge import Inner, Plan
 from nono_proxy.state import State, record_of
+from nono_proxy.streams import Stream
 
-_BARE_LF = re.compile(rb"(?<!\r)\n")
-_WRITE_HIGH = 262144
 _LINGER_S = 1.0
 _LINGER_BYTES_MAX = 1 << 20
 _NEVER = frozenset({b"TRACE", b"TRACK", b"PRI"})
@@ -34,14 +32,16 @@ class Mode(Enum):
     LINGER = auto()
 
 
-class Client(asyncio.Protocol):
+class Client(Stream):
     """A connection of a worker, or what's inside a tunnel that is read."""
 
     def __init__(
         self, state: State, connect: Callable[["Client", Plan, bytes], None], inner: Inner | None
     ) -> None:
+        super().__init__()
         self.lease = inner.lease if inner is not None else None
-        self.transport: asyncio.Transport | None = None
+        self.full = False
+        """Whether what was written has to be read before more is."""
         self._state = state
         self._connect = connect
         self._inner = inner
@@ -55,10 +55,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; a connection beyond the bound is told so and ended."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream has a transport that reads and writes")
-        self.transport = transport
-        transport.set_write_buffer_limits(_WRITE_HIGH)
+        super().connection_made(transport)
         # What is inside a tunnel was counted when the tunnel was.
         if self._inner is None and len(self._state.members) >= self._limit:
             self._refuse(Plan(), "too-many-connections", "", close=True)
@@ -99,26 +96,15 @@ class Client(asyncio.Protocol):
         """Take the heads that are whole, one after the other."""
         limits = self._state.config.limits
         while self._mode is Mode.HEAD and self._buffer:
-            end = self._buffer.find(b"\r\n\r\n") + 4
-            if end < 4:  # noqa: PLR2004 - not found
-                if len(self._buffer) > limits.head_bytes_max:
-                    self._refuse(Plan(), "head-too-large", "", close=True)
-                elif _BARE_LF.search(self._buffer) is not None or self._buffer[:1] == b"\r":
-                    self._refuse(Plan(), "bad-request", "a line ends in LF alone", close=True)
-                elif len(self._buffer) > limits.line_bytes_max:
-                    self._verify_lines(self._buffer)
+            try:
+                found = heads.cut(self._buffer, limits)
+            except Refusal as refusal:
+                self._refuse(Plan(), refusal.code, refusal.detail, close=True)
                 return
-            head, self._buffer = self._buffer[:end], self._buffer[end:]
-            if end > limits.head_bytes_max:
-                self._refuse(Plan(), "head-too-large", "", close=True)
-            elif end <= limits.line_bytes_max or self._verify_lines(head):
-                self._handle(head)
-
-    def _verify_lines(self, head: bytes) -> bool:
-        if max(map(len, head.split(b"\r\n"))) <= self._state.config.limits.line_bytes_max:
-            return True
-        self._refuse(Plan(), "head-too-large", "a line is too long", close=True)
-        return False
+            if found is None:
+                return
+            head, self._buffer = found
+            self._handle(head)
 
     def _handle(self, head: bytes) -> None:
         """Judge a head, and act on it."""
@@ -218,21 +204,6 @@ class Client(asyncio.Protocol):
         if buffer:
             to(buffer)
 
-    def write(self, data: bytes) -> None:
-        """Send to the worker."""
-        if self.transport is not None:
-            self.transport.write(data)
-
-    def hold(self) -> None:
-        """Read no more for now."""
-        if self.transport is not None:
-            self.transport.pause_reading()
-
-    def release(self) -> None:
-        """Read on."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
-
     def refuse(self, plan: Plan, code: str, detail: str) -> None:
         """Answer a CONNECT that was allowed and came to nothing."""
         self._refuse(plan, code, detail, close=True)
@@ -270,11 +241,6 @@ class Client(asyncio.Protocol):
         transport.resume_reading()
         self._state.loop.call_later(_LINGER_S, transport.abort)
 
-    def end(self) -> None:
-        """Close when all is written."""
-        if self.transport is not None:
-            self.transport.close()
-
     def eof_received(self) -> bool:
         """Take the end of what the client says; an answer on its way is still written."""
         return self._exchange is not None and self._mode is not Mode.RELAY
@@ -297,18 +263,15 @@ class Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Let the upstream wait until the client has taken what was sent."""
+        self.full = True
         if self._exchange is not None:
             self._exchange.pause_upstream()
 
     def resume_writing(self) -> None:
         """Let the upstream go on."""
+        self.full = False
         if self._exchange is not None:
             self._exchange.resume_upstream()
-
-    def abort(self) -> None:
-        """End the connection at once."""
-        if self.transport is not None:
-            self.transport.abort()
 
     def sweep(self, now: float) -> None:
         """End what took too long."""

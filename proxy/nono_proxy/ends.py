@@ -6,7 +6,7 @@ Architecture invariant: nothing is decided here; each side waits for the other.
 import asyncio
 from typing import Protocol
 
-_WRITE_HIGH = 262144
+from nono_proxy.streams import Stream
 
 
 class Owner(Protocol):
@@ -22,22 +22,15 @@ class Owner(Protocol):
         """Take the end of a side."""
 
 
-class End(asyncio.Protocol):
+class End(Stream):
     """One side of a tunnel: what it says first is its owner's to judge, then it's relayed."""
 
     def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
+        super().__init__()
         self.owner: Owner | None = None
         self.peer: End | None = None
         self.count = 0
         self.active = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream has a transport that reads and writes")
-        self.transport = transport
-        transport.set_write_buffer_limits(_WRITE_HIGH)
 
     def data_received(self, data: bytes) -> None:
         """Relay, or have it judged."""
@@ -77,23 +70,3 @@ class End(asyncio.Protocol):
         """Let the other side go on."""
         if self.peer is not None:
             self.peer.release()
-
-    def hold(self) -> None:
-        """Read no more for now."""
-        if self.transport is not None:
-            self.transport.pause_reading()
-
-    def release(self) -> None:
-        """Read on."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def close(self) -> None:
-        """Close when all is written."""
-        if self.transport is not None:
-            self.transport.close()
-
-    def abort(self) -> None:
-        """End it at once."""
-        if self.transport is not None:
-            self.transport.abort()

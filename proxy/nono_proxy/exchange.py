@@ -1,33 +1,31 @@
 """One request and its answer, streamed through.
 
-Nothing leaves before the whole head was judged, the credential is at hand, and what has come of the
-body reads well. Both bodies stream, each side waiting for the other.
+Both bodies stream, each side waiting for the other.
 
-Architecture invariant: a redirect is an answer like any other; nothing is sent twice but a request
-without a body whose kept connection turned out to be closed.
+Architecture invariant: a redirect is an answer like any other.
 """
 
-import asyncio
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from nono_proxy import outgoing, rewrite, sigv4
+from nono_proxy.answer import Answer
 from nono_proxy.body import Body
-from nono_proxy.chunked import frame, last
-from nono_proxy.config import Limits, SigV4
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.grammar import Request, Response
 from nono_proxy.judge import Plan
 from nono_proxy.scrub import Scrubber
+from nono_proxy.sending import Sending
 from nono_proxy.state import State, record_of
-from nono_proxy.upstream import Key, Upstream
+from nono_proxy.upstream import Upstream
 from nono_proxy.vault import Credential
 
 if TYPE_CHECKING:
     from nono_proxy.client import Client
 
 _CONTINUE = 100
+_SWITCHING = 101
 _HEAD = b"HEAD"
+# Steps of a compressed answer that are made before others have their turn.
+_STEPS_MAX = 8
 
 
 class Exchange:
@@ -35,24 +33,20 @@ class Exchange:
 
     def __init__(self, client: "Client", state: State, plan: Plan, request: Request) -> None:
         self._client = client
+        # The request waits where its client does.
+        self.hold, self.release = client.hold, client.release
         self._state = state
         self._plan = plan
         self._request = request
         self._started = state.loop.time()
         self._active = self._started
         self._upstream: Upstream | None = None
-        self._body = Body(request.length, chunked=request.chunked)
-        self._waiting: list[bytes] = []
-        self._payload_hash: bytes | None = None
-        self._holds = False
-        self._scrubber: Scrubber | None = None
-        self._sent = False
+        self._sending = Sending(self, state, plan, request)
+        self._answer = Answer(request, None)
         self._begun = False
-        self._retried = False
         self._over = False
-        self._status: int | None = None
-        self._chunks = False
-        self._close = not request.keep_alive
+        self._in_turn = False
+        self._complete = False
         self._out: list[bytes] = []
         self._up = 0
         self._down = 0
@@ -61,177 +55,108 @@ class Exchange:
     @property
     def receiving(self) -> bool:
         """Tell whether more of the request's body is to come."""
-        return not self._body.done
+        return self._sending.receiving
 
     def start(self) -> None:
-        """Send the request on: at once if everything is at hand.
+        """Send the request on.
 
         Raises:
             Refusal: It can't be signed.
         """
-        if any(isinstance(each.placement, SigV4) for each in self._plan.found):
-            self._payload_hash = sigv4.body_hash(self._request.fields)
-            self._holds = self._payload_hash is None
-            if self._holds and self._request.chunked:
-                raise Refusal("length-required")
-            if self._holds and self._request.length > self._limits.signed_body_bytes_max:
-                raise Refusal("body-too-large")
-        if not self._holds:
-            self._go()
-        elif self._body.done:
-            self._signed(b"")
+        self._sending.start()
 
-    def _go(self) -> None:
-        now = self._state.loop.time()
-        credential = None
-        name = self._credential_name
-        if name is not None:
-            credential = self._state.vault.held(name, now)
-        if name is None or credential is not None:
-            upstream = self._state.pool.take(self._key)
-            if upstream is not None:
-                self._send(upstream, credential)
-                return
-        self._client.hold()
-        self._state.run(asyncio.create_task(self._prepare(name)))
-
-    @property
-    def _limits(self) -> Limits:
-        return self._state.config.limits
-
-    @property
-    def _credential_name(self) -> str | None:
-        return self._plan.route.credential if self._plan.route and self._plan.found else None
-
-    @property
-    def _key(self) -> Key:
-        if self._plan.target is None:
-            raise AssertionError("what was judged has a target")
-        return Key(self._plan.target, self._plan.tls)
-
-    async def _prepare(self, name: str | None) -> None:
-        """Fetch what isn't at hand, then send."""
-        try:
-            credential = await self._state.vault.fetch(name) if name is not None else None
-            upstream = None if self._retried else self._state.pool.take(self._key)
-            if upstream is None:
-                upstream = await self._dial()
-            if self._over:
-                upstream.abort()
-                return
-            self._send(upstream, credential)
-        except Refusal as refusal:
-            if not self._over:
-                self.fail(refusal.code, refusal.detail)
-        except BaseException:
-            self.cancel("failed")
-            self._client.abort()
-            raise
-
-    async def _dial(self) -> Upstream:
-        key = self._key
-        upstream, address = await self._state.dialer.dial(
-            key.target, lambda: Upstream(key, self._limits.head_bytes_max), tls=key.tls
-        )
-        upstream.address = address
-        return upstream
-
-    def _send(self, upstream: Upstream, credential: Credential | None) -> None:
-        """Put the credential in the token's place, and send what has come of the request."""
-        plan = self._plan
+    def leaves(self, upstream: Upstream, credential: Credential | None) -> None:
+        """Take the connection on which the request leaves, and what it was lent."""
         if credential is not None:
-            self._scrubber = Scrubber(credential.spellings)
-        try:
-            head = outgoing.head(self._request, plan, credential, self._payload_hash)
-        except BaseException:
-            upstream.abort()
-            raise
+            self._answer = Answer(self._request, Scrubber(credential.spellings))
         self._upstream = upstream
-        self._sent = True
         self._active = self._state.loop.time()
         upstream.take(self)
-        upstream.write(b"".join([head, *self._waiting]) if self._waiting else head)
-        self._waiting.clear()
-        self._client.release()
-
-    def _signed(self, body: bytes) -> None:
-        self._payload_hash = sha256(body).hexdigest().encode()
-        self._holds = False
-        self._go()
+        if self._client.full:
+            # Of what the last answer left there, or of a pipeline of them.
+            upstream.hold()
 
     def send_body(self, data: bytes) -> bytes:
         """Take some of the request's body; return what comes behind it.
 
         Raises:
             GrammarError: It isn't chunked framing; the request is never completed upstream.
+            Refusal: It can't be signed.
         """
-        piece, rest = self._body.feed(data)
-        self._up += len(piece)
+        piece, rest = self._sending.feed(data)
         self._active = self._state.loop.time()
-        if not self._state.spend_bytes(self._plan.lease, len(piece)):
-            self.fail("bytes-exceeded", "")
-            return b""
-        out = self._body.frame(piece)
-        if self._upstream is not None and self._sent:
-            self._upstream.write(out)
-        else:
-            self._waiting.append(out)
-            if self._holds and self._body.done:
-                self._signed(b"".join(self._waiting))
-        return rest
+        self._up += len(piece)
+        return rest if self._spend(len(piece)) else b""
+
+    def _spend(self, count: int) -> bool:
+        """Count octets against the call; if they are too many, it's over."""
+        if self._state.spend_bytes(self._plan.lease, count):
+            return True
+        self.fail("bytes-exceeded", "")
+        return False
 
     def answer(self, response: Response, body: Body) -> None:
         """Take the final head."""
-        self._status = response.status
-        fields = response.fields
-        if self._scrubber is not None:
-            if rewrite.encoded(fields) and not body.done:
-                self.fail("upstream-encoded", "")
-                return
-            fields = rewrite.scrubbed(fields, self._scrubber)
-            response = response._replace(reason=self._scrubber.scrub(response.reason))
-        unbounded = response.chunked or response.length is None
-        self._chunks = unbounded and self._request.modern
-        # An answer that comes before the request is complete is the connection's last.
-        self._close = self._close or self.receiving or (unbounded and not self._chunks)
-        head = rewrite.response_head(
-            response, fields, close=self._close, chunked=self._chunks, bodiless=self.bodiless
-        )
-        self._out.append(head)
-        if body.done:
-            self._end(body)
+        try:
+            self._out.append(self._answer.open(response, body, receiving=self.receiving))
+        except Refusal as refusal:
+            self.fail(refusal.code, refusal.detail)
 
     def receive(self, piece: bytes, body: Body) -> None:
-        """Take some of the answer's body."""
+        """Take some of the answer's body.
+
+        Raises:
+            GrammarError: It isn't what its head says.
+        """
         if self._over:
             return
         self._active = self._state.loop.time()
         self._down += len(piece)
-        if self._scrubber is not None:
-            piece = self._scrubber.feed(piece)
-            if body.done:
-                piece += self._scrubber.finish()
-        if piece:
-            self._out.append(frame(piece) if self._chunks else piece)
-        if body.done:
-            self._end(body)
+        self._out.append(self._answer.feed(piece, body))
+        if self._answer.pending:
+            self._make_more()
         self.flush()
-        if not self._state.spend_bytes(self._plan.lease, len(piece)):
-            self.fail("bytes-exceeded", "")
+        self._spend(len(piece))
 
-    def _end(self, body: Body) -> None:
-        if self._chunks:
-            trailers = body.trailers
-            if self._scrubber is not None:
-                trailers = rewrite.scrubbed(trailers, self._scrubber)
-            self._out.append(last(trailers))
+    def _make_more(self) -> None:
+        """Write of a compressed answer as much as the client takes, and others can wait for."""
+        for _ in range(_STEPS_MAX):
+            if not self._answer.pending or self._client.full:
+                break
+            made = self._answer.step()
+            self._out.append(made)
+            self.flush()
+            if not self._spend(len(made)):
+                return
+        if self._answer.pending:
+            self.pause_upstream()
+            if not self._client.full and not self._in_turn:
+                self._in_turn = True
+                self._state.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Make more of what a compressed answer was fed."""
+        self._in_turn = False
+        if self._over:
+            return
+        self._active = self._state.loop.time()
+        try:
+            self._make_more()
+        except GrammarError as error:
+            self.fail("upstream-grammar", str(error))
+            return
+        if not self._answer.pending:
+            self.resume_upstream()
+            if self._complete:
+                self.finish()
 
     def flush(self) -> None:
         """Write what has been gathered."""
-        if self._out:
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        if data:
             self._begun = True
-            self._client.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
-            self._out.clear()
+            self._client.write(data)
 
     def interim(self, response: Response) -> None:
         """Pass on the word that the body may come; others are of no use here."""
@@ -239,15 +164,15 @@ class Exchange:
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def switch(self, response: Response) -> None:
-        """Relay from now on, as an upgrade that was asked for wants it."""
+        """Relay from now on, as an upgrade that was asked for wants it.
+
+        Raises:
+            GrammarError: Nobody asked for it.
+        """
         upstream = self._upstream
-        if self._request.upgrade is None or upstream is None or self.receiving:
-            raise GrammarError("an upgrade that nobody asked for")
-        self._status = response.status
-        fields = response.fields
-        if self._scrubber is not None:
-            fields = rewrite.scrubbed(fields, self._scrubber)
-        self._out.append(rewrite.response_head(response, fields, close=False, chunked=False))
+        if upstream is None or self.receiving:
+            raise GrammarError("an upgrade in the middle of a request")
+        self._out.append(self._answer.switch(response))
         self.flush()
         self._client.relay(self._relay_up)
         rest = upstream.relay(self._relay_down)
@@ -256,22 +181,25 @@ class Exchange:
 
     def _relay_up(self, data: bytes) -> None:
         self._active = self._state.loop.time()
-        self._up += len(data)
         if self._upstream is not None:
             self._upstream.write(data)
-        if not self._state.spend_bytes(self._plan.lease, len(data)):
-            self.fail("bytes-exceeded", "")
+        self._up += len(data)
+        self._spend(len(data))
 
     def _relay_down(self, data: bytes) -> None:
         self._active = self._state.loop.time()
         self._down += len(data)
-        self._client.write(data if self._scrubber is None else self._scrubber.feed(data))
-        if not self._state.spend_bytes(self._plan.lease, len(data)):
-            self.fail("bytes-exceeded", "")
+        try:
+            self._client.write(self._answer.relay(data))
+        except GrammarError as error:
+            self.fail("upstream-grammar", str(error))
+            return
+        self._spend(len(data))
 
     def finish(self) -> None:
-        """Let the upstream go: the answer is complete."""
-        if self._over:
+        """Let the upstream go: the answer is complete, and once it's written this is over."""
+        self._complete = True
+        if self._over or self._answer.pending:
             return
         self._over = True
         self.flush()
@@ -282,19 +210,15 @@ class Exchange:
             else:
                 self._state.pool.put(upstream, self._state.loop.time())
         self._record("request", "allowed", "", upstream)
-        self._client.done(close=self._close)
+        self._client.done(close=self._answer.closes)
 
     def lost(self) -> None:
         """Take the loss of the upstream's connection."""
         upstream, self._upstream = self._upstream, None
-        stale = upstream is not None and upstream.used and self._status is None
-        bodiless = not self._request.length and not self._request.chunked
-        if stale and bodiless and not self._retried:
-            self._retried = True
-            self._sent = False
-            self._client.hold()
-            self._state.run(asyncio.create_task(self._prepare(self._credential_name)))
-        elif self._status == 101:  # noqa: PLR2004 - a relay's end is no failure
+        if upstream and upstream.used and self._answer.status is None and self._sending.retry():
+            return
+        if self._answer.status == _SWITCHING:
+            # A relay's end is no failure.
             self.cancel("closed")
             self._client.end()
         else:
@@ -326,44 +250,44 @@ class Exchange:
         self._record("request", "allowed", why, upstream)
 
     def _drop(self) -> Upstream | None:
+        self._sending.give_up()
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abort()
         return upstream
 
+    def broken(self) -> None:
+        """End everything: this proxy is at fault, or ending."""
+        self.cancel("failed")
+        self._client.abort()
+
     def sweep(self, now: float) -> None:
         """Give up an upstream that has been silent for too long."""
-        if self._sent and now - self._active > self._limits.response_s:
+        if self._sending.sent and now - self._active > self._state.config.limits.response_s:
             self.fail("upstream-timeout", str(self._plan.target))
 
-    def pause_client(self) -> None:
-        """Read no more of the request until the upstream has taken what there is."""
-        self._client.hold()
-
-    def resume_client(self) -> None:
-        """Read on."""
-        self._client.release()
-
     def pause_upstream(self) -> None:
-        """Read no more of the answer until the client has taken what there is."""
-        if self._upstream is not None and self._upstream.transport is not None:
-            self._upstream.transport.pause_reading()
+        """Read no more of the answer: the client has to take what there is."""
+        if self._upstream is not None:
+            self._upstream.hold()
 
     def resume_upstream(self) -> None:
-        """Read on."""
-        if self._upstream is not None and self._upstream.transport is not None:
-            self._upstream.transport.resume_reading()
+        """Read on, unless the client is full again."""
+        if self._answer.pending:
+            self._go_on()
+        elif self._upstream is not None and not self._client.full:
+            self._upstream.release()
 
     def _record(self, event: str, code: str, detail: str, upstream: Upstream | None) -> None:
         record = record_of(self._plan, event, code, detail)
         self._state.record(
             record._replace(
                 address=upstream.address if upstream is not None else None,
-                status=self._status,
+                status=self._answer.status,
                 bytes_up=self._up,
                 bytes_down=self._down,
                 duration_s=self._state.loop.time() - self._started,
-                injected=self._scrubber is not None,
-                scrubbed_count=0 if self._scrubber is None else self._scrubber.count,
+                injected=self._answer.injected,
+                scrubbed_count=self._answer.scrubbed_count,
             )
         )

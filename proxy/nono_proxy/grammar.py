@@ -53,6 +53,7 @@ _HOP = frozenset(
         b"content-length",
     }
 )
+_WEBSOCKET = b"websocket"
 
 Field = tuple[bytes, bytes]
 
@@ -140,6 +141,15 @@ def _keep_alive(nominated: list[bytes], minor: bytes) -> bool:
     return b"close" not in nominated and (minor == b"1" or b"keep-alive" in nominated)
 
 
+def _upgrade(hop: dict[bytes, bytes], nominated: list[bytes]) -> bytes | None:
+    """Return the protocol to change to; one that this proxy doesn't know isn't heard of.
+
+    What comes behind an upgrade is judged no more: one to HTTP/2 would carry requests.
+    """
+    wanted = hop.get(b"upgrade", b"").lower()
+    return wanted if wanted == _WEBSOCKET and b"upgrade" in nominated else None
+
+
 def parse_request(head: bytes) -> Request:
     r"""Read a request's head, up to and with its empty line.
 
@@ -181,7 +191,7 @@ def parse_request(head: bytes) -> Request:
         chunked,
         _keep_alive(nominated, minor),
         hop.get(b"proxy-authorization"),
-        hop.get(b"upgrade") if b"upgrade" in nominated else None,
+        _upgrade(hop, nominated),
         expects,
         minor == b"1",
     )
@@ -202,7 +212,7 @@ def parse_response(head: bytes, *, bodiless: bool) -> Response:
     kept, hop, nominated = _split(block)
     length, chunked = _length(hop, minor)
     status = int(digits)
-    upgrade = hop.get(b"upgrade") if b"upgrade" in nominated else None
+    upgrade = _upgrade(hop, nominated)
     keep_alive = _keep_alive(nominated, minor)
     if status < 200 or status == 204:  # noqa: PLR2004 - RFC 9112 6.3: no body, and no framing
         if chunked or length:

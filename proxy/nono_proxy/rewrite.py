@@ -6,7 +6,7 @@ Architecture invariant: no I/O.
 from collections.abc import Sequence
 
 from nono_proxy.authority import Authority
-from nono_proxy.grammar import Field, Request, Response, value_of
+from nono_proxy.grammar import Field, Request, Response
 from nono_proxy.scrub import Scrubber
 
 _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
@@ -75,11 +75,3 @@ def scrubbed(fields: Sequence[Field], scrubber: Scrubber) -> list[Field]:
     if not scrubber.finds(b"\n".join([line for _, line in kept])):
         return kept
     return [(name, scrubber.scrub(line)) for name, line in kept]
-
-
-def encoded(fields: Sequence[Field]) -> bool:
-    """Tell whether a body can't be looked through as it is."""
-    return any(
-        name == b"content-encoding" and value_of(line).lower() not in (b"", b"identity")
-        for name, line in fields
-    )

@@ -210,7 +210,7 @@ class Tunnel:
         self._record("tunnel-close", detail)
         for end in (self._near, self._far):
             if end is not None:
-                end.close()
+                end.end()
 
     def abort(self) -> None:
         """End the tunnel at once."""

@@ -4,7 +4,6 @@ Architecture invariant: nothing is decided here; an answer's head is read by `no
 and a connection whose answer broke the grammar is never used again.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,38 +11,31 @@ from nono_proxy import grammar
 from nono_proxy.authority import Authority
 from nono_proxy.body import Body
 from nono_proxy.errors import GrammarError
+from nono_proxy.streams import Stream
 
 if TYPE_CHECKING:
     from nono_proxy.exchange import Exchange
 
 _IDLE_MAX = 64
-_WRITE_HIGH = 262144
 _SWITCHING = 101
 _FINAL = 200
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(Stream):
     """One connection to an upstream."""
 
     def __init__(self, key: "Key", head_bytes_max: int) -> None:
+        super().__init__()
         self.key = key
         self.address = ""
         self.used = False
         self.idle_since = 0.0
-        self.transport: asyncio.Transport | None = None
         self._head_bytes_max = head_bytes_max
         self._exchange: Exchange | None = None
         self._buffer = b""
         self._body: Body | None = None
         self._reusable = True
         self._relay: Callable[[bytes], None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream has a transport that reads and writes")
-        self.transport = transport
-        transport.set_write_buffer_limits(_WRITE_HIGH)
 
     @property
     def idle(self) -> bool:
@@ -55,11 +47,6 @@ class Upstream(asyncio.Protocol):
         self._exchange = exchange
         self._body = None
         self._buffer = b""
-
-    def write(self, data: bytes) -> None:
-        """Send on."""
-        if self.transport is not None:
-            self.transport.write(data)
 
     def relay(self, to: Callable[[bytes], None]) -> bytes:
         """Pass everything on from now; return what came behind the head."""
@@ -82,8 +69,13 @@ class Upstream(asyncio.Protocol):
             if self._body is None:
                 data = self._read_heads(exchange, self._buffer + data)
             # An exchange that was given up takes nothing more.
-            if data and self._body is not None and self._exchange is exchange:
+            if self._body is None or self._exchange is not exchange:
+                return
+            if data:
                 self._read_body(exchange, self._body, data)
+            else:
+                # What a client can act on isn't kept from it until the body comes.
+                exchange.flush()
         except GrammarError as error:
             self._reusable = False
             exchange.fail("upstream-grammar", str(error))
@@ -142,28 +134,30 @@ class Upstream(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
-        if exc is None and self._body is not None and self._body.close():
+        if exc is not None or self._body is None or not self._body.close():
+            exchange.lost()
+            return
+        try:
             exchange.receive(b"", self._body)
             exchange.finish()
-        else:
-            exchange.lost()
+        except GrammarError as error:
+            exchange.fail("upstream-grammar", str(error))
 
     def pause_writing(self) -> None:
         """Let the client wait until the upstream has taken what was sent."""
         if self._exchange is not None:
-            self._exchange.pause_client()
+            self._exchange.hold()
 
     def resume_writing(self) -> None:
         """Let the client go on."""
         if self._exchange is not None:
-            self._exchange.resume_client()
+            self._exchange.release()
 
     def abort(self) -> None:
         """End the connection at once."""
         self._reusable = False
         self._exchange = None
-        if self.transport is not None:
-            self.transport.abort()
+        super().abort()
 
 
 class Key(NamedTuple):
@@ -195,6 +189,8 @@ class Pool:
         if not upstream.idle or len(waiting) >= _IDLE_MAX:
             upstream.abort()
             return
+        # Its last octets may have filled a client's buffer, and who waited for that is gone.
+        upstream.release()
         upstream.idle_since = now
         upstream.used = True
         waiting.append(upstream)

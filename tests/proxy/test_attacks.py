@@ -8,13 +8,16 @@ dialled, and what was recorded.
 import asyncio
 import gzip
 import ssl
+import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
 import pytest
 
+from nono_proxy import decoding
 from nono_proxy.catalogue import route
+from nono_proxy.client import Client
 from nono_proxy.config import (
     BaseUrl,
     Config,
@@ -26,7 +29,7 @@ from nono_proxy.config import (
     Route,
     SigV4,
 )
-from tests.proxy.world import CREDENTIAL, OK, Peer, Roots, Upstream, World, playing
+from tests.proxy.world import CREDENTIAL, DEADLINE_S, OK, Peer, Roots, Upstream, World, playing
 
 pytestmark = pytest.mark.anyio
 
@@ -892,16 +895,87 @@ async def test_an_upstream_that_echoes_the_key(stage: Stage, which: str) -> None
     wire.close()
 
 
-async def test_an_answer_that_cannot_be_looked_through_is_not_passed_on(stage: Stage) -> None:
-    bomb = gzip.compress(CREDENTIAL * 1000)
-    stage.answer = [
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
-        + bomb
-    ]
-    reply = await stage.ask(stage.get(extra=b"Accept-Encoding: gzip\r\n"))
-    assert reply.status == 502
+COMPRESSED = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "two members": lambda data: gzip.compress(data[:12]) + gzip.compress(data[12:]),
+}
+
+
+@pytest.mark.claim("credential.not-in-answers")
+@pytest.mark.parametrize("pace", ["at once", "octet by octet", "in chunks", "until the end"])
+@pytest.mark.parametrize("how", COMPRESSED)
+async def test_a_key_that_comes_back_compressed(stage: Stage, how: str, pace: str) -> None:
+    data = COMPRESSED[how](b"key: " + CREDENTIAL + b", and " + b64encode(b"x:" + CREDENTIAL))
+    coding = b"deflate" if how == "deflate" else b"gzip"
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: " + coding + b"\r\n"
+    octets = [bytes([octet]) for octet in data]
+    length = b"Content-Length: %d\r\n\r\n" % len(data)
+    stage.answer = {
+        "at once": [head + length + data],
+        "octet by octet": [head + length, *octets],
+        "in chunks": [
+            head + b"Transfer-Encoding: chunked\r\n\r\n",
+            *[b"1\r\n" + octet + b"\r\n" for octet in octets],
+            b"0\r\n\r\n",
+        ],
+        "until the end": [head + b"Connection: close\r\n\r\n", data],
+    }[pace]
+    wire = await stage.open()
+    reply = await wire.ask(stage.get(extra=b"Accept-Encoding: gzip\r\n"))
+    assert reply.status == 200
+    assert b"Content-Encoding" not in reply.head
+    body = b"".join(reply.body.split(b"\r\n")[1::2])
+    assert body.startswith(b"key: " + b"*" * len(CREDENTIAL) + b", and ")
+    assert not any(CREDENTIAL[at : at + 12] in body for at in range(len(CREDENTIAL) - 12))
     assert b"Accept-Encoding: identity\r\n" in stage.heard
-    assert b"gzip" not in stage.heard
+    await stage.until(lambda: bool(stage.records))
+    assert stage.records[-1].scrubbed_count == 2
+    wire.close()
+
+
+UNREADABLE_CODINGS = {
+    "of an unknown coding": (b"br", b"aaaa"),
+    "twice over": (b"gzip, gzip", gzip.compress(gzip.compress(CREDENTIAL))),
+    "under another name": (b"deflate", gzip.compress(CREDENTIAL)),
+    "that isn't": (b"gzip", CREDENTIAL),
+    "with more behind it": (b"deflate", zlib.compress(b"a") + CREDENTIAL),
+    "that is cut": (b"gzip", gzip.compress(CREDENTIAL)[:-9]),
+    "with a wrong sum": (b"gzip", gzip.compress(CREDENTIAL)[:-8] + bytes(8)),
+}
+
+
+@pytest.mark.parametrize("which", UNREADABLE_CODINGS)
+async def test_an_answer_that_cannot_be_looked_through_is_not_passed_on(
+    stage: Stage, which: str
+) -> None:
+    coding, body = UNREADABLE_CODINGS[which]
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    stage.answer = [b"HTTP/1.1 200 OK\r\nContent-Encoding: " + coding + b"\r\n" + length + body]
+    wire = await stage.open()
+    reply = await wire.ask(stage.get())
+    assert CREDENTIAL[:12] not in reply.raw
+    # Refused as a whole, or broken off.
+    assert reply.status == 502 or (not reply.raw.endswith(b"0\r\n\r\n") and await wire.ended())
+    wire.close()
+
+
+async def test_a_codings_second_field_is_refused(stage: Stage) -> None:
+    fields = b"Content-Encoding: identity\r\nContent-Encoding: br\r\n"
+    stage.answer = [b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 1\r\n\r\na"]
+    assert (await stage.ask(stage.get())).status == 502
+
+
+async def test_an_upgrade_to_what_carries_requests_is_never_passed_on(stage: Stage) -> None:
+    stage.answer = [b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"]
+    extra = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
+    assert (await stage.ask(stage.get(extra=extra))).status == 502
+    head = b"GET http://plain.example/ HTTP/1.1\r\nHost: plain.example\r\n" + stage.password
+    assert (await stage.ask(head + extra + b"\r\n")).status == 502
+    # Asked for another, an upstream that answers with this one is a liar.
+    assert (await stage.ask(stage.get(extra=extra.replace(b"h2c", b"websocket")))).status == 502
+    assert b"h2c" not in stage.heard
+    assert b"HTTP2-Settings" not in stage.heard
 
 
 @pytest.mark.parametrize(
@@ -1104,6 +1178,104 @@ async def test_a_body_streams_and_is_not_gathered(stage: Stage) -> None:
     assert (await wire.reply()).status == 200
     assert got.is_set()
     wire.close()
+
+
+async def test_a_zip_bomb_waits_for_its_reader_too(stage: Stage) -> None:
+    made: list[int] = []
+    step = decoding.Decoder.step
+
+    def counted(decoder: decoding.Decoder) -> bytes:
+        piece = step(decoder)
+        made.append(len(piece))
+        return piece
+
+    squeeze = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(64)) + squeeze.flush()
+    assert len(bomb) < 100_000
+    stage.answer = [
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb),
+        bomb,
+    ]
+    wire = await stage.open()
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding.Decoder, "step", counted)
+        await wire.send(stage.get())
+        await stage.until(lambda: bool(made))
+        # Others have their turn while it's made, and when it waits.
+        assert (await stage.ask(ENTRANCES["forward"] + stage.password + b"\r\n")).status
+        still = -1
+        while still != len(made):
+            still = len(made)
+            await asyncio.sleep(0.2)
+        assert sum(made) < 32 << 20
+        assert max(made) <= decoding.STEP_BYTES
+        wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        total = 0
+        async with asyncio.timeout(DEADLINE_S):
+            while not (piece := await wire.reader.read(1 << 20)).endswith(b"0\r\n\r\n"):
+                total += len(piece)
+        assert total > 63 << 20
+    stage.answer = [OK]
+    assert (await wire.ask(stage.get())).body == b"ok"
+    wire.close()
+
+
+async def test_a_bombs_octets_count_as_they_are_passed_on(roots: Roots) -> None:
+    made = Stage(roots)
+    await made.prepare()
+    bomb = gzip.compress(bytes(4 << 20))
+    made.answer = [
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+        + bomb
+    ]
+    async with playing(made, config(roots, limits=Limits(call_bytes_max=1 << 20))):
+        wire = await made.open()
+        reply = await wire.ask(made.get())
+        assert len(reply.raw) < 2 << 20
+        assert "bytes-exceeded" in made.codes()
+        wire.close()
+
+
+def the_client(stage: Stage) -> Client:
+    (found,) = [each for each in stage.proxy._state.members if isinstance(each, Client)]  # noqa: SLF001
+    return found
+
+
+async def test_a_pipeline_whose_answers_nobody_reads_waits(stage: Stage) -> None:
+    size, count = 65000, 300
+    stage.answer = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)]
+    wire = await stage.open()
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await wire.send(b"".join(stage.get(b"/v1/%d" % number) for number in range(count)))
+    answered = -1
+    while answered != len(stage.records):
+        answered = len(stage.records)
+        await asyncio.sleep(0.2)
+    client = the_client(stage)
+    assert client.transport is not None
+    assert client.transport.get_write_buffer_size() < 1 << 20
+    assert answered < count
+    wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    for _ in range(count):
+        assert len((await wire.reply()).body) == size
+    assert stage.model.connections == 1
+    wire.close()
+
+
+async def test_who_reads_slowly_leaves_a_connection_that_others_can_use(stage: Stage) -> None:
+    stage.answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 65000\r\n\r\n" + bytes(65000)]
+    slow = await stage.open()
+    slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    asked = 0
+    while not asked or not the_client(stage).full:
+        asked += 1
+        await slow.send(stage.get())
+        await stage.until(lambda: len(stage.records) == asked)  # noqa: B023 - awaited here
+    stage.answer = [OK]
+    assert (await stage.ask(stage.get())).body == b"ok"
+    assert stage.model.connections == 1
+    slow.close()
 
 
 async def test_an_endless_answer_waits_for_its_reader(stage: Stage) -> None:

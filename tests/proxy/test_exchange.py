@@ -183,25 +183,60 @@ async def test_an_event_comes_when_it_is_sent(roots: Roots, entrance: str) -> No
         wire.close()
 
 
+UPGRADE = b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
 async def test_a_websocket_is_relayed_and_scrubbed(talk: Talk) -> None:
     async def speak(peer: Peer) -> None:
         head = await peer.head()
         assert b"Upgrade: websocket\r\n" in head
         assert b"Extensions" not in head
-        await peer.say(b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi")
-        await peer.say(b"<" + await peer.reader.readexactly(4) + CREDENTIAL + b">")
+        await peer.say(UPGRADE + b"\x81\x02hi")
+        assert await peer.reader.readexactly(4) == b"ping"
+        half, rest = b"\x01\x09" + CREDENTIAL[:9], CREDENTIAL[9:]
+        await peer.say(half)
+        await peer.say(bytes((0x80, len(rest))) + rest)
 
     talk.speak = speak
     wire = await talk.open()
-    extra = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: deflate\r\n"
+    extra = b"Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Extensions: deflate\r\n"
     await wire.send(talk.request(extra=extra))
     assert (await wire.reply(bodiless=True)).status == 101
-    assert await wire.reader.readexactly(2) == b"hi"
+    assert await wire.reader.readexactly(4) == b"\x81\x02hi"
     await wire.send(b"ping")
-    expected = b"<ping" + b"*" * len(CREDENTIAL) + b">"
+    expected = bytes((0x81, len(CREDENTIAL))) + b"*" * len(CREDENTIAL)
     assert await wire.reader.readexactly(len(expected)) == expected
     assert await wire.ended()
     assert talk.records[-1].status == 101
+    assert talk.records[-1].scrubbed_count == 1
+    wire.close()
+
+
+async def test_a_websocket_whose_server_speaks_otherwise_is_ended(talk: Talk) -> None:
+    talk.says(UPGRADE, CREDENTIAL)
+    wire = await talk.open()
+    await wire.send(talk.request(extra=b"Connection: Upgrade\r\nUpgrade: websocket\r\n"))
+    assert (await wire.reply(bodiless=True)).status == 101
+    assert await wire.ended()
+    assert talk.codes() == ["upstream-grammar"]
+    wire.close()
+
+
+async def test_a_head_is_passed_on_before_its_body_comes(talk: Talk) -> None:
+    told = asyncio.Event()
+
+    async def speak(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await told.wait()
+        await peer.say(b"ok")
+
+    talk.speak = speak
+    wire = await talk.open()
+    await wire.send(talk.request())
+    assert (await wire.reply(bodiless=True)).status == 200
+    told.set()
+    assert await wire.reader.readexactly(2) == b"ok"
     wire.close()
 
 

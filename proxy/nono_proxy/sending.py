@@ -1,0 +1,188 @@
+"""A request on its way up: held until it can be signed, sent once everything is at hand.
+
+Nothing leaves before the whole head was judged, the credential is at hand, and what has come of the
+body reads well.
+
+Architecture invariant: nothing is sent twice but a request without a body whose kept connection
+turned out to be closed.
+"""
+
+import asyncio
+from hashlib import sha256
+from typing import Protocol
+
+from nono_proxy import outgoing, sigv4
+from nono_proxy.body import Body
+from nono_proxy.config import Limits, SigV4
+from nono_proxy.errors import Refusal
+from nono_proxy.grammar import Request
+from nono_proxy.judge import Plan
+from nono_proxy.state import State
+from nono_proxy.upstream import Key, Upstream
+from nono_proxy.vault import Credential
+
+
+class Sender(Protocol):
+    """Whose request it is."""
+
+    def hold(self) -> None:
+        """Let no more of the request come for now."""
+
+    def release(self) -> None:
+        """Let more of it come."""
+
+    def leaves(self, upstream: Upstream, credential: Credential | None) -> None:
+        """Take the connection on which the request leaves, and what it was lent."""
+
+    def fail(self, code: str, detail: str) -> None:
+        """Take a refusal: nothing has left."""
+
+    def broken(self) -> None:
+        """End everything: this proxy is at fault, or ending."""
+
+
+class Sending:
+    """One request, until its last octet has left."""
+
+    def __init__(self, sender: Sender, state: State, plan: Plan, request: Request) -> None:
+        self._sender = sender
+        self._state = state
+        self._plan = plan
+        self._request = request
+        self._body = Body(request.length, chunked=request.chunked)
+        self._waiting: list[bytes] = []
+        self._payload_hash: bytes | None = None
+        self._holds = False
+        self._retried = False
+        self._upstream: Upstream | None = None
+        self._given_up = False
+
+    @property
+    def receiving(self) -> bool:
+        """Tell whether more of the request's body is to come."""
+        return not self._body.done
+
+    @property
+    def sent(self) -> bool:
+        """Tell whether the head has left."""
+        return self._upstream is not None
+
+    def start(self) -> None:
+        """Send the request on: at once if everything is at hand.
+
+        Raises:
+            Refusal: It can't be signed.
+        """
+        if any(isinstance(each.placement, SigV4) for each in self._plan.found):
+            self._payload_hash = sigv4.body_hash(self._request.fields)
+            self._holds = self._payload_hash is None
+            if self._holds and self._request.chunked:
+                raise Refusal("length-required")
+            if self._holds and self._request.length > self._limits.signed_body_bytes_max:
+                raise Refusal("body-too-large")
+        if not self._holds:
+            self._go()
+        elif self._body.done:
+            self._signed(b"")
+
+    def retry(self) -> bool:
+        """Send the request once more, on a new connection; tell whether that may be."""
+        if self._retried or self._request.length or self._request.chunked:
+            return False
+        self._retried = True
+        self._upstream = None
+        self._sender.hold()
+        self._state.run(asyncio.create_task(self._prepare(self._credential_name)))
+        return True
+
+    def give_up(self) -> None:
+        """Send nothing any more."""
+        self._given_up = True
+        self._waiting.clear()
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take some of the request's body; return what was of it, and what comes behind it.
+
+        Raises:
+            GrammarError: It isn't chunked framing; the request is never completed upstream.
+            Refusal: It can't be signed.
+        """
+        piece, rest = self._body.feed(data)
+        out = self._body.frame(piece)
+        if self._upstream is not None:
+            self._upstream.write(out)
+        elif not self._given_up:
+            self._waiting.append(out)
+            if self._holds and self._body.done:
+                self._signed(b"".join(self._waiting))
+        return piece, rest
+
+    @property
+    def _limits(self) -> Limits:
+        return self._state.config.limits
+
+    @property
+    def _credential_name(self) -> str | None:
+        return self._plan.route.credential if self._plan.route and self._plan.found else None
+
+    @property
+    def _key(self) -> Key:
+        if self._plan.target is None:
+            raise AssertionError("what was judged has a target")
+        return Key(self._plan.target, self._plan.tls)
+
+    def _signed(self, body: bytes) -> None:
+        self._payload_hash = sha256(body).hexdigest().encode()
+        self._holds = False
+        self._go()
+
+    def _go(self) -> None:
+        credential = None
+        name = self._credential_name
+        if name is not None:
+            credential = self._state.vault.held(name, self._state.loop.time())
+        if name is None or credential is not None:
+            upstream = self._state.pool.take(self._key)
+            if upstream is not None:
+                self._send(upstream, credential)
+                return
+        self._sender.hold()
+        self._state.run(asyncio.create_task(self._prepare(name)))
+
+    async def _prepare(self, name: str | None) -> None:
+        """Fetch what isn't at hand, then send."""
+        try:
+            credential = await self._state.vault.fetch(name) if name is not None else None
+            upstream = None if self._retried else self._state.pool.take(self._key)
+            if upstream is None:
+                upstream = await self._dial()
+            if self._given_up:
+                upstream.abort()
+                return
+            self._send(upstream, credential)
+        except Refusal as refusal:
+            self._sender.fail(refusal.code, refusal.detail)
+        except BaseException:
+            self._sender.broken()
+            raise
+
+    async def _dial(self) -> Upstream:
+        key = self._key
+        upstream, address = await self._state.dialer.dial(
+            key.target, lambda: Upstream(key, self._limits.head_bytes_max), tls=key.tls
+        )
+        upstream.address = address
+        return upstream
+
+    def _send(self, upstream: Upstream, credential: Credential | None) -> None:
+        """Put the credential in the token's place, and send what has come of the request."""
+        try:
+            head = outgoing.head(self._request, self._plan, credential, self._payload_hash)
+        except BaseException:
+            upstream.abort()
+            raise
+        self._upstream = upstream
+        self._sender.leaves(upstream, credential)
+        upstream.write(b"".join([head, *self._waiting]) if self._waiting else head)
+        self._waiting.clear()
+        self._sender.release()
