@@ -27,7 +27,7 @@ COMMANDS = {
 }
 """The commands; each is a module of its own beside this one, but for the demonstration."""
 ELSEWHERE = {"demo": "nono_mcp.demo"}
-THIRD_PARTY = ("audit", "credential", "demo", "rollback", "snapshot")
+THIRD_PARTY = ("audit", "completion", "credential", "demo", "rollback", "snapshot")
 """Those that need more than the standard library from their first line on."""
 CONFINED = ("run", "shell")
 """Those that start a program, and have nothing to collect until it runs."""

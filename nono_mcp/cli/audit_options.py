@@ -13,6 +13,12 @@ _EPILOG: Final = "example: nono audit tail -n 20 --decision deny"
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `nono audit`; `args.command` is the word that was given."""
+    return parsers()[0]
+
+
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of `nono audit`, and that of each of its commands."""
+    made: dict[str, argparse.ArgumentParser] = {}
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--state-dir", default=default_state_dir(), help="where nono keeps its state"
@@ -25,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, dest="command", metavar="COMMAND")
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, parents=[common], help=text, description=text)
+        made[name] = commands.add_parser(name, parents=[common], help=text, description=text)
+        return made[name]
 
     tail = add("tail", "show the last records")
     tail.add_argument("-n", type=_count, default=20, metavar="N", help="how many (20)")
@@ -59,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     add("stats", "count what is in the log")
     again = add("restart", "set a damaged or lost log aside and begin another")
     again.add_argument("--reason", required=True, help="goes into the new log's first record")
-    return whole
+    return whole, made
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.recording import Recording
+    from nono_mcp.snapshots.values import Snapshot
     from nono_proxy.records import Record
     from nono_sandbox.confinement import Call
     from nono_sandbox.oneshot import Launch
@@ -42,8 +43,23 @@ class Audited:
         self._recording = recording
         self._began_at = time.monotonic()
 
-    def ended(self, outcome: Outcome, actions: Iterable[Action]) -> str:
+    def kept(self, snapshot: Snapshot) -> None:
+        """Record that the workspace is kept as *snapshot*, before the run or after it.
+
+        Raises:
+            AuditWriteError: It isn't in the log.
+        """
+        fields = {"id": snapshot.id, "root": snapshot.root, "reason": snapshot.reason}
+        self._session.append(
+            "snapshot", fields | ({"call": snapshot.call} if snapshot.call else {})
+        )
+
+    def ended(
+        self, outcome: Outcome, actions: Iterable[Action], after: Snapshot | None = None
+    ) -> str:
         """Record how the run ended, after the guard's *actions*, and close the log.
+
+        *after* is the workspace as it was kept then.
 
         Return why that failed, if it did.
         """
@@ -58,7 +74,13 @@ class Audited:
             outcome.leftovers,
         )
         duration_s = time.monotonic() - self._began_at
-        return self._close(lambda: self._recording.end(ended, duration_s), actions)
+
+        def record() -> None:
+            if after is not None:
+                self.kept(after)
+            self._recording.end(ended, duration_s)
+
+        return self._close(record, actions)
 
     def lost(self, error: BaseException, actions: Iterable[Action]) -> str:
         """Record that the run was killed, and close the log."""
@@ -87,8 +109,16 @@ class Audited:
         return ""
 
 
-def begin(request: Request, prepared: Prepared, launch: Launch, call: Call, name: str) -> Audited:
+def begin(
+    request: Request,
+    prepared: Prepared,
+    launch: Launch,
+    call: Call,
+    about: tuple[str, Snapshot | None],
+) -> Audited:
     """Record that *call* is about to be run.
+
+    *about* is the command's name, and as what the workspace was kept before it, if it was.
 
     Raises:
         RefusedError: It isn't in the log. Don't run it.
@@ -97,6 +127,7 @@ def begin(request: Request, prepared: Prepared, launch: Launch, call: Call, name
     from nono_mcp.audit import files, keystore, log, reading
     from nono_mcp.recording import Recording, policy_in_force
 
+    name, before = about
     info = {"pid": os.getpid(), "program": f"nono {name}", "workspace": request.workspace,
             "profile": request.profile or "default"}  # fmt: skip
     try:
@@ -104,12 +135,16 @@ def begin(request: Request, prepared: Prepared, launch: Launch, call: Call, name
         opened = log.AuditLog.open(request.state_dir, keychain)
         session = opened.session(info)
         digest = policy_in_force(session, prepared, launch)
-        recording = Recording(session, os.urandom(_ID_BYTES).hex(), name, {})
+        call_id = before.call if before is not None else None
+        recording = Recording(session, call_id or os.urandom(_ID_BYTES).hex(), name, {})
         recording.start(call, b"", launch.tier, digest)
+        run = Audited(opened, session, recording)
+        if before is not None:
+            run.kept(before)
     except (files.AuditError, OSError) as error:
         raise RefusedError(
             f"the run can't be recorded: {error}",
             code="audit.unwritable",
             remedy="without --audit, and with runs = false under [audit], it is run unrecorded",
         ) from error
-    return Audited(opened, session, recording)
+    return run

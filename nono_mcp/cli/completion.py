@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from nono_mcp.cli import (
     COMMANDS,
+    audit_options,
     confined,
     credential,
     install,
     options,
     policy,
+    rollback,
     say,
     serve,
+    snapshot,
     trust,
+    undoing,
     why,
 )
 from nono_mcp.cli import doctor as doctor_command
@@ -34,7 +40,9 @@ Print the completion of nono for a shell.
 
 Exit status: 0 printed, 2 this usage.
 """
-OF_COMMANDS: dict[str, tuple[Option, ...]] = {
+
+
+_OF_COMMANDS: dict[str, tuple[Option, ...]] = {
     "run": confined.OPTIONS,
     "shell": confined.OPTIONS,
     "why": why.OPTIONS,
@@ -44,10 +52,13 @@ OF_COMMANDS: dict[str, tuple[Option, ...]] = {
     "trust": trust.OPTIONS,
     "serve": serve.OPTIONS,
     "credential": credential.OPTIONS,
+    "snapshot": snapshot.OPTIONS,
+    "rollback": rollback.OPTIONS,
 }
 WORDS = {
     "policy": ("show", "validate", "list", "schema", "init"),
     "credential": credential.COMMANDS,
+    "snapshot": snapshot.COMMANDS,
     "install": tuple(HOSTS),
     "completion": SHELLS,
     "help": tuple(COMMANDS),
@@ -55,10 +66,16 @@ WORDS = {
 """What a command's first operand is one of."""
 VALUES = {
     "--tier": TIERS,
-    "--scope": (PROJECT, USER),
     "--op": tuple(OPERATIONS),
     "--profile": tuple(SHIPPED),
+    "--rollback": undoing.ANSWERS,
 }
+"""What an option's operand is one of."""
+VALUES_OF: dict[str, dict[str, tuple[str, ...]]] = {
+    "install": {"--scope": (PROJECT, USER)},
+    "rollback": {"--scope": rollback.SCOPES},
+}
+"""The same, where it depends on the command."""
 PATHS = ("DIR", "FILE", "PATH")
 
 
@@ -78,12 +95,30 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def of_commands() -> dict[str, tuple[Option, ...]]:
+    """Return the options that each command takes."""
+    audits: dict[str, Option] = {}
+    for each in audit_options.parsers()[1].values():
+        # As its help has them: argparse doesn't tell otherwise.
+        for name, operand in re.findall(
+            r"^  (?:-\w(?: [A-Z]+)?, )?(--[a-z-]+)(?: ([A-Z_]+|\{))?",
+            each.format_help(),
+            re.MULTILINE,
+        ):
+            audits[name] = Option(name, operand.replace("{", "WORD"))
+    return {**_OF_COMMANDS, "audit": tuple(audits.values())}
+
+
+def _words() -> dict[str, tuple[str, ...]]:
+    return {**WORDS, "audit": tuple(audit_options.parsers()[1])}
+
+
 def _names(given: tuple[Option, ...]) -> str:
     return " ".join(option.name for option in given)
 
 
 def _every_option() -> dict[str, Option]:
-    return {option.name: option for given in OF_COMMANDS.values() for option in given}
+    return {option.name: option for given in of_commands().values() for option in given}
 
 
 def _bash() -> str:
@@ -91,15 +126,19 @@ def _bash() -> str:
     by_kind = {
         kind: "|".join(option.name for option in every if option.operand == kind) for kind in PATHS
     }
+    named = [("*", name, words) for name, words in VALUES.items()]
+    named += [(at, name, some) for at, of in VALUES_OF.items() for name, some in of.items()]
     values = "".join(
-        f'    {name}) COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$cur")); return ;;\n'
-        for name, words in VALUES.items()
+        f'    {at}:{name}) COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$cur")); return ;;\n'
+        for at, name, words in named
+        if not _every_option()[name].optional
     )
-    with_operand = "|".join(option.name for option in every if option.operand)
+    separate = [option.name for option in every if option.operand and not option.optional]
+    with_operand = "|".join(separate)
     commands = "".join(
-        f'    {name}) options="{_names(given)}" ;;\n' for name, given in OF_COMMANDS.items()
+        f'    {name}) options="{_names(given)}" ;;\n' for name, given in of_commands().items()
     )
-    words = "".join(f'    {name}) words="{" ".join(some)}" ;;\n' for name, some in WORDS.items())
+    words = "".join(f'    {name}) words="{" ".join(some)}" ;;\n' for name, some in _words().items())
     return f"""\
 _nono() {{
   local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}
@@ -122,10 +161,12 @@ _nono() {{
       esac
     done
   fi
+  case $command:$prev in
+{values}  esac
   case $prev in
     {by_kind["DIR"]}) COMPREPLY=($(compgen -d -- "$cur")); return ;;
     {by_kind["FILE"]}|{by_kind["PATH"]}) COMPREPLY=($(compgen -f -- "$cur")); return ;;
-{values}    {with_operand}) return ;;
+    {with_operand}) return ;;
   esac
   case $command in
 {commands}  esac
@@ -147,12 +188,13 @@ complete -o filenames -F _nono nono
 
 def _zsh() -> str:
     cases = []
+    given, some = of_commands(), _words()
     for command in COMMANDS:
-        specs = [_zsh_spec(option) for option in OF_COMMANDS.get(command, ())]
+        specs = [_zsh_spec(option, command) for option in given.get(command, ())]
         if command == "run":
             specs += ["'(-)1:command:_command_names -e'", "'*::argument:_normal'"]
-        elif command in WORDS:
-            specs += [f"'1:word:({' '.join(WORDS[command])})'", "'*:file:_files'"]
+        elif command in some:
+            specs += [f"'1:word:({' '.join(some[command])})'", "'*:file:_files'"]
         else:
             specs.append("'*:file:_files'")
         cases.append(f"    {command}) _arguments -s -S {' '.join(specs)} ;;\n")
@@ -179,17 +221,25 @@ def _plain_about() -> dict[str, str]:
     return {name: about.replace("'", "") for name, about in COMMANDS.items()}
 
 
-def _zsh_spec(option: Option) -> str:
+def _values(option: Option, command: str) -> tuple[str, ...]:
+    """Return what the operand is one of, or nothing if that isn't known."""
+    own = VALUES_OF.get(command, {}).get(option.name)
+    return own or VALUES.get(option.name, ())
+
+
+def _zsh_spec(option: Option, command: str) -> str:
     many = "*" if option.many else ""
     if not option.operand:
         return f"'{many}{option.name}'"
     action = "_files -/" if option.operand == "DIR" else "_files"
-    if option.name in VALUES:
-        action = f"({' '.join(VALUES[option.name])})"
+    values = _values(option, command)
+    if values:
+        action = f"({' '.join(values)})"
     elif option.operand not in PATHS:
         action = ""
     what = option.operand.lower().partition("[")[0] or "value"
-    return f"'{many}{option.name}=:{what}:{action}'"
+    sign = "=-:" if option.optional else "="
+    return f"'{many}{option.name}{sign}:{what}:{action}'"
 
 
 def _fish() -> str:
@@ -198,21 +248,25 @@ def _fish() -> str:
         f"complete -c nono -n __fish_use_subcommand -a {name} -d '{about}'"
         for name, about in _plain_about().items()
     ]
-    for command, given in OF_COMMANDS.items():
+    for command, given in of_commands().items():
         within = f"complete -c nono -n '__fish_seen_subcommand_from {command}'"
-        lines += [f"{within} -l {option.name[2:]}{_fish_operand(option)}" for option in given]
+        lines += [
+            f"{within} -l {option.name[2:]}{_fish_operand(option, command)}" for option in given
+        ]
     for command in COMMANDS:
         within = f"complete -c nono -n '__fish_seen_subcommand_from {command}'"
-        words = WORDS.get(command)
+        words = _words().get(command)
         lines.append(f"{within} -a '{' '.join(words)}'" if words else f"{within} -F")
     return "\n".join(lines) + "\n"
 
 
-def _fish_operand(option: Option) -> str:
-    if not option.operand:
+def _fish_operand(option: Option, command: str) -> str:
+    # Of an operand that may be left out, fish would ask for one.
+    if not option.operand or option.optional:
         return ""
-    if option.name in VALUES:
-        return f" -x -a '{' '.join(VALUES[option.name])}'"
+    values = _values(option, command)
+    if values:
+        return f" -x -a '{' '.join(values)}'"
     if option.operand == "DIR":
         return " -x -a '(__fish_complete_directories)'"
     return " -r -F" if option.operand in PATHS else " -x"

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.cli.undoing import Undoing
     from nono_mcp.cli.way_out import WayOut
     from nono_mcp.guard.guard import Action, Guard
     from nono_mcp.policy.request import Prepared, Request
@@ -30,10 +31,12 @@ PROXY = "proxy"
 """The mode of a network with a proxy in it."""
 DRY_RUN = Option("--dry-run")
 AUDIT = Option("--audit")
+ROLLBACK = Option("--rollback", "WHAT", optional=True)
 OPTIONS = (
     *policy_flags.OPTIONS,
     DRY_RUN,
     AUDIT,
+    ROLLBACK,
     options.JSON,
     options.VERBOSE,
     options.QUIET,
@@ -52,6 +55,7 @@ class Run:
         self._tmpdir: str | None = None
         self._actions: tuple[Action, ...] = ()
         self._way_out: WayOut | None = None
+        self._undoing: Undoing | None = None
         self._request: Request
 
     def status(self) -> int:
@@ -64,10 +68,16 @@ class Run:
         """
         _check(self._argv)
         parsed = self._parsed
+        if parsed.flag(ROLLBACK):
+            from nono_mcp.cli import undoing
+
+            self._undoing = undoing.Undoing.wanted(parsed)
         launch = oneshot.start(policy_flags.tier(parsed), policy_flags.likely_network(parsed))
         try:
             return self._run(launch, self._prepared(launch))
         finally:
+            if self._undoing is not None:
+                self._undoing.close()
             if self._way_out is not None:
                 self._way_out.end()
             if self._tmpdir is not None:
@@ -143,6 +153,8 @@ class Run:
         if self._way_out is not None:
             confinement, call = self._way_out.begin(launch, prepared, call)
             prepared = prepared.replace(confinement=confinement)
+        if self._undoing is not None:
+            self._undoing.begin(self._request, prepared)
         if self._is_recorded(prepared):
             outcome = self._audited(launch, prepared, call)
         else:
@@ -157,7 +169,10 @@ class Run:
     def _audited(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
         from nono_mcp.cli import audited
 
-        run = audited.begin(self._request, prepared, launch, call, self._name)
+        undoing = self._undoing
+        before = undoing.before if undoing is not None else None
+        about = self._name, before
+        run = audited.begin(self._request, prepared, launch, call, about)
         if self._way_out is not None:
             self._way_out.record = run.network
         try:
@@ -165,7 +180,8 @@ class Run:
         except SandboxError as error:
             self._warn(run.lost(error, self._actions))
             raise
-        self._warn(run.ended(outcome, self._actions))
+        after = undoing.after if undoing is not None else None
+        self._warn(run.ended(outcome, self._actions, after))
         return outcome
 
     def _guarded(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
@@ -176,6 +192,8 @@ class Run:
         finally:
             if guard is not None:
                 self._put_right(guard)
+            if self._undoing is not None:
+                self._undoing.look()
 
     def _put_right(self, guard: Guard) -> None:
         from nono_mcp.cli import put_right
@@ -202,17 +220,21 @@ class Run:
             say.note(text)
 
     def _ended(self, outcome: Outcome, prepared: Prepared, launch: Launch) -> int:
-        if outcome.plain_success and not self._parsed.flag(options.JSON):
+        if outcome.plain_success and not (self._parsed.flag(options.JSON) or self._undoing):
             return 0
         from nono_mcp.cli import ending
 
         end = ending.End(outcome, prepared, self._argv)
         if self._parsed.flag(options.JSON):
-            say.document(end.fields(self._name, launch.tier), fd=2)
-        elif not self._parsed.flag(options.QUIET):
+            undone = 0 if self._undoing is None else self._undoing.end()
+            undo = {} if self._undoing is None else {"undo": self._undoing.fields()}
+            say.document(end.fields(self._name, launch.tier) | undo, fd=2)
+            return end.status or undone
+        if not self._parsed.flag(options.QUIET):
             for text in end.texts():
                 say.note(text)
-        return end.status
+        undone = 0 if self._undoing is None else self._undoing.end()
+        return end.status or undone
 
     def _note(self, text: str) -> None:
         if not self._parsed.flag(options.QUIET):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.policy.document import SnapshotsSection
     from nono_mcp.policy.request import Request
     from nono_mcp.snapshots.snapshots import Snapshots
     from nono_mcp.snapshots.values import Outcome, Plan, Progress
@@ -94,21 +95,20 @@ def opened(parsed: Parsed) -> Iterator[Kept]:
     for layer in layers.layers_of(request, request.workspace)[0]:
         document = merge(document, layer.document)
     broad = bool(document.snapshots.broad) or parsed.flag(policy_flags.BROAD)
-    with failing(), open_at(request, document.snapshots.exclude, broad=broad) as kept:
+    with failing(), open_at(request, document.snapshots, broad=broad) as kept:
         yield kept
 
 
 @contextmanager
-def open_at(request: Request, exclude: tuple[str, ...], *, broad: bool) -> Iterator[Kept]:
+def open_at(request: Request, section: SnapshotsSection, *, broad: bool) -> Iterator[Kept]:
     """Open the snapshots of the workspace of *request*, and complete what was interrupted there.
 
     Raises:
         PolicyError, RefusedError, SnapshotError: They aren't to be had.
     """
     remedy = f"say {policy_flags.BROAD.name}, if it is meant"
-    snapshots = open_store(
-        request.state_dir, request.workspace, exclude, broad=broad, remedy=remedy
-    )
+    where = request.state_dir, request.workspace
+    snapshots = open_store(*where, section, broad=broad, remedy=remedy)
     living = Living(request.state_dir, request.workspace)
     try:
         with snapshots:

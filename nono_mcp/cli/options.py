@@ -28,6 +28,8 @@ class Option(Value):
     many: bool = False
     """It may be given more than once, and each time adds."""
     short: str = ""
+    optional: bool = False
+    """The operand may be left out, and otherwise is written with an equals sign."""
 
 
 HELP = Option("--help", short="-h")
@@ -111,6 +113,8 @@ def _option(word: str, known: Mapping[str, Option], words: list[str]) -> tuple[O
             raise UsageError(f"{option.name} takes no value", f"write {option.name}")
         return option, ""
     if not equals:
+        if option.optional:
+            return option, ""
         if not words or words[0].startswith("--"):
             raise UsageError(
                 f"{option.name} needs a value: {option.name} {option.operand}",

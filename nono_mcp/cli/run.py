@@ -17,6 +17,9 @@ everything else is an option's, a profile's or a trusted nono.toml's to grant.
 {policy_flags.ABOUT}\
   --dry-run                say under what it would run, and run nothing
   --audit                  record it in the audit log, or don't run it; default with a way out
+  --rollback               keep the workspace before it, and ask at the end: keep what was done,
+                           put everything back, or choose files; --rollback=keep and
+                           --rollback=all don't ask, which needs no terminal
   --json                   report in JSON: at the end and on standard error, since standard
                            output is the command's; with --dry-run, on standard output
   -v, --verbose            say under what it runs
@@ -25,7 +28,7 @@ everything else is an option's, a profile's or a trusted nono.toml's to grant.
 Exit status: COMMAND's, or 128+n for the signal n that ended it. 124: over --timeout. 152: over
 --cpu. 153: over --max-file-size. 137: over --memory or --max-processes. 125: the sandbox died.
 126: refused (a line that begins REFUSED says why), or COMMAND can't be executed. 127: there is no
-COMMAND. 2: this usage.
+COMMAND. 2: this usage. 1, with --rollback: COMMAND ended well and wasn't put back, as it was to be.
 """
 
 

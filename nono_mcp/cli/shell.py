@@ -19,6 +19,9 @@ Start your shell ($SHELL, else /bin/sh) confined as `nono run` confines a progra
 {policy_flags.ABOUT}\
   --dry-run                say under what it would run, and run nothing
   --audit                  record it in the audit log, or don't run it; default with a way out
+  --rollback               keep the workspace before it, and ask at the end: keep what was done,
+                           put everything back, or choose files; --rollback=keep and
+                           --rollback=all don't ask, which needs no terminal
   --json                   report in JSON: at the end and on standard error, since standard
                            output is the shell's; with --dry-run, on standard output
   -v, --verbose            say under what it runs

@@ -77,6 +77,12 @@ class Patterns:
         return frozenset(found)
 
 
+def literal(path: bytes) -> str:
+    """Return the pattern of what is at *path* alone, whatever its names hold."""
+    text = path.decode(errors="surrogateescape")
+    return "".join(f"[{character}]" if character in "*?[" else character for character in text)
+
+
 _Component = bytes | re.Pattern[bytes] | None
 
 

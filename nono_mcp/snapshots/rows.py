@@ -79,6 +79,8 @@ def find(db: sqlite3.Connection, workspace: int, prefix: str) -> Snapshot:
     Raises:
         NoSuchSnapshotError, AmbiguousIdError: There's none, or more than one.
     """
+    if not is_text(prefix):
+        raise NoSuchSnapshotError(f"no snapshot {prefix!r} of this workspace")
     where, value = "name = ?", prefix
     if prefix == "latest":
         where, value = "? IS NOT NULL", prefix
@@ -95,6 +97,15 @@ def find(db: sqlite3.Connection, workspace: int, prefix: str) -> Snapshot:
     if len(found) > 1 and where.startswith("(id"):
         raise AmbiguousIdError(f"more than one snapshot begins with {prefix!r}")
     return _snapshot(found[0])
+
+
+def is_text(name: str) -> bool:
+    """Tell whether *name* is Unicode: what an argument is that isn't UTF-8 has surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Self, TypeVar, get_args
 from nono_mcp.snapshots import answers, restoring, rows, upkeep
 from nono_mcp.snapshots.choosing import Target
 from nono_mcp.snapshots.difference import Comparison
-from nono_mcp.snapshots.errors import NothingToRestoreError, QuotaError, StalePlanError
+from nono_mcp.snapshots.errors import (
+    NothingToRestoreError,
+    QuotaError,
+    SnapshotError,
+    StalePlanError,
+)
 from nono_mcp.snapshots.store import Store
 from nono_mcp.snapshots.text import text_diff
 from nono_mcp.snapshots.values import Outcome, Plan, Reason, Retention, Scope
@@ -104,6 +109,8 @@ class Snapshots:
         """
         if reason not in get_args(Reason):
             raise ValueError(f"{reason!r} is no reason for a snapshot")
+        if name is not None and not rows.is_text(name):
+            raise SnapshotError("a snapshot's name has to be text")
         why = (reason, name, call)
         with self._turn:
             return self._within_quota(lambda: self._take(why, dirty, progress))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,7 +20,7 @@ from nono_mcp.snapshots.errors import (
 from nono_mcp.snapshots.index import Index
 from nono_mcp.snapshots.marks import Mark, everything, marked
 from nono_mcp.snapshots.modes import Modes
-from nono_mcp.snapshots.patterns import Patterns
+from nono_mcp.snapshots.patterns import Patterns, literal
 from nono_mcp.snapshots.scan import Scan
 from nono_mcp.snapshots.values import LISTED_MAX, Progress, Unprotected
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     OnProgress = Callable[[Progress], None]
 
 _TRIES: Final = 3
-_RULES_SEPARATOR: Final = "\n"
 
 
 class Looked:
@@ -178,7 +178,7 @@ class Workspace:
         on_progress: OnProgress | None,
         finish: Callable[[Looked], None] | None,
     ) -> Looked:
-        db, rules = self.store.db, _RULES_SEPARATOR.join(self.exclusions)
+        db, rules = self.store.db, json.dumps(self.exclusions)
 
         def on_looked(count: int) -> None:
             if on_progress is not None:
@@ -265,8 +265,4 @@ def _own_state(state_dir: str, path: str) -> tuple[str, ...]:
         return ()
     if state == root:
         raise BroadWorkspaceError(f"{path} is where nono keeps its own state")
-    # A name may hold what a pattern gives a meaning to.
-    parts = [
-        "".join(f"[{c}]" if c in "*?[" else c for c in p) for p in state.relative_to(root).parts
-    ]
-    return ("/" + "/".join(parts),)
+    return ("/" + literal(os.fsencode(state.relative_to(root))),)

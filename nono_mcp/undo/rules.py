@@ -11,6 +11,7 @@ from nono_mcp.policy.paths import covers
 from nono_sandbox.confinement import LANDLOCK, WRITE
 
 if TYPE_CHECKING:
+    from nono_mcp.policy.document import SnapshotsSection
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.confinement import Call
 
@@ -25,12 +26,11 @@ class Rules:
     """A call may write in the workspace."""
     watched: bool
     """Whatever a call does to the workspace raises events there."""
-    exclude: tuple[str, ...]
+    section: SnapshotsSection
     is_broad: bool
     """It holds a home, and so more than one piece of work."""
     broad: bool
     """The person's yes to that."""
-    quota_bytes: int | None
 
     @classmethod
     def of(cls, request: Request, prepared: Prepared) -> Self:
@@ -50,10 +50,9 @@ class Rules:
             watched=not any(
                 _may_hold_links(path, workspace, prepared.confinement.tier) for path in writable
             ),
-            exclude=prepared.document.snapshots.exclude,
+            section=prepared.document.snapshots,
             is_broad=covers(workspace, os.path.realpath(request.home)),
             broad=bool(prepared.document.snapshots.broad),
-            quota_bytes=prepared.document.snapshots.quota,
         )
 
     def may_write(self, call: Call) -> bool:

@@ -24,9 +24,8 @@ from nono_mcp.policy.errors import quoted
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
 from nono_mcp.snapshots.living import Living
-from nono_mcp.snapshots.values import Retention
 from nono_mcp.snapshots.watch import Watcher
-from nono_mcp.undo.opening import broad_error, open_store
+from nono_mcp.undo.opening import broad_error, open_store, retention
 from nono_mcp.undo.rules import Rules
 from nono_mcp.undo.values import CallsRunError, Changed, Kept, Wanted, record_of
 
@@ -281,10 +280,8 @@ class Undo:
         self._takes_count += 1
 
     def _thin(self) -> None:
-        quota_bytes = self.rules.quota_bytes
-        retention = Retention() if quota_bytes is None else Retention(quota_bytes=quota_bytes)
         try:
-            upkeep.prune(self.rules.state_dir, retention)
+            upkeep.prune(self.rules.state_dir, retention(self.rules.section))
         except (SnapshotError, OSError) as error:
             logging.getLogger("nono").warning("old snapshots weren't thinned: %s", error)
 
@@ -293,9 +290,8 @@ def _opened(rules: Rules) -> Snapshots:
     remedy = "say broad = true, or enabled = false, in the policy's [snapshots]"
     if rules.is_broad and not rules.broad:
         raise broad_error(rules.workspace, remedy)
-    return open_store(
-        rules.state_dir, rules.workspace, rules.exclude, broad=rules.broad, remedy=remedy
-    )
+    where = rules.state_dir, rules.workspace
+    return open_store(*where, rules.section, broad=rules.broad, remedy=remedy)
 
 
 def _reason(error: OSError) -> str:

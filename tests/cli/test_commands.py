@@ -23,6 +23,8 @@ WITH_USAGE = [
     "install",
     "credential",
     "serve",
+    "snapshot",
+    "rollback",
     "completion",
 ]
 ODD = ["", "\n", "-", "--", "\x1b[31m", "ünïcödé", b"\xff\xfe", "x" * 100_000, "a\tb", "$HOME"]
@@ -244,5 +246,5 @@ def test_streams_may_be_closed(person: Person, command: str, closed: str) -> Non
 
 
 def test_a_command_of_the_table_is_there_for_every_completion() -> None:
-    assert set(completion.OF_COMMANDS) <= set(COMMANDS)
-    assert set(WITH_USAGE) == {*completion.OF_COMMANDS, "completion"}
+    assert set(completion.of_commands()) <= set(COMMANDS)
+    assert set(WITH_USAGE) == {*completion.of_commands(), "completion"} - {"audit"}

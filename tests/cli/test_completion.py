@@ -49,10 +49,18 @@ def test_bash_completes_commands(person: Person) -> None:
     assert bash(person, "nono", "ru") == ["run"]
 
 
-@pytest.mark.parametrize("command", completion.OF_COMMANDS)
+def test_every_command_that_takes_options_has_them_completed() -> None:
+    assert {"--since", "--keep-days", "--json"} <= {
+        one.name for one in completion.of_commands()["audit"]
+    }
+    bare = {"completion", "demo", "help"}
+    assert set(COMMANDS) - bare == set(completion.of_commands())
+
+
+@pytest.mark.parametrize("command", completion.of_commands())
 def test_bash_completes_every_option(person: Person, command: str) -> None:
     offered = bash(person, "nono", command, "--")
-    assert set(offered) == {option.name for option in completion.OF_COMMANDS[command]}
+    assert set(offered) == {option.name for option in completion.of_commands()[command]}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +71,13 @@ def test_bash_completes_every_option(person: Person, command: str) -> None:
         (("why", "--op", "wr"), ["write"]),
         (("policy", "val"), ["validate"]),
         (("completion", "z"), ["zsh"]),
+        (("install", "--scope", "p"), ["project"]),
+        (("rollback", "--scope", "a"), ["agent"]),
+        (("snapshot", "d"), ["diff"]),
+        (("snapshot", "list", "--workspace", "a-"), ["a-directory"]),
+        (("audit", "ver"), ["verify"]),
+        (("audit", "export", "--format", ""), []),
+        (("run", "--rollback", "cat", "a-f"), ["a-file"]),
         (("run", "--read", "a-"), ["a-directory"]),
         (("run", "--read-file", "a-"), ["a-directory", "a-file"]),
         (("run", "--allow-cwd", "--", "cat", "a-f"), ["a-file"]),

@@ -12,6 +12,7 @@ from nono_mcp.snapshots.errors import (
     AmbiguousIdError,
     BroadWorkspaceError,
     NoSuchSnapshotError,
+    SnapshotError,
     StoreError,
     WorkspaceReplacedError,
 )
@@ -359,3 +360,15 @@ def test_two_with_one_workspace_take_turns(place: Place) -> None:
         thread.join()
     assert len(taken) == 15
     assert len(set(taken)) == 1
+
+
+def test_a_name_is_text_and_an_exclusion_may_be_bytes(place: Place) -> None:
+    place.write("a")
+    (place.workspace / os.fsdecode(b"\xff\xfe")).write_text("left out")
+    with place.open(os.fsdecode(b"\xff\xfe")) as snapshots:
+        taken = snapshots.take("auto")
+        assert [each.path for each in taken.unprotected] == [b"\xff\xfe"]
+        with pytest.raises(SnapshotError, match="text"):
+            snapshots.take("named", name="\udcff")
+        with pytest.raises(NoSuchSnapshotError):
+            snapshots.get("\udcff")
