@@ -261,6 +261,7 @@ async def test_a_client_hears_that_the_log_has_changed(website: Website, kept: s
                 break
 
 
+@pytest.mark.anyio
 async def test_the_token_stays_unread(website: Website) -> None:
     async with website.client(MODERN) as agent:
         told = await agent.run(f"cat {website.token_file}; ls {website.token_file.parent}; env")
