@@ -169,7 +169,7 @@ async def test_a_job_whose_first_call_is_cancelled_ends(connect: Connect, marked
         await marked.disappear()
         # Its processes are gone before what came of it is written down.
         with anyio.fail_after(DEADLINE_S):
-            while "it was stopped" not in await told(agent, "read_output"):
+            while "it was stopped" not in await told(agent, "read_output"):  # noqa: ASYNC110 - see above
                 await anyio.sleep(0.05)
 
 
