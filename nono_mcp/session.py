@@ -10,7 +10,7 @@ has ended, with all it started, when the cancellation leaves here.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,15 +20,14 @@ import anyio.to_thread
 from nono_mcp import running
 from nono_mcp.commands import Command, CommandError, call_for
 from nono_mcp.generation import Generation, Outward, start
+from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
 from nono_mcp.policy import guarded
-from nono_mcp.policy.errors import PolicyError, quoted
-from nono_mcp.policy.load import prepare
-from nono_mcp.policy.widening import given, verify_where, widened, with_host
+from nono_mcp.policy.widening import widened, with_host
 from nono_mcp.recording import Recording, network, policy_in_force
 from nono_mcp.snapshots.errors import SnapshotError
+from nono_mcp.undo.beneath import Unkept
 from nono_mcp.undo.undo import Undo
-from nono_mcp.undo.values import Kept
 from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -40,9 +39,8 @@ if TYPE_CHECKING:
     from nono_mcp.guard.guard import Action
     from nono_mcp.policy.document import Document
     from nono_mcp.policy.request import Prepared, Request
-    from nono_mcp.policy.widening import Given
     from nono_mcp.running import Live
-    from nono_mcp.undo.values import Changed
+    from nono_mcp.undo.values import Changed, Kept
     from nono_sandbox.client import Ended
     from nono_sandbox.confinement import Call
 
@@ -79,13 +77,14 @@ class Session:
 
     def __init__(self, request: Request, tier: str | None, log: Log | None) -> None:
         self._request = request
-        self._given: tuple[Given, ...] = ()
         self._tier = tier
         self._log = log
         self._turns = anyio.Semaphore(LANES_MAX)
         self._starting = anyio.Lock()
         self._generation: Generation | None = None
         self._guard = Guard(request.state_dir)
+        self._below = Below(request.state_dir)
+        self._unkept = Unkept(self._below)
         self._current_prepared: Prepared | None = None
         self._policy_sha256 = ""
         self.stack = AsyncExitStack()
@@ -111,7 +110,7 @@ class Session:
             async with session.stack:
                 await session._current()
                 session.undo = await anyio.to_thread.run_sync(
-                    Undo.opened, request, session.prepared, log
+                    Undo.opened, request, session.prepared, log, session._below
                 )
                 yield session
         finally:
@@ -190,10 +189,12 @@ class Session:
                     loan = generation.way.lend(call_id, call.environment, command.hosts)
                     call = call.replace(environment=loan.environment)
                 recording.start(call, command.stdin, generation.server.tier, self._policy_sha256)
-                async with self._kept(call_id, call) as kept:
+                async with self._kept(call_id, call, recording) as kept:
                     with self._guarded(recording) as actions:
                         outcome = await running.run(lane, call, command.stdin, on_output, live)
-                result = Result(call_id, *outcome, call.cwd, tuple(actions), kept.changed)
+                result = Result(
+                    call_id, *outcome, call.cwd, (*actions, *kept.guarded), kept.changed
+                )
                 keep = not result.ended.leftovers
             except (SandboxError, SnapshotError, anyio.get_cancelled_exc_class()) as error:
                 cancelled = isinstance(error, anyio.get_cancelled_exc_class())
@@ -206,8 +207,12 @@ class Session:
         recording.end(result.ended, result.duration_s, result.output.total_bytes)
         return result
 
-    def _kept(self, call_id: str, call: Call) -> AbstractAsyncContextManager[Kept]:
-        return nullcontext(Kept()) if self.undo is None else self.undo.around(call_id, call)
+    def _kept(
+        self, call_id: str, call: Call, recording: Recording
+    ) -> AbstractAsyncContextManager[Kept]:
+        if self.undo is not None:
+            return self.undo.around(call_id, call, recording.guarded)
+        return self._unkept.around(call, recording.guarded)
 
     @contextmanager
     def _guarded(self, recording: Recording) -> Iterator[list[Action]]:
@@ -220,13 +225,16 @@ class Session:
             actions += self._guard.end()
             recording.guarded(actions)
 
-    def put_right(self, job: str, *, tool: str, asked: Mapping[str, object]) -> tuple[Action, ...]:
+    async def put_right(
+        self, job: str, *, tool: str, asked: Mapping[str, object]
+    ) -> tuple[Action, ...]:
         """Put right what the running call *job* has done by now to what is guarded.
 
         Raises:
             AuditWriteError: It isn't in the log; it has been put right all the same.
         """
-        actions = self._guard.put_right()
+        below = self._unkept if self.undo is None else self.undo
+        actions = (*self._guard.put_right(), *await below.put_right())
         Recording(self._log, job, tool, asked).guarded(actions)
         return actions
 
@@ -248,21 +256,15 @@ class Session:
         """
         Recording(self._log, running.new_id(), tool, asked).acted(job, what)
 
-    async def grant(self, path: str, access: int, identity: tuple[int, int] | None = None) -> None:
+    async def grant(self, path: str, access: int) -> None:
         """Let the calls from here on reach *path* as well; those that run keep what they have.
 
         It is judged as if the command line had said it: protected paths and our state stay closed.
-        It is given for the object that is there, with an *identity* for that one alone: when
-        another takes its place, the grant is lost.
 
         Raises:
             PolicyError, RefusedError, SandboxError, AuditWriteError: Nothing was given.
         """
-        async with self._starting:
-            one = await anyio.to_thread.run_sync(given, path, access, identity)
-            await self._widen(self._request, (*self._given, one))
-            if one not in self._given:
-                raise PolicyError(f"can't grant {quoted(path)}: something else is there now")
+        await self._widen(lambda flags: widened(flags, path, access))
 
     async def grant_host(self, host: str) -> None:
         """Let the calls from here on reach *host* as well: HOST, HOST:PORT or *.ZONE.
@@ -272,35 +274,21 @@ class Session:
         Raises:
             PolicyError, RefusedError, SandboxError, AuditWriteError, OSError: Nothing was given.
         """
+        await self._widen(lambda flags: with_host(flags, host, self.prepared))
+
+    async def _widen(self, change: Callable[[Document], Document]) -> None:
         async with self._starting:
-            flags = with_host(self._request.flags, host, self.prepared)
-            await self._widen(self._request.replace(flags=flags), self._given)
-
-    async def foresee(self, change: Callable[[Document], Document]) -> Prepared:
-        """Return the policy as it would be after *change* of what the command line says.
-
-        Raises:
-            PolicyError, RefusedError: It would be none.
-        """
-        flags = change(widened(self._request.flags, self._given))
-        request = self._request.replace(flags=flags, tier=self.tier)
-        return await anyio.to_thread.run_sync(prepare, request)
-
-    async def _widen(self, request: Request, grants: tuple[Given, ...]) -> None:
-        before = self._request, self._given
-        self._request, self._given = request, grants
-        try:
-            fresh = await anyio.to_thread.run_sync(self._started)
-        except BaseException:
-            self._request, self._given = before
-            raise
-        self._take(fresh)
-
-    def _take(self, fresh: Generation) -> None:
-        old, self._generation = self._generation, fresh
-        guarded.settle(self._guard, self.prepared)
-        if old is not None:
-            old.retire()
+            before = self._request
+            self._request = before.replace(flags=change(before.flags))
+            try:
+                fresh = await anyio.to_thread.run_sync(self._started)
+            except BaseException:
+                self._request = before
+                raise
+            old, self._generation = self._generation, fresh
+            self._settle()
+            if old is not None:
+                old.retire()
 
     async def _current(self) -> Generation:
         """Return the fork server to use: a new one if the last died or a grant was replaced."""
@@ -308,20 +296,22 @@ class Session:
             old = self._generation
             if old is not None and old.server.alive() and not old.stale():
                 return old
-            fresh = await anyio.to_thread.run_sync(self._started)
-            self._take(fresh)
-            return fresh
+            self._generation = await anyio.to_thread.run_sync(self._started)
+            self._settle()
+            if old is not None:
+                old.retire()
+            return self._generation
+
+    def _settle(self) -> None:
+        guarded.settle(self._guard, self.prepared)
+        guarded.settle_below(self._below, self.prepared, self._request.workspace)
 
     def _started(self) -> Generation:
-        # What isn't the object any more that it was given for is given no longer.
-        grants = tuple(one for one in self._given if one.stands())
-        request = self._request.replace(flags=widened(self._request.flags, grants))
-        generation, prepared = start(request, self._tier, self._outward)
+        generation, prepared = start(self._request, self._tier, self._outward)
         try:
-            verify_where(prepared, grants)
             self._policy_sha256 = policy_in_force(self._log, prepared, generation.server)
         except BaseException:
             generation.retire()
             raise
-        self._given, self._current_prepared = grants, prepared
+        self._current_prepared = prepared
         return generation

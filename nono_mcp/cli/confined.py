@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nono_mcp.cli.options import Parsed
     from nono_mcp.cli.undoing import Undoing
     from nono_mcp.cli.way_out import WayOut
+    from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Action, Guard
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.confinement import Confinement
@@ -187,18 +188,21 @@ class Run:
     def _guarded(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
         """Run the call, and put right what it did to what is guarded."""
         guard = self._guard(prepared)
+        below = None if self._undoing is None else self._below(prepared)
         try:
             return _attended(launch, prepared.confinement, call)
         finally:
             if guard is not None:
-                self._put_right(guard)
+                self._put_right(guard, below)
             if self._undoing is not None:
                 self._undoing.look()
 
-    def _put_right(self, guard: Guard) -> None:
+    def _put_right(self, guard: Guard, below: Below | None) -> None:
         from nono_mcp.cli import put_right
 
         self._actions = guard.end()
+        if below is not None:
+            self._actions += below.put_right(None)
         for text in put_right.texts(self._actions):
             self._note(text)
 
@@ -214,6 +218,16 @@ class Run:
         guarded.settle(guard, prepared)
         guard.begin()
         return guard
+
+    def _below(self, prepared: Prepared) -> Below:
+        """Return the guard beneath the top directory: where all is looked at before and after."""
+        from nono_mcp.guard.below import Below
+        from nono_mcp.policy import guarded
+
+        below = Below(places.state_dir(os.environ))
+        guarded.settle_below(below, prepared, self._request.workspace)
+        below.learn(None)
+        return below
 
     def _warn(self, text: str) -> None:
         if text:

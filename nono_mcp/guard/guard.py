@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from nono_mcp.guard.tree import Print
+    from nono_mcp.guard.tree import Kept, Print
 
 REMOVED, RESTORED, LEFT = "removed", "restored", "left"
 _OLD_NS = 3 * 10**9
@@ -246,20 +246,8 @@ class Guard:
         return done
 
     def _undo(self, root: _Root, spot: Spot, parent: int, old: Seen | None) -> Action:
-        path = root.path_of(spot)
         before = None if old is None else old.kept
-        if before is not None and not before.is_whole:
-            why = "it is too large for what was there to have been kept"
-            return Action(path, LEFT, spot.what, why=why)
-        kept_in = ""
-        try:
-            if judge.printed(spot, parent) is not None:
-                kept_in = self._quarantine.take(spot.name, parent)
-            if before is not None:
-                tree.put_back(before, spot.name, parent)
-        except OSError as error:
-            return Action(path, LEFT, spot.what, kept_in, str(error))
-        return Action(path, REMOVED if before is None else RESTORED, spot.what, kept_in)
+        return undo(self._quarantine, root.path_of(spot), spot, parent, before)
 
     def _swap_back(self, root: _Root, spot: Spot, parent: int, old: Seen) -> list[Action]:
         """Give the repository, or its hooks, the name back, if it's still beside it.
@@ -275,6 +263,30 @@ class Guard:
             os.rename(moved, spot.name, src_dir_fd=parent, dst_dir_fd=parent)
             action = action.replace(action=RESTORED)
         return [action]
+
+
+def undo(
+    quarantine: Quarantine | None, path: str, spot: Spot, parent: int, before: Kept | None
+) -> Action:
+    """Put away what stands at *spot*, whose path is *path*, and back what was there *before*.
+
+    Without a *quarantine* it is gone.
+    """
+    if before is not None and not before.is_whole:
+        why = "it is too large for what was there to have been kept"
+        return Action(path, LEFT, spot.what, why=why)
+    kept_in = ""
+    try:
+        if judge.printed(spot, parent) is not None:
+            if quarantine is None:
+                tree.remove(spot.name, parent)
+            else:
+                kept_in = quarantine.take(spot.name, parent)
+        if before is not None:
+            tree.put_back(before, spot.name, parent)
+    except OSError as error:
+        return Action(path, LEFT, spot.what, kept_in, str(error))
+    return Action(path, REMOVED if before is None else RESTORED, spot.what, kept_in)
 
 
 def _beneath(root: str, awaited: Iterable[tuple[str, str]]) -> tuple[Spot, ...]:

@@ -48,7 +48,8 @@ def is_directory(found: Print) -> bool:
 
 def kept(spot: Spot, parent: int, found: Print) -> Kept | None:
     """Return what stands at *spot*, for later; of a directory that is entered nothing."""
-    return None if is_directory(found) else tree.keep(spot.name, parent)
+    entered = spot.rule in _BY_KIND and is_directory(found)
+    return None if entered else tree.keep(spot.name, parent)
 
 
 def is_in_order(spot: Spot, parent: int, old: Seen | None, root: str) -> bool:

@@ -25,6 +25,12 @@ LISTED_MAX = 1000
 MODULES_DEPTH_MAX = 24
 
 HOOKS = "hooks"
+MODULES = "modules"
+WORKTREES = "worktrees"
+STANDARD = frozenset(
+    (HOOKS, MODULES, WORKTREES, "branches", "info", "lfs", "logs", "objects", "refs", "rr-cache")
+)
+"""Directories of a repository's own, which are no submodules."""
 
 AS_IT_WAS = "as it was"
 CONFIGURATION = "configuration"
@@ -71,8 +77,18 @@ def visit(root: int, present: Iterable[str], see: See) -> None:
     for name in present:
         if name != ".git":
             see(Spot((), name, AS_IT_WAS, names.NAMES[name]), root)
-    if see(Spot((), ".git", GIT, names.REPOSITORY), root):
-        _descend((), ".git", root, see, _repository)
+    visit_git((), root, see)
+
+
+def visit_git(at: tuple[str, ...], parent: int, see: See) -> None:
+    """Call *see* with the spots of the `.git` in the directory *at*, which is open as *parent*."""
+    if see(Spot(at, ".git", GIT, names.REPOSITORY), parent):
+        _descend(at, ".git", parent, see, _repository)
+
+
+def visit_bare(at: tuple[str, ...], directory: int, see: See) -> None:
+    """Call *see* with the spots of the repository that the open *directory*, *at*, itself is."""
+    _repository(at, directory, see)
 
 
 def standing(path: str) -> list[Spot]:
@@ -139,8 +155,32 @@ def _modules(at: tuple[str, ...], modules: int, see: See) -> None:
 
 
 def _module(at: tuple[str, ...], module: int, see: See) -> None:
-    inner = _repository if _has("HEAD", module) or _has("config", module) else _modules
-    inner(at, module, see)
+    if is_module(module):
+        _repository(at, module, see)
+        _inner(at, module, see)
+    else:
+        _modules(at, module, see)
+
+
+def _inner(at: tuple[str, ...], directory: int, see: See) -> None:
+    """See repositories within one: `a/b` is a submodule, though `a` was made to look like one."""
+    if len(at) > MODULES_DEPTH_MAX:
+        raise TooManyError
+    with os.scandir(directory) as entries:
+        found = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
+    for name in sorted(set(found) - STANDARD):
+        _descend(at, name, directory, see, _within)
+
+
+def _within(at: tuple[str, ...], directory: int, see: See) -> None:
+    if is_module(directory):
+        _repository(at, directory, see)
+    _inner(at, directory, see)
+
+
+def is_module(directory: int) -> bool:
+    """Tell whether the open *directory* is a repository, and not just part of one's name."""
+    return tree.is_there("HEAD", directory) or tree.is_there("config", directory)
 
 
 def _worktrees(at: tuple[str, ...], worktrees: int, see: See) -> None:
@@ -152,9 +192,12 @@ def _worktrees(at: tuple[str, ...], worktrees: int, see: See) -> None:
 def _worktree(at: tuple[str, ...], worktree: int, see: See) -> None:
     see(Spot(at, "config.worktree", CONFIGURATION, names.GIT), worktree)
     see(Spot(at, "commondir", COMMON, names.GIT), worktree)
+    # The submodules of a linked worktree have repositories of their own.
+    if see(Spot(at, MODULES, DIRECTORY, names.GIT), worktree):
+        _descend(at, MODULES, worktree, see, _modules)
 
 
-_PARTS = ((HOOKS, _hooks), ("info", _info), ("modules", _modules), ("worktrees", _worktrees))
+_PARTS = ((HOOKS, _hooks), ("info", _info), (MODULES, _modules), (WORKTREES, _worktrees))
 
 
 def _descend(at: tuple[str, ...], name: str, parent: int, see: See, into: Into) -> None:
@@ -175,11 +218,3 @@ def _listed(directory: int) -> list[str]:
     if len(found) > LISTED_MAX:
         raise TooManyError
     return sorted(found)
-
-
-def _has(name: str, parent: int) -> bool:
-    try:
-        os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True

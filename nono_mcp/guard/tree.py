@@ -21,7 +21,7 @@ BYTES_MAX = 4 * 1024 * 1024
 ENTRIES_MAX = 2000
 DEPTH_MAX = 24
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -61,7 +61,7 @@ def enter(name: str, parent: int) -> int:
         OSError: It is no directory, or not ours.
     """
     try:
-        return os.open(name, _DIRECTORY, dir_fd=parent)
+        return os.open(name, DIRECTORY, dir_fd=parent)
     except PermissionError:
         fd = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=parent)
         try:
@@ -69,7 +69,62 @@ def enter(name: str, parent: int) -> int:
             os.chmod(f"/proc/self/fd/{fd}", mode | 0o700)
         finally:
             os.close(fd)
-        return os.open(name, _DIRECTORY, dir_fd=parent)
+        return os.open(name, DIRECTORY, dir_fd=parent)
+
+
+def entered(name: str, parent: int) -> int:
+    """Open the directory *name* without a trace: one that was shut is shut again.
+
+    Raises:
+        OSError: It is no directory, or not ours.
+    """
+    try:
+        return os.open(name, DIRECTORY, dir_fd=parent)
+    except PermissionError:
+        mode = stat.S_IMODE(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+        fd = enter(name, parent)
+        os.fchmod(fd, mode)
+        return fd
+
+
+def beneath(directory: tuple[str, ...], root: int, *, entering: bool = True) -> int | None:
+    """Open a directory beneath the open *root*, or return None if there is none.
+
+    Directories on the way that were shut are opened up, unless *entering* is false.
+    """
+    fd = os.dup(root)
+    for name in directory:
+        try:
+            below = enter(name, fd) if entering else os.open(name, DIRECTORY, dir_fd=fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        fd = below
+    return fd
+
+
+def is_there(name: str, parent: int) -> bool:
+    """Tell whether something stands at *name*, be it a symlink that leads nowhere."""
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_absent(parts: tuple[str, ...], root: int) -> bool:
+    """Tell whether nothing is at *parts* beneath the open *root*, nor a symlink on the way."""
+    for depth, name in enumerate(parts):
+        fd = beneath(parts[:depth], root, entering=False)
+        if fd is None:
+            return False
+        try:
+            if not is_there(name, fd):
+                return True
+        finally:
+            os.close(fd)
+    return False
 
 
 def look(name: str, parent: int) -> Print:
@@ -167,7 +222,7 @@ def put_back(kept: Kept, name: str, parent: int) -> None:
             os.fchmod(file.fileno(), kept.mode)
     elif kept.kind == "directory":
         os.mkdir(name, 0o700, dir_fd=parent)
-        directory = os.open(name, _DIRECTORY, dir_fd=parent)
+        directory = os.open(name, DIRECTORY, dir_fd=parent)
         try:
             for entry, inner in kept.entries:
                 put_back(inner, entry, directory)
@@ -195,10 +250,11 @@ def put_away(name: str, parent: int, quarantine: int) -> None:
         kept = keep(name, parent)
         if kept is not None and kept.kind != "other":
             put_back(kept, name, quarantine)
-        _remove(name, parent)
+        remove(name, parent)
 
 
-def _remove(name: str, parent: int) -> None:
+def remove(name: str, parent: int) -> None:
+    """Remove what stands at *name*, with all beneath it."""
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if stat.S_ISDIR(status.st_mode):
         scratch.remove(f"/proc/self/fd/{parent}/{name}")

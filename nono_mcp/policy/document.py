@@ -38,10 +38,6 @@ ROLLBACK_MODES = ("allow", "ask", "confirm", "never")
 """Whether an agent may roll back: without asking; asking the person where the client can; only
 with the person's yes; not at all."""
 
-LISTED = "listed"
-ASK_MODES = ("any", LISTED, "never")
-"""What an agent may ask the person for: whatever isn't closed; what is listed; nothing."""
-
 
 class FilesystemSection(Value):
     """Paths as they were written: absolute, or led by `~` or a variable."""
@@ -133,15 +129,6 @@ class AuditSection(Value):
     runs: bool | None = None
 
 
-class AskSection(Value):
-    """What an agent may ask the person for; a list without a mode means mode "listed"."""
-
-    mode: str | None = None
-    read: tuple[str, ...] = ()
-    write: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-
-
 class Document(Value):
     """One policy; *extends* None means what its place implies (a profile: "default")."""
 
@@ -155,7 +142,6 @@ class Document(Value):
     enforcement: EnforcementSection = EnforcementSection()
     snapshots: SnapshotsSection = SnapshotsSection()
     audit: AuditSection = AuditSection()
-    ask: AskSection = AskSection()
 
 
 class Field(Value):
@@ -212,10 +198,6 @@ FIELDS = (
     Field("snapshots", "broad", "flag", "Keep a workspace that is / or a home, too."),
     Field("snapshots", "rollback", "rollback", "An agent's rollback: allow, ask, confirm, never."),
     Field("audit", "runs", "flag", "Record every nono run; else only one with a way out."),
-    Field("ask", "mode", "ask", "What an agent may ask you for: any, listed, never."),
-    Field("ask", "read", "paths", "Where an agent may ask to read."),
-    Field("ask", "write", "paths", "Where an agent may ask to read and write."),
-    Field("ask", "hosts", "hosts", "Hosts that an agent may ask for: HOST, HOST:PORT or *.ZONE."),
 )
 
 PROXY_KEYS = tuple(
@@ -233,7 +215,6 @@ SECTIONS = {
     "enforcement": EnforcementSection,
     "snapshots": SnapshotsSection,
     "audit": AuditSection,
-    "ask": AskSection,
 }
 
 
@@ -258,7 +239,6 @@ def merge(base: Document, over: Document) -> Document:
         enforcement=_merged("enforcement", base.enforcement, over.enforcement),
         snapshots=_merged("snapshots", base.snapshots, over.snapshots),
         audit=_merged("audit", base.audit, over.audit),
-        ask=_ask(base.ask, over.ask),
     )
 
 
@@ -286,12 +266,6 @@ def _network(base: NetworkSection, over: NetworkSection) -> NetworkSection:
         sources=tuple({**dict(base.sources), **dict(over.sources)}.items()),
         routes=tuple({**dict(base.routes), **dict(over.routes)}.items()),
     )
-
-
-def _ask(base: AskSection, over: AskSection) -> AskSection:
-    merged = _merged("ask", base, over)
-    # A list says nothing beside another mode than its own.
-    return merged if merged.mode in (None, LISTED) else AskSection(merged.mode)
 
 
 def implied_mode(section: NetworkSection) -> str | None:

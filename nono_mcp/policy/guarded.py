@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Guard
     from nono_mcp.policy.request import Prepared
     from nono_mcp.policy.rules import Asked
@@ -43,8 +44,8 @@ def is_guarded(path: str, grants: Sequence[Asked]) -> bool:
     for asked in grants:
         root = asked.place.path
         if asked.access & WRITE and covers(root, path) and path != root:
-            first = path[len(root.rstrip("/")) + 1 :].partition("/")[0]
-            if first == ".git" or first in names.NAMES:
+            parts = path[len(root.rstrip("/")) + 1 :].split("/")
+            if ".git" in parts or not names.NAMES.keys().isdisjoint(parts):
                 return True
     return False
 
@@ -62,10 +63,17 @@ def roots(prepared: Prepared) -> list[tuple[str, tuple[int, int] | None]]:
 
 def settle(guard: Guard, prepared: Prepared) -> None:
     """Have *guard* look at what *prepared* lets be written, but for what it closes or gives up."""
+    guard.settle(roots(prepared), _let_be(prepared), prepared.awaited, prepared.home)
+
+
+def settle_below(below: Below, prepared: Prepared, workspace: str) -> None:
+    """Have *below* look at the *workspace*, if it may be written."""
+    place = resolve.resolve(workspace).path
+    written = any(covers(path, place) for path, _ in roots(prepared))
+    below.settle(place if written else "", _let_be(prepared))
+
+
+def _let_be(prepared: Prepared) -> tuple[str, ...]:
+    """Return what no worker can change, or each may."""
     closed = [one.path for one in prepared.confinement.denials if one.access & WRITE]
-    guard.settle(
-        roots(prepared),
-        (*closed, *prepared.given_up),
-        prepared.awaited,
-        prepared.home,
-    )
+    return (*closed, *prepared.given_up)

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from nono_mcp.server.arguments import TailArguments, VerifyArguments
 
 TAIL = (
-    "Show the audit log's newest records, this session's: what was asked for, decided, and came "
-    "of it."
+    "Show the newest records of the audit log: every command asked for, what was decided and how "
+    "it ended. This session's alone unless everybody is set."
 )
-VERIFY = "Verify the audit log: that nothing was changed or cut off, and whose keys signed it."
+VERIFY = (
+    "Verify the audit log: integrity (nothing changed), completeness (nothing cut off) and trust "
+    "(whose keys), each with its reason."
+)
 LIMIT_DEFAULT = 50
 
 

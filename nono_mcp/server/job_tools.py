@@ -15,7 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import quoted
-from nono_mcp.server import changes, results
+from nono_mcp.server import results
 from nono_mcp.server.asking import asked_by
 from nono_mcp.server.text import amount, duration, readable, shortened
 
@@ -65,7 +65,7 @@ class JobTools:
             await job.wait(arguments.wait_s, output_after=offset if not arguments.tail else None)
         if arguments.tail:
             offset = job.output.end - arguments.tail
-        return results.plain(of_job(job, self._session, offset))
+        return results.plain(await of_job(job, self._session, offset))
 
     async def send_input(self, arguments: InputArguments, context: Context) -> CallToolResult:
         """Send a job text, and tell what it printed then.
@@ -90,7 +90,7 @@ class JobTools:
         await job.wait(
             _WAIT_S if arguments.wait_s is None else arguments.wait_s, output_after=before
         )
-        return results.plain(of_job(job, self._session, job.read_offset))
+        return results.plain(await of_job(job, self._session, job.read_offset))
 
     async def stop_job(self, arguments: StopArguments, context: Context) -> CallToolResult:
         """Signal a job; without a choice, or by KILL, nothing of it is left.
@@ -107,7 +107,7 @@ class JobTools:
                 await job.wait(TERM_S)
             if arguments.signal in (None, "KILL"):
                 await job.end()
-        return results.plain(of_job(job, self._session, job.read_offset))
+        return results.plain(await of_job(job, self._session, job.read_offset))
 
     def _record(self, job: Job, what: dict[str, object], tool: str, context: Context) -> None:
         try:
@@ -116,7 +116,7 @@ class JobTools:
             raise ToolError(f"not done, since it can't be recorded: {error}") from error
 
 
-def of_job(job: Job, session: Session, offset: int) -> str:
+async def of_job(job: Job, session: Session, offset: int) -> str:
     """Return how *job* is and what it printed from *offset* on, which then counts as read."""
     offset = max(0, offset)
     start, chunk = job.output.read(offset, OUTPUT_BYTES_MAX)
@@ -128,22 +128,20 @@ def of_job(job: Job, session: Session, offset: int) -> str:
     if start > offset:
         parts.append(f"[nono] bytes {offset} to {start} aren't kept any more")
     parts.append(readable(chunk).removesuffix("\n"))
-    parts += results.put_right(_put_right(job, session))
-    if job.result is not None:
-        parts.append(changes.of_call(job.result.changed))
+    parts += results.put_right(await _put_right(job, session))
     if end < job.output.end:
         parts.append(f"[nono] more: offset {end} of {job.output.end}")
     return "\n".join(part for part in parts if part)
 
 
-def _put_right(job: Job, session: Session) -> tuple[Action, ...]:
+async def _put_right(job: Job, session: Session) -> tuple[Action, ...]:
     """Put right, before an answer tells of *job*, what it did by now; return what was."""
     if job.result is not None:
         return job.result.guarded
     if job.ended:
         return ()
     try:
-        return session.put_right(job.id, tool="run_sandboxed", asked={})
+        return await session.put_right(job.id, tool="run_sandboxed", asked={})
     except AuditError as error:
         raise ToolError(f"what the job made was put right, but not recorded: {error}") from error
 

@@ -85,7 +85,9 @@ class Tools:
             await job.end()
             raise
         if not job.ended:
-            return results.plain(of_job(job, self._session, 0) + "\n[nono] it goes on: read_output")
+            return results.plain(
+                await of_job(job, self._session, 0) + "\n[nono] it goes on: read_output"
+            )
         if job.result is None:
             raise ToolError(job.failure)
         return await self._told(command, job.result, job.output)

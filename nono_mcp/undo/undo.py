@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
@@ -24,26 +24,29 @@ from nono_mcp.policy.errors import quoted
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
 from nono_mcp.snapshots.living import Living
+from nono_mcp.snapshots.values import Dirty
 from nono_mcp.snapshots.watch import Watcher
+from nono_mcp.undo.beneath import Beneath, both
 from nono_mcp.undo.opening import broad_error, open_store, retention
 from nono_mcp.undo.rules import Rules
 from nono_mcp.undo.values import CallsRunError, Changed, Kept, Wanted, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from nono_mcp.audit.session import Session as Log
+    from nono_mcp.guard.below import Below
+    from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.snapshots.snapshots import Snapshots
     from nono_mcp.snapshots.values import (
-        Dirty,
         Outcome,
         Plan,
         Progress,
         Reason,
         Snapshot,
     )
+    from nono_mcp.undo.beneath import OnGuarded
     from nono_sandbox.confinement import Call
 
     OnProgress = Callable[[Progress], None] | None
@@ -60,7 +63,9 @@ _WAIT_S = 0.02
 class Undo:
     """The snapshots of one session. Made by `opened`."""
 
-    def __init__(self, snapshots: Snapshots, living: Living, rules: Rules, log: Log | None) -> None:
+    def __init__(
+        self, snapshots: Snapshots, living: Living, rules: Rules, log: Log | None, below: Below
+    ) -> None:
         self.rules = rules
         self.recovered: Outcome | None = None
         """What came of a rollback that an earlier process didn't finish."""
@@ -70,11 +75,16 @@ class Undo:
         self._watcher = Watcher(rules.workspace) if rules.watched else None
         # Who takes a snapshot has to be told all that changed since the one before.
         self._turn = threading.Lock()
+        self._beneath = Beneath(below)
+        self._ahead: Dirty | None = Dirty()
+        """What was told of as changed, and isn't in a snapshot yet."""
         self._writing: list[Kept] = []
         self._takes_count = 0
 
     @classmethod
-    def opened(cls, request: Request, prepared: Prepared, log: Log | None) -> Self | None:
+    def opened(
+        cls, request: Request, prepared: Prepared, log: Log | None, below: Below
+    ) -> Self | None:
         """Return the snapshots of a session, or None where its policy wants none.
 
         A rollback that was interrupted is completed, unless calls run in the workspace.
@@ -86,7 +96,7 @@ class Undo:
             return None
         rules = Rules.of(request, prepared)
         snapshots = _opened(rules)
-        undo = cls(snapshots, Living(request.state_dir, rules.workspace), rules, log)
+        undo = cls(snapshots, Living(request.state_dir, rules.workspace), rules, log, below)
         try:
             undo._recover()
         except BaseException:
@@ -102,8 +112,10 @@ class Undo:
         self._snapshots.close()
 
     @asynccontextmanager
-    async def around(self, call_id: str, call: Call) -> AsyncIterator[Kept]:
+    async def around(self, call_id: str, call: Call, on_guarded: OnGuarded) -> AsyncIterator[Kept]:
         """Keep the workspace as it is before and after what the body runs, if that may write.
+
+        *on_guarded* is told what was put right beneath the top directory.
 
         Raises:
             SnapshotError: It couldn't be kept before. Run nothing.
@@ -114,20 +126,40 @@ class Undo:
             await anyio.sleep(_WAIT_S)
         kept = Kept()
         try:
-            if not self.rules.may_write(call):
+            if self.rules.may_write(call):
+                async with self._held(call_id, kept):
+                    yield kept
+                on_guarded(kept.guarded)
+            else:
                 yield kept
-                return
-            before = await self.take("before-call", call=call_id)
+        finally:
+            self._living.leave()
+
+    @asynccontextmanager
+    async def _held(self, call_id: str, kept: Kept) -> AsyncIterator[None]:
+        try:
+            before = await self._take("before-call", call_id, kept=kept)
             self._begin(kept)
             try:
-                yield kept
+                yield
             finally:
                 self._writing.remove(kept)
                 # What was ended in the middle has changed something all the same.
                 with anyio.CancelScope(shield=True):
                     kept.changed = await self._changed(before, call_id, kept)
         finally:
-            self._living.leave()
+            self._beneath.end(kept)
+
+    async def put_right(self) -> tuple[Action, ...]:
+        """Put right what calls that run have done beneath the top directory by now."""
+
+        def look() -> tuple[Action, ...]:
+            with self._turn:
+                dirty = None if self._watcher is None else self._watcher.take()
+                self._ahead = both(self._ahead, dirty)
+                return self._beneath.put_right(dirty)
+
+        return await anyio.to_thread.run_sync(look)
 
     async def take(
         self,
@@ -143,12 +175,29 @@ class Undo:
             SnapshotError: It couldn't be.
             AuditWriteError: It isn't in the log.
         """
+        return await self._take(reason, call, name=name, on_progress=on_progress)
+
+    async def _take(
+        self,
+        reason: Reason,
+        call: str | None,
+        *,
+        name: str | None = None,
+        on_progress: OnProgress = None,
+        kept: Kept | None = None,
+    ) -> Snapshot:
+        ending = kept if reason == "after-call" else None
 
         def take() -> Snapshot:
             with self._turn, self._changes() as dirty:
-                return self._snapshots.take(
+                # Before it is kept: what is put right is in no snapshot.
+                self._beneath.look(dirty, ending)
+                taken = self._snapshots.take(
                     reason, name=name, call=call, dirty=dirty, progress=on_progress
                 )
+                if kept is not None and kept is not ending:
+                    self._beneath.begin(kept)
+                return taken
 
         def take_anew() -> Snapshot:
             try:
@@ -217,8 +266,14 @@ class Undo:
             self._living.let_in()
         return outcome
 
-    def _changes(self) -> AbstractContextManager[Dirty | None]:
-        return nullcontext() if self._watcher is None else self._watcher.changes()
+    @contextmanager
+    def _changes(self) -> Iterator[Dirty | None]:
+        if self._watcher is None:
+            yield None
+            return
+        with self._watcher.changes() as dirty:
+            yield both(self._ahead, dirty)
+            self._ahead = Dirty()
 
     def _reopen(self) -> None:
         with self._turn:
@@ -250,7 +305,7 @@ class Undo:
     async def _changed(self, before: Snapshot, call_id: str, kept: Kept) -> Changed:
         after = None
         try:
-            after = await self.take("after-call", call=call_id)
+            after = await self._take("after-call", call_id, kept=kept)
             if after.root == before.root:
                 return Changed(before, after, overlapped=kept.overlapped)
             ends = before.id, after.id

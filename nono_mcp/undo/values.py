@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nono_mcp.snapshots.errors import SnapshotError
 
 if TYPE_CHECKING:
+    from nono_mcp.guard.guard import Action
     from nono_mcp.snapshots.values import Difference, Outcome, Scope, Snapshot
 
 
@@ -38,6 +39,8 @@ class Kept:
     def __init__(self) -> None:
         self.changed: Changed | None = None
         self.overlapped = False
+        self.guarded: list[Action] = []
+        """What was put right of what it did beneath the top directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +63,4 @@ def record_of(outcome: Outcome) -> dict[str, object]:
         "kept": len(outcome.kept),
         "conflicts": len(outcome.conflicts),
         "safety": outcome.safety.id,
-        "safety_root": outcome.safety.root,
     }

@@ -263,3 +263,17 @@ def test_a_rollback_meanwhile_is_refused(person: Person) -> None:
 )
 def test_what_is_a_list_of_numbers(text: str, numbers: list[int] | None) -> None:
     assert numbers_in(text, 5) == numbers
+
+
+@pytest.mark.claim("guard.beneath")
+def test_what_a_kept_run_plants_deeper_down_is_taken_away(person: Person, tier: str) -> None:
+    furnish(person)
+    (person.workspace / "e").mkdir()
+    (person.workspace / "e" / ".npmrc").write_text("mine\n")
+    script = "mkdir d; echo evil > d/.envrc; echo evil > e/.npmrc; echo worse > a"
+    done = without_terminal(person, *command("--rollback=keep", "--tier", tier, script=script))
+    assert f"taken away again: {person.workspace}/d/.envrc " in done.stderr
+    assert f"put back as it was: {person.workspace}/e/.npmrc " in done.stderr
+    now = contents(person)
+    assert (now["e/.npmrc"], now["a"]) == ("mine\n", "worse\n")
+    assert "d/.envrc" not in now

@@ -1,0 +1,199 @@
+"""Where beneath a workspace's top directory the guard has to look, given what changed.
+
+Names that tools look for in the directory they're in (`names.NAMES`), and repositories of Git: a
+`.git` of whatever kind, and directories that are a bare repository by what is in them.
+
+Architecture invariant: reads only, by open directories that are never reached through a symlink.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nono_mcp.guard import names, spots, tree
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+DEPTH_MAX = 128
+"""Levels of directories that are looked into; what is deeper is told of, and left."""
+
+NAME = "name"
+GIT = "git"
+BARE = "bare"
+DEEP = "deep"
+"""A directory that isn't looked into, since it's too deep."""
+
+PACKAGES = frozenset({"node_modules", "site-packages", "vendor"})
+"""Directories of packages as they were published, each in one of its own."""
+
+_MARKS = frozenset({"HEAD", "objects", "refs", "commondir"})
+
+
+class Found(Value):
+    """Something to be looked at: which kind, in which directory, and by which name."""
+
+    kind: str
+    directory: tuple[str, ...]
+    name: str = ""
+
+
+def in_package(directory: tuple[str, ...]) -> int:
+    """Return how many components lead to the packages that *directory* belongs to; 0 if to none."""
+    for index, name in enumerate(directory[:-1], start=1):
+        if name in PACKAGES:
+            return index
+    return 0
+
+
+def is_bare(present: Collection[str]) -> bool:
+    """Tell whether Git takes a directory with these names in it for a repository."""
+    return "HEAD" in present and ("commondir" in present or {"objects", "refs"} <= set(present))
+
+
+def marks(directory: int) -> set[str]:
+    """Return which names that make a repository are in the open *directory*."""
+    return {name for name in _MARKS if tree.is_there(name, directory)}
+
+
+def by_names(paths: Iterable[str], bare: Collection[tuple[str, ...]]) -> Iterator[Found]:
+    """Yield what the changed *paths* belong to; *bare* are repositories that are known."""
+    for path in paths:
+        yield from _of_path(tuple(path.split("/")), bare)
+
+
+def _of_path(parts: tuple[str, ...], bare: Collection[tuple[str, ...]]) -> Iterator[Found]:
+    for index, name in enumerate(parts):
+        if bare and parts[:index] in bare:
+            yield Found(BARE, parts[:index])
+        if name == ".git":
+            yield Found(GIT, parts[:index])
+            return
+        if name in names.NAMES:
+            yield Found(NAME, parts[:index], name)
+            return
+    if parts[-1] in _MARKS:
+        yield Found(BARE, parts[:-1])
+
+
+def by_walk(root: int, top: tuple[str, ...], *, packages: bool, forcing: bool) -> Iterator[Found]:
+    """Yield what is in the directory *top* beneath the open *root*, and in all beneath it.
+
+    Without *packages* those aren't looked into. *forcing* looks into what is shut as well.
+    """
+    start = tree.beneath(top, root)
+    if start is None:
+        return
+    pending = [_Level(top, start)]
+    try:
+        while pending:
+            level = pending[-1]
+            yield from level.take_found()
+            name = level.next(packages=packages)
+            if name is None:
+                os.close(pending.pop().fd)
+                continue
+            directory = (*level.directory, name)
+            if len(directory) > DEPTH_MAX:
+                yield Found(DEEP, directory)
+                continue
+            fd = _entered(name, level.fd, forcing=forcing)
+            if fd is not None:
+                pending.append(_Level(directory, fd))
+    finally:
+        for level in pending:
+            os.close(level.fd)
+
+
+class _Level:
+    """A directory on the way, and what of it wasn't gone into yet."""
+
+    def __init__(self, directory: tuple[str, ...], fd: int) -> None:
+        self.directory = directory
+        self.fd = fd
+        self._found: list[Found] = []
+        self._below: list[str] = []
+        self._list()
+
+    def _list(self) -> None:
+        present = set()
+        with os.scandir(self.fd) as entries:
+            for entry in entries:
+                name = entry.name
+                if name == ".git":
+                    self._found.append(Found(GIT, self.directory))
+                elif name in names.NAMES:
+                    self._found.append(Found(NAME, self.directory, name))
+                elif entry.is_dir(follow_symlinks=False):
+                    self._below.append(name)
+                if name in _MARKS:
+                    present.add(name)
+        if is_bare(present):
+            self._found.append(Found(BARE, self.directory))
+
+    def take_found(self) -> list[Found]:
+        """Return what was found here, once."""
+        found, self._found = self._found, []
+        return found
+
+    def next(self, *, packages: bool) -> str | None:
+        """Return a directory in this one to go into, or None if there is no other."""
+        while self._below:
+            name = self._below.pop()
+            if packages or name not in PACKAGES:
+                return name
+        return None
+
+
+def _entered(name: str, parent: int, *, forcing: bool) -> int | None:
+    """Open a directory, as long as it's there and not a symlink by now."""
+    try:
+        return (
+            tree.entered(name, parent) if forcing else os.open(name, tree.DIRECTORY, dir_fd=parent)
+        )
+    except OSError:
+        # Gone, or another's: what a worker makes is its own.
+        return None
+
+
+def is_reached(parts: tuple[str, ...], root: int) -> bool:
+    """Tell whether the guard looks at the repository at *parts*, when it looks at its owner's.
+
+    That is a submodule's or a linked worktree's, in a repository that is itself looked at.
+    """
+    for index, name in enumerate(parts):
+        if name in (spots.MODULES, spots.WORKTREES) and _is_repository(parts[:index], root):
+            return _is_part(parts, index, root)
+    return False
+
+
+def _is_repository(parts: tuple[str, ...], root: int) -> bool:
+    fd = tree.beneath(parts, root, entering=False)
+    if fd is None:
+        return False
+    try:
+        return parts[-1:] == (".git",) or is_bare(marks(fd))
+    finally:
+        os.close(fd)
+
+
+def _is_part(parts: tuple[str, ...], index: int, root: int) -> bool:
+    """Tell whether what follows the "modules" or "worktrees" at *index* is one of those."""
+    module = parts[index] == spots.MODULES
+    for end in range(index + 2, len(parts) + 1):
+        fd = tree.beneath(parts[:end], root, entering=False)
+        if fd is None:
+            return False
+        try:
+            found = not module or spots.is_module(fd)
+        finally:
+            os.close(fd)
+        if end == len(parts):
+            return found
+        if found and parts[end] in (spots.MODULES, spots.WORKTREES):
+            return _is_part(parts, end, root)
+        if not module or (found and parts[end] in spots.STANDARD):
+            return False
+    return False

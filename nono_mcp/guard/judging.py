@@ -1,0 +1,149 @@
+"""One look at what changed beneath a workspace's top directory, and what it puts right.
+
+Architecture invariant: what isn't known to be harmless, or a copy of what the person has, goes. Of
+a directory that a worker made a repository of, only what made it one goes: the rest may be the
+person's.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nono_mcp.guard import finding, judge, known, names, spots
+from nono_mcp.guard.guard import LEFT, REMOVED, Action, undo
+from nono_mcp.guard.spots import Spot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.guard.known import Known
+    from nono_mcp.guard.quarantine import Quarantine
+
+ACTIONS_MAX = 200
+"""That are told one by one, and what was there kept; of others the number is told."""
+BARE = "a repository in a directory itself, whose settings or hooks can run commands"
+_IN_PACKAGES = "settings of editors, agents, shells or package managers, {} of them in packages"
+_SLACK_NS = 2 * 10**9
+
+
+class Judging:
+    """The judging of what is at one time beneath the open directory *root*."""
+
+    def __init__(self, known: Known, quarantine: Quarantine, root: int, since_ns: int) -> None:
+        self._known = known
+        self._quarantine = quarantine
+        self._root = root
+        self._since_ns = since_ns
+        """Where only times tell what is new: when that begins; else 0."""
+        self._actions: list[Action] = []
+        self._more_count = 0
+        self._in_packages: dict[tuple[str, ...], int] = {}
+
+    def see(self, spot: Spot, parent: int) -> bool:
+        """Put *spot* right, if it isn't in order; tell whether it's a directory to look into."""
+        if known.is_at_top(spot) or self._known.is_open(spot):
+            return False
+        one = self._known.get(spot)
+        found = judge.printed(spot, parent)
+        if found is None:
+            self._known.forget(spot)
+            return False
+        if spot.rule == spots.TOO_MANY:
+            if not self._known.is_crowded(spot):
+                self._undo(spot, parent, None)
+            return False
+        same = one is not None and one.print == found
+        if (same and not self._known.is_gitfile(spot)) or self._was_there(spot, parent):
+            return judge.is_directory(found)
+        if not self._is_in_order(spot, parent, one):
+            self._undo(spot, parent, one)
+            found = judge.printed(spot, parent)
+        if found is None:
+            self._known.forget(spot)
+        else:
+            self._known.take(spot, parent, self._root, found)
+        return judge.is_directory(found)
+
+    def see_bare(self, directory: tuple[str, ...], fd: int) -> None:
+        """Judge the repository that the open directory *fd* is."""
+        if directory in self._known.bare:
+            spots.visit_bare(directory, fd, self.see)
+            return
+        wrong: list[Spot] = []
+
+        def see(spot: Spot, parent: int) -> bool:
+            found = judge.printed(spot, parent)
+            if found is not None and not self._is_in_order(spot, parent, None):
+                wrong.append(spot)
+            return judge.is_directory(found) and not wrong
+
+        head = Spot(directory, "HEAD", spots.TOO_MANY, BARE)
+        if self._known.is_open(head) or self._was_there(head, fd):
+            return
+        spots.visit_bare(directory, fd, see)
+        if wrong:
+            self._undo(head, fd, None)
+        else:
+            self._known.bare.add(directory)
+            spots.visit_bare(directory, fd, self.see)
+
+    def too_deep(self, directory: tuple[str, ...]) -> None:
+        """Tell of a *directory* that isn't looked into."""
+        spot = Spot(directory[:-1], directory[-1], "", "what is in it")
+        why = f"what is over {finding.DEPTH_MAX} levels deep isn't looked at"
+        self._tell(Action(self._known.path(spot), LEFT, spot.what, why=why))
+
+    def done(self) -> tuple[Action, ...]:
+        """Return what was done, and what was left."""
+        for directory, count in sorted(self._in_packages.items()):
+            spot = Spot(directory[:-1], directory[-1], "", _IN_PACKAGES.format(count))
+            why = "packages stay as they were published: open none of them as a project"
+            self._tell(Action(self._known.path(spot), LEFT, spot.what, why=why))
+        if self._more_count:
+            top = self._known.path(Spot((), "", "", ""))
+            what = f"{self._more_count} more of what is guarded, which weren't kept"
+            self._actions.append(Action(top, REMOVED, what))
+        return tuple(self._actions)
+
+    def _was_there(self, spot: Spot, parent: int) -> bool:
+        """Tell whether *spot*, in a package that nobody looked into before, is as it was."""
+        if not self._since_ns or not finding.in_package(spot.directory):
+            return False
+        if self._known.get(spot) is not None:
+            return False
+        status = os.stat(spot.name, dir_fd=parent, follow_symlinks=False)
+        return status.st_ctime_ns < self._since_ns - _SLACK_NS
+
+    def _is_in_order(self, spot: Spot, parent: int, one: known.One | None) -> bool:
+        seen = None if one is None else judge.Seen(one.print, one.kept)
+        now = judge.kept(spot, parent, judge.printed(spot, parent))
+        if now is None:
+            return spot.rule != spots.TOO_MANY
+        if self._known.has_to_lead_inside(spot, now, self._root):
+            return True
+        if spot.rule != spots.GIT and self._known.copies.have(spot, now):
+            return True
+        if spot.rule == spots.GIT:
+            before = None if one is None else one.kept
+            return now.is_whole and now == before and not self._known.is_gitfile(spot)
+        return judge.is_in_order(spot, parent, seen, "")
+
+    def _undo(self, spot: Spot, parent: int, one: known.One | None) -> None:
+        package = finding.in_package(spot.directory)
+        if package and _is_name(spot):
+            top = spot.directory[:package]
+            self._in_packages[top] = self._in_packages.get(top, 0) + 1
+            return
+        before = None if one is None or self._known.is_gitfile(spot) else one.kept
+        keeping = len(self._actions) < ACTIONS_MAX
+        quarantine = self._quarantine if keeping else None
+        self._tell(undo(quarantine, self._known.path(spot), spot, parent, before))
+
+    def _tell(self, action: Action) -> None:
+        if len(self._actions) < ACTIONS_MAX:
+            self._actions.append(action)
+        else:
+            self._more_count += 1
+
+
+def _is_name(spot: Spot) -> bool:
+    return spot.what == names.NAMES.get(spot.name)
