@@ -19,6 +19,8 @@ HOSTS = (
     ("--allow-endpoint", "NAME:METHOD:PATH"),
 )
 
+AROUND = (("--upstream-proxy", "URL"), ("--upstream-proxy-credential", "SOURCE"))
+
 
 def section(parsed: Parsed) -> NetworkSection:
     """Return what the options say of hosts and credentials.
@@ -37,9 +39,13 @@ def section(parsed: Parsed) -> NetworkSection:
         if source:
             _checked("--credential", source, egress.check_source)
             sources.append((name, source))
-    proxy = parsed.one("--upstream-proxy")
+    proxy, secret = parsed.one("--upstream-proxy"), parsed.one("--upstream-proxy-credential")
     if proxy is not None:
         _checked("--upstream-proxy", proxy, egress.check_proxy)
+    elif secret is not None:
+        raise UsageError("--upstream-proxy-credential says nothing without --upstream-proxy")
+    if secret is not None:
+        _checked("--upstream-proxy-credential", secret, egress.check_source)
     checks = {
         "--allow-domain": egress.check_host,
         "--deny-domain": egress.check_host,
@@ -55,6 +61,7 @@ def section(parsed: Parsed) -> NetworkSection:
         sources=tuple(sources),
         endpoints=parsed.all("--allow-endpoint"),
         upstream_proxy=proxy,
+        upstream_proxy_credential=secret,
     )
 
 

@@ -50,7 +50,7 @@ OPTIONS = (
     Option("--connect-port", "PORT", many=True),
     Option("--bind-port", "PORT", many=True),
     *(Option(name, operand, many=True) for name, operand in host_flags.HOSTS),
-    Option("--upstream-proxy", "URL"),
+    *(Option(name, operand) for name, operand in host_flags.AROUND),
     Option("--env", "NAME[=VALUE]", many=True),
     Option("--timeout", "SECONDS"),
     Option("--cpu", "SECONDS"),
@@ -86,6 +86,7 @@ Its network, closed unless one of these or the profile opens it:
                            and reach that provider (nono credential set NAME)
   --allow-endpoint NAME:METHOD:PATH     all that is used of that provider: 'openai:POST:/v1/**'
   --upstream-proxy URL     the proxy of the network around, http://HOST:PORT
+  --upstream-proxy-credential SOURCE    where its USER:PASSWORD is: keyring://nono/corp, ...
 
 Its limits:
   --timeout SECONDS        wall-clock time         --max-processes COUNT
@@ -222,7 +223,7 @@ def _network(parsed: Parsed) -> NetworkSection:
 
     given = [option for option in (BLOCK_NET, OPEN_NET) if parsed.flag(option)]
     ports = [name for name in ("--connect-port", "--bind-port") if parsed.all(name)]
-    hosts = [name for name, _ in (*host_flags.HOSTS, ("--upstream-proxy", "")) if parsed.all(name)]
+    hosts = [name for name, _ in (*host_flags.HOSTS, *host_flags.AROUND) if parsed.all(name)]
     said = [*(option.name for option in given), *ports[:1], *hosts[:1]]
     if len(said) > 1:
         raise UsageError(f"{said[0]} and {said[1]} contradict each other")

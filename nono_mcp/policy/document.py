@@ -78,6 +78,7 @@ class NetworkSection(Value):
     sources: tuple[tuple[str, str], ...] = ()
     endpoints: tuple[str, ...] = ()
     upstream_proxy: str | None = None
+    upstream_proxy_credential: str | None = None
     routes: tuple[tuple[str, RouteSection], ...] = ()
 
 
@@ -179,6 +180,10 @@ FIELDS = (
     Field("network", "sources", "sources", "Where credentials are, if not in the keychain."),
     Field("network", "endpoints", "endpoints", "All that is used of a credential's hosts."),
     Field("network", "upstream_proxy", "url", "The proxy of the network around, http://HOST:PORT."),
+    Field(
+        *("network", "upstream_proxy_credential", "source"),
+        "Where that proxy's USER:PASSWORD is kept.",
+    ),
     Field("network", "routes", "routes", "Providers that aren't known, or are elsewhere."),
     Field("limits", "timeout_s", "seconds", "Wall-clock time of a call."),
     Field("limits", "cpu_s", "seconds", "CPU time of a process."),

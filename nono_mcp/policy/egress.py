@@ -27,6 +27,9 @@ PROXY = "proxy"
 DOOR_PORT = 888
 """Of the proxy, in a session's own network. No worker may listen below 1024."""
 
+_AROUND = "(upstream proxy)"
+"""By this name the credential of the proxy around is asked for; no route can have it."""
+
 _SHOWN_MAX = 80
 
 
@@ -162,7 +165,11 @@ def config(rules: NetworkSection, tier: str | None) -> Config:
             deny=tuple(map(HostRule.parse, rules.deny_domains)),
             routes=tuple(_route(rules, name) for name in rules.credentials),
             address_grants=tuple(map(ip_network, rules.allow_addresses)),
-            upstream_proxy=None if around is None else UpstreamProxy.parse(around),
+            upstream_proxy=None
+            if around is None
+            else UpstreamProxy.parse(
+                around, credential=_AROUND if rules.upstream_proxy_credential else None
+            ),
             # Without a network of its own, any program of this machine may come to the port.
             authenticate=tier != NAMESPACES,
         )
@@ -238,10 +245,12 @@ def sources(rules: NetworkSection) -> dict[str, Source]:
     from nono_mcp.credentials import source
 
     said = dict(rules.sources)
-    return {
+    found = {
         name: source.parse(said[name]) if name in said else source.usual(name)
         for name in rules.credentials
     }
+    around = rules.upstream_proxy_credential
+    return found if around is None else found | {_AROUND: source.parse(around)}
 
 
 def network(rules: NetworkSection, tier: str, proxy_port: int) -> Network:

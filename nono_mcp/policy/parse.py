@@ -79,7 +79,8 @@ class _Parser:
             "credentials": self._words("credentials", egress.check_name),
             "endpoints": self._words("endpoints", egress.check_endpoint),
             "sources": self._sources,
-            "url": self._url,
+            "url": self._word(egress.check_proxy),
+            "source": self._word(egress.check_source),
             "routes": self._routes,
         }
 
@@ -203,8 +204,8 @@ class _Parser:
             self._each([text], (*path, name), egress.check_source)
         return tuple(value.items())
 
-    def _url(self, value: object, path: Path) -> str:
-        return self._each([value], path, egress.check_proxy)[0]
+    def _word(self, check: Callable[[str], None]) -> Callable[[object, Path], str]:
+        return lambda value, path: self._each([value], path, check)[0]
 
     def _routes(self, value: object, path: Path) -> tuple[tuple[str, RouteSection], ...]:
         if not isinstance(value, dict):

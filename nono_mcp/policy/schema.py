@@ -67,7 +67,9 @@ def _section(section: str) -> Json:
         },
     }
     if section == "network":
-        table["allOf"] = [_only(PORT_KEYS, "ports"), _only(PROXY_KEYS, "proxy")]
+        neither: Json = {"not": {"allOf": [_some(PORT_KEYS), _some(PROXY_KEYS)]}}
+        told: Json = {"if": {"required": ["mode"]}, "else": neither}
+        table["allOf"] = [_only(PORT_KEYS, "ports"), _only(PROXY_KEYS, "proxy"), told]
     return table
 
 
@@ -81,6 +83,18 @@ def _only(keys: tuple[str, ...], mode: str) -> Json:
         "if": {"properties": {"mode": {"enum": others}}, "required": ["mode"]},
         "then": {"properties": empty},
     }
+
+
+def _some(keys: tuple[str, ...]) -> Json:
+    """Say that one of *keys* says something."""
+    full: Json = {
+        "anyOf": [
+            {"type": "string"},
+            {"type": "array", "minItems": 1},
+            {"type": "object", "minProperties": 1},
+        ]
+    }
+    return {"anyOf": [{"required": [key], "properties": {key: full}} for key in keys]}
 
 
 def _list(items: Json) -> dict[str, Json]:
@@ -122,6 +136,7 @@ _KINDS: dict[str, dict[str, Json]] = {
     "credentials": _list({"type": "string", "pattern": _CREDENTIAL}),
     "endpoints": _texts(r"[a-z0-9][a-z0-9-]{0,63}:(?:\*|[A-Z]{1,20}):/[!-~]*"),
     "url": {"type": "string", "pattern": "^https?://"},
+    "source": {"type": "string", "pattern": "^[a-z0-9]+://"},
     "sources": {
         "type": "object",
         "propertyNames": {"pattern": _CREDENTIAL},

@@ -15,6 +15,7 @@ from nono_proxy.judge import Inner, Plan
 from nono_proxy.state import State, record_of
 from nono_proxy.streams import Stream
 
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _LINGER_S = 1.0
 _LINGER_BYTES_MAX = 1 << 20
 _NEVER = frozenset({b"TRACE", b"TRACK", b"PRI"})
@@ -146,6 +147,10 @@ class Client(Stream):
     def _tunnel(self, plan: Plan, request: grammar.Request, now: float) -> None:
         if self._inner is not None:
             raise Refusal("method-refused", "a tunnel in a tunnel")
+        if self._state.judge.to_itself(request, now):
+            # What comes next is judged as if it had come without.
+            self.write(ESTABLISHED)
+            return
         self._state.judge.tunnel(plan, request, now)
         self.lease = plan.lease
         self._mode = Mode.WAIT

@@ -67,6 +67,22 @@ class Judge:
         """Judge anew: which calls live has changed."""
         self._verdicts.clear()
 
+    def to_itself(self, request: Request, now: float) -> bool:
+        """Tell whether a CONNECT leads to this proxy: then no tunnel is needed to speak to it.
+
+        Clients of WebSockets that keep to HTTP_PROXY ask so for a base URL of ours.
+
+        Raises:
+            Refusal: Nobody may ask who isn't known.
+        """
+        target = request.target
+        if target != request.host or request.length or request.chunked:
+            return False
+        if not any(target == f"{address}:{port}".encode() for address, port in self._own):
+            return False
+        self._who(request, now)
+        return True
+
     def tunnel(self, plan: Plan, request: Request, now: float) -> None:
         """Judge a CONNECT.
 

@@ -13,14 +13,13 @@ from collections.abc import Callable
 
 from nono_proxy import sni
 from nono_proxy.authority import literal
-from nono_proxy.client import Client
+from nono_proxy.client import ESTABLISHED, Client
 from nono_proxy.ends import End
 from nono_proxy.errors import Refusal
 from nono_proxy.judge import Inner, Plan
 from nono_proxy.sni import Hello, NotTLS
 from nono_proxy.state import State, record_of
 
-_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 # A fatal alert, unrecognized_name (RFC 8446 6): clients say more of it than of a reset.
 _ALERT = b"\x15\x03\x03\x00\x02\x02\x70"
 _TLS_PORT = 443
@@ -89,7 +88,7 @@ class Tunnel:
             self._far.owner = self
         transport.set_protocol(self._near)
         self._record("tunnel-open")
-        transport.write(_ESTABLISHED)
+        transport.write(ESTABLISHED)
         if self._judged:
             self._pair()
         transport.resume_reading()

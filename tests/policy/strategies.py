@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from hypothesis import strategies as st
 
 from nono_mcp.policy import bounds
@@ -15,8 +17,11 @@ from nono_mcp.policy.document import (
     LimitsSection,
     NetworkSection,
     ProcessSection,
+    RouteSection,
     SnapshotsSection,
 )
+
+T = TypeVar("T")
 
 text = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12
@@ -34,8 +39,50 @@ sizes = st.none() | st.integers(1, bounds.BYTES_MAX)
 counts = st.none() | st.integers(1, bounds.COUNT_MAX)
 seconds = st.none() | st.floats(0.001, bounds.SECONDS_MAX, allow_nan=False)
 
-networks = st.builds(NetworkSection, st.sampled_from([None, "closed", "open"])) | st.builds(
-    NetworkSection, st.sampled_from([None, "ports"]), ports, ports
+hosts = st.sampled_from(
+    ["a.test", "*.zone.test", "a.test:8443", "127.0.0.1:80", "[::1]:8080", "*.zone.test:80"]
+)
+host_lists = st.lists(hosts, max_size=3).map(tuple)
+credentials = st.from_regex(r"[a-z0-9][a-z0-9-]{0,8}", fullmatch=True)
+sources = st.sampled_from(
+    ["keyring://nono/x", "env://X", "file:///run/x", "cmd:///bin/x 'a b'", "op://a/b/c", "bw://x"]
+)
+routes = st.builds(
+    RouteSection,
+    st.lists(hosts, max_size=2).map(tuple),
+    st.lists(
+        st.sampled_from(["bearer", "basic-password:me", "header:X-Key", "query:k", "path:bot"]),
+        max_size=2,
+    ).map(tuple),
+    st.lists(names, max_size=2).map(tuple),
+    st.lists(st.sampled_from(["A_URL", "B_URL/v1"]), max_size=2).map(tuple),
+    st.none() | st.sampled_from(["sk-", ""]),
+    flags,
+)
+
+
+def named(values: st.SearchStrategy[T]) -> st.SearchStrategy[tuple[tuple[str, T], ...]]:
+    """Return tables by the name of a credential."""
+    return st.dictionaries(credentials, values, max_size=2).map(lambda found: tuple(found.items()))
+
+
+proxied = st.builds(
+    NetworkSection,
+    mode=st.sampled_from([None, "proxy"]),
+    allow_domains=host_lists,
+    deny_domains=host_lists,
+    allow_addresses=st.lists(st.sampled_from(["10.0.0.0/8", "fd00::/8", "127.0.0.1"])).map(tuple),
+    credentials=st.lists(credentials, max_size=2).map(tuple),
+    sources=named(sources),
+    endpoints=st.lists(st.sampled_from(["x:GET:/v1/**", "y:*:/"]), max_size=2).map(tuple),
+    upstream_proxy=st.none() | st.sampled_from(["http://proxy.test:3128", "https://[::1]:1"]),
+    upstream_proxy_credential=st.none() | sources,
+    routes=named(routes),
+)
+networks = (
+    st.builds(NetworkSection, st.sampled_from([None, "closed", "open"]))
+    | st.builds(NetworkSection, st.sampled_from([None, "ports"]), ports, ports)
+    | proxied
 )
 environments = st.builds(
     EnvironmentSection,

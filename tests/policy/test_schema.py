@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nono_mcp.policy.document import FIELDS, SECTIONS, Document
+from nono_mcp.policy.document import FIELDS, NETWORK_MODES, SECTIONS, Document
 from nono_mcp.policy.errors import PolicyError
 from nono_mcp.policy.parse import parse
 from nono_mcp.policy.profiles import SHIPPED
@@ -93,3 +93,34 @@ def test_schema_and_parser_agree(data: dict[str, object]) -> None:
 def test_they_agree_on_every_key(field: object, value: object) -> None:
     data: dict[str, object] = {field.section: {field.key: value}}  # type: ignore[attr-defined]
     assert is_valid(data) == is_parsed(data)
+
+
+SAYING: dict[str, tuple[object, ...]] = {
+    "mode": NETWORK_MODES,
+    "connect_ports": ([], [80]),
+    "bind_ports": ([], [8080]),
+    "allow_domains": ([], ["a.test"]),
+    "deny_domains": ([], ["b.test"]),
+    "allow_addresses": ([], ["10.0.0.0/8"]),
+    "credentials": ([], ["x"]),
+    "sources": ({}, {"x": "env://X"}),
+    "endpoints": ([], ["x:GET:/"]),
+    "upstream_proxy": ("http://a.test:1", ""),
+    "upstream_proxy_credential": ("env://X", ""),
+    "routes": ({}, {"x": {}}),
+}
+
+
+@settings(max_examples=600)
+@given(
+    st.fixed_dictionaries(
+        {}, optional={key: st.sampled_from(values) for key, values in SAYING.items()}
+    )
+)
+def test_they_agree_on_which_networks_contradict_each_other(network: dict[str, object]) -> None:
+    data: dict[str, object] = {"network": network}
+    assert is_valid(data) == is_parsed(data)
+
+
+def test_each_key_of_a_network_is_tried() -> None:
+    assert {*SAYING} == {field.key for field in FIELDS if field.section == "network"}

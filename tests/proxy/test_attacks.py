@@ -393,11 +393,25 @@ async def test_the_proxy_is_not_a_way_to_itself(roots: Roots) -> None:
         made.names["loop.example"] = ["127.0.0.1"]
         granted = (ip_network("127.0.0.0/8"),)
         await made.proxy.reconfigure(config(roots, allow=loop, address_grants=granted))
-        for host in ("127.0.0.1", "loop.example"):
-            wire = await made.open()
-            assert (await wire.connect(f"{host}:{made.port}")).status == 403
-            wire.close()
+        wire = await made.open()
+        assert (await wire.connect(f"loop.example:{made.port}")).status == 403
+        wire.close()
         assert made.dialled == []
+
+
+async def test_who_asks_for_a_tunnel_to_the_proxy_speaks_to_it_as_before(stage: Stage) -> None:
+    itself = f"127.0.0.1:{stage.port}"
+    head = f"CONNECT {itself} HTTP/1.1\r\nHost: {itself}\r\n".encode()
+    assert (await stage.ask(head + b"\r\n")).status == 407
+    wire = await stage.open()
+    for _ in range(3):
+        assert (await wire.connect(itself)).status == 200
+    assert (await wire.ask(ENTRANCES["forward"] + b"\r\n")).status == 407
+    assert (await wire.ask(ENTRANCES["denied"] + stage.password + b"\r\n")).status == 403
+    assert quiet(stage)
+    assert (await wire.ask(stage.get())).status == 200
+    assert [port for _, port in stage.dialled] == [8080]
+    wire.close()
 
 
 # Act 4: a tunnel carries TLS for its own host, and nothing else.
