@@ -46,6 +46,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._note()
         body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
+        if self.path.endswith("/messages"):
+            self._messages()
+            return
         sent = self.headers.get("authorization", "")
         if not body.get("stream"):
             self._answer({"content-type": "application/json"}, [json.dumps({"e": sent}).encode()])
@@ -60,6 +63,29 @@ class _Handler(BaseHTTPRequestHandler):
         cut = lines[-1].index(sent.encode()) + len(sent) // 2
         lines[-1:] = [lines[-1][:cut], lines[-1][cut:]]
         self._answer({"content-type": "text/event-stream"}, [*lines, b"data: [DONE]\n\n"])
+
+    def _messages(self) -> None:
+        """Answer as Anthropic does, with the key that was sent in the text."""
+        about: dict[str, object] = {
+            "id": "m",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [],
+        }
+        about |= {"stop_reason": None, "usage": {"input_tokens": 1, "output_tokens": 1}}
+        sent = self.headers.get("x-api-key") or self.headers["authorization"]
+        pieces = [{"type": "text_delta", "text": piece} for piece in ("Hel", "lo ", sent)]
+        empty = {"type": "text", "text": ""}
+        events: list[dict[str, object]] = [
+            {"type": "message_start", "message": about},
+            {"type": "content_block_start", "index": 0, "content_block": empty},
+            *({"type": "content_block_delta", "index": 0, "delta": piece} for piece in pieces),
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_stop"},
+        ]
+        lines = [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events]
+        self._answer({"content-type": "text/event-stream"}, lines)
 
     def _note(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}

@@ -83,7 +83,7 @@ class Sending:
         if not self._holds:
             self._go()
         elif self._body.done:
-            self._signed(b"")
+            self._signed(b"".join(self._waiting))
 
     def retry(self) -> bool:
         """Send the request once more, on a new connection; tell whether that may be."""

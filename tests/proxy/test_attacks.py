@@ -120,6 +120,11 @@ async def stage(roots: Roots) -> AsyncIterator[Stage]:
         yield made
 
 
+def clients(stage: Stage) -> list[Client]:
+    """The proxy's ends of the worker's connections."""
+    return [each for each in stage.proxy._state.members if isinstance(each, Client)]  # noqa: SLF001
+
+
 def quiet(stage: Stage) -> bool:
     """Tell whether nothing left: no name, no connection, no octet."""
     return not stage.looked_up and not stage.dialled and not stage.heard
@@ -857,6 +862,15 @@ async def test_a_signature_is_made_anew(roots: Roots) -> None:
         assert b"Credential=AKIDREAL0123/20260101/eu-west-1/sqs/aws4_request" in made.plain.heard
         assert token not in made.plain.heard
         assert b"0" * 64 not in made.plain.heard
+        # However the body comes, it's the body that is signed.
+        wire = await made.open()
+        await wire.send(head)
+        await made.until(lambda: any(vars(each)["_exchange"] for each in clients(made)))
+        assert (await wire.ask(b"a=b")).status == 200
+        assert (await made.ask(head + b"a=c")).status == 200
+        first, second, third = (one.partition(b"Signature=")[2] for one in made.plain.heads)
+        assert first == second != third
+        wire.close()
 
 
 # Act 7: what comes back has no credential in it, leads nowhere, and can't break the next answer.
@@ -1251,11 +1265,6 @@ async def test_a_bombs_octets_count_as_they_are_passed_on(roots: Roots) -> None:
         wire.close()
 
 
-def the_client(stage: Stage) -> Client:
-    (found,) = [each for each in stage.proxy._state.members if isinstance(each, Client)]  # noqa: SLF001
-    return found
-
-
 async def test_a_pipeline_whose_answers_nobody_reads_waits(stage: Stage) -> None:
     size, count = 65000, 300
     stage.answer = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)]
@@ -1266,7 +1275,7 @@ async def test_a_pipeline_whose_answers_nobody_reads_waits(stage: Stage) -> None
     while answered != len(stage.records):
         answered = len(stage.records)
         await asyncio.sleep(0.2)
-    client = the_client(stage)
+    (client,) = clients(stage)
     assert client.transport is not None
     assert client.transport.get_write_buffer_size() < 1 << 20
     assert answered < count
@@ -1282,7 +1291,7 @@ async def test_who_reads_slowly_leaves_a_connection_that_others_can_use(stage: S
     slow = await stage.open()
     slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
     asked = 0
-    while not asked or not the_client(stage).full:
+    while not asked or not clients(stage)[0].full:
         asked += 1
         await slow.send(stage.get())
         await stage.until(lambda: len(stage.records) == asked)  # noqa: B023 - awaited here
