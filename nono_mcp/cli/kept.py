@@ -177,7 +177,7 @@ class _Shown:
 
     def __init__(self) -> None:
         self._terminal = sys.stderr is not None and os.isatty(2)
-        self._next_at_s = time.monotonic() + _PROGRESS_S
+        self._next_at_s = 0.0
         self._width = 0
 
     def __call__(self, progress: Progress) -> None:

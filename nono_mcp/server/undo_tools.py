@@ -185,18 +185,26 @@ class _Told:
     """How far a long piece of work is; heard on its thread, told on the loop's."""
 
     def __init__(self) -> None:
-        self._progress: Progress | None = None
+        self._last: Progress | None = None
+        self._before_count = 0
+        self._state: tuple[int, str] | None = None
 
     def hear(self, progress: Progress) -> None:
-        self._progress = progress
+        if self._last is not None and self._last.phase != progress.phase:
+            self._before_count += self._last.done
+        self._last = progress
+        of = "" if progress.total is None else f" of {progress.total}"
+        text = f"{progress.phase}: {progress.done}{of}"
+        self._state = self._before_count + progress.done, text
 
     async def tell(self, context: Context[Any, Any]) -> None:
+        told = -1
         while True:
             await anyio.sleep(PROGRESS_S)
-            progress = self._progress
-            if progress is not None:
-                text = f"{progress.phase}: {progress.done}"
-                await context.report_progress(progress.done, progress.total, text)
+            # It has to grow, from one phase to the next too (MCP, progress).
+            if self._state is not None and self._state[0] > told:
+                told, text = self._state
+                await context.report_progress(told, None, text)
 
 
 async def _done(

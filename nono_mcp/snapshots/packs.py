@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PACK_BYTES_MAX: Final = 64 << 20
 """A pack that is longer takes no more frames."""
 _OPEN_MAX: Final = 16
+_INDEX_BYTES: Final = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+_COUNT_BYTES: Final = 4 << 20
+"""After how much is appended the packs of others are counted again."""
 
 
 def pack_name(number: int) -> str:
@@ -38,7 +41,9 @@ class Packs:
         self._readers: dict[int, int] = {}
         self._last = 0
         self.quota_bytes = sys.maxsize
-        """How long all packs may be together; no pack is begun that could exceed it."""
+        """How long packs and index may be together; no frame is written that would exceed it."""
+        self._total = 0
+        self._uncounted = _COUNT_BYTES
 
     def close(self) -> None:
         """Let go of all descriptors."""
@@ -50,8 +55,10 @@ class Packs:
         """Write a frame, and return its pack and its offset there.
 
         Raises:
+            QuotaError: The packs would be longer than they may be. Nothing was written.
             OSError: There's no space, or it can't be written.
         """
+        self._count(len(frame))
         if self._own is not None and self._end >= PACK_BYTES_MAX:
             self.release()
         if self._own is None:
@@ -63,6 +70,20 @@ class Packs:
         offset = self._end
         self._end += len(frame)
         return number, offset
+
+    def _count(self, length: int) -> None:
+        if self._uncounted >= _COUNT_BYTES or self._total + length > self.quota_bytes:
+            # What others appended meanwhile is in it, and what was removed isn't.
+            (index_bytes,) = self._db.execute(_INDEX_BYTES).fetchone()
+            self._total = index_bytes + sum(self.sizes().values())
+            self._uncounted = 0
+        if self._total + length > self.quota_bytes:
+            raise QuotaError(
+                f"the store holds {self._total} bytes, and its quota is {self.quota_bytes}:"
+                " raise that (quota under [snapshots]), or delete snapshots that were named"
+            )
+        self._total += length
+        self._uncounted += length
 
     def release(self) -> None:
         """Let others append to the pack we appended to."""
@@ -87,12 +108,6 @@ class Packs:
             row = self._db.execute(query, (number,)).fetchone()
             if row is not None and row[1] < PACK_BYTES_MAX and self._take(number, row[1], 0):
                 return
-        total = sum(self.sizes().values())
-        if total + PACK_BYTES_MAX > self.quota_bytes:
-            raise QuotaError(
-                f"the store holds {total} bytes, and its quota is {self.quota_bytes}:"
-                " prune it, or delete snapshots that were named"
-            )
         number = self._db.execute("INSERT INTO packs DEFAULT VALUES").lastrowid or 0
         self._take(number, 0, os.O_CREAT)
 

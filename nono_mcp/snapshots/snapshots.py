@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar, get_args
 
 from nono_mcp.snapshots import answers, restoring, rows, upkeep
@@ -115,8 +116,8 @@ class Snapshots:
         with self._turn:
             return self._within_quota(lambda: self._take(why, dirty, progress))
 
-    def _within_quota(self, act: Callable[[], _Result]) -> _Result:
-        """Do *act*, once more after pruning if the store is full.
+    def _within_quota(self, act: Callable[[], _Result], spared: str = "") -> _Result:
+        """Do *act*, once more after pruning of all but *spared* if the store is full.
 
         Raises:
             QuotaError: It's full of what a person named.
@@ -125,7 +126,9 @@ class Snapshots:
             with self._workspace.held():
                 return act()
         except QuotaError:
-            upkeep.prune(self._state_dir, self._keep)
+            # To what a quarter of it is free of, so that it isn't full again at once.
+            room = replace(self._keep, quota_bytes=self._keep.quota_bytes * 3 // 4)
+            upkeep.prune(self._state_dir, room, spared=spared)
         with self._workspace.held():
             return act()
 
@@ -189,13 +192,13 @@ class Snapshots:
             raise ValueError(f"scope {scope!r} doesn't go with {len(paths)} paths")
 
         def act() -> Plan:
-            snapshot = self._get(snapshot_id)
             looked = self._workspace.look(dirty, on_progress=progress)
             target = self._target(looked.root_hash, snapshot, scope, paths)
             return self._planned(snapshot, scope, paths, looked, target)
 
         with self._turn:
-            return self._within_quota(act)
+            snapshot = self._get(snapshot_id)
+            return self._within_quota(act, snapshot.id)
 
     def _target(
         self, current: bytes, snapshot: Snapshot, scope: Scope, paths: Sequence[str]

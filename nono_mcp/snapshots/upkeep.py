@@ -66,9 +66,15 @@ def delete(state_dir: str, snapshot_id: str) -> None:
 
 
 def prune(
-    state_dir: str, retention: Retention | None = None, *, progress: OnProgress | None = None
+    state_dir: str,
+    retention: Retention | None = None,
+    *,
+    spared: str = "",
+    progress: OnProgress | None = None,
 ) -> Pruned:
     """Remove what *retention* doesn't keep, and more, the oldest first, while it's over quota.
+
+    The snapshot *spared* stays, as those do that a person named.
 
     Raises:
         DamagedStoreError: Snapshots may have been removed, but nothing that others need.
@@ -77,10 +83,10 @@ def prune(
     retention = retention or Retention()
     with Store(state_dir) as store:
         before = _store_bytes(store)
-        removed = _remove(store, expendable(_kept(store), retention))
+        removed = _remove(store, expendable(_kept(store, spared), retention))
         collect(store, progress)
         while _store_bytes(store) > retention.quota_bytes:
-            more = over_quota(_kept(store))
+            more = over_quota(_kept(store, spared))
             if not more:
                 break
             # A few at a time: to find out what is needed costs more than to remove a row.
@@ -91,11 +97,12 @@ def prune(
         return Pruned(tuple(removed), max(0, before - after), after, after > retention.quota_bytes)
 
 
-def _kept(store: Store) -> list[Kept]:
+def _kept(store: Store, spared: str) -> list[Kept]:
     # The safety snapshot of a restore that isn't done is what it's undone by.
     found = store.db.execute(
         "SELECT id, workspace, time_ns, reason = 'named'"
-        " OR id IN (SELECT safety FROM restores) FROM snapshots"
+        " OR id = ? OR id IN (SELECT safety FROM restores) FROM snapshots",
+        (spared,),
     )
     return [Kept(name, workspace, time, bool(named)) for name, workspace, time, named in found]
 
@@ -140,10 +147,11 @@ def verify(state_dir: str, *, progress: OnProgress | None = None) -> Verificatio
 def _damaged(store: Store, progress: OnProgress | None) -> dict[bytes, str]:
     """Return the objects that aren't what their names say, and why."""
     damaged: dict[bytes, str] = {}
+    (count,) = store.db.execute("SELECT COUNT(*) FROM objects").fetchone()
     found = store.db.execute("SELECT id FROM objects ORDER BY frame, offset")
     for number, (name,) in enumerate(found):
         if progress is not None and number % _REPORT_EVERY == 0:
-            progress(Progress("verify", number, None))
+            progress(Progress("verify", number, count))
         why = store.objects.why_damaged(bytes(name))
         if why is not None:
             damaged[bytes(name)] = why

@@ -1,5 +1,6 @@
 """What is kept around a call, what the answer says of it, and what is in no call's reach."""
 
+import os
 import shutil
 import stat
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +15,7 @@ from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import Document, FilesystemSection, SnapshotsSection
 from nono_mcp.policy.errors import RefusedError
+from nono_mcp.server import undo_tools
 from nono_mcp.server.app import build
 from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command, Session
@@ -88,6 +90,31 @@ async def test_the_answer_says_what_changed_and_how_to_undo_it(machine: Machine)
     assert (changes["added"], changes["modified"], changes["deleted"]) == (2, 1, 1)
     assert changes["paths"] == ["d", "gone", "new", "old"]
     assert changes["before_root"] != changes["after_root"]
+
+
+@pytest.mark.parametrize("tool", ["snapshot", "diff", "rollback"])
+async def test_progress_is_told_of_long_work(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    monkeypatch.setattr(undo_tools, "PROGRESS_S", 0.005)
+    heard: list[tuple[float, str | None]] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        assert total is None
+        heard.append((progress, message))
+
+    async with serving(machine) as agent:
+        text = text_of(await agent.call("snapshot", name="empty"))
+        assert text.startswith("kept: ")
+        for number in range(600):
+            (machine.workspace / f"{number}").write_bytes(b"%d" % number * 100)
+        (machine.workspace / "z").write_bytes(os.urandom(32 << 20))
+        given: dict[str, dict[str, object]]
+        given = {"snapshot": {}, "diff": {"base": "empty"}, "rollback": {"snapshot": "empty"}}
+        await agent.client.call_tool(tool, given[tool], progress_callback=hear)
+    assert heard
+    assert [count for count, _ in heard] == sorted({count for count, _ in heard})
+    assert (heard[0][1] or "").startswith("scan: ")
 
 
 async def test_nothing_changed_costs_no_word(machine: Machine) -> None:
@@ -167,6 +194,18 @@ async def test_what_cannot_be_kept_is_not_changed(machine: Machine) -> None:
         assert "snapshot" in text or "kept" in text
         # What writes nothing needs none.
         assert "exit status 0" in await agent.run("cat first", writes=[])
+
+
+async def test_a_quota_holds_at_every_call_and_not_only_when_old_ones_go(machine: Machine) -> None:
+    async with serving(machine, wanting(SnapshotsSection(quota=2 << 20))) as agent:
+        text = await agent.run("head -c 3000000 /dev/urandom > large")
+        assert "what changed isn't known: the store holds" in text
+        assert "quota" in await agent.refused(command="touch more")
+        assert not (machine.workspace / "more").exists()
+        store = machine.root / STATE / "snapshots"
+        assert sum(path.stat().st_size for path in (store / "packs").iterdir()) <= 2 << 20
+        (machine.workspace / "large").unlink()
+        assert "1 added" in await agent.run("touch more")
 
 
 async def test_without_snapshots_there_are_none_and_no_tools(machine: Machine) -> None:

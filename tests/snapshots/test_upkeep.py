@@ -105,6 +105,40 @@ def test_what_two_workspaces_share_is_stored_once(place: Place, tmp_path: Path) 
     assert (both.snapshots_count, both.objects_bytes >= 1 << 20) == (2, True)
 
 
+def test_a_quota_is_never_exceeded_and_the_snapshot_that_is_wanted_stays(place: Place) -> None:
+    quota_bytes = 4 << 20
+    keep = Retention(quota_bytes=quota_bytes)
+
+    def used() -> int:
+        return upkeep.usage(str(place.state)).store_bytes
+
+    with Snapshots.open(str(place.state), str(place.workspace), keep=keep) as snapshots:
+        place.write("a", os.urandom(1 << 20))
+        first = snapshots.take("auto")
+        before = seen(place.workspace)
+        place.write("a", os.urandom(1 << 20))
+        snapshots.take("auto")
+        place.write("a", os.urandom(1 << 20))
+        last = snapshots.take("auto")
+        # It's the oldest and would go first, but for that it's what is gone back to.
+        place.write("a", os.urandom(1 << 20))
+        plan = snapshots.plan(first.id)
+        assert used() <= quota_bytes
+        assert [each.id for each in snapshots.list()] == [last.id, first.id]
+        assert snapshots.restore(plan).verified
+        assert seen(place.workspace) == before
+        # What can't be kept at all is refused, and leaves what was.
+        place.write("b", os.urandom(quota_bytes))
+        count = len(snapshots.list())
+        with pytest.raises(QuotaError, match="quota"):
+            snapshots.take("auto")
+        assert used() <= quota_bytes
+        assert 0 < len(snapshots.list()) <= count
+        (place.workspace / "b").unlink()
+        assert snapshots.take("auto").files_count == 1
+        assert upkeep.verify(str(place.state)).whole
+
+
 def test_a_full_store_is_thinned_and_then_refuses(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
