@@ -23,7 +23,9 @@ from nono_mcp.generation import Generation, Outward, start
 from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
 from nono_mcp.policy import guarded
-from nono_mcp.policy.widening import widened, with_host
+from nono_mcp.policy.errors import PolicyError, quoted
+from nono_mcp.policy.load import prepare
+from nono_mcp.policy.widening import given, verify_where, widened, with_host
 from nono_mcp.recording import Recording, network, policy_in_force
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.beneath import Unkept
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from nono_mcp.guard.guard import Action
     from nono_mcp.policy.document import Document
     from nono_mcp.policy.request import Prepared, Request
+    from nono_mcp.policy.widening import Given
     from nono_mcp.running import Live
     from nono_mcp.undo.values import Changed, Kept
     from nono_sandbox.client import Ended
@@ -77,6 +80,7 @@ class Session:
 
     def __init__(self, request: Request, tier: str | None, log: Log | None) -> None:
         self._request = request
+        self._given: tuple[Given, ...] = ()
         self._tier = tier
         self._log = log
         self._turns = anyio.Semaphore(LANES_MAX)
@@ -256,15 +260,21 @@ class Session:
         """
         Recording(self._log, running.new_id(), tool, asked).acted(job, what)
 
-    async def grant(self, path: str, access: int) -> None:
+    async def grant(self, path: str, access: int, identity: tuple[int, int] | None = None) -> None:
         """Let the calls from here on reach *path* as well; those that run keep what they have.
 
         It is judged as if the command line had said it: protected paths and our state stay closed.
+        It is given for the object that is there, with an *identity* for that one alone: when
+        another takes its place, the grant is lost.
 
         Raises:
             PolicyError, RefusedError, SandboxError, AuditWriteError: Nothing was given.
         """
-        await self._widen(lambda flags: widened(flags, path, access))
+        async with self._starting:
+            one = await anyio.to_thread.run_sync(given, path, access, identity)
+            await self._widen(self._request, (*self._given, one))
+            if one not in self._given:
+                raise PolicyError(f"can't grant {quoted(path)}: something else is there now")
 
     async def grant_host(self, host: str) -> None:
         """Let the calls from here on reach *host* as well: HOST, HOST:PORT or *.ZONE.
@@ -274,21 +284,35 @@ class Session:
         Raises:
             PolicyError, RefusedError, SandboxError, AuditWriteError, OSError: Nothing was given.
         """
-        await self._widen(lambda flags: with_host(flags, host, self.prepared))
-
-    async def _widen(self, change: Callable[[Document], Document]) -> None:
         async with self._starting:
-            before = self._request
-            self._request = before.replace(flags=change(before.flags))
-            try:
-                fresh = await anyio.to_thread.run_sync(self._started)
-            except BaseException:
-                self._request = before
-                raise
-            old, self._generation = self._generation, fresh
-            self._settle()
-            if old is not None:
-                old.retire()
+            flags = with_host(self._request.flags, host, self.prepared)
+            await self._widen(self._request.replace(flags=flags), self._given)
+
+    async def foresee(self, change: Callable[[Document], Document]) -> Prepared:
+        """Return the policy as it would be after *change* of what the command line says.
+
+        Raises:
+            PolicyError, RefusedError: It would be none.
+        """
+        flags = change(widened(self._request.flags, self._given))
+        request = self._request.replace(flags=flags, tier=self.tier)
+        return await anyio.to_thread.run_sync(prepare, request)
+
+    async def _widen(self, request: Request, grants: tuple[Given, ...]) -> None:
+        before = self._request, self._given
+        self._request, self._given = request, grants
+        try:
+            fresh = await anyio.to_thread.run_sync(self._started)
+        except BaseException:
+            self._request, self._given = before
+            raise
+        self._take(fresh)
+
+    def _take(self, fresh: Generation) -> None:
+        old, self._generation = self._generation, fresh
+        self._settle()
+        if old is not None:
+            old.retire()
 
     async def _current(self) -> Generation:
         """Return the fork server to use: a new one if the last died or a grant was replaced."""
@@ -296,22 +320,24 @@ class Session:
             old = self._generation
             if old is not None and old.server.alive() and not old.stale():
                 return old
-            self._generation = await anyio.to_thread.run_sync(self._started)
-            self._settle()
-            if old is not None:
-                old.retire()
-            return self._generation
+            fresh = await anyio.to_thread.run_sync(self._started)
+            self._take(fresh)
+            return fresh
 
     def _settle(self) -> None:
         guarded.settle(self._guard, self.prepared)
         guarded.settle_below(self._below, self.prepared, self._request.workspace)
 
     def _started(self) -> Generation:
-        generation, prepared = start(self._request, self._tier, self._outward)
+        # What isn't the object any more that it was given for is given no longer.
+        grants = tuple(one for one in self._given if one.stands())
+        request = self._request.replace(flags=widened(self._request.flags, grants))
+        generation, prepared = start(request, self._tier, self._outward)
         try:
+            verify_where(prepared, grants)
             self._policy_sha256 = policy_in_force(self._log, prepared, generation.server)
         except BaseException:
             generation.retire()
             raise
-        self._current_prepared = prepared
+        self._given, self._current_prepared = grants, prepared
         return generation

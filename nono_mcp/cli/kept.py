@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.document import SnapshotsSection
     from nono_mcp.policy.request import Request
     from nono_mcp.snapshots.snapshots import Snapshots
-    from nono_mcp.snapshots.values import Outcome, Plan, Progress
+    from nono_mcp.snapshots.values import Outcome, Plan, Progress, Reason, Snapshot
 
 WORKSPACE = Option("--workspace", "DIR")
 PROFILE = Option("--profile", "NAME")
@@ -55,6 +55,19 @@ class Kept:
         self.workspace = request.workspace
         self.state_dir = request.state_dir
         self.living = living
+
+    def take(self, name: str | None, program: str) -> Snapshot:
+        """Keep the workspace as it is, and record that.
+
+        Raises:
+            FailedError, SnapshotError: It isn't kept, or it isn't in the log.
+        """
+        with showing() as hear:
+            reason: Reason = "auto" if name is None else "named"
+            taken = self.snapshots.take(reason, name=name, progress=hear)
+        with recorded(self, program) as log:
+            log.append("snapshot", {"id": taken.id, "root": taken.root, "reason": taken.reason})
+        return taken
 
     def roll_back(self, plan: Plan, log: Log | None) -> Outcome:
         """Put back what *plan* says.

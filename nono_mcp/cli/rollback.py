@@ -20,6 +20,7 @@ DRY_RUN = Option("--dry-run")
 PATHS = Option("--paths", "GLOB", many=True)
 SCOPE = Option("--scope", "SCOPE")
 SCOPES: tuple[Scope, ...] = ("everything", "agent")
+PROGRAM = "nono rollback"
 OPTIONS = (*kept.OPTIONS, YES, DRY_RUN, PATHS, SCOPE)
 USAGE = f"""\
 usage: nono rollback [ID] [OPTION]...
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
             return 0
         if not parsed.flag(YES):
             _ask(parsed, plan)
-        with kept.recorded(opened, "nono rollback") as log:
+        with kept.recorded(opened, PROGRAM) as log:
             outcome = opened.roll_back(plan, log)
     if parsed.flag(options.JSON):
         fields = kept.fields_of(outcome)
@@ -97,8 +98,7 @@ def before_the_last_change(opened: Kept) -> str:
     Raises:
         NoSuchSnapshotError: There's none.
     """
-    with kept.showing() as hear:
-        now = opened.snapshots.take("auto", progress=hear)
+    now = opened.take(None, PROGRAM)
     for snapshot in opened.snapshots.list():
         if snapshot.root != now.root:
             return snapshot.id

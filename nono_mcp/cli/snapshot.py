@@ -46,6 +46,7 @@ ID is an id or its beginning, a name, or latest. Going back: nono rollback.
 {kept.ABOUT}
 Exit status: 0 done (verify: everything is whole), 1 not, 2 this usage, 126 refused.
 """
+PROGRAM = "nono snapshot"
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 1_000_000
 
@@ -88,11 +89,8 @@ def _answer(parsed: Parsed, text: str, fields: dict[str, object], *, ok: bool = 
 
 
 def _create(parsed: Parsed, operands: list[str]) -> int:
-    with kept.opened(parsed) as opened, kept.showing() as hear:
-        name = operands[0] if operands else None
-        taken = opened.snapshots.take("auto" if name is None else "named", name=name, progress=hear)
-        with kept.recorded(opened, "nono snapshot") as log:
-            log.append("snapshot", {"id": taken.id, "root": taken.root, "reason": taken.reason})
+    with kept.opened(parsed) as opened:
+        taken = opened.take(operands[0] if operands else None, PROGRAM)
     return _answer(parsed, changes.of_snapshot(taken), {"snapshot": kept.fields_of(taken)})
 
 
@@ -115,9 +113,9 @@ def _show(parsed: Parsed, operands: list[str]) -> int:
 
 def _diff(parsed: Parsed, operands: list[str]) -> int:
     limit = _limit(parsed)
-    with kept.opened(parsed) as opened, kept.showing() as hear:
+    with kept.opened(parsed) as opened:
         store = opened.snapshots
-        target = operands[1] if len(operands) > 1 else store.take("auto", progress=hear).id
+        target = operands[1] if len(operands) > 1 else opened.take(None, PROGRAM).id
         path = parsed.one(PATH.name)
         if path is not None:
             try:

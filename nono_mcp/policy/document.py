@@ -38,6 +38,10 @@ ROLLBACK_MODES = ("allow", "ask", "confirm", "never")
 """Whether an agent may roll back: without asking; asking the person where the client can; only
 with the person's yes; not at all."""
 
+LISTED = "listed"
+ASK_MODES = ("any", LISTED, "never")
+"""What an agent may ask the person for: whatever isn't closed; what is listed; nothing."""
+
 
 class FilesystemSection(Value):
     """Paths as they were written: absolute, or led by `~` or a variable."""
@@ -130,6 +134,15 @@ class AuditSection(Value):
     runs: bool | None = None
 
 
+class AskSection(Value):
+    """What an agent may ask the person for; a list without a mode means mode "listed"."""
+
+    mode: str | None = None
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
 class Document(Value):
     """One policy; *extends* None means what its place implies (a profile: "default")."""
 
@@ -143,6 +156,7 @@ class Document(Value):
     enforcement: EnforcementSection = EnforcementSection()
     snapshots: SnapshotsSection = SnapshotsSection()
     audit: AuditSection = AuditSection()
+    ask: AskSection = AskSection()
 
 
 class Field(Value):
@@ -203,6 +217,10 @@ FIELDS = (
     Field("snapshots", "broad", "flag", "Keep a workspace that is / or a home, too."),
     Field("snapshots", "rollback", "rollback", "An agent's rollback: allow, ask, confirm, never."),
     Field("audit", "runs", "flag", "Record every nono run; else only one with a way out."),
+    Field("ask", "mode", "ask", "What an agent may ask you for: any, listed, never."),
+    Field("ask", "read", "paths", "Where an agent may ask to read."),
+    Field("ask", "write", "paths", "Where an agent may ask to read and write."),
+    Field("ask", "hosts", "hosts", "Hosts that an agent may ask for: HOST, HOST:PORT or *.ZONE."),
 )
 
 PROXY_KEYS = tuple(
@@ -220,6 +238,7 @@ SECTIONS = {
     "enforcement": EnforcementSection,
     "snapshots": SnapshotsSection,
     "audit": AuditSection,
+    "ask": AskSection,
 }
 
 
@@ -244,6 +263,7 @@ def merge(base: Document, over: Document) -> Document:
         enforcement=_merged("enforcement", base.enforcement, over.enforcement),
         snapshots=_merged("snapshots", base.snapshots, over.snapshots),
         audit=_merged("audit", base.audit, over.audit),
+        ask=_ask(base.ask, over.ask),
     )
 
 
@@ -271,6 +291,12 @@ def _network(base: NetworkSection, over: NetworkSection) -> NetworkSection:
         sources=tuple({**dict(base.sources), **dict(over.sources)}.items()),
         routes=tuple({**dict(base.routes), **dict(over.routes)}.items()),
     )
+
+
+def _ask(base: AskSection, over: AskSection) -> AskSection:
+    merged = _merged("ask", base, over)
+    # A list says nothing beside another mode than its own.
+    return merged if merged.mode in (None, LISTED) else AskSection(merged.mode)
 
 
 def implied_mode(section: NetworkSection) -> str | None:

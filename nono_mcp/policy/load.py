@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
-from nono_mcp.policy import protection, resolve, rules, standing, tools
+from nono_mcp.policy import asking, protection, resolve, rules, standing, tools
 from nono_mcp.policy.compile import Plan, compile_policy
 from nono_mcp.policy.document import Document, FilesystemSection, merge
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.policy.layers import layers_of
-from nono_mcp.policy.paths import ancestors, covers
+from nono_mcp.policy.paths import ancestors, covers, is_broad
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS, Layer, Look
 from nono_sandbox import values
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from nono_mcp.policy.denials import Twin
     from nono_mcp.policy.paths import Place
     from nono_mcp.policy.rules import Asked
-
-BROAD = (
-    "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys "
-    "/tmp /usr /usr/local /var /Applications /Library /System /Users /Volumes /private"
-)
-"""Directories that hold what isn't one piece of work; as a workspace they need a yes."""
 
 TMP = "/tmp"  # noqa: S108 - where the person's TMPDIR is if the environment doesn't say
 
@@ -94,6 +88,7 @@ def prepare(request: Request) -> Prepared:
         rules=compiled.rules,
         document=document,
         home=home.path,
+        askable=asking.places(document.ask, look),
         given_up=tuple(given),
         notices=tuple(notices),
         private_home=compiled.private_home,
@@ -163,7 +158,7 @@ def _directory(what: str, path: str) -> Place:
 
 
 def _refuse_broad(workspace: str, home: str) -> None:
-    if workspace in BROAD.split() or workspace == home or workspace in ancestors(home):
+    if is_broad(workspace, home):
         raise RefusedError(
             f"{quoted(workspace)} holds more than one piece of work",
             code="fs.broad-workspace",

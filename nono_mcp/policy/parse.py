@@ -10,6 +10,7 @@ import tomllib
 
 from nono_mcp.policy import bounds, egress, environment, paths
 from nono_mcp.policy.document import (
+    ASK_MODES,
     FIELDS,
     GUARANTEES,
     NETWORK_MODES,
@@ -64,7 +65,7 @@ class _Parser:
         self._kinds: dict[str, Callable[[object, Path], object]] = {
             "paths": self._paths,
             "flag": self._flag,
-            "mode": self._mode,
+            "mode": self._one_of(NETWORK_MODES),
             "ports": self._ports,
             "seconds": self._seconds,
             "size": self._size,
@@ -73,7 +74,8 @@ class _Parser:
             "variables": self._variables,
             "guarantees": self._guarantees,
             "patterns": self._patterns,
-            "rollback": self._rollback,
+            "rollback": self._one_of(ROLLBACK_MODES),
+            "ask": self._one_of(ASK_MODES),
             "hosts": self._words("hosts", egress.check_host),
             "addresses": self._words("address ranges", egress.check_address),
             "credentials": self._words("credentials", egress.check_name),
@@ -104,6 +106,8 @@ class _Parser:
         }
         if name == "network":
             self._check_network(values)
+        if name == "ask":
+            self._check_ask(values)
         return SECTIONS[name](**values)
 
     def _field(self, field: Field, value: object) -> object:
@@ -135,6 +139,14 @@ class _Parser:
             self._silent(key, str(mode), "ports")
         for key in hosts if mode not in (None, "proxy") else ():
             self._silent(key, str(mode), "proxy")
+
+    def _check_ask(self, values: Mapping[str, object]) -> None:
+        mode = values.get("mode")
+        for key in ("read", "write", "hosts") if mode in ("any", "never") else ():
+            if values.get(key):
+                message = f'{key} says nothing where mode is "{mode}"'
+                hint = 'use mode = "listed", or leave it out'
+                self._fail(("ask", key), message, hint=hint)
 
     def _silent(self, key: str, mode: str, needed: str) -> NoReturn:
         self._fail(
@@ -186,10 +198,13 @@ class _Parser:
     def _patterns(self, value: object, path: Path) -> tuple[str, ...]:
         return tuple(self._each(self._list(value, path, "patterns"), path, bounds.check_pattern))
 
-    def _rollback(self, value: object, path: Path) -> str:
-        if not isinstance(value, str) or value not in ROLLBACK_MODES:
-            self._fail(path, f"rollback must be one of {', '.join(ROLLBACK_MODES)}")
-        return value
+    def _one_of(self, words: tuple[str, ...]) -> Callable[[object, Path], str]:
+        def check(value: object, path: Path) -> str:
+            if not isinstance(value, str) or value not in words:
+                self._fail(path, f"{path[-1]} must be one of {', '.join(words)}")
+            return value
+
+        return check
 
     def _words(
         self, what: str, check: Callable[[str], None]
@@ -262,11 +277,6 @@ class _Parser:
     def _flag(self, value: object, path: Path) -> bool:
         if not isinstance(value, bool):
             self._fail(path, f"{path[-1]} must be true or false, not {_type(value)}")
-        return value
-
-    def _mode(self, value: object, path: Path) -> str:
-        if not isinstance(value, str) or value not in NETWORK_MODES:
-            self._fail(path, f"mode must be one of {', '.join(NETWORK_MODES)}")
         return value
 
     def _seconds(self, value: object, path: Path) -> float:

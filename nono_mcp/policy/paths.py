@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 VARIABLES = ("WORKSPACE", "HOME", "TMPDIR")
 PATH_CHARACTERS_MAX = 4096
+BROAD = (
+    "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys "
+    "/tmp /usr /usr/local /var /Applications /Library /System /Users /Volumes /private"
+)
+"""Directories that hold what isn't one piece of work; as a workspace they need a yes."""
 
 
 class Place(Value):
@@ -49,6 +54,11 @@ def ancestors(path: str) -> list[str]:
     if path != "/":
         above.append("/")
     return above
+
+
+def is_broad(path: str, home: str) -> bool:
+    """Tell whether *path* holds more than one piece of work."""
+    return path in BROAD.split() or path == home or path in ancestors(home)
 
 
 def check(text: str) -> None:

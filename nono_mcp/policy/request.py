@@ -73,3 +73,5 @@ class Prepared(Value):
     """Denied and protected paths inside grants that don't exist now, and what they are."""
     unenforced_absent: tuple[str, ...] = ()
     """Protected paths inside grants that don't exist now, and could be made."""
+    askable: tuple[tuple[str, int], ...] = ()
+    """Where an agent may ask for what, if the policy lists it: location and access."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from nono_mcp.policy import bounds, environment, paths
 from nono_mcp.policy.document import (
+    ASK_MODES,
     FIELDS,
     GUARANTEES,
     NETWORK_MODES,
@@ -69,13 +70,19 @@ def _section(section: str) -> Json:
     if section == "network":
         neither: Json = {"not": {"allOf": [_some(PORT_KEYS), _some(PROXY_KEYS)]}}
         told: Json = {"if": {"required": ["mode"]}, "else": neither}
-        table["allOf"] = [_only(PORT_KEYS, "ports"), _only(PROXY_KEYS, "proxy"), told]
+        table["allOf"] = [
+            _only(PORT_KEYS, "ports", NETWORK_MODES),
+            _only(PROXY_KEYS, "proxy", NETWORK_MODES),
+            told,
+        ]
+    if section == "ask":
+        table["allOf"] = [_only(("read", "write", "hosts"), "listed", ASK_MODES)]
     return table
 
 
-def _only(keys: tuple[str, ...], mode: str) -> Json:
-    """Say that *keys* say nothing where another mode is written."""
-    others: Json = [one for one in NETWORK_MODES if one != mode]
+def _only(keys: tuple[str, ...], mode: str, modes: tuple[str, ...]) -> Json:
+    """Say that *keys* say nothing where another of the *modes* is written."""
+    others: Json = [one for one in modes if one != mode]
     empty: Json = {
         key: {"maxItems": 0, "maxProperties": 0, "type": ["array", "object"]} for key in keys
     }
@@ -176,4 +183,5 @@ _KINDS: dict[str, dict[str, Json]] = {
         {"type": "string", "pattern": _PATTERN, "maxLength": bounds.PATTERN_CHARACTERS_MAX}
     ),
     "rollback": {"enum": list(ROLLBACK_MODES)},
+    "ask": {"enum": list(ASK_MODES)},
 }

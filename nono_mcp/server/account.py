@@ -34,8 +34,8 @@ write_file.
 - What isn't granted is refused ("Permission denied", "Read-only file system") or looks absent \
 ("No such file or directory"). Credentials and the person's home are closed; so is the network, \
 unless explain_policy says otherwise.
-- A denial isn't an error to work around. explain_policy tells the rule behind it; tell the person \
-the change that its answer names, or do without.
+- A denial isn't an error to work around. explain_policy tells the rule behind it; request_access \
+asks the person for one more path or host; or do without.
 - Every call starts anew: cd, variables and background processes end with it. Files stay, and so \
 does what is in $HOME and $TMPDIR, which are the sandbox's own.
 - What takes long or is to stay (a server, a watcher) becomes a job by yield_s; read_output, \
@@ -94,6 +94,17 @@ def of_changing(title: str) -> ToolAnnotations:
     )
 
 
+def of_asking() -> ToolAnnotations:
+    """Return what may be said of asking the person: by itself it changes nothing."""
+    return ToolAnnotations(
+        title="Ask the person for access",
+        read_only_hint=False,
+        destructive_hint=False,
+        idempotent_hint=False,
+        open_world_hint=False,
+    )
+
+
 def of_keeping() -> ToolAnnotations:
     """Return what may be said of taking a snapshot."""
     return ToolAnnotations(
@@ -111,10 +122,9 @@ def run_description(prepared: Prepared) -> str:
     return (
         "Run a command in the sandbox; returns its exit status and output (both streams, in "
         f"order). Workspace {quoted(confinement.cwd)}; writes: {_short(prepared)}; "
-        f"network: {_network(prepared)}. Give command or argv. timeout_s is over 0 and at most "
-        f"{timeout_s_max(prepared):g} (default {timeout_s_default(prepared):g}); at its end "
-        "everything the command started is killed. Output over 10,000 characters is cut in the "
-        "middle. A call can narrow what the policy allows, never widen it."
+        f"network: {_network(prepared)}. Give command or argv. timeout_s: at most "
+        f"{timeout_s_max(prepared):g} (default {timeout_s_default(prepared):g}); then all that it "
+        "started is killed. Output over 10,000 characters is cut in the middle."
     )
 
 

@@ -5,8 +5,11 @@ Architecture invariant: everything a client is offered follows from the policy i
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mcp.server import NotificationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.resolve import build_resolver_plans
@@ -17,8 +20,11 @@ from pydantic import ValidationError
 
 from nono_mcp import __version__
 from nono_mcp.audit.files import AuditError
+from nono_mcp.policy import asking
 from nono_mcp.server import account
+from nono_mcp.server.access_tools import REQUEST, AccessTools
 from nono_mcp.server.arguments import (
+    AccessArguments,
     Arguments,
     DiffArguments,
     ExplainArguments,
@@ -41,7 +47,8 @@ from nono_mcp.server.file_tools import FILE_TOOLS, FileTools
 from nono_mcp.server.job_arguments import InputArguments, OutputArguments, StopArguments
 from nono_mcp.server.job_tools import READ, SEND, STOP, JobTools
 from nono_mcp.server.jobs import Jobs
-from nono_mcp.server.prompts import Prompts
+from nono_mcp.server.news import News
+from nono_mcp.server.prompts import POLICY_URI, Prompts
 from nono_mcp.server.tools import Tools
 from nono_mcp.server.undo_tools import DIFF, LIST, NEVER, ROLLBACK, SNAPSHOT, UndoTools
 from nono_sandbox.confinement import WRITE
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
     from mcp.server.mcpserver.context import Context
+    from mcp.server.mcpserver.resolve import Resolve
     from mcp.shared.message import SessionMessage
     from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 
@@ -106,11 +114,22 @@ class App(MCPServer[None]):
         except AuditError as error:
             raise ToolError(f"{reason} (and not recorded: {error})") from error
 
-    def serve_subscriptions(self, resources: AuditResources) -> None:
+    def serve_subscriptions(self, news: News) -> None:
         """Serve what clients of the 2025 protocols ask for to hear of changes."""
-        add = self._lowlevel_server.add_request_handler
-        add("resources/subscribe", SubscribeRequestParams, resources.subscribe)
-        add("resources/unsubscribe", UnsubscribeRequestParams, resources.unsubscribe)
+        server = self._lowlevel_server
+        add = server.add_request_handler
+        add("resources/subscribe", SubscribeRequestParams, news.subscribe)
+        add("resources/unsubscribe", UnsubscribeRequestParams, news.unsubscribe)
+        # Over HTTP there is no other place to declare it.
+        server.create_initialization_options = partial(  # type: ignore[method-assign]
+            server.create_initialization_options, NotificationOptions(tools_changed=True)
+        )
+
+    def replace_tools(self, tools: list[Tool]) -> None:
+        """Offer *tools* instead of those offered so far."""
+        known = self._tool_manager._tools  # noqa: SLF001 - the SDK adds functions, no tools
+        known.clear()
+        known.update({tool.name: tool for tool in tools})
 
     async def serve(
         self,
@@ -138,24 +157,27 @@ def build(session: Session) -> App:
     Raises:
         RefusedError: Its policy requires what this machine can't give.
     """
-    prepared = session.prepared
     attendant = Attendant(session)
     jobs = Jobs(session)
     enforcement = Enforcement.of(session)
     tools = Tools(attendant, jobs, enforcement)
     log = session.log
-    resources = None if log is None else AuditResources(session.state_dir, log)
-    app = App(
-        NAME,
-        title="nono: confined commands",
-        version=__version__,
-        instructions=account.INSTRUCTIONS,
-        tools=[
+    news = News()
+
+    async def changed(context: Context[Any, Any]) -> None:
+        app.replace_tools(offered())
+        news.hear(POLICY_URI)
+        await news.tools_changed(context)
+
+    access = AccessTools(session, changed)
+
+    def offered() -> list[Tool]:
+        return [
             _tool(
                 tools.run_sandboxed,
                 RunArguments,
-                account.run_description(prepared),
-                account.of_running(prepared),
+                account.run_description(session.prepared),
+                account.of_running(session.prepared),
                 takes_context=True,
             ),
             _tool(
@@ -164,21 +186,44 @@ def build(session: Session) -> App:
                 _EXPLAIN,
                 account.of_telling("Explain the sandbox's policy"),
             ),
+            *_access_tools(session, access),
             *_file_tools(attendant),
             *_job_tools(session, jobs),
             *_log_tools(session),
             *_undo_tools(session),
-        ],
-        subscriptions=resources.bus if resources else False,
-        lifespan=resources.telling if resources else None,
+        ]
+
+    app = App(
+        NAME,
+        title="nono: confined commands",
+        version=__version__,
+        instructions=account.INSTRUCTIONS,
+        tools=offered(),
+        subscriptions=news.bus,
+        lifespan=news.telling,
         log_level="WARNING",
     )
     app.session = session
     Prompts(session, enforcement).offer(app)
-    if resources:
-        resources.offer(app)
-        app.serve_subscriptions(resources)
+    news.known.append(re.compile(re.escape(POLICY_URI)))
+    if log is not None:
+        AuditResources(session.state_dir, log, news).offer(app)
+    app.serve_subscriptions(news)
     return app
+
+
+def _access_tools(session: Session, access: AccessTools) -> list[Tool]:
+    if asking.mode(session.prepared.document.ask) == asking.NEVER:
+        return []
+    about = account.of_asking()
+    tool = _tool(access.request_access, AccessArguments, REQUEST, about, takes_context=True)
+    return [_with_resolved(tool, access.resolved())]
+
+
+def _with_resolved(tool: Tool, resolved: dict[str, tuple[Resolve, bool]]) -> Tool:
+    tool.resolved_params = resolved
+    tool.resolver_plans = build_resolver_plans(resolved, {"arguments"})
+    return tool
 
 
 def _file_tools(attendant: Attendant) -> list[Tool]:
@@ -239,9 +284,7 @@ def _undo_tools(session: Session) -> list[Tool]:
     if session.prepared.document.snapshots.rollback != NEVER:
         about = account.of_changing("Roll the workspace back")
         rollback = _tool(tools.rollback, RollbackArguments, ROLLBACK, about, takes_context=True)
-        rollback.resolved_params = {"consent": (tools.consent(), True)}
-        rollback.resolver_plans = build_resolver_plans(rollback.resolved_params, {"arguments"})
-        offered.append(rollback)
+        offered.append(_with_resolved(rollback, {"consent": (tools.consent(), True)}))
     return offered
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S_DEFAULT = 120.0
 TIMEOUT_S_MAX = 3600.0
+_IDLE_MIN = 10**9
 ERRORS_MAX = 4
 """How many mistakes one answer names."""
 
@@ -91,9 +92,9 @@ class RunArguments(Arguments):
 class ExplainArguments(Arguments):
     """What `explain_policy` takes."""
 
-    path: SystemText | None = Field(None, description="Ask about this path")
+    path: SystemText | None = Field(None, description="Asked about")
     operation: Literal["read", "write"] | None = Field(None, description="Default: read")
-    host: SystemText | None = Field(None, description="Ask about this host")
+    host: SystemText | None = Field(None, description="Asked about")
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -104,16 +105,33 @@ class ExplainArguments(Arguments):
         return self
 
 
+class AccessArguments(Arguments):
+    """What `request_access` takes."""
+
+    path: SystemText | None = Field(None, min_length=1)
+    access: Literal["read", "write"] | None = Field(None, description="Default: read")
+    host: SystemText | None = Field(None, min_length=1, description="HOST or HOST:PORT (443)")
+    why: SystemText = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if (self.path is None) == (self.host is None):
+            raise PydanticCustomError("access", "ask for either a path or a host")
+        if self.access is not None and self.path is None:
+            raise PydanticCustomError("access", "access goes with a path")
+        return self
+
+
 class TailArguments(Arguments):
     """What `audit_tail` takes."""
 
     call: SystemText | None = Field(None, description="Only this call's")
     kind: SystemText | None = Field(None, description="A kind, or how it begins: call, session")
-    decision: Literal["allow", "deny"] | None = Field(None, description="Only these decisions")
-    grep: SystemText | None = Field(None, description="Only records with this text")
-    since: SystemText | None = Field(None, description="Since this UTC time, or its beginning")
+    decision: Literal["allow", "deny"] | None = None
+    grep: SystemText | None = Field(None, description="Only with this text")
+    since: SystemText | None = Field(None, description="UTC time, or its beginning")
     everybody: bool | None = Field(None, description="Other sessions' records too")
-    limit: int | None = Field(None, ge=1, le=200, description="Records at most (default 50)")
+    limit: int | None = Field(None, ge=1, le=200, description="Default 50")
     cursor: SystemText | None = Field(None, description="From the last answer, for older ones")
 
 
@@ -128,7 +146,7 @@ class SnapshotArguments(Arguments):
 class ListArguments(Arguments):
     """What `list_snapshots` takes."""
 
-    limit: int | None = Field(None, ge=1, le=200, description="At most (default 20)")
+    limit: int | None = Field(None, ge=1, le=200, description="Default 20")
     skip: int | None = Field(None, ge=0, description="Pass over so many of the newest")
 
 
@@ -222,8 +240,20 @@ def _inlined(shown: Any, known: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
     known = shown.get("$defs", known)
     if "$ref" in shown:
         definition = known[shown["$ref"].rpartition("/")[2]]
-        return _inlined({k: v for k, v in definition.items() if k != "description"}, known)
-    return {key: _inlined(value, known) for key, value in shown.items() if key != "$defs"}
+        told = {k: v for k, v in definition.items() if k not in ("title", "description")}
+        return _inlined(told, known)
+    return {
+        key: _inlined(value, known)
+        for key, value in shown.items()
+        if key != "$defs" and not _is_idle(key, value)
+    }
+
+
+def _is_idle(key: str, value: object) -> bool:
+    """Tell whether a bound teaches nothing that is worth its tokens; it's kept all the same."""
+    if key == "minLength":
+        return value == 1
+    return key in ("minimum", "maximum") and isinstance(value, int) and abs(value) >= _IDLE_MIN
 
 
 def schema(model: type[Arguments]) -> dict[str, Any]:

@@ -23,13 +23,10 @@ if TYPE_CHECKING:
     from nono_mcp.server.arguments import TailArguments, VerifyArguments
 
 TAIL = (
-    "Show the newest records of the audit log: every command asked for, what was decided and how "
-    "it ended. This session's alone unless everybody is set."
+    "Show the audit log's newest records, this session's: what was asked for, decided, and came "
+    "of it."
 )
-VERIFY = (
-    "Verify the audit log: integrity (nothing changed), completeness (nothing cut off) and trust "
-    "(whose keys), each with its reason."
-)
+VERIFY = "Verify the audit log: that nothing was changed or cut off, and whose keys signed it."
 LIMIT_DEFAULT = 50
 
 

@@ -15,12 +15,13 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import BaseModel, ConfigDict, PlainValidator, Strict
 
 from nono_mcp.policy.errors import quoted
+from nono_mcp.server import changes, results
 from nono_mcp.server.text import amount, readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.session import Result
 
 TEXT_BYTES_MAX = 9400
 """With the line above and the one below: at most 10,000 characters."""
@@ -95,11 +96,11 @@ A = TypeVar("A", bound=Answer)
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[A]):
-    """What a worker answered, and what was put right of what it did."""
+    """What a worker answered, and how its call ended."""
 
     answer: A
     body: bytes
-    guarded: tuple[Action, ...]
+    result: Result
 
 
 def parse(model: type[A], output: bytes) -> tuple[A | Failure, bytes]:
@@ -163,27 +164,33 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def of_written(written: Written, denied: str, notes: Sequence[str]) -> CallToolResult:
-    """Return what was written; *denied* says that the person's file of that name is closed.
-
-    *notes* are of what was put right since.
-    """
+def of_written(done: Done[Written], denied: str) -> CallToolResult:
+    """Return what was written; *denied* says that the person's file of that name is closed."""
+    written = done.answer
     verb = "made" if written.created else "replaced"
     text = f"{verb} {quoted(written.path)}, {amount(written.size_bytes)}{_how(written)}"
     own = [f"[nono] in the sandbox's own files alone: {denied}"] if denied else []
-    return _text("\n".join([text, *own, *notes]))
+    return _of_change(done.result, [text, *own])
 
 
-def of_edited(
-    written: Written, diff: bytes, notes: Sequence[str], *, dry_run: bool
-) -> CallToolResult:
-    """Return what was, or would be, changed in a file; *notes* are of what was put right since."""
+def of_edited(done: Done[Written], *, dry_run: bool) -> CallToolResult:
+    """Return what was, or would be, changed in a file."""
+    written = done.answer
     count = f"{written.count} replacement{'s' if written.count > 1 else ''}"
     how = " (dry run: nothing is changed)" if dry_run else _how(written)
-    text, is_whole = _beginning(readable(diff), TEXT_BYTES_MAX)
-    note = "" if is_whole else "\n[nono] the diff goes on"
-    own = "\n".join(["", *notes]) if notes else ""
-    return _text(f"{quoted(written.path)}: {count}{how}\n{text}{note}{own}")
+    text, is_whole = _beginning(readable(done.body), TEXT_BYTES_MAX)
+    parts = [f"{quoted(written.path)}: {count}{how}", text.removesuffix("\n")]
+    parts += [] if is_whole else ["[nono] the diff goes on"]
+    return _of_change(done.result, parts)
+
+
+def _of_change(result: Result, parts: list[str]) -> CallToolResult:
+    """Return *parts*, what was put right since, and what is changed by now and how to undo it."""
+    parts += [*results.put_right(result.guarded), changes.of_call(result.changed)]
+    return CallToolResult(
+        content=[TextContent(type="text", text="\n".join(part for part in parts if part))],
+        _meta={results.META_KEY: {"id": result.id, **changes.data(result.changed)}},
+    )
 
 
 def _how(written: Written) -> str:

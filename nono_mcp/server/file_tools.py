@@ -16,7 +16,7 @@ from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import file_answers as answers
 from nono_mcp.server import file_arguments as given
-from nono_mcp.server import hints, results
+from nono_mcp.server import hints
 from nono_mcp.server.text import shortened
 from nono_mcp.session import Command
 
@@ -117,8 +117,7 @@ class FileTools:
         """
         request = {"path": self._path(arguments.path), "content": arguments.content}
         done = await self._done(answers.Written, "write_file", request, context, writes=True)
-        notes = results.put_right(done.guarded)
-        return answers.of_written(done.answer, self.denial(done.answer.path, "write"), notes)
+        return answers.of_written(done, self.denial(done.answer.path, "write"))
 
     async def edit_file(self, arguments: given.EditArguments, context: Context) -> CallToolResult:
         """Replace texts in a file.
@@ -133,8 +132,7 @@ class FileTools:
             "dry_run": dry_run,
         }
         done = await self._done(answers.Written, "edit_file", request, context, writes=not dry_run)
-        notes = results.put_right(done.guarded)
-        return answers.of_edited(done.answer, done.body, notes, dry_run=dry_run)
+        return answers.of_edited(done, dry_run=dry_run)
 
     async def list_directory(
         self, arguments: given.ListArguments, context: Context
@@ -234,7 +232,7 @@ class FileTools:
             raise ToolError("the worker's answer can't be read: try again") from error
         if isinstance(answer, answers.Failure):
             raise ToolError(self._failure(answer, request["path"], writes=writes))
-        return answers.Done(answer, body, result.guarded)
+        return answers.Done(answer, body, result)
 
     def _path(self, path: str | None) -> str:
         prepared = self._session.prepared

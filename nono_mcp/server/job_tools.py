@@ -15,7 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import quoted
-from nono_mcp.server import results
+from nono_mcp.server import changes, results
 from nono_mcp.server.asking import asked_by
 from nono_mcp.server.text import amount, duration, readable, shortened
 
@@ -129,6 +129,8 @@ async def of_job(job: Job, session: Session, offset: int) -> str:
         parts.append(f"[nono] bytes {offset} to {start} aren't kept any more")
     parts.append(readable(chunk).removesuffix("\n"))
     parts += results.put_right(await _put_right(job, session))
+    if job.result is not None:
+        parts.append(changes.of_call(job.result.changed))
     if end < job.output.end:
         parts.append(f"[nono] more: offset {end} of {job.output.end}")
     return "\n".join(part for part in parts if part)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 from nono_mcp.audit.files import AuditError
 from nono_mcp.server import changes, results
+from nono_mcp.server.asking import can_ask
 from nono_mcp.server.text import shortened
 from nono_mcp.snapshots.errors import NoSuchSnapshotError, SnapshotError
 from nono_mcp.undo.values import Wanted
@@ -159,7 +160,7 @@ class UndoTools:
         asks = self._session.prepared.document.snapshots.rollback or _ASK
         if arguments.dry_run or asks == _ALLOW:
             return UNASKED
-        if not _can_ask(context):
+        if not can_ask(context):
             if asks == _CONFIRM:
                 raise ToolError(
                     "the policy wants a person's yes, and this client can't ask for one: "
@@ -262,10 +263,3 @@ def _paged(lines: list[str], skip: int) -> str:
     return "\n".join(
         [*page, f"[nono] {more} more lines: skip {skip + PAGE_LINES}"][: len(page) + (more > 0)]
     )
-
-
-def _can_ask(context: Context[Any, Any]) -> bool:
-    capabilities = context.client_capabilities
-    elicitation = capabilities.elicitation if capabilities is not None else None
-    # A bare `{}` means forms, from before there was anything else.
-    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)

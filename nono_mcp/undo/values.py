@@ -63,4 +63,5 @@ def record_of(outcome: Outcome) -> dict[str, object]:
         "kept": len(outcome.kept),
         "conflicts": len(outcome.conflicts),
         "safety": outcome.safety.id,
+        "safety_root": outcome.safety.root,
     }

@@ -10,6 +10,7 @@ from nono_mcp.policy import bounds
 from nono_mcp.policy.document import (
     GUARANTEES,
     ROLLBACK_MODES,
+    AskSection,
     Document,
     EnforcementSection,
     EnvironmentSection,
@@ -97,6 +98,11 @@ patterns = st.builds(
 )
 profile_names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True)
 
+askable = st.lists(st.sampled_from(["a.example", "*.b.example:80"]), max_size=2).map(tuple)
+askings = st.builds(AskSection, st.sampled_from([None, "any", "never"])) | st.builds(
+    AskSection, st.sampled_from([None, "listed"]), path_lists, path_lists, askable
+)
+
 documents = st.builds(
     Document,
     description=st.just("") | text,
@@ -117,4 +123,5 @@ documents = st.builds(
         flags,
         st.sampled_from([None, *ROLLBACK_MODES]),
     ),
+    ask=askings,
 )

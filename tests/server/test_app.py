@@ -21,7 +21,14 @@ pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 async def test_the_tools_offered_say_what_they_are(connect: Connect) -> None:
     async with connect() as agent:
         offered = {tool.name: tool for tool in (await agent.client.list_tools()).tools}
-    known = {"run_sandboxed", "explain_policy", *FILE_TOOLS, *JOB_TOOLS, *UNDO_TOOLS}
+    known = {
+        "run_sandboxed",
+        "explain_policy",
+        "request_access",
+        *FILE_TOOLS,
+        *JOB_TOOLS,
+        *UNDO_TOOLS,
+    }
     assert set(offered) == known
     for tool in offered.values():
         assert tool.title

@@ -117,6 +117,56 @@ async def test_progress_is_told_of_long_work(
     assert (heard[0][1] or "").startswith("scan: ")
 
 
+@pytest.mark.claim("undo.told")
+async def test_a_file_tool_says_how_to_undo_it_and_one_id_tells_the_story(
+    machine: Machine, audit_log: Log
+) -> None:
+    async with opened(machine, log=audit_log) as session, Client(build(session)) as client:
+        agent = Agent(client)
+        written = await agent.call("write_file", path="f", content="one\n")
+        edits = [{"old": "one", "new": "two"}]
+        edited = await agent.call("edit_file", path="f", edits=edits)
+        planned = await agent.call(
+            "edit_file", path="f", edits=[{"old": "two", "new": "3"}], dry_run=True
+        )
+        found = await kept(session)
+        for answer, counts in (
+            (written, "1 added (+4 bytes)"),
+            (edited, "1 modified (+4 bytes -4 bytes)"),
+        ):
+            assert answer.meta is not None
+            data = answer.meta[META_KEY]
+            before = data["changes"]["before"]
+            line = text_of(answer).splitlines()[-1]
+            assert line == f"[nono] changed: {counts}: f; undo: rollback {before[:8]}"
+            of_call = [one for one in found if one.call == data["id"]]
+            assert [one.id for one in of_call] == [before, data["changes"]["after"]]
+            records = tail(str(machine.root / STATE), Filters(call=data["id"]), 100).records
+            told = [one.data["id"] for one in records if one.kind == "snapshot"]
+            assert told == [one.id for one in of_call]
+            assert {one.kind for one in records} == {"call.start", "snapshot", "call.end"}
+        assert "undo:" not in text_of(planned)
+        assert edited.meta is not None
+        await agent.call("rollback", snapshot=edited.meta[META_KEY]["changes"]["before"][:8])
+        assert (machine.workspace / "f").read_text() == "one\n"
+        rollback = tail(str(machine.root / STATE), Filters(kind="rollback"), 100).records
+        assert [one.data["phase"] for one in rollback] == ["start", "end"]
+        safety = (await kept(session))[-1]
+        assert rollback[1].data["safety_root"] == safety.root
+
+
+async def test_a_job_says_at_its_end_what_it_changed(machine: Machine) -> None:
+    async with serving(machine) as agent:
+        started = await agent.run("cat > f", yield_s=0.5, keep_stdin=True)
+        job = started.partition("job ")[2].split(":")[0]
+        text = text_of(await agent.call("send_input", job=job, text="1", end=True))
+        with anyio.fail_after(20):
+            while "changed" not in text:
+                text = text_of(await agent.call("read_output", job=job, wait_s=5))
+        assert "[nono] changed: 1 added" in text
+        assert "undo: rollback " in text
+
+
 async def test_nothing_changed_costs_no_word(machine: Machine) -> None:
     async with serving(machine) as agent:
         answer = await agent.call("run_sandboxed", command="echo done; touch $TMPDIR/x $HOME/y")

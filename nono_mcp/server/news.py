@@ -1,0 +1,143 @@
+"""The news that resources or tools changed, told in both eras of the protocol.
+
+A client of the 2025 protocols hears of a resource by `resources/subscribe`, a newer one of
+anything by `subscriptions/listen`.
+
+Architecture invariant: nobody waits for a reader. News are gathered and told at most every
+`NEWS_S`; a client that is slow or gone misses some and loses nothing: what changed can be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp import MCPError
+from mcp.server.subscriptions import InMemorySubscriptionBus
+from mcp.shared.subscriptions import ResourceUpdated, ToolsListChanged
+from mcp_types import (
+    INVALID_PARAMS,
+    EmptyResult,
+    ResourceUpdatedNotification,
+    ResourceUpdatedNotificationParams,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import AsyncIterator
+
+    from mcp.server.connection import Connection
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.mcpserver import Context
+
+NEWS_S = 0.25
+"""How long news may wait for more; then one message tells of all."""
+SUBSCRIBERS_MAX = 256
+SUBSCRIPTIONS_MAX = 256
+"""Of one client."""
+_CHANGED_MAX = 1024
+
+
+class News:
+    """What changed at one server, and who wants to know."""
+
+    def __init__(self) -> None:
+        self.bus = InMemorySubscriptionBus()
+        self.known: list[re.Pattern[str]] = []
+        """What the URIs look like of which there may be news."""
+        self._changed: set[str] = set()
+        self._some = anyio.Event()
+        self._subscribed: dict[Connection, set[str]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._telling_count = 0
+
+    def hear(self, *uris: str) -> None:
+        """Take in, from any thread, that these resources changed."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._note, uris)
+
+    async def tools_changed(self, context: Context) -> None:
+        """Tell that the list of tools changed, by a call of one client's."""
+        await self.bus.publish(ToolsListChanged())
+        with anyio.move_on_after(NEWS_S):
+            await context.session.send_tool_list_changed()
+
+    async def subscribe(
+        self, context: ServerRequestContext[Any], params: SubscribeRequestParams
+    ) -> EmptyResult:
+        """Note that a client of the 2025 protocols wants news of a resource.
+
+        Raises:
+            MCPError: There's no such resource, or too many want too much.
+        """
+        uri = str(params.uri)
+        if not any(one.fullmatch(uri) for one in self.known):
+            raise MCPError(code=INVALID_PARAMS, message="no such resource")
+        client = _connection(context)
+        uris = self._subscribed.get(client)
+        if uris is None:
+            if len(self._subscribed) >= SUBSCRIBERS_MAX:
+                raise MCPError(code=INVALID_PARAMS, message="too many clients subscribe")
+            uris = self._subscribed[client] = set()
+            client.exit_stack.callback(self._subscribed.pop, client, None)
+        if len(uris) >= SUBSCRIPTIONS_MAX:
+            raise MCPError(code=INVALID_PARAMS, message="too many subscriptions")
+        uris.add(uri)
+        return EmptyResult()
+
+    async def unsubscribe(
+        self, context: ServerRequestContext[Any], params: UnsubscribeRequestParams
+    ) -> EmptyResult:
+        """Forget that a client wants news of a resource."""
+        self._subscribed.get(_connection(context), set()).discard(str(params.uri))
+        return EmptyResult()
+
+    @asynccontextmanager
+    async def telling(self, _app: object) -> AsyncIterator[None]:
+        """Tell of changes while the body runs."""
+        # Over HTTP each client of the 2025 protocols is a life of the server's.
+        self._loop = asyncio.get_running_loop()
+        self._telling_count += 1
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._tell_for_ever)
+                yield
+                group.cancel_scope.cancel()
+        finally:
+            self._telling_count -= 1
+            if not self._telling_count:
+                self._loop = None
+
+    def _note(self, uris: tuple[str, ...]) -> None:
+        if len(self._changed) < _CHANGED_MAX:
+            self._changed.update(uris)
+        self._some.set()
+
+    async def _tell_for_ever(self) -> None:
+        while True:
+            await self._some.wait()
+            await anyio.sleep(NEWS_S)
+            changed, self._changed, self._some = self._changed, set(), anyio.Event()
+            for uri in sorted(changed):
+                await self.bus.publish(ResourceUpdated(uri))
+            async with anyio.create_task_group() as group:
+                for client, uris in list(self._subscribed.items()):
+                    for uri in sorted(uris & changed):
+                        group.start_soon(_tell, client, uri)
+
+
+def _connection(context: ServerRequestContext[Any]) -> Connection:
+    # What outlives a request: the SDK has no public name for it.
+    return context.session._connection  # noqa: SLF001 - see above
+
+
+async def _tell(client: Connection, uri: str) -> None:
+    notification = ResourceUpdatedNotification(params=ResourceUpdatedNotificationParams(uri=uri))
+    data = notification.model_dump(by_alias=True, mode="json", exclude_none=True)
+    # Who doesn't read is not waited for.
+    with anyio.move_on_after(NEWS_S):
+        await client.outbound.notify(data["method"], data.get("params"))
