@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nono_mcp.policy import egress, home, load
+from nono_mcp.policy import egress, home, load, required
 from nono_sandbox import scratch
 from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, WRITE
@@ -194,6 +194,8 @@ def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generat
             if way.port:
                 prepared = load.prepare(request.replace(proxy_port=way.port))
             prepared = prepared.replace(confinement=way.around(prepared.confinement))
+        if prepared.document.enforcement.require:
+            required.check(prepared, required.found(server.reason), server.tier)
         home.ensure(prepared)
         closed = Closed(prepared)
         server.configure(prepared.confinement)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from nono_mcp.policy.errors import RefusedError
-from nono_sandbox import support
+from nono_sandbox import landlock, support
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +13,18 @@ if TYPE_CHECKING:
     from nono_sandbox.support import Guarantee, Support
 
     Guarantees = tuple[Guarantee, ...]
+
+
+def found(namespaces_reason: str) -> Support:
+    """Return the facts about this machine as a session knows them, without trying again."""
+    system = os.uname()
+    return support.Support(
+        kernel=system.release,
+        machine=system.machine,
+        landlock_abi=landlock.abi_version(),
+        landlock_errata=landlock.errata(),
+        namespaces_reason=namespaces_reason,
+    )
 
 
 def check(prepared: Prepared, facts: Support, tier: str) -> tuple[Guarantees, Guarantees]:

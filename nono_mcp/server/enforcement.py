@@ -6,12 +6,10 @@ the person wrote the word for going on without; then every answer says so.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from nono_mcp.policy import required
-from nono_sandbox import landlock, support
 
 if TYPE_CHECKING:
     from nono_mcp.session import Session
@@ -36,17 +34,9 @@ class Enforcement:
         Raises:
             RefusedError: A required guarantee is missing. Serve nothing.
         """
-        prepared = session.prepared
-        system = os.uname()
         # Not `support.probe`, which forks: the session has found out what it tries.
-        facts = support.Support(
-            kernel=system.release,
-            machine=system.machine,
-            landlock_abi=landlock.abi_version(),
-            landlock_errata=landlock.errata(),
-            namespaces_reason=session.tier_reason,
-        )
-        given, lacking = required.check(prepared, facts, session.tier)
+        facts = required.found(session.tier_reason)
+        given, lacking = required.check(session.prepared, facts, session.tier)
         return cls(session.tier, session.tier_reason, given, lacking)
 
     @property

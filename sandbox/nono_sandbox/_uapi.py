@@ -15,8 +15,22 @@ from nono_sandbox import _foreign
 
 MACHINE = os.uname().machine
 _NUMBERS = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "capset": 126, "keyctl": 250, "renameat2": 316},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "capset": 91, "keyctl": 219, "renameat2": 276},
+    "x86_64": {
+        "pivot_root": 155,
+        "seccomp": 317,
+        "capget": 125,
+        "capset": 126,
+        "keyctl": 250,
+        "renameat2": 316,
+    },
+    "aarch64": {
+        "pivot_root": 41,
+        "seccomp": 277,
+        "capget": 90,
+        "capset": 91,
+        "keyctl": 219,
+        "renameat2": 276,
+    },
 }
 SYS_OPEN_TREE = 428
 SYS_MOVE_MOUNT = 429
@@ -30,6 +44,7 @@ SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_ADD_RULE = 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
+SYS_FCHMODAT2 = 452
 
 LANDLOCK_CREATE_RULESET_VERSION = 1 << 0
 LANDLOCK_CREATE_RULESET_ERRATA = 1 << 1
@@ -88,6 +103,10 @@ SFD_CLOEXEC = 0o2000000
 SFD_NONBLOCK = 0o4000
 SIGNALS_MAX = 64
 SIGNAL_SET_BYTES = 128
+
+_CAPABILITIES = struct.Struct("=6I")
+_THIS_THREAD = struct.pack("=Ii", 0x20080522, 0)
+"""Of _LINUX_CAPABILITY_VERSION_3."""
 
 _libc = _foreign.Library()
 _raw = _libc.returning_long("syscall")
@@ -152,8 +171,42 @@ def seccomp_filter(program: bytes, flags: int = 0) -> int:
 
 def drop_capabilities() -> None:
     """Empty the effective, permitted and inheritable sets of the calling thread."""
-    header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
-    _syscall("capset", _number("capset"), header, bytes(24))
+    set_capabilities(bytes(_CAPABILITIES.size))
+
+
+def capabilities() -> bytes:
+    """Return the sets of the calling thread, as `set_capabilities` takes them."""
+    sets = (_foreign.Char * _CAPABILITIES.size)()
+    _syscall("capget", _number("capget"), _THIS_THREAD, sets)
+    return bytes(sets)
+
+
+def without_effective(sets: bytes) -> bytes:
+    """Return *sets* with nothing in effect; what is permitted can be put into effect again."""
+    _, permitted, inheritable, _, permitted_high, inheritable_high = _CAPABILITIES.unpack(sets)
+    return _CAPABILITIES.pack(0, permitted, inheritable, 0, permitted_high, inheritable_high)
+
+
+def set_capabilities(sets: bytes) -> None:
+    """Set the capability sets of the calling thread."""
+    _syscall("capset", _number("capset"), _THIS_THREAD, sets)
+
+
+def change_mode(fd: int, mode: int) -> None:
+    """Change the mode of what *fd* refers to, be it but an O_PATH descriptor."""
+    bits, at = _foreign.UInt(mode), _foreign.UInt(AT_EMPTY_PATH)
+    _syscall("fchmodat2", SYS_FCHMODAT2, fd, b"", bits, at)
+
+
+def change_owner(fd: int, uid: int, gid: int) -> None:
+    """Change owner and group of what *fd* refers to, be it but an O_PATH descriptor."""
+    ids = _foreign.UInt(uid), _foreign.UInt(gid)
+    _checked(_libc.call("fchownat", fd, b"", *ids, AT_EMPTY_PATH), "fchownat")
+
+
+def change_times(fd: int, times: bytes | None) -> None:
+    """Change the times of what *fd* refers to, to two struct timespec or, by None, to now."""
+    _checked(_libc.call("utimensat", fd, b"", times, AT_EMPTY_PATH), "utimensat")
 
 
 def join_new_session_keyring() -> None:

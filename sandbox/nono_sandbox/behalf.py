@@ -1,4 +1,4 @@
-"""Acting on behalf of workers that connect, bind or listen (second tier).
+"""Acting on behalf of workers that connect, bind, listen or change metadata (second tier).
 
 No filter sees where a pointer points, and what it points to changes under whoever looks. So such
 a call waits, and this side copies the address once, judges the copy, and acts on the caller's own
@@ -17,10 +17,11 @@ import select
 import stat
 import time
 
-from nono_sandbox import _uapi, addresses, borrowed, notices, wire
+from nono_sandbox import _uapi, addresses, borrowed, metadata, notices, wire
 from nono_sandbox.own_sockets import OwnSockets
 from nono_sandbox.seccomp.syscalls import numbers
 from nono_sandbox.values import Value
+from nono_sandbox.writable import Writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class _Terms(Value):
     """What the workers behind one listener may do."""
 
     network: Network
+    writable: Writable
     ruleset_fd: int
 
 
@@ -66,6 +68,7 @@ class Answerer:
     def __init__(self, poll: select.poll) -> None:
         self._poll = poll
         self._own = OwnSockets()
+        self._changer = metadata.Changer()
         self._introductions: dict[int, _socket.socket] = {}
         self._terms: dict[int, _Terms] = {}
         self._waiting: list[_Waiting] = []
@@ -103,7 +106,8 @@ class Answerer:
         self._poll.unregister(fd)
         try:
             message, (listener, ruleset) = wire.receive(introduction)
-            self._terms[listener] = _Terms(message[1], ruleset)
+            self._terms[listener] = _Terms(message[1], Writable(message[2]), ruleset)
+            notices.hasten(listener)
             self._poll.register(listener, select.POLLIN)
         except wire.ClosedError:
             return  # it failed, and has said why where it was asked to
@@ -123,15 +127,7 @@ class Answerer:
         notice = notices.receive(listener)
         if notice is None:
             return
-        try:
-            caller = notices.Caller(notice.tid)
-        except OSError:
-            # It has gone; or made itself unreadable, and then nothing of it can be judged.
-            notices.answer(notice, errno.EACCES)
-            return
-        if not notices.valid(notice):
-            caller.close()
-            return
+        caller = notices.Caller(notice.tid)
         try:
             error = self._act(notice, caller)
         except OSError as refused:
@@ -141,10 +137,22 @@ class Answerer:
             notices.answer(notice, error)
 
     def _act(self, notice: Notice, caller: Caller) -> int:
+        call = self._name_of[notice.number]
+        if call in metadata.CALLS:
+            writable = self._terms[notice.listener].writable
+            return self._changer.change(call, notice, caller, writable)
+        try:
+            caller.hold()
+        except OSError:
+            return errno.EACCES
+        if not notices.valid(notice):
+            return 0
+        return self._act_on_socket(call, notice, caller)
+
+    def _act_on_socket(self, call: str, notice: Notice, caller: Caller) -> int:
         terms = self._terms[notice.listener]
         socket_fd = caller.take(notices.as_int(notice.args[0]))
         kind = borrowed.kind(socket_fd)
-        call = self._name_of.get(notice.number)
         if call == "listen":
             return borrowed.listen(socket_fd, notices.as_int(notice.args[1]), kind, terms.network)
         length = notices.as_int(notice.args[2])

@@ -69,6 +69,24 @@ def ruleset(confinement: Confinement, tier: str) -> int:
     return fd
 
 
+def writable(confinement: Confinement) -> tuple[Grant, ...]:
+    """Return what the second tier lets workers write, each with the identity of what it names.
+
+    No denial stands in it: `ruleset` refuses that.
+
+    Raises:
+        ConfinementError: A grant isn't what was judged.
+    """
+    found = []
+    for grant in _reaching_no_kernel(confinement.grants, LANDLOCK):
+        if grant.access & WRITE:
+            fd = open_judged(grant)
+            status = os.fstat(fd)
+            os.close(fd)
+            found.append(grant.replace(identity=(status.st_dev, status.st_ino)))
+    return tuple(found)
+
+
 def allow_proc(ruleset_fd: int) -> None:
     """Let workers read the /proc that is mounted now."""
     _allow(ruleset_fd, "/proc", landlock.ON_READ)

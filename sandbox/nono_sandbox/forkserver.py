@@ -193,7 +193,7 @@ def _start_lane(
         wire.keep_only(control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
         listener = setup.become_lane(plan)
         if listener >= 0:
-            lane.introduce(introduction, network, listener, plan.ruleset_fd)
+            lane.introduce(introduction, network, listener, plan)
         introduction.close()
         lane.serve(control, _socket.socket(fileno=requests_fd), plan)
     except wire.ClosedError:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import _socket
     from typing import Never
 
-    from nono_sandbox.confinement import Call, Network
+    from nono_sandbox.confinement import Call, Grant, Network
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM = 1, 2, 3, 13, 15
 _CAPABILITIES_MAX = 64
@@ -50,6 +50,8 @@ class Plan(Value):
     """What `filters.narrowing_programs` returned."""
     processes_max: int | None = None
     """What a call's processes are bounded by; in the second tier by counting alone."""
+    writable: tuple[Grant, ...] = ()
+    """In the second tier: what workers may write, for whoever acts on their behalf."""
 
 
 def seal(plan: Plan) -> int:
@@ -75,13 +77,14 @@ def seal(plan: Plan) -> int:
     return _uapi.seccomp_filter(plan.filter, _WITH_LISTENER)
 
 
-def introduce(introduction: _socket.socket, network: Network, listener: int, ruleset: int) -> None:
+def introduce(introduction: _socket.socket, network: Network, listener: int, plan: Plan) -> None:
     """Hand the listener of the filter, and what workers may do, to whoever acts on their behalf.
 
     Raises:
         ClosedError: Nobody is there to. Exit.
     """
-    wire.send(introduction, "introduction", network, fds=[listener, ruleset])
+    fds = [listener, plan.ruleset_fd]
+    wire.send(introduction, "introduction", network, plan.writable, fds=fds)
     introduction.close()
     os.close(listener)
 

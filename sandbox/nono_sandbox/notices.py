@@ -20,9 +20,13 @@ from nono_sandbox.values import Value
 _RECEIVE = 0xC050_2100
 _SEND = 0xC018_2101
 _ID_VALID = 0x4008_2102
+_SET_FLAGS = 0x4008_2104
+_SYNC_WAKE_UP = 1
 _NOTICE = struct.Struct("=QIIiIQ6Q")
 """struct seccomp_notif: id, pid, flags; then struct seccomp_data."""
 _RESPONSE = struct.Struct("=QqiI")
+PATH_BYTES_MAX = 4096
+"""PATH_MAX, the zero at the end included."""
 _PIDFD_THREAD = os.O_EXCL
 _SIGNAL_SETS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn")
 
@@ -49,6 +53,11 @@ def receive(listener: int) -> Notice | None:
     return Notice(listener, number_id, tid, number, tuple(args))
 
 
+def hasten(listener: int) -> None:
+    """Have whoever waits at *listener* and whoever answers hand a processor to each other."""
+    fcntl.ioctl(listener, _SET_FLAGS, _SYNC_WAKE_UP)
+
+
 def valid(notice: Notice) -> bool:
     """Tell whether the caller still waits, and so is who it was."""
     try:
@@ -72,14 +81,39 @@ class Caller:
     def __init__(self, tid: int) -> None:
         self._tid = tid
         self._fds: list[int] = []
-        try:
-            self._pidfd = self.keep(os.pidfd_open(tid, _PIDFD_THREAD))
-            self._memory = self.keep(os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC))
-            self.cwd = self.keep(os.open(f"/proc/{tid}/cwd", os.O_PATH | os.O_CLOEXEC))
-            self.umask = umask(tid)
-        except BaseException:
-            self.close()
-            raise
+        self._opened: dict[str, int] = {}
+        self.umask = 0o777
+        """Its own, once it is held."""
+
+    def hold(self) -> None:
+        """Open all of it, so that the next `valid` vouches for whatever is asked for later.
+
+        Raises:
+            OSError: It has gone; or made itself unreadable.
+        """
+        _ = self._pidfd, self._memory, self.cwd
+        self.umask = umask(self._tid)
+
+    @property
+    def cwd(self) -> int:
+        """Return a descriptor of its current directory."""
+        return self._once("cwd", os.O_PATH)
+
+    @property
+    def _memory(self) -> int:
+        return self._once("mem", os.O_RDONLY)
+
+    @property
+    def _pidfd(self) -> int:
+        if "pidfd" not in self._opened:
+            self._opened["pidfd"] = self.keep(os.pidfd_open(self._tid, _PIDFD_THREAD))
+        return self._opened["pidfd"]
+
+    def _once(self, name: str, flags: int) -> int:
+        if name not in self._opened:
+            fd = os.open(f"/proc/{self._tid}/{name}", flags | os.O_CLOEXEC)
+            self._opened[name] = self.keep(fd)
+        return self._opened[name]
 
     def keep(self, fd: int) -> int:
         """Have *fd* closed with the rest."""
@@ -99,6 +133,26 @@ class Caller:
         if len(found) != size_bytes:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         return found
+
+    def read_path(self, address: int) -> bytes:
+        """Return the path that its memory holds at *address* now, as the kernel would copy it.
+
+        Raises:
+            OSError: EFAULT, since its end isn't there; ENAMETOOLONG.
+        """
+        try:
+            found = os.pread(self._memory, PATH_BYTES_MAX, address)
+        except OverflowError:
+            found = b""
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EFAULT, errno.EINVAL):
+                raise
+            found = b""
+        path, end, _ = found.partition(b"\0")
+        if not end:
+            number = errno.ENAMETOOLONG if len(found) == PATH_BYTES_MAX else errno.EFAULT
+            raise OSError(number, os.strerror(number))
+        return path
 
     def take(self, fd: int) -> int:
         """Return our own descriptor of what its descriptor *fd* refers to; `close` closes it."""

@@ -53,7 +53,7 @@ def serve(control: _socket.socket, tier: str, network: str, helper: _socket.sock
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
     listener = lane.seal(plan)
     if helper is not None and listener >= 0:
-        lane.introduce(helper, confinement.network, listener, plan.ruleset_fd)
+        lane.introduce(helper, confinement.network, listener, plan)
     wire.send(control, "running", fds=[master] if call.tty else [])
     if call.tty:
         os.close(master)

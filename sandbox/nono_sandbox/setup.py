@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
-from nono_sandbox.confinement import NAMESPACES, OPEN, PORTS
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS
 from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
@@ -75,6 +75,7 @@ def plan_for(
         filter=base,
         narrowing=narrowing,
         processes_max=confinement.limits.processes_max,
+        writable=domain.writable(confinement) if tier == LANDLOCK else (),
     )
 
 

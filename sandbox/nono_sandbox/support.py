@@ -90,7 +90,7 @@ _TABLE = (
         "metadata",
         "modes, owners, times and attributes outside write grants stay as they are",
         (ENFORCED, "read-only mounts", ""),
-        (NOT, "seccomp, for set-id bits and extended attributes", "Landlock has no such rights"),
+        (ENFORCED, "changed on behalf, seccomp", ""),
     ),
     _Row(
         "network",

@@ -50,15 +50,16 @@ def test_a_tier_that_cant_be_had_gives_nothing(tier: str) -> None:
         assert "Landlock" in one.reason
 
 
-def test_the_first_tier_gives_all_in_part_at_least() -> None:
-    assert support.lacking([one.id for one in support.guarantees(FACTS, NAMESPACES)], ()) == ()
-    assert all(one.state != NOT for one in support.guarantees(FACTS, NAMESPACES))
+@pytest.mark.parametrize("tier", [NAMESPACES, LANDLOCK])
+def test_each_tier_gives_all_in_part_at_least(tier: str) -> None:
+    assert all(one.state != NOT for one in support.guarantees(FACTS, tier))
 
 
-def test_the_second_tier_lacks_metadata() -> None:
-    given = support.guarantees(FACTS, LANDLOCK)
-    assert [one.id for one in given if one.state == NOT] == ["metadata"]
-    assert support.lacking(["files", "metadata"], given) == (of(given, "metadata"),)
+@pytest.mark.parametrize("tier", [NAMESPACES, LANDLOCK])
+def test_what_is_required_and_not_given_is_named(tier: str) -> None:
+    given = support.guarantees(FACTS, tier, OPEN)
+    assert [one.id for one in given if one.state == NOT] == ["network"]
+    assert support.lacking(["files", "network"], given) == (of(given, "network"),)
     assert support.lacking(["files"], given) == ()
 
 

@@ -8,8 +8,9 @@ for extended attributes, so that `cp`, `tar` and `install` take the place for a 
 has none.
 
 What isn't here is allowed on purpose, because everyday tools need it: chown and utimensat (no
-path can be seen from here), kill (Landlock's scope, or a PID namespace), inotify, memfd_create,
-execveat, FIFOs, pidfd_open, landlock_* and seccomp itself, whose further filters only take away.
+path can be seen from here; see `metadata`), kill (Landlock's scope, or a PID namespace),
+inotify, memfd_create, execveat, FIFOs, pidfd_open, landlock_* and seccomp itself, whose further
+filters only take away.
 
 Not promised: a set-gid directory looks like a set-gid program from here (`chmod 2775`), so
 `git init --shared` and `chmod g+s` are refused; one that exists stays, and hands its bit to new
@@ -24,7 +25,7 @@ from __future__ import annotations
 from errno import ENOSYS, EOPNOTSUPP, EPERM
 
 from nono_sandbox.confinement import CLOSED
-from nono_sandbox.seccomp import sockets
+from nono_sandbox.seccomp import metadata, sockets
 from nono_sandbox.seccomp.rules import INT, POINTER, Row, any_bit, none_of, one_of
 from nono_sandbox.values import Value
 
@@ -46,6 +47,7 @@ _INODE = (
     0x401C_5820,  # FS_IOC_FSSETXATTR
     0x4008_7602,  # FS_IOC_SETVERSION
     0x4008_6604,  # EXT4_IOC_SETVERSION_OLD
+    0x4004_7211,  # FAT_IOCTL_SET_ATTRIBUTES
     0x4080_6685,  # FS_IOC_ENABLE_VERITY
     0x800C_6613,  # FS_IOC_SET_ENCRYPTION_POLICY
     0xC050_6617,  # FS_IOC_ADD_ENCRYPTION_KEY
@@ -85,7 +87,7 @@ class Options(Value):
     unix_sockets: bool = False
     """No local socket outside the sandbox can be reached, by path or by abstract name."""
     on_behalf: bool = False
-    """The filter has a listener, and who holds it connects, binds and listens on behalf."""
+    """The filter has a listener; who holds it connects, binds, listens and changes metadata."""
     ptrace: bool = False
     """It may trace what else Landlock or its PID namespace lets it see."""
     own_ipc: bool = False
@@ -321,6 +323,7 @@ def rows(options: Options) -> tuple[Row, ...]:
     return (
         *_KERNEL,
         *_FILES,
+        *(metadata.ON_BEHALF if options.on_behalf else ()),
         *_ADMINISTRATION,
         *(() if options.ptrace else _OTHERS_MEMORY),
         *(() if options.own_ipc else _OTHERS_IPC),

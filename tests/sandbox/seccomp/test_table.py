@@ -63,6 +63,7 @@ IPC = """
     shmget shmat shmctl shmdt semget semop semtimedop semctl msgget msgsnd msgrcv msgctl mq_open
     mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr
 """
+METADATA = "chown fchown lchown fchownat utime utimes futimesat utimensat"
 EVERYDAY = """
     read write close mmap munmap mprotect brk futex stat fstat lstat newfstatat statx access
     faccessat faccessat2 readlink readlinkat getdents64 poll ppoll epoll_wait epoll_pwait select
@@ -122,6 +123,7 @@ CASES = [
     ),
     *(case(TRACING, call, ALLOW) for call in TRACE.split()),
     *(case(OWN, call, ALLOW) for call in IPC.split()),
+    *everywhere("ioctl", NO, 3, 0x40047211),
     # clone: each CLONE_NEW flag, with SIGCHLD; the flags of a thread and of vfork.
     *everywhere("clone", NO, 0x0002_0000 | 17),
     *everywhere("clone", NO, 0x0200_0000 | 17),
@@ -347,6 +349,13 @@ CASES = [
             case(options, "sendto", NO, GARBAGE, GARBAGE, GARBAGE, 0x2000_0000),
             case(options, "pidfd_getfd", NO),
             case(options, "seccomp", NO, 1, 8),
+            *(case(options, call, NOTIFY, GARBAGE) for call in METADATA.split()),
+            *(case(options, call, NOTIFY, GARBAGE, 0o1777) for call in ("chmod", "fchmod")),
+            *(case(options, call, NO, GARBAGE, 0o4755) for call in ("chmod", "fchmod")),
+            case(options, "fchmodat", NOTIFY, GARBAGE, GARBAGE, 0o755),
+            case(options, "fchmodat", NO, GARBAGE, GARBAGE, 0o2755),
+            case(options, "fchmodat2", errno.ENOSYS),
+            case(options, "fsetxattr", errno.EOPNOTSUPP),
         )
     ),
     case(JUDGED, "listen", ALLOW),
