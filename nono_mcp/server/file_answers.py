@@ -215,12 +215,11 @@ def _entry(name: str, kind: str, size_bytes: int, target: str) -> str:
     return f"{shown}{kind}" if kind else f"{shown}  {size_bytes}"
 
 
-def of_found(output: bytes, path: str, skipped: Sequence[str], *, is_whole: bool) -> CallToolResult:
-    """Return what a search below *path* printed."""
-    # ripgrep names files as it was told to look for them.
-    name = path.rstrip("/").encode("utf-8", "surrogateescape")
-    lines = [_relative(line, name) for line in output.split(b"\n")]
-    text, all_shown = _beginning(readable(b"\n".join(lines)).removesuffix("\n"), TEXT_BYTES_MAX)
+def of_found(
+    lines: Sequence[str], path: str, skipped: Sequence[str], *, is_whole: bool
+) -> CallToolResult:
+    """Return what a search below *path* found."""
+    text, all_shown = _beginning("\n".join(lines), TEXT_BYTES_MAX)
     parts = [f"in {quoted(path)}:", text] if text else [f"nothing found in {quoted(path)}"]
     if not (is_whole and all_shown):
         parts.append("[nono] there is more: narrow the search (path, globs, names_only)")
@@ -228,14 +227,6 @@ def of_found(output: bytes, path: str, skipped: Sequence[str], *, is_whole: bool
         names = ", ".join(quoted(one) for one in skipped)
         parts.append(f"[nono] too large to be searched without ripgrep: {names}")
     return _text("\n".join(parts))
-
-
-def _relative(line: bytes, path: bytes) -> bytes:
-    if line.startswith(path + b"/"):
-        return line[len(path) + 1 :]
-    if line == path or line.startswith((path + b":", path + b"-")):
-        return line[path.rfind(b"/") + 1 :]
-    return line
 
 
 def _beginning(text: str, characters_max: int) -> tuple[str, bool]:

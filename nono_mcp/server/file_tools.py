@@ -16,7 +16,7 @@ from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import file_answers as answers
 from nono_mcp.server import file_arguments as given
-from nono_mcp.server import hints
+from nono_mcp.server import found, hints
 from nono_mcp.server.text import shortened
 from nono_mcp.session import Command
 
@@ -160,9 +160,9 @@ class FileTools:
         """
         path = self._path(arguments.path)
         if self._has_ripgrep:
-            found = await self._by_ripgrep(arguments, path, context)
-            if found is not None:
-                return found
+            answer = await self._by_ripgrep(arguments, path, context)
+            if answer is not None:
+                return answer
         request = {
             "path": path,
             "pattern": arguments.pattern,
@@ -177,7 +177,8 @@ class FileTools:
         }
         done = await self._done(answers.Found, "search_files", request, context)
         facts = done.answer
-        return answers.of_found(done.body, path, facts.skipped, is_whole=facts.whole)
+        lines = _found(arguments, done.body, path)
+        return answers.of_found(lines, path, facts.skipped, is_whole=facts.whole)
 
     async def _by_ripgrep(
         self, arguments: given.SearchArguments, path: str, context: Context
@@ -197,7 +198,7 @@ class FileTools:
             raise ToolError(_why(self, path, output))
         if result.status not in (0, _NO_MATCH, _RG_FAILED):
             raise ToolError(_ended(result))
-        return answers.of_found(output, path, (), is_whole=not rest)
+        return answers.of_found(_found(arguments, output, path), path, (), is_whole=not rest)
 
     async def _done(
         self,
@@ -270,8 +271,13 @@ def _why(tools: FileTools, path: str, output: bytes) -> str:
     return denied or shortened(text.removeprefix("rg: "))
 
 
+def _found(arguments: given.SearchArguments, output: bytes, path: str) -> list[str]:
+    only_names = arguments.pattern is None or bool(arguments.names_only)
+    return found.names(output, path) if only_names else found.lines(output, path)
+
+
 def _ripgrep(arguments: given.SearchArguments, path: str) -> tuple[str, ...]:
-    argv = ["rg", "--no-config", "--no-messages", "--color=never", "--sort=path"]
+    argv = ["rg", "--no-config", "--no-messages", "--color=never", "--sort=path", "--null"]
     argv += [f"--glob={glob}" for glob in arguments.globs or ()]
     if arguments.everything:
         argv += ["--hidden", "--no-ignore"]

@@ -22,6 +22,8 @@ _SEQUENCES = re.compile(
     "|(?:\x1b[P\\]X^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x9c|\x1b\\\\)?"
     "|\x1b[ -/]*[0-~]?"
 )
+_MARK = "[nono]"
+_OURS = re.compile(r"^\[nono\]", re.MULTILINE)
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
 
@@ -36,13 +38,14 @@ class Excerpt:
 
 
 def readable(output: bytes) -> str:
-    """Return *output* as text that moves no cursor and holds no NUL."""
+    """Return *output* as text that moves no cursor, holds no NUL and is no note of ours."""
     text = output.decode("utf-8", errors="replace")
     # What a progress bar overwrote stays, each state on a line.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.isprintable():
         text = _SEQUENCES.sub("", text).translate(_CONTROLS)
-    return text
+    # What begins a line with our mark is ours: a stranger's stands a blank further in.
+    return _OURS.sub(r" \g<0>", text) if _MARK in text else text
 
 
 def excerpt(head: bytes, tail: bytes, omitted_bytes: int) -> Excerpt:

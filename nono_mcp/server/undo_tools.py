@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from nono_mcp.audit.files import AuditError
 from nono_mcp.server import changes, results
 from nono_mcp.server.asking import can_ask
-from nono_mcp.server.text import shortened
+from nono_mcp.server.text import readable, shortened
 from nono_mcp.snapshots.errors import NoSuchSnapshotError, SnapshotError
 from nono_mcp.undo.values import Wanted
 
@@ -121,7 +121,8 @@ class UndoTools:
             lines = _difference_lines(found)
         else:
             text = await _done(self._undo.look(_text_of(arguments.path, arguments.base, target)))
-            lines = text.text.splitlines() or ["no difference"]
+            shown = readable(text.text.encode("utf-8", "replace")).removesuffix("\n")
+            lines = shown.split("\n") if shown else ["no difference"]
             lines += ["(cut: the file is too large)"] if text.cut else []
         return results.plain(_paged(lines, arguments.skip or 0))
 

@@ -11,12 +11,16 @@ from nono_sandbox.builtin.writing import put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 COMPARED_LINES_MAX = 2000
-"""How many lines of each side are compared; a larger change is shown as one block."""
+COMPARED_BYTES_MAX = 1 << 20
+"""How much of each side is compared; a larger change is told as one block, and cut."""
+SHOWN_BYTES_MAX = 64 * 1024
+"""Of each side of such a block."""
+_CHUNK_BYTES = 1 << 16
 _CONTEXT = 3
 _LISTED_MAX = 5
 
@@ -35,7 +39,7 @@ def edit_file(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
     if changed == data:
         raise FailedError("the edits change nothing", path)
     # First, since it may take more memory than there is, and then nothing is to be changed.
-    diff = _diff(data, changed)
+    diff = unified(data, changed)
     done = {} if request["dry_run"] else put(path, changed, seen)
     return {"path": path, "count": count} | done, diff
 
@@ -84,24 +88,62 @@ def _near(data: bytes, old: bytes) -> str:
     return f"; its first line is at line {line}, and then it goes on otherwise"
 
 
-def _diff(old: bytes, new: bytes) -> bytes:
-    """Return a unified diff without its two lines of names."""
-    before, after = _lines(old), _lines(new)
-    start = 0
-    while start < min(len(before), len(after)) and before[start] == after[start]:
-        start += 1
-    rest = min(len(before), len(after)) - start
-    end = 0
-    while end < rest and before[-1 - end] == after[-1 - end]:
-        end += 1
-    first = max(0, start - _CONTEXT)
-    kept = max(0, end - _CONTEXT)
-    shown = before[first : len(before) - kept], after[first : len(after) - kept]
-    if max(map(len, shown)) > COMPARED_LINES_MAX:
-        return "".join(_block(*shown, first)).encode("utf-8", "surrogateescape")
-    hunks = list(difflib.unified_diff(*shown, n=_CONTEXT))[2:]
+def unified(old: bytes, new: bytes) -> bytes:
+    """Return a unified diff without its two lines of names.
+
+    A file may have more lines than there is memory for, so what is the same is never cut into any.
+    """
+    start = old.rfind(b"\n", 0, _same_at_start(old, new)) + 1
+    end = _same_lines_at_end(old[start:], new[start:])
+    for _ in range(_CONTEXT):
+        start = old.rfind(b"\n", 0, max(0, start - 1)) + 1
+    kept = len(old) - end
+    for _ in range(_CONTEXT):
+        kept = old.find(b"\n", kept) + 1 or len(old)
+    shown = old[start:kept], new[start : len(new) - (len(old) - kept)]
+    first = old.count(b"\n", 0, start)
+    if any(_is_large(part) for part in shown):
+        return b"".join(_block(*shown, first))
+    before, after = map(_lines, shown)
+    hunks = list(difflib.unified_diff(before, after, n=_CONTEXT))[2:]
     lines = [_moved(line, first) if line.startswith("@@") else _whole(line) for line in hunks]
     return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _is_large(part: bytes) -> bool:
+    return len(part) > COMPARED_BYTES_MAX or part.count(b"\n") > COMPARED_LINES_MAX
+
+
+def _same_at_start(one: bytes, other: bytes) -> int:
+    """Return how many bytes at their beginning are the same."""
+    most = min(len(one), len(other))
+    at = 0
+    while at < most and one[at : at + _CHUNK_BYTES] == other[at : at + _CHUNK_BYTES]:
+        at += _CHUNK_BYTES
+    while at < most and one[at] == other[at]:
+        at += 1
+    return min(at, most)
+
+
+def _same_lines_at_end(one: bytes, other: bytes) -> int:
+    """Return how many bytes at their end are the same lines."""
+    most = min(len(one), len(other))
+    size = 0
+    while size < most:
+        wider = min(size + _CHUNK_BYTES, most)
+        if one[len(one) - wider : len(one) - size] != other[len(other) - wider : len(other) - size]:
+            break
+        size = wider
+    while size < most and one[-1 - size] == other[-1 - size]:
+        size += 1
+    at_lines = (
+        len(whole) == size or whole[-1 - size : len(whole) - size] == b"\n"
+        for whole in (one, other)
+    )
+    if size and all(at_lines):
+        return size
+    first = one.find(b"\n", len(one) - size)
+    return 0 if first < 0 else len(one) - first - 1
 
 
 def _lines(data: bytes) -> list[str]:
@@ -115,10 +157,15 @@ def _whole(line: str) -> str:
     return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
-def _block(before: Sequence[str], after: Sequence[str], first: int) -> list[str]:
-    head = f"@@ -{first + 1},{len(before)} +{first + 1},{len(after)} @@\n"
-    gone = [_whole(f"-{line}") for line in before]
-    return [head, *gone, *(_whole(f"+{line}") for line in after)]
+def _block(before: bytes, after: bytes, first: int) -> Iterator[bytes]:
+    counts = [part.count(b"\n") + (not part.endswith(b"\n")) for part in (before, after)]
+    yield b"@@ -%d,%d +%d,%d @@\n" % (first + 1, counts[0], first + 1, counts[1])
+    for sign, part in (("-", before), ("+", after)):
+        whole_lines = part.rfind(b"\n", 0, SHOWN_BYTES_MAX) + 1
+        cut = len(part) > SHOWN_BYTES_MAX
+        lines = _lines(part[: whole_lines or SHOWN_BYTES_MAX] if cut else part)
+        text = "".join(_whole(f"{sign}{line}") for line in lines)
+        yield text.encode("utf-8", "surrogateescape")
 
 
 def _moved(head: str, lines: int) -> str:

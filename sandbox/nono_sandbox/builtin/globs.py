@@ -1,5 +1,9 @@
 """Patterns of gitignore(5), and which files they leave out.
 
+They come from whoever wrote the files, so matching goes back on nothing: what stands behind a star
+is taken where it is found first, which for stars is as good as anywhere. The expressions say so by
+atomic groups.
+
 Architecture invariant: this module does no I/O.
 """
 
@@ -27,6 +31,11 @@ _NAMED_CLASSES = {
     "upper": "A-Z",
     "xdigit": "0-9a-fA-F",
 }
+
+
+PATTERN_CHARACTERS_MAX = 8192
+"""What is longer matches nothing: no path is half as long."""
+_STAR, _DIRECTORIES = "*", "**/"
 
 
 class Pattern(Value):
@@ -77,7 +86,7 @@ def parse(text: str) -> tuple[Pattern, ...]:
 def pattern(line: str) -> Pattern | None:
     """Return one line as a pattern; None if it is blank, a comment or no pattern."""
     line = _without_trailing_spaces(line.removesuffix("\r"))
-    if not line or line.startswith("#"):
+    if not line or line.startswith("#") or len(line) > PATTERN_CHARACTERS_MAX:
         return None
     negated = line.startswith("!")
     line = line.removeprefix("!")
@@ -103,23 +112,44 @@ def _without_trailing_spaces(line: str) -> str:
 
 def _expression(glob: str) -> str:
     """Return *glob* as a regular expression."""
-    parts: list[str] = []
+    # Groups stand around `**/`; in one, texts of a fixed length stand around stars.
+    groups: list[list[list[str]]] = [[[""]]]
     at = 0
     while at < len(glob):
         text, at = _token(glob, at)
-        parts.append(text)
-    return "".join(parts)
+        if text == _DIRECTORIES:
+            groups.append([[""]])
+        elif text == _STAR:
+            groups[-1][-1].append("")
+        elif text == "/":
+            groups[-1].append([""])
+        else:
+            groups[-1][-1][-1] += text
+    first, *rest = ["/".join(map(_segment, group)) for group in groups]
+    if not rest:
+        return first
+    found = "".join(f"(?>(?:[^/]*/)*?{group})" for group in rest[:-1])
+    return f"{first}{found}(?:.*/)?{rest[-1]}"
+
+
+def _segment(texts: list[str]) -> str:
+    """Return the expression for a name with stars between *texts*."""
+    first, *rest = texts
+    if not rest:
+        return first
+    found = "".join(f"(?>[^/]*?{text})" for text in rest[:-1] if text)
+    return f"{first}{found}[^/]*{rest[-1]}"
 
 
 def _token(glob: str, at: int) -> tuple[str, int]:
-    """Return what stands at *at* as a regular expression, and where it ends."""
+    """Return what stands at *at*, a star or a regular expression, and where it ends."""
     begins = at == 0 or glob[at - 1] == "/"
     if found := _STARS.match(glob, at):
         end = found.end()
         # To git, more than two are two.
         if begins and end > at + 1 and glob.startswith("/", end):
-            return "(?:.*/)?", end + 1
-        return (".+" if begins and end > at + 1 and end == len(glob) else "[^/]*"), end
+            return _DIRECTORIES, end + 1
+        return (".+" if begins and end > at + 1 and end == len(glob) else _STAR), end
     if found := _CLASS.match(glob, at):
         return _class(found), found.end()
     if found := _ESCAPED.match(glob, at):

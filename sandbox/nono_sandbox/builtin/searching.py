@@ -1,4 +1,7 @@
-"""Files by name and by content, where there is no ripgrep: its output, by Python's expressions."""
+"""Files by name and by content, where there is no ripgrep: its output, by Python's expressions.
+
+As by its `--null`, names are ended by NUL.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ def search_files(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
     output, is_whole = [], True
     size = 0
     for path in paths:
-        found = [f"{path}\n"] if search is None else search.of_file(top, path)
+        name = f"{top.rstrip('/')}/{path}"
+        found = [f"{name}\0"] if search is None else search.of_file(name)
         for line in found:
             if size > request["bytes_max"]:
                 is_whole = False
@@ -67,9 +71,9 @@ class _Search:
         self._any_shown = False
         self.skipped: list[str] = []
 
-    def of_file(self, top: str, path: str) -> Iterator[str]:
+    def of_file(self, path: str) -> Iterator[str]:
         """Yield what is shown of the file *path*: lines, with ends."""
-        data = self._content(f"{top}/{path}", path)
+        data = self._content(path)
         text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
         # Whatever matches in a line matches in the whole, so most files need no more than this.
         if not self._about_ends and self._pattern.search(text) is None:
@@ -81,15 +85,15 @@ class _Search:
         if not hits:
             return
         if self._names_only:
-            yield f"{path}\n"
+            yield f"{path}\0"
         elif b"\0" in data:
             yield f"{path}: binary file matches\n"
         else:
             yield from self._shown(path, lines, hits)
 
-    def _content(self, full: str, path: str) -> bytes:
+    def _content(self, path: str) -> bytes:
         try:
-            fd, status = regular(full)
+            fd, status = regular(path)
         except (OSError, FailedError):
             return b""  # closed or gone, which ripgrep is told not to speak of either
         if status.st_size > FILE_BYTES_MAX:
@@ -109,6 +113,6 @@ class _Search:
             for number in range(start, min(hit + self._context + 1, len(lines))):
                 mark = ":" if number in matching else "-"
                 line = lines[number][: self._line_max]
-                yield f"{path}{mark}{number + 1}{mark}{line}\n"
+                yield f"{path}\0{number + 1}{mark}{line}\n"
                 last = number
                 self._any_shown = True

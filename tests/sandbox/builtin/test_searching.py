@@ -1,8 +1,10 @@
 """What a search leaves out and finds, compared with git and, where it is, with ripgrep."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from nono_sandbox import builtin
 from nono_sandbox.builtin import globs
 
 
-def search(path: Path, pattern: str | None = None, **changes: object) -> list[str]:
+def raw(
+    path: Path, pattern: str | None = None, **changes: object
+) -> tuple[dict[str, object], bytes]:
     request: dict[str, object] = {
         "path": str(path),
         "pattern": pattern,
@@ -27,11 +31,19 @@ def search(path: Path, pattern: str | None = None, **changes: object) -> list[st
         "line_max": 100,
         "bytes_max": 100_000,
     }
-    header, body = builtin.answer("search_files", request | changes)
+    return builtin.answer("search_files", request | changes)
+
+
+def search(path: Path, pattern: str | None = None, **changes: object) -> list[str]:
+    header, body = raw(path, pattern, **changes)
     if "error" in header:
         return [str(header["error"])]
     assert header["whole"]
-    return body.decode("utf-8", "surrogateescape").splitlines()
+    top = f"{path if path.is_dir() else path.parent}/"
+    lines = body.replace(os.fsencode(top), b"").replace(b"\0\n", b"\n")
+    if pattern is None or changes.get("names_only"):
+        return os.fsdecode(lines).split("\0")[:-1]
+    return os.fsdecode(lines.replace(b"\0", b":")).splitlines()
 
 
 def make(root: Path, *names: str) -> None:
@@ -130,10 +142,10 @@ def test_lines_are_found_and_shown(tmp_path: Path) -> None:
     assert search(tmp_path, r"\Asixth\Z") == ["one:6:sixth"]
     assert search(tmp_path, "second", names_only=True) == ["binary", "two"]
     assert search(tmp_path / "one", "third|sixth", context=1) == [
-        "one-2-Second (x)",
+        "one:2-Second (x)",
         "one:3:third",
-        "one-4-",
-        "one-5-fifth",
+        "one:4-",
+        "one:5-fifth",
         "one:6:sixth",
     ]
     assert search(tmp_path / "one", "first|sixth", context=1)[2] == "--"
@@ -164,13 +176,65 @@ def test_it_is_ripgreps_output(tmp_path: Path) -> None:
         (["--ignore-case", "--hidden", "--no-ignore"], {"everything": True, "ignore_case": True}),
         (["--glob=!*.py"], {"globs": ["!*.py"]}),
     ):
-        command = [ripgrep, "--no-config", "--sort=path", "-n", "--no-heading", *options, "py", "."]
-        done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
-        expected = [line.removeprefix("./") for line in done.stdout.splitlines()]
-        assert search(tmp_path, "py", **changes) == expected
+        command = [ripgrep, "--no-config", "--sort=path", "-n", "--no-heading", "--null"]
+        command += [*options, "py", str(tmp_path)]
+        done = subprocess.run(command, check=False, capture_output=True)
+        assert raw(tmp_path, "py", **changes) == ({"whole": True, "skipped": []}, done.stdout)
 
 
 @given(st.text(alphabet="ab*?[]!^-\\/{} .", max_size=12))
 def test_no_pattern_breaks_the_parser(text: str) -> None:
     for one in globs.parse(text):
         one.matching.fullmatch("a/b")
+
+
+HOSTILE = [
+    ("*a" * 40 + "*b", "a" * 250),
+    ("*[ab]?" * 30 + "z", "ab" * 120),
+    ("**/a/" * 30 + "b", "a/" * 500 + "c"),
+    ("x/" + "**/*a*a/" * 15 + "b", "x/" + "aaaa/" * 400 + "c"),
+    ("*a" * 4000 + "b", "a" * 255),
+    ("/**" * 2000 + "/b", "a/" * 1000 + "c"),
+]
+
+
+@pytest.mark.claim("files.linear-globs")
+@pytest.mark.parametrize(("glob", "path"), HOSTILE, ids=range(len(HOSTILE)))
+def test_no_pattern_goes_back_on_what_it_matched(glob: str, path: str) -> None:
+    script = "import sys; from nono_sandbox.builtin import globs; "
+    script += "print(globs.pattern(sys.argv[1]).matching.fullmatch(sys.argv[2]))"
+    command = [sys.executable, "-c", script, glob, path]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "None\n"
+
+
+def matches(parts: list[str], path: list[str]) -> bool:
+    """Match by trying everything."""
+    if not parts:
+        return not path
+    first, rest = parts[0], parts[1:]
+    if first == "**":
+        least = 0 if rest else 1
+        return any(matches(rest, path[n:]) for n in range(least, len(path) + 1))
+    return bool(path) and name_matches(first, path[0]) and matches(rest, path[1:])
+
+
+def name_matches(glob: str, name: str) -> bool:
+    if not glob:
+        return not name
+    if glob[0] == "*":
+        return any(name_matches(glob[1:], name[n:]) for n in range(len(name) + 1))
+    return bool(name) and glob[0] in ("?", name[0]) and name_matches(glob[1:], name[1:])
+
+
+@given(
+    st.lists(st.text(alphabet="ab*?", min_size=1, max_size=5), min_size=2, max_size=5),
+    st.lists(st.text(alphabet="ab", min_size=1, max_size=5), min_size=1, max_size=5),
+)
+def test_a_pattern_matches_what_trying_everything_matches(
+    parts: list[str], names: list[str]
+) -> None:
+    parts = ["**" if not part.strip("*") and len(part) > 1 else part for part in parts]
+    found = globs.pattern("/" + "/".join(parts))
+    assert found is not None
+    assert bool(found.matching.fullmatch("/".join(names))) is matches(parts, names)

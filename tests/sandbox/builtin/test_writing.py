@@ -1,14 +1,18 @@
 """Files replaced whole, or not at all."""
 
 import os
+import re
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nono_sandbox import _uapi, builtin
 from nono_sandbox.builtin import editing
@@ -185,7 +189,7 @@ def test_an_edit_that_cant_be_shown_for_want_of_memory_isnt_made(
     def full(*_: object) -> bytes:
         raise MemoryError
 
-    monkeypatch.setattr(editing, "_diff", full)
+    monkeypatch.setattr(editing, "unified", full)
     with pytest.raises(MemoryError):
         edit(path, ("one", "1"))
     assert path.read_text() == "one\n"
@@ -221,3 +225,48 @@ def test_a_diff_can_be_applied(tmp_path: Path, change: tuple[int, int]) -> None:
     text = f"--- a/patched\n+++ b/patched\n{diff}"
     subprocess.run(["git", "apply", "-"], input=text, text=True, cwd=tmp_path, check=True)
     assert patched.read_text() == path.read_text()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=12).map("\n".join),
+    st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=12).map("\n".join),
+)
+def test_what_a_diff_says_went_and_came_is_what_did(old: str, new: str) -> None:
+    diff = editing.unified(old.encode(), new.encode()).decode()
+    gone, come = old.split("\n"), new.split("\n")
+    at = 0
+    # Applied by hand: a hunk's place in the new file is what it says.
+    found: list[str] = []
+    for line in diff.splitlines():
+        if line.startswith("@@"):
+            place = int(re.findall(r"-(\d+)", line)[0])
+            start = place - 1 if re.findall(r"-\d+(,0)? ", line) != [",0"] else place
+            found += gone[at:start]
+            at = start
+        elif line.startswith("+"):
+            found.append(line[1:])
+        elif not line.startswith("\\"):
+            assert gone[at] == line[1:]
+            found += [line[1:]] if line.startswith(" ") else []
+            at += 1
+    found += gone[at:]
+    assert [one for one in found if one] == [one for one in come if one]
+
+
+@pytest.mark.claim("files.bounded-diff")
+def test_a_diff_of_very_many_lines_costs_little(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"\n" * 30_000_000 + b"one\n" + b"\n" * 2_000_000)
+    script = (
+        "import resource, sys; from nono_sandbox import builtin; "
+        "resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20)); "
+        "edits = [{'old': sys.argv[2].replace('N', chr(10)), 'new': sys.argv[3], 'all': True}]; "
+        "request = {'path': sys.argv[1], 'edits': edits, 'dry_run': True}; "
+        "header, body = builtin.answer('edit_file', request); print(header, len(body), body[:40])"
+    )
+    for old, new, told in (("one", "two", "@@ -29999998,7"), ("N", "x", "@@ -1,32000001 +1,1 ")):
+        command = [sys.executable, "-c", script, str(path), old, new]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert told in done.stdout, done
+        assert "MemoryError" not in done.stderr
