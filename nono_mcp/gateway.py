@@ -15,7 +15,7 @@ import socket
 import tempfile
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from nono_mcp.credentials.fetch import Sources, take
 from nono_mcp.credentials.secret import CredentialError
@@ -30,6 +30,7 @@ from nono_sandbox.confinement import NAMESPACES, READ, Grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from typing import Self, TypeVar
 
     from nono_mcp.credentials.vault import Use
@@ -46,6 +47,16 @@ if TYPE_CHECKING:
 ADDRESS: Final = "127.0.0.1"
 READY_S_MAX: Final = 30.0
 _BACKLOG: Final = 1024
+
+
+class Trusted(Protocol):
+    """Where the certificates are that workers trust."""
+
+    path: str
+    """As they're told."""
+
+    def fill(self, pem: str) -> None:
+        """Put them there."""
 
 
 class Bundle:
@@ -147,7 +158,7 @@ class Gateway:
         self,
         config: Config,
         vault: Vault,
-        bundle: Bundle,
+        bundle: Trusted,
         report: Heard,
     ) -> None:
         self._config = config
@@ -160,20 +171,23 @@ class Gateway:
         self._ready = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._main, name="nono-proxy", daemon=True)
-        self._port = 0
+        self._at = (ADDRESS, 0)
         self._door: socket.socket | None = None
 
     @classmethod
-    def start(
+    def start(  # noqa: PLR0913 - a gateway is made of these
         cls,
         door: socket.socket,
         config: Config,
         vault: Vault,
-        bundle: Bundle,
+        bundle: Trusted,
         report: Heard,
+        *,
+        known_as: tuple[str, int] | None = None,
     ) -> Self:
         """Start answering at *door*, which is the gateway's from now on.
 
+        Programs are told to find it there, or where it's *known_as*.
         *report* is called in the proxy's thread; once it raises, nothing leaves any more.
 
         Raises:
@@ -181,7 +195,7 @@ class Gateway:
         """
         gateway = cls(config, vault, bundle, report)
         gateway._door = door
-        gateway._port = door.getsockname()[1]
+        gateway._at = known_as or (ADDRESS, door.getsockname()[1])
         gateway._thread.start()
         if not gateway._ready.wait(READY_S_MAX) or gateway._failure is not None:
             door.close()
@@ -199,8 +213,14 @@ class Gateway:
     def environment(self, lease: Lease, own: Variables) -> Variables:
         """Return a worker's variables: its *own*, but for those that would lead past the proxy."""
         kept = {name: value for name, value in dict(own).items() if name not in OWNED}
-        ours = lease.environment(ADDRESS, self._port, self._bundle.path)
+        ours = lease.environment(*self._at, self._bundle.path)
         return tuple(sorted({**kept, **ours}.items()))
+
+    def drain(self, longest_s: float) -> Future[None]:
+        """Take no new connection; what is returned is done when those there are have ended."""
+        if self._loop is None or self._proxy is None:
+            raise OSError("the proxy isn't running")
+        return asyncio.run_coroutine_threadsafe(self._proxy.drain(longest_s), self._loop)
 
     def stop(self) -> None:
         """Abort every connection and forget every credential."""
@@ -232,7 +252,9 @@ class Gateway:
         if self._door is None:
             raise OSError("there is no socket to listen on")
         self._loop = asyncio.get_running_loop()
-        async with Proxy([self._door], self._config, self._lookup, self._heard) as proxy:
+        async with Proxy(
+            *([self._door], self._config, self._lookup, self._heard), known_as=[self._at]
+        ) as proxy:
             self._proxy = proxy
             self._bundle.fill(proxy.ca_bundle_pem)
             self._ready.set()

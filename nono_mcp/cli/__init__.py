@@ -17,6 +17,7 @@ COMMANDS = {
     "trust": "let a workspace's nono.toml count",
     "install": "put the server into an agent's configuration",
     "serve": "serve a workspace to an agent by MCP",
+    "proxy": "start the proxy alone, for containers",
     "snapshot": "keep a workspace as it is, and look at what is kept",
     "rollback": "put a workspace back as it was",
     "audit": "read and verify the log of what was done",
@@ -27,7 +28,7 @@ COMMANDS = {
 }
 """The commands; each is a module of its own beside this one, but for the demonstration."""
 ELSEWHERE = {"demo": "nono_mcp.demo"}
-THIRD_PARTY = ("audit", "completion", "credential", "demo", "rollback", "snapshot")
+THIRD_PARTY = ("audit", "completion", "credential", "demo", "proxy", "rollback", "snapshot")
 """Those that need more than the standard library from their first line on."""
 CONFINED = ("run", "shell")
 """Those that start a program, and have nothing to collect until it runs."""

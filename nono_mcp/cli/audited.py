@@ -124,16 +124,12 @@ def begin(
         RefusedError: It isn't in the log. Don't run it.
     """
     enable_site()
-    from nono_mcp.audit import files, keystore, log, reading
+    from nono_mcp.audit import files
     from nono_mcp.recording import Recording, policy_in_force
 
     name, before = about
-    info = {"pid": os.getpid(), "program": f"nono {name}", "workspace": request.workspace,
-            "profile": request.profile or "default"}  # fmt: skip
     try:
-        keychain = keystore.find_keychain(reading.directory_of(request.state_dir))
-        opened = log.AuditLog.open(request.state_dir, keychain)
-        session = opened.session(info)
+        opened, session = open_session(request, name)
         digest = policy_in_force(session, prepared, launch)
         call_id = before.call if before is not None else None
         recording = Recording(session, call_id or os.urandom(_ID_BYTES).hex(), name, {})
@@ -148,3 +144,18 @@ def begin(
             remedy="without --audit, and with runs = false under [audit], it is run unrecorded",
         ) from error
     return run
+
+
+def open_session(request: Request, name: str) -> tuple[AuditLog, Session]:
+    """Return the log, and a session in it for the command *name*.
+
+    Raises:
+        AuditError, OSError: It can't be written.
+    """
+    from nono_mcp.audit import keystore, log, reading
+
+    info = {"pid": os.getpid(), "program": f"nono {name}", "workspace": request.workspace,
+            "profile": request.profile or "default"}  # fmt: skip
+    keychain = keystore.find_keychain(reading.directory_of(request.state_dir))
+    opened = log.AuditLog.open(request.state_dir, keychain)
+    return opened, opened.session(info)

@@ -60,8 +60,8 @@ def main(argv: list[str]) -> int:
         raise FailedError(str(error)) from None
 
 
-def address(text: str | None) -> tuple[str, int] | None:
-    """Return the address and port of [HOST:]PORT.
+def address(text: str | None, name: str = "--http") -> tuple[str, int] | None:
+    """Return the address and port of [HOST:]PORT, the value of the option *name*.
 
     Raises:
         UsageError: It's neither.
@@ -70,5 +70,5 @@ def address(text: str | None) -> tuple[str, int] | None:
         return None
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    number = 0 if port == "0" else policy_flags.port(port, "--http")
+    number = 0 if port == "0" else policy_flags.port(port, name)
     return (host if colon and host else LOOPBACK, number)

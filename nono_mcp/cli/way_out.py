@@ -25,6 +25,23 @@ _CALL = "run"
 _TOLD = ("refused", "client")
 
 
+class Notes:
+    """What is told of a proxy's decisions as it makes them."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def tell(self, record: Record) -> None:
+        """Tell of a refusal, unless the same was told or there were many."""
+        if record.event not in _TOLD or len(self._told) >= NOTES_MAX:
+            return
+        where = "" if record.host is None else f"{quoted(record.host)}:{record.port}: "
+        text = f"the proxy refused: {where}{quoted(record.detail or record.code)} [{record.code}]"
+        if text not in self._told:
+            self._told.add(text)
+            say.note(text)
+
+
 class WayOut:
     """What a run whose policy names hosts has around it; a context manager."""
 
@@ -33,7 +50,7 @@ class WayOut:
         from nono_mcp import gateway
 
         self._quiet = quiet
-        self._notes: set[str] = set()
+        self._notes = Notes()
         self._way = gateway.Way(tier)
         self.port = self._way.port
         """The loopback port that the program has to be allowed, if any."""
@@ -65,10 +82,5 @@ class WayOut:
     def _heard(self, record: Record, use: Use | None) -> None:
         if self.record is not None:
             self.record(record, use)
-        if record.event not in _TOLD or self._quiet or len(self._notes) >= NOTES_MAX:
-            return
-        where = "" if record.host is None else f"{quoted(record.host)}:{record.port}: "
-        text = f"the proxy refused: {where}{quoted(record.detail or record.code)} [{record.code}]"
-        if text not in self._notes:
-            self._notes.add(text)
-            say.note(text)
+        if not self._quiet:
+            self._notes.tell(record)

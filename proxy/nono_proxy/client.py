@@ -52,6 +52,7 @@ class Client(Stream):
         self._exchange: Exchange | None = None
         self._relay: Callable[[bytes], None] | None = None
         self._failures = 0
+        self._retires = False
         self._lingered = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -176,7 +177,7 @@ class Client(Stream):
     def done(self, *, close: bool) -> None:
         """Go on to the next request: the answer to the last has been written."""
         self._exchange = None
-        if close:
+        if close or self._retires:
             self._linger()
             return
         self._mode = Mode.HEAD
@@ -290,3 +291,9 @@ class Client(Stream):
 
     def recheck(self) -> None:
         """Requests are judged one by one: nothing to do between them."""
+
+    def retire(self) -> None:
+        """End it between two requests."""
+        self._retires = True
+        if self._mode is Mode.HEAD:
+            self.end()

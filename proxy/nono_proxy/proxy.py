@@ -31,6 +31,7 @@ __all__ = ["Connector", "Lookup", "Proxy", "Report", "Resolver", "system_resolve
 _VALID = dt.timedelta(days=7)
 _SWEEP_S = 1.0
 _BACKLOG = 128
+_DRAIN_LOOK_S = 0.05
 
 
 class Proxy:
@@ -45,8 +46,11 @@ class Proxy:
         *,
         resolver: Resolver = system_resolver,
         connector: Connector = tcp_connector,
+        known_as: Sequence[tuple[str, int]] = (),
     ) -> None:
         self._listeners = listeners
+        # What clients call it besides: behind a container's network it has a name of its own.
+        self._own = frozenset({*map(_name, listeners), *known_as})
         self._config = config
         self._lookup = lookup
         self._report = report
@@ -65,7 +69,7 @@ class Proxy:
             resolver=self._resolver,
             connector=self._connector,
             authority=self._authority,
-            own=frozenset(_name(listener) for listener in self._listeners),
+            own=self._own,
         )
         self._running = state
         tunnels = Tunnels(state)
@@ -133,6 +137,17 @@ class Proxy:
     def revoke(self, lease: Lease) -> None:
         """End a call: its tokens are worth nothing, its connections are aborted."""
         self._state.revoke(lease)
+
+    async def drain(self, longest_s: float) -> None:
+        """Take no new connection, and wait until what is under way has ended, or that long."""
+        state = self._state
+        for server in self._servers:
+            server.close()
+        for member in list(state.members):
+            member.retire()
+        until = state.loop.time() + longest_s
+        while state.members and state.loop.time() < until:  # noqa: ASYNC110 - many may end
+            await asyncio.sleep(_DRAIN_LOOK_S)
 
     async def reconfigure(self, config: Config) -> None:
         """Decide by *config* from now on; tunnels that it wouldn't open are aborted."""

@@ -41,6 +41,9 @@ class Member(Protocol):
     def recheck(self) -> None:
         """End it if what it does is no longer allowed."""
 
+    def retire(self) -> None:
+        """End it once what is under way has ended."""
+
 
 class State:
     """Configuration, tokens, credentials and connections of one running proxy."""
