@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nono_mcp.policy import egress, home, load, required
@@ -52,7 +51,7 @@ class Closed:
 
     def _changed(self, directory: str, names: Mapping[str, tuple[int, int] | None]) -> bool:
         try:
-            changed_ns = Path(directory).stat().st_ctime_ns
+            changed_ns = os.stat(directory).st_ctime_ns  # noqa: PTH116 - at each call; a Path costs more
         except OSError:
             return any(names.values())
         if self._unchanged.get(directory) == changed_ns:
@@ -99,6 +98,10 @@ class Generation:
         self._idle: list[Lane] = []
         self._busy_count = 0
         self._retired = False
+
+    def usable(self) -> bool:
+        """Tell whether the fork server lives and what was judged still stands where it stood."""
+        return self.server.alive() and not self.stale()
 
     def stale(self) -> bool:
         """Tell whether what stands at a grant, or a denial, isn't what was judged any more."""

@@ -83,12 +83,13 @@ class Session:
         self._given: tuple[Given, ...] = ()
         self._tier = tier
         self._log = log
-        self._turns = anyio.Semaphore(LANES_MAX)
+        self._turns = anyio.Semaphore(LANES_MAX, fast_acquire=True)
         self._starting = anyio.Lock()
         self._generation: Generation | None = None
         self._guard = Guard(request.state_dir)
         self._below = Below(request.state_dir)
         self._unkept = Unkept(self._below)
+        self._guard.still = self._still
         self._current_prepared: Prepared | None = None
         self._policy_sha256 = ""
         self.stack = AsyncExitStack()
@@ -316,9 +317,12 @@ class Session:
 
     async def _current(self) -> Generation:
         """Return the fork server to use: a new one if the last died or a grant was replaced."""
+        old = self._generation
+        if old is not None and not self._starting.locked() and old.usable():
+            return old
         async with self._starting:
             old = self._generation
-            if old is not None and old.server.alive() and not old.stale():
+            if old is not None and old.usable():
                 return old
             fresh = await anyio.to_thread.run_sync(self._started)
             self._take(fresh)
@@ -327,6 +331,11 @@ class Session:
     def _settle(self) -> None:
         guarded.settle(self._guard, self.prepared)
         guarded.settle_below(self._below, self.prepared, self._request.workspace)
+        if self.undo is not None:
+            self.undo.settle(self._request, self.prepared)
+
+    def _still(self, path: str) -> object:
+        return None if self.undo is None else self.undo.still(path)
 
     def _started(self) -> Generation:
         # What isn't the object any more that it was given for is given no longer.

@@ -45,6 +45,9 @@ class Changed(Value):
     trees: frozenset[str] = frozenset()
 
 
+_NOTHING = Changed(frozenset())
+
+
 class Below:
     """What is guarded beneath the top directory of one workspace."""
 
@@ -81,14 +84,34 @@ class Below:
             os.close(root)
         self._began_ns = time.time_ns()
 
+    def is_still(self, *, learning: bool) -> bool:
+        """Tell whether what is known is as it is known, where nothing else changed.
+
+        It is by what was done with a file that others have mapped, and by other names of one. If
+        nothing differs and it's for *learning*, that is done.
+        """
+        root = self._opened()
+        if root is None:
+            return True
+        try:
+            status = os.fstat(root)
+            same = self._identity == (status.st_dev, status.st_ino)
+            if not same or self._again or self._known.differing(root):
+                return False
+        finally:
+            os.close(root)
+        if learning:
+            self._began_ns = time.time_ns()
+        return True
+
     def put_right(self, changed: Changed | None) -> tuple[Action, ...]:
         """Put right what changed since `learn`, and return what was done; None is everything."""
-        if changed is not None and not changed.names and not changed.trees and not self._again:
-            return ()
         root = self._opened()
         if root is None:
             return ()
         try:
+            if changed == _NOTHING and not self._again and not self._known.differing(root):
+                return ()
             since_ns = self._began_ns if changed is None else 0
             judging = Judging(self._known, self._quarantine, root, since_ns)
             candidates = [*self._again, *self._found(root, changed, learning=False)]
@@ -109,9 +132,8 @@ class Below:
         if changed is None:
             walk = finding.by_walk(root, (), packages=not learning, forcing=not learning)
             return _by_depth(walk)
-        paths = changed.names | changed.trees
-        if not learning:
-            paths |= self._known.touched(root)
+        known = self._known.differing(root) if learning else self._known.touched(root)
+        paths = changed.names | changed.trees | known
         found = dict.fromkeys(finding.by_names(sorted(paths), self._known.bare))
         for path in sorted(changed.trees):
             top = tuple(path.split("/")) if path else ()

@@ -5,6 +5,10 @@
     ...  # the call
     for action in guard.end(): ...
 
+Where somebody watches (`still`), what nothing was made, removed or moved in is not looked through
+again; of the files that are guarded there the status is compared, since a file that is mapped
+changes unseen by who watches.
+
 Architecture invariant: what a call made is judged when that call has ended, before it is answered.
 What changed while none ran is the person's own edit, and is what later calls are compared with.
 """
@@ -58,6 +62,8 @@ class _Root:
         self.is_home = False
         self.crowded: set[tuple[tuple[str, ...], str]] = set()
         """What was more than is looked through before."""
+        self.still: object = None
+        """What `Guard.still` said when what is in `seen` was looked at."""
         self._listing: tuple[int, tuple[str, ...]] | None = None
 
     def path_of(self, spot: Spot) -> str:
@@ -78,6 +84,17 @@ class _Root:
             return fd
         os.close(fd)
         return None
+
+    def files_are_same(self) -> bool:
+        """Tell whether the files that are guarded are as they were seen, by their status."""
+        try:
+            return all(
+                judge.is_directory(seen.print)
+                or tree.is_same(seen.print, "/".join((self.path, *directory, name)))
+                for (directory, name), seen in self.seen.items()
+            )
+        except OSError:
+            return False
 
     def present(self, root: int) -> tuple[str, ...]:
         """Return the guarded names that stand in the open directory *root*."""
@@ -101,6 +118,8 @@ class Guard:
         self._closed_next: frozenset[str] = frozenset()
         self._beneath: tuple[str, ...] = ()
         self._running_count = 0
+        self.still: Callable[[str], object] = _unknown
+        """Says of a directory what stays the same while no name in it changes, or None."""
 
     def settle(
         self,
@@ -122,6 +141,7 @@ class Guard:
             root = root if root is not None and same else _Root(path, identity)
             root.awaited = _beneath(path, awaited)
             root.is_home = path == home
+            root.still = None
             self._roots[path] = root
         self._closed_next = frozenset(closed)
         # To the calls that run already something else was closed.
@@ -140,13 +160,22 @@ class Guard:
         if not self._running_count:
             self._close(self._closed_next)
             for root in self._roots.values():
+                still = self._watched(root)
+                if still is not None and still == root.still and root.files_are_same():
+                    continue
+                root.still = None
                 try:
                     self._take_in_anew(root)
                 except OSError as error:
                     raise ConfinementError(
                         f"can't look at what is guarded in {root.path}: {error}"
                     ) from error
+                root.still = still
         self._running_count += 1
+
+    def _watched(self, root: _Root) -> object:
+        # What runs may have a file mapped, or have yet to close one.
+        return None if self._running_count else self.still(root.path)
 
     def _take_in_anew(self, root: _Root) -> None:
         fd = root.open()
@@ -165,17 +194,25 @@ class Guard:
         """Put right what is otherwise than before the calls that run, and return what was done."""
         actions: list[Action] = []
         for root in self._roots.values():
+            still = self._watched(root)
+            if still is not None and still == root.still and root.files_are_same():
+                continue
+            root.still = None
             try:
-                fd = root.open()
-                if fd is None:
-                    continue
-                try:
-                    self._put_right(root, fd, actions)
-                finally:
-                    os.close(fd)
+                self._put_right_anew(root, actions)
             except OSError as error:
                 actions.append(Action(root.path, LEFT, "what is guarded in it", why=str(error)))
+            else:
+                root.still = still
         return tuple(actions)
+
+    def _put_right_anew(self, root: _Root, actions: list[Action]) -> None:
+        fd = root.open()
+        if fd is not None:
+            try:
+                self._put_right(root, fd, actions)
+            finally:
+                os.close(fd)
 
     def _take_in(self, root: _Root, fd: int) -> None:
         before, root.seen = root.seen, {}
@@ -287,6 +324,10 @@ def undo(
     except OSError as error:
         return Action(path, LEFT, spot.what, kept_in, str(error))
     return Action(path, REMOVED if before is None else RESTORED, spot.what, kept_in)
+
+
+def _unknown(_: str) -> None:
+    return None
 
 
 def _beneath(root: str, awaited: Iterable[tuple[str, str]]) -> tuple[Spot, ...]:

@@ -112,6 +112,11 @@ class Known:
     def touched(self, root: int) -> set[str]:
         """Return the paths to look at whatever else changed: by other names, or by their target."""
         found = {"/".join((*directory, name)) for directory, name in self._gitfiles}
+        return found | self.differing(root)
+
+    def differing(self, root: int) -> set[str]:
+        """Return the paths of the files that aren't as they were known, by whatever name."""
+        found = set()
         for one in self._spots.values():
             found.update(path for path, stamp in one.stamps if _stamp(path, root) != stamp)
         return found

@@ -138,7 +138,7 @@ def _look(name: str, parent: int, left: list[int], depth: int) -> Print:
     except FileNotFoundError:
         return None
     mode = status.st_mode
-    own = (mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    own = _own(status)
     if not stat.S_ISDIR(mode):
         return own
     left[0] -= 1
@@ -154,6 +154,30 @@ def _look(name: str, parent: int, left: list[int], depth: int) -> Print:
         os.close(directory)
     # A directory's own times change with what comes and goes in it, which is told by the rest.
     return (mode, status.st_ino, *beneath)
+
+
+def _own(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    )  # fmt: skip
+
+
+def is_same(found: Print, path: str) -> bool:
+    """Tell whether the files are as *found* has them, where no name came, went or was moved.
+
+    Raises:
+        OSError: It can't be told.
+    """
+    if found is None:
+        return True
+    status = os.stat(path, follow_symlinks=False)
+    if found == _own(status):
+        return True
+    if not stat.S_ISDIR(status.st_mode) or found[:2] != (status.st_mode, status.st_ino):
+        return False
+    return all(
+        isinstance(entry, tuple) and is_same(entry[1], f"{path}/{entry[0]}") for entry in found[2:]
+    )
 
 
 def keep(name: str, parent: int) -> Kept | None:

@@ -116,6 +116,19 @@ class Snapshots:
         with self._turn:
             return self._within_quota(lambda: self._take(why, dirty, progress))
 
+    def again(self, last: Snapshot, reason: Reason, call: str) -> Snapshot | None:
+        """Write down that the workspace is as it is in *last*, of which the caller is sure.
+
+        None if that needs a look, or a wait: then `take` it.
+        """
+        if not self._turn.acquire(blocking=False):
+            return None
+        try:
+            there = self._store.is_there()
+            return rows.again(self._store.db, last, reason, call) if there else None
+        finally:
+            self._turn.release()
+
     def _within_quota(self, act: Callable[[], _Result], spared: str = "") -> _Result:
         """Do *act*, once more after pruning of all but *spared* if the store is full.
 

@@ -26,6 +26,7 @@ class Store:
             stack.callback(os.close, self.fd)
             self.db = database.connect(state_dir)
             stack.callback(self.db.close)
+            self._index_ino = os.stat(database.NAME, dir_fd=self.fd).st_ino
             self.packs = Packs(self.fd, self.db)
             stack.callback(self.packs.close)
             self.objects = Objects(self.packs, self.db)
@@ -35,6 +36,13 @@ class Store:
     def close(self) -> None:
         """Let go of everything."""
         self._stack.close()
+
+    def is_there(self) -> bool:
+        """Tell whether nobody has removed its index or put another in its place."""
+        try:
+            return os.stat(database.NAME, dir_fd=self.fd).st_ino == self._index_ino
+        except FileNotFoundError:
+            return False
 
     def __enter__(self) -> Self:
         return self

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     Lock = AbstractContextManager[bool]
 
+Stillness = tuple[int, int]
+"""The time of watching, and how many events it has seen."""
+
 RETRY_S = 60.0
 """How long after it wasn't possible to watch that is tried again."""
 LOST_MAX = 100_000
@@ -54,6 +57,9 @@ class Watcher:
         self._watching: _Watching | None = None
         self._lost: frozenset[bytes] = frozenset()
         self._retry_at_s = 0.0
+        self._times_count = 0
+        self.since: Stillness | None = None
+        """What `still` returns for as long as nothing changes after the last `take`."""
         self._closed = False
         self.reason = "nothing was watched yet"
         """Why the next answer will be, or the last one was, everything; or nothing."""
@@ -80,11 +86,37 @@ class Watcher:
             dirty = self._known()
             if dirty is not None:
                 self.reason = ""
+                self.since = self._stillness()
                 return dirty
             lost, self._lost = self._lost, frozenset()
             # Before the caller looks: what changes then raises events.
             self._begin()
+            self.since = self._stillness()
             return Dirty(rescan=_EVERYTHING, rehash=lost) if 0 < len(lost) <= LOST_MAX else None
+
+    def still(self) -> Stillness | None:
+        """Return what stays the same while nothing changes; None if that can't be told at once.
+
+        This takes no events in, of which there may be many, and waits for nobody. A file that is
+        mapped, or written by way of io_submit(2), may change and raise an event only when the
+        last who has it open closes it.
+        """
+        if not self._mutex.acquire(blocking=False):
+            return None
+        try:
+            if self._watching is None:
+                return None
+            self._watching.check(self._root)
+            return None if self._watching.waiting() else self._stillness()
+        except (DoubtError, OSError) as error:
+            self._stop(str(error))
+            return None
+        finally:
+            self._mutex.release()
+
+    def _stillness(self) -> Stillness | None:
+        events_count = None if self._watching is None else self._watching.tree.still()
+        return None if events_count is None else (self._times_count, events_count)
 
     def close(self) -> None:
         """Watch no more."""
@@ -117,6 +149,7 @@ class Watcher:
                 watching.close()
             return
         self._watching = watching
+        self._times_count += 1
         watching.start(self._mutex, self._stop_at)
 
     def _stop_at(self, watching: _Watching, reason: str) -> None:
@@ -138,6 +171,8 @@ class _Watching:
         with ExitStack() as opened:
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.callback(os.close, self._root_fd)
+            status = os.fstat(self._root_fd)
+            self._identity = (status.st_dev, status.st_ino)
             self._mounts = mounts.Mounts()
             opened.callback(self._mounts.close)
             self._inotify = Inotify()
@@ -168,7 +203,8 @@ class _Watching:
         Raises:
             DoubtError, OSError: It isn't.
         """
-        if not os.path.samestat(Path(root).stat(), os.fstat(self._root_fd)):
+        found = os.stat(root)
+        if (found.st_dev, found.st_ino) != self._identity:
             raise DoubtError("another directory took its place")
         if self._mounts.changed():
             reason, mounted = mounts.beneath(self._root_fd)
@@ -183,6 +219,10 @@ class _Watching:
         """
         while events := self._inotify.events():
             self.tree.take_in(events)
+
+    def waiting(self) -> bool:
+        """Tell whether there are events that weren't taken in."""
+        return self._inotify.waiting()
 
     def start(self, mutex: Lock, on_doubt: Callable[[_Watching, str], None]) -> None:
         """Take in events as they come, in a thread; after this, all is to be done under *mutex*."""

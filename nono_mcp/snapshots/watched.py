@@ -105,6 +105,7 @@ class Tree:
         self._replaced: set[Node] = set()
         self._unwatched: set[Node] = set()
         """Closed to us, or on another file system: what changes in them raises nothing."""
+        self._events_count = 0
 
     def begin(self) -> None:
         """Watch everything.
@@ -121,6 +122,7 @@ class Tree:
         Raises:
             DoubtError, OSError: What changed can't be told any more.
         """
+        self._events_count += len(events)
         for watch, mask, name in events:
             if mask & IN_Q_OVERFLOW:
                 raise DoubtError("more changed at once than the kernel keeps events of")
@@ -138,6 +140,11 @@ class Tree:
         for watch in self._dropped:
             self._inotify.forget(watch)
         self._dropped.clear()
+
+    def still(self) -> int | None:
+        """Return how many events there were, or None if not all that changes would raise one."""
+        doubtful = self._unwatched or self._ended or self._replaced
+        return None if doubtful else self._events_count
 
     def taken(self) -> Dirty:
         """Return what changed, and begin anew.

@@ -48,6 +48,13 @@ class Beneath:
         if kept in self._running:
             self._running.remove(kept)
 
+    def is_still(self) -> bool:
+        """Tell whether nothing differs of what is guarded, where there were no events.
+
+        If nothing does, it was taken in as `look` does.
+        """
+        return self._below.is_still(learning=not self._running)
+
     def look(self, dirty: Dirty | None, ending: Kept | None = None) -> None:
         """Take in what changed or, while a call runs, put it right and tell the calls of it.
 

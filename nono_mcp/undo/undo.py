@@ -21,6 +21,7 @@ import anyio
 import anyio.to_thread
 
 from nono_mcp.policy.errors import quoted
+from nono_mcp.policy.paths import covers
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
 from nono_mcp.snapshots.living import Living
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         Reason,
         Snapshot,
     )
+    from nono_mcp.snapshots.watch import Stillness
     from nono_mcp.undo.beneath import OnGuarded
     from nono_sandbox.confinement import Call
 
@@ -78,6 +80,7 @@ class Undo:
         self._beneath = Beneath(below)
         self._ahead: Dirty | None = Dirty()
         """What was told of as changed, and isn't in a snapshot yet."""
+        self._last: tuple[Stillness, Snapshot] | None = None
         self._writing: list[Kept] = []
         self._takes_count = 0
 
@@ -138,7 +141,7 @@ class Undo:
     @asynccontextmanager
     async def _held(self, call_id: str, kept: Kept) -> AsyncIterator[None]:
         try:
-            before = await self._take("before-call", call_id, kept=kept)
+            before = await self._take_for(call_id, "before-call", kept)
             self._begin(kept)
             try:
                 yield
@@ -192,9 +195,11 @@ class Undo:
             with self._turn, self._changes() as dirty:
                 # Before it is kept: what is put right is in no snapshot.
                 self._beneath.look(dirty, ending)
+                since = None if self._watcher is None else self._watcher.since
                 taken = self._snapshots.take(
                     reason, name=name, call=call, dirty=dirty, progress=on_progress
                 )
+                self._last = None if since is None else (since, taken)
                 if kept is not None and kept is not ending:
                     self._beneath.begin(kept)
                 return taken
@@ -211,9 +216,47 @@ class Undo:
             taken = await anyio.to_thread.run_sync(take_anew)
         except OSError as error:
             raise SnapshotError(f"the workspace can't be kept: {_reason(error)}") from error
+        return self._noted(taken)
+
+    def still(self, path: str) -> Stillness | None:
+        """Return what stays the same while nothing changes in *path*; None is unknown."""
+        if self._watcher is None or not covers(self.rules.workspace, path):
+            return None
+        return self._watcher.still()
+
+    def settle(self, request: Request, prepared: Prepared) -> None:
+        """Go by another policy from here on."""
+        self.rules = Rules.of(request, prepared)
+        if self._watcher is not None and not self.rules.watched:
+            # What is written from where it can be written now may raise no event.
+            self._watcher.close()
+            self._watcher = None
+
+    async def _take_for(self, call: str, reason: Reason, kept: Kept) -> Snapshot:
+        """Take a snapshot, without a look if nothing has changed since the last."""
+        if not self._turn.acquire(blocking=False):
+            return await self._take(reason, call, kept=kept)
+        try:
+            taken = self._again(call, reason)
+            if taken is not None and reason == "before-call":
+                self._beneath.begin(kept)
+        finally:
+            self._turn.release()
+        return await self._take(reason, call, kept=kept) if taken is None else self._noted(taken)
+
+    def _again(self, call: str, reason: Reason) -> Snapshot | None:
+        if self._last is None or self.still(self.rules.workspace) != self._last[0]:
+            return None
+        if self._ahead != Dirty() or not self._beneath.is_still():
+            return None
+        return self._snapshots.again(self._last[1], reason, call)
+
+    def _noted(self, taken: Snapshot) -> Snapshot:
         if self._log is not None:
-            fields = {"id": taken.id, "root": taken.root, "reason": reason}
-            self._log.append("snapshot", fields | ({} if call is None else {"call": call}))
+            fields = {"id": taken.id, "root": taken.root, "reason": taken.reason}
+            self._log.append(
+                "snapshot", fields | ({} if taken.call is None else {"call": taken.call})
+            )
         self._thin_sometimes()
         return taken
 
@@ -278,6 +321,7 @@ class Undo:
     def _reopen(self) -> None:
         with self._turn:
             self._snapshots.close()
+            self._last = None
             self._snapshots = _opened(self.rules)
 
     def _planned(self, wanted: Wanted, on_progress: OnProgress) -> Plan:
@@ -305,7 +349,7 @@ class Undo:
     async def _changed(self, before: Snapshot, call_id: str, kept: Kept) -> Changed:
         after = None
         try:
-            after = await self._take("after-call", call_id, kept=kept)
+            after = await self._take_for(call_id, "after-call", kept)
             if after.root == before.root:
                 return Changed(before, after, overlapped=kept.overlapped)
             ends = before.id, after.id

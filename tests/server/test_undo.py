@@ -21,6 +21,7 @@ from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Snapshot
+from nono_sandbox.confinement import WRITE
 from tests.server.conftest import TIER, Agent, Machine, Marked, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
@@ -203,6 +204,17 @@ async def test_calls_that_write_nothing_take_no_snapshot(machine: Machine) -> No
     async with opened(machine, {"profile": "read-only"}) as session:
         await session.run(sh("touch x"))
         assert await kept(session) == []
+
+
+@pytest.mark.claim("undo.kept-before")
+async def test_what_may_be_written_from_now_on_is_kept_from_now_on(machine: Machine) -> None:
+    async with opened(machine, {"profile": "read-only"}) as session:
+        await session.run(sh("touch x"))
+        await session.grant(str(machine.workspace), WRITE)
+        result = await session.run(sh("echo 1 > x"))
+        assert result.changed is not None
+        assert result.changed.difference is not None
+        assert [change.path for change in result.changed.difference.changes] == [b"x"]
 
 
 @pytest.mark.claim("undo.kept-before")

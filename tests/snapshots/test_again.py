@@ -1,0 +1,134 @@
+"""A snapshot without a look: only where nothing can have changed, and never by waiting."""
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nono_mcp.snapshots import upkeep
+from nono_mcp.snapshots.place import DIRECTORY
+from nono_mcp.snapshots.watch import Watcher
+from tests.snapshots.state import Place
+
+pytestmark = pytest.mark.linux
+
+
+@pytest.fixture
+def watcher(place: Place) -> Iterator[Watcher]:
+    watcher = Watcher(str(place.workspace))
+    (place.workspace / "d").mkdir()
+    (place.workspace / "d" / "f").write_text("1")
+    watcher.take()
+    assert watcher.still() is not None, watcher.reason
+    yield watcher
+    watcher.close()
+
+
+def sh(script: str) -> Callable[[Path], object]:
+    return lambda directory: subprocess.run(["/bin/sh", "-ec", script], cwd=directory, check=True)
+
+
+CHANGES = {
+    "a write": sh("echo 22 > d/f"),
+    "an empty file": sh(": > d/g"),
+    "a mode": sh("chmod 700 d/f"),
+    "the root's mode": sh("chmod 700 ."),
+    "a time": sh("touch -d 2001-01-01 d/f"),
+    "a name": sh("mv d/f d/g"),
+    "a directory": sh("mkdir e"),
+    "a directory's name": sh("mv d e"),
+    "gone": sh("rm d/f"),
+    "there and back": sh("mv d e; mv e d"),
+    "another in its place": sh('mkdir "../$$"; mv ../workspace ../old; mv "../$$" ../workspace'),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_changes_is_not_still(
+    watcher: Watcher, place: Place, change: Callable[[Path], object]
+) -> None:
+    before = watcher.still()
+    assert watcher.still() == before
+    (place.workspace / "d" / "f").read_text()
+    assert watcher.still() == before
+    change(place.workspace)
+    assert watcher.still() != before
+    watcher.take()
+    assert watcher.still() != before
+
+
+def test_what_cannot_be_watched_is_not_known_to_be_still(place: Place) -> None:
+    (place.workspace / "d").mkdir()
+    few = Watcher(str(place.workspace), watches_max=1)
+    few.take()
+    assert few.still() is None
+    assert Watcher(str(place.workspace)).still() is None
+
+
+def test_more_events_than_are_kept_leave_nothing_known(watcher: Watcher, place: Place) -> None:
+    before = watcher.still()
+    with watcher._mutex:  # noqa: SLF001 - keeps the thread from taking any in
+        events_max = int(Path("/proc/sys/fs/inotify/max_queued_events").read_bytes())
+        for _ in range(events_max // 2 + 1):
+            (place.workspace / "d" / "f").chmod(0o600)
+            (place.workspace / "d").chmod(0o700)
+    assert watcher.still() is None
+    watcher.take()
+    assert watcher.still() != before
+
+
+def test_it_is_a_snapshot_like_any_other(place: Place) -> None:
+    place.write("a", "1")
+    with place.open() as snapshots:
+        first = snapshots.take("auto")
+        again = snapshots.again(first, "before-call", "c1")
+        assert again is not None
+        assert snapshots.get(again.id) == again
+        assert (again.root, again.call, again.reason) == (first.root, "c1", "before-call")
+        assert again.seq > first.seq
+        place.write("a", "2")
+        snapshots.restore(snapshots.plan(again.id))
+    assert (place.workspace / "a").read_text() == "1"
+
+
+def test_a_file_with_another_name_wants_a_look(place: Place) -> None:
+    place.write("a", "1")
+    os.link(place.workspace / "a", place.workspace.parent / "outside")
+    with place.open() as snapshots:
+        assert snapshots.again(snapshots.take("auto"), "before-call", "c1") is None
+
+
+def test_what_was_thinned_away_is_not_said_again(place: Place) -> None:
+    with place.open() as snapshots:
+        first = snapshots.take("auto")
+        upkeep.delete(str(place.state), first.id)
+        assert snapshots.again(first, "before-call", "c1") is None
+
+
+def test_an_interrupted_restore_wants_to_be_recovered_first(place: Place) -> None:
+    with place.open() as snapshots:
+        first = snapshots.take("auto")
+        with index_of(place) as db:
+            (number,) = db.execute("SELECT workspace FROM snapshots").fetchone()
+            db.execute("INSERT INTO restores VALUES (?, x'', x'', '', '', '')", (number,))
+        db.close()
+        assert snapshots.again(first, "before-call", "c1") is None
+
+
+def test_nobody_is_waited_for(place: Place) -> None:
+    with place.open() as snapshots:
+        first = snapshots.take("auto")
+        db = index_of(place)
+        db.execute("BEGIN IMMEDIATE")
+        # What waits here does so for a minute.
+        assert snapshots.again(first, "before-call", "c1") is None
+        db.execute("ROLLBACK")
+        db.close()
+        assert snapshots.again(first, "before-call", "c1") is not None
+
+
+def index_of(place: Place) -> sqlite3.Connection:
+    return sqlite3.connect(place.state / DIRECTORY / "index.db", isolation_level=None)
