@@ -131,11 +131,14 @@ async def run(
 def _output_of(lane: Lane, call: Call, stdin: bytes, live: Live | None) -> Iterator[int]:
     """Begin *call* and yield the descriptor its output arrives on."""
     theirs, read_end, input_end = _streams(call, stdin, live)
+    # Of the pipe for its output we keep the other end open: that the last who writes has gone the
+    # lane says, and to be woken for both is twice the work.
+    held = () if call.tty else theirs[1:2]
     try:
         try:
             lane.begin(call, theirs)
         finally:
-            for fd in set(theirs):
+            for fd in {*theirs} - {*held}:
                 os.close(fd)
         if live is None:
             yield read_end
@@ -144,7 +147,8 @@ def _output_of(lane: Lane, call: Call, stdin: bytes, live: Live | None) -> Itera
             input_end = -1
             yield read_end
     finally:
-        os.close(read_end)
+        for fd in (read_end, *held):
+            os.close(fd)
         if input_end >= 0:
             os.close(input_end)
 

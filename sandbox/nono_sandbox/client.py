@@ -187,9 +187,13 @@ class Lane:
         """
         self.ended = None
         try:
+            # What it said while it was idle needn't wake anybody in the middle of the call.
+            self._receive_one()
             # In this order: a lane that sees its worker end must know already that it began.
             wire.send(self._control, "begin", call.limits)
             wire.send(self._requests, "call", call, fds=stdio)
+        except StartError as error:
+            raise LaneLostError(str(error)) from error
         except wire.ClosedError as error:
             raise LaneLostError(self._last_words()) from error
 
@@ -215,13 +219,19 @@ class Lane:
             StartError: The lane could not be made.
         """
         while self.ended is None:
-            try:
-                message, fds = wire.receive(self._control)
-            except BlockingIOError:
+            if not self._receive_one():
                 return False
-            except wire.ClosedError as error:
-                raise LaneLostError("the call's lane died; run it again") from error
-            self._take(message, fds)
+        return True
+
+    def _receive_one(self) -> bool:
+        """Take in one message, if there is any; tell whether there was."""
+        try:
+            message, fds = wire.receive(self._control)
+        except BlockingIOError:
+            return False
+        except wire.ClosedError as error:
+            raise LaneLostError("the call's lane died; run it again") from error
+        self._take(message, fds)
         return True
 
     def _take(self, message: tuple[Any, ...], fds: list[int]) -> None:

@@ -62,7 +62,8 @@ def _import_for_workers() -> None:
 
     Once confined they may have no standard library to import from.
     """
-    import nono_sandbox.builtin  # noqa: F401 - for the workers forked from here
+    import nono_sandbox.builtin
+    import nono_sandbox.rehearsal  # noqa: F401 - for the workers forked from here
 
     gc.collect()
     # What isn't touched any more is shared with every worker.

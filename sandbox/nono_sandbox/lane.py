@@ -165,8 +165,12 @@ def _park(requests: _socket.socket, plan: Plan, control: _socket.socket) -> Park
 
 def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never:
     """Confine this process, take one request, execute it."""
+    # Only who waits pays for the import; the fork server has imported it.
+    from nono_sandbox.rehearsal import rehearse
+
     try:
         worker.prepare(plan.ruleset_fd)
+        rehearse(plan)
         message, fds = wire.receive(requests)
     except wire.ClosedError:
         os._exit(0)

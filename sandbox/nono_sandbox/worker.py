@@ -36,6 +36,7 @@ _SIGTTOU = 22
 _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 _GIB = 1 << 30
 _CPU_SPARE_S = 10
+_FAR_FD = 1 << 24
 
 
 def prepare(ruleset_fd: int, *, leader: bool = True) -> None:
@@ -63,15 +64,12 @@ def execute(
     *narrowing* is what `filters.narrowing_programs` returned.
     """
     try:
-        for number, fd in enumerate(stdio):
-            os.dup2(_handed_in(fd, tier), number)
+        _put_in_place(stdio, tier)
         report = os.dup2(report, 3, inheritable=False)
         _uapi.close_range(4)
         if call.tty:
             _take_terminal()
-        _limit(call.limits, tier)
-        _change_directory(call.cwd)
-        _narrow(call.narrowing, tier, narrowing)
+        _settle(call, tier, narrowing)
         if call.builtin:
             os.close(report)
             _do_builtin(call.argv[0])
@@ -79,6 +77,31 @@ def execute(
     except (OSError, ValueError) as error:  # ValueError: text that no system call takes
         status, text = NOT_RUN, f"can't run {call.argv[0]!r} confined: {error}"
     fail(report, status, text)
+
+
+def try_out(call: Call, stdio: Sequence[int], tier: str, narrowing: tuple[bytes, ...]) -> None:
+    """Do as `execute` does with *call*, which narrows nothing and names no program there is.
+
+    Raises:
+        OSError: It couldn't have been executed.
+    """
+    _put_in_place(stdio, tier)
+    for fd in stdio:
+        os.close(fd)
+    _uapi.close_range(_FAR_FD)
+    _settle(call, tier, narrowing)
+    _exec(call.argv, dict(call.environment))
+
+
+def _put_in_place(stdio: Sequence[int], tier: str) -> None:
+    for number, fd in enumerate(stdio):
+        os.dup2(_handed_in(fd, tier), number)
+
+
+def _settle(call: Call, tier: str, narrowing: tuple[bytes, ...]) -> None:
+    _limit(call.limits, tier)
+    _change_directory(call.cwd)
+    _narrow(call.narrowing, tier, narrowing)
 
 
 def fail(report: int, status: int, text: str) -> Never:
