@@ -116,7 +116,7 @@ class Known:
 
     def differing(self, root: int) -> set[str]:
         """Return the paths of the files that aren't as they were known, by whatever name."""
-        found = set()
+        found: set[str] = set()
         for one in self._spots.values():
             found.update(path for path, stamp in one.stamps if _stamp(path, root) != stamp)
         return found

@@ -28,7 +28,7 @@ EVIL = "[core]fsmonitor=evil"
 # the process is gone. Until then no event says that it was written.
 IN_FLIGHT = f"""
     import array, ctypes, mmap, os, socket, sys
-    fd = os.open(".git/config", os.O_RDWR)
+    fd = os.open(sys.argv[1], os.O_RDWR)
     at = os.pread(fd, 4096, 0).index({PADDING!r}.encode())
     evil = {EVIL!r}.ljust({len(PADDING)}).encode()
     ours, theirs = socket.socketpair()
@@ -52,16 +52,18 @@ SUBMITTED = """
 """
 
 
-def python(*parts: str) -> str:
+def python(path: str, *parts: str) -> str:
     script = "".join(textwrap.dedent(part) for part in parts)
-    return f"/usr/bin/python3 -I -S - <<'END'\n{script}\nEND"
+    return f"/usr/bin/python3 -I -S - {path} <<'END'\n{script}\nEND"
 
 
 @pytest.fixture
 def padded(repository: Path) -> Path:
     """Return a repository whose configuration has room for another of the same size."""
-    with (repository / ".git" / "config").open("a") as config:
-        config.write(f"{PADDING}\n")
+    (repository / "sub" / ".git").mkdir(parents=True)
+    for directory in (repository, repository / "sub"):
+        with (directory / ".git" / "config").open("a") as config:
+            config.write(f"{PADDING}\n")
     return repository
 
 
@@ -134,15 +136,16 @@ def test_a_call_that_changes_nothing_costs_no_look(
     anyio.run(act)
 
 
+@pytest.mark.parametrize("path", [".git/config", "sub/.git/config"])
 @pytest.mark.parametrize("how", [MAPPED, SUBMITTED], ids=["mapped", "submitted"])
 def test_what_changes_before_any_event_tells_is_put_right(
-    bench: Bench, padded: Path, how: str
+    bench: Bench, padded: Path, how: str, path: str
 ) -> None:
-    before = (padded / ".git" / "config").read_text()
-    attack = python(IN_FLIGHT, how)
+    before = (padded / path).read_text()
+    attack = python(path, IN_FLIGHT, how)
     put_right = bench.run("cat file", attack, "cat file", attack, "cat file", attack)
-    assert put_right == ["restored .git/config"] * 3
-    assert (padded / ".git" / "config").read_text() == before
+    assert put_right == [f"restored {path}"] * 3
+    assert (padded / path).read_text() == before
 
 
 def test_what_a_running_job_has_mapped_is_put_right_when_another_call_ends(
@@ -153,7 +156,8 @@ def test_what_a_running_job_has_mapped_is_put_right_when_another_call_ends(
     async def act() -> None:
         with anyio.fail_after(LONG_ENOUGH_S):
             async with Session.open(bench.request(), tier=bench.tier) as session:
-                script = python(IN_FLIGHT, MAPPED, 'print("stored", flush=True)\nsys.stdin.read()')
+                say = 'print("stored", flush=True)\nsys.stdin.read()'
+                script = python(".git/config", IN_FLIGHT, MAPPED, say)
                 stored = anyio.Event()
 
                 async def job() -> None:
