@@ -73,6 +73,7 @@ class Compiled(Value):
     private_home: str | None
     unenforced_absent: tuple[str, ...]
     awaited: tuple[tuple[str, str], ...]
+    notices: tuple[str, ...]
 
 
 def compile_policy(plan: Plan) -> Compiled:
@@ -87,7 +88,7 @@ def compile_policy(plan: Plan) -> Compiled:
         plan.grants, plan.closed, plan.absent, granted, with_masks=with_masks
     )
     codes = {one.place.path: one.code for one in plan.closed}
-    denials = with_twins(
+    denials, notices = with_twins(
         denials, plan.twins(_with_twins(plan, denials)), granted, codes, with_masks=with_masks
     )
     grants = granted.grants
@@ -118,6 +119,7 @@ def compile_policy(plan: Plan) -> Compiled:
         plan.private_home if home_is_private else None,
         tuple(unenforced),
         tuple(awaited.items()),
+        tuple(notices),
     )
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Link
 
 
+NAMED_MAX = 3
+"""Files that one notice names; of more, how many they are."""
+
+
 class Twin(Value):
     """Another name of a closed file; without a *path* there may be one that wasn't found."""
 
@@ -29,6 +33,8 @@ class Twin(Value):
     access: int
     """What is closed of it."""
     path: str = ""
+    is_listed: bool = True
+    """Else it's a directory whose files weren't all looked at, to know which have other names."""
 
 
 def denied(
@@ -88,19 +94,24 @@ def with_twins(
     codes: Mapping[str, str],
     *,
     with_masks: bool,
-) -> list[Denial]:
+) -> tuple[list[Denial], list[str]]:
     """Return *denials* with those of the *twins*, the other names that closed files have.
 
-    *codes* tell by path why something is closed.
+    And what the person is to be told of those that weren't all looked for. *codes* tell by path
+    why something is closed.
 
     Raises:
-        RefusedError: A twin can't be closed, or all of what is granted couldn't be looked through.
+        RefusedError: A twin can't be closed, or those of what the person denies weren't all
+            looked for.
     """
     access = {denial.path: denial.access for denial in denials}
+    unsure = []
     for twin in twins:
         if not twin.path:
-            if codes.get(twin.of) == DENIED:
+            around = (twin.of, *ancestors(twin.of))
+            if DENIED in (codes.get(path) for path in around):
                 raise _unsure(twin)
+            unsure.append(twin)
             continue
         reached = granted.access(twin.path) & twin.access
         exactly = any(one.exact and one.path == twin.path for one in granted.grants)
@@ -114,17 +125,30 @@ def with_twins(
             )
         if reached:
             access[twin.path] = access.get(twin.path, 0) | twin.access
-    return _outermost(access)
+    return _outermost(access), _notices(unsure)
 
 
 def _unsure(twin: Twin) -> RefusedError:
+    if twin.is_listed:
+        text = "has other names (hard links), and not all of what is granted could be looked "
+        text += "through for them"
+        remedy = "grant less, or make it a file of its own: cp it, and mv the copy over it"
+    else:
+        text = "holds too much to look through for files with other names (hard links)"
+        remedy = "grant less around it"
     return RefusedError(
-        f"{quoted(twin.of)} has other names (hard links), and not all of what is granted could be "
-        "looked through for them",
-        code="fs.hard-link",
-        path=twin.of,
-        remedy="grant less, or make it a file of its own: cp it, and mv the copy over it",
+        f"{quoted(twin.of)} {text}", code="fs.hard-link", path=twin.of, remedy=remedy
     )
+
+
+def _notices(unsure: Sequence[Twin]) -> list[str]:
+    """Return what is to be said of files that are closed and may be open by another name."""
+    if not unsure:
+        return []
+    names = ", ".join(quoted(twin.of) for twin in unsure[:NAMED_MAX])
+    more = f" and {len(unsure) - NAMED_MAX} more" if len(unsure) > NAMED_MAX else ""
+    text = f"{names}{more}: closed, but by other names (hard links) they may be open: "
+    return [text + "what is granted is too much to be looked through; grant less"]
 
 
 def _outermost(access: dict[str, int]) -> list[Denial]:

@@ -90,7 +90,7 @@ def prepare(request: Request) -> Prepared:
         home=home.path,
         askable=asking.places(document.ask, look),
         given_up=tuple(given),
-        notices=tuple(notices),
+        notices=(*notices, *compiled.notices),
         private_home=compiled.private_home,
         awaited=compiled.awaited,
         unenforced_absent=compiled.unenforced_absent,

@@ -4,7 +4,7 @@ A mask covers one name of a file, and Landlock opens a file by whichever name is
 that is closed and has more than one link is looked for wherever something was granted.
 
 Architecture invariant: reads names and nothing else, follows no symlink, and looks at no more than
-`ENTRIES_MAX` of them.
+`ENTRIES_MAX` of them. What it didn't come to it tells of.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Sought(Value):
 def find(closed: Iterable[tuple[str, int]], granted: Iterable[str]) -> list[Twin]:
     """Return the other names, in or at the paths *granted*, of what is *closed* or in it."""
     look = _Look(tuple(closed))
-    return look.through(granted) if look.sought else []
+    return look.unlooked + (look.through(granted) if look.sought else [])
 
 
 class _Look:
@@ -43,6 +43,7 @@ class _Look:
         self._complete = True
         self.sought: dict[Identity, _Sought] = {}
         self._found: dict[Identity, set[str]] = {}
+        self.unlooked: list[Twin] = []
         for path, access in closed:
             self._seek(path, access)
 
@@ -55,6 +56,8 @@ class _Look:
                 both = access | (known.access if known else 0)
                 self.sought[identity] = _Sought(name, both, status.st_nlink)
                 self._found.setdefault(identity, set()).add(name)
+        if self._left <= 0 and os.path.isdir(path):
+            self.unlooked.append(Twin(path, access, is_listed=False))
 
     def through(self, granted: Iterable[str]) -> list[Twin]:
         """Look for what is sought, and return what was found and what may be missing."""
@@ -91,6 +94,9 @@ class _Look:
             try:
                 with os.scandir(pending.pop()) as entries:
                     for entry in entries:
+                        if self._left <= 0:
+                            self._complete = False
+                            return
                         self._left -= 1
                         yield entry
                         if entry.is_dir(follow_symlinks=False):

@@ -17,14 +17,14 @@ import pytest
 
 from nono_mcp.policy import load
 from nono_mcp.policy.decide import Allow
+from nono_mcp.policy.document import Document, EnforcementSection, NetworkSection
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.session import Command, Session
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nono_mcp.policy.document import Document
     from nono_mcp.policy.request import Prepared
     from tests.policy.conftest import Machine
 
@@ -160,6 +160,24 @@ async def tried(
     assert result.status == 0, b"".join(output)
     answers: list[str] = json.loads(b"".join(output))
     return answers
+
+
+@pytest.mark.claim("support.required")
+@pytest.mark.parametrize("tier", [NAMESPACES, LANDLOCK])
+def test_a_session_that_cant_give_what_is_required_isnt_opened(machine: Machine, tier: str) -> None:
+    strict = Document(
+        network=NetworkSection(mode=OPEN), enforcement=EnforcementSection(("network",))
+    )
+
+    async def opened(flags: Document) -> None:
+        async with Session.open(machine.request(tier=tier, flags=flags), tier=tier) as session:
+            assert (await session.run(Command(("true",)))).status == 0
+
+    with pytest.raises(RefusedError, match="requires network"):
+        anyio.run(opened, strict)
+    best_effort = EnforcementSection(("network",), best_effort=True)
+    anyio.run(opened, strict.replace(enforcement=best_effort))
+    anyio.run(opened, strict.replace(network=NetworkSection()))
 
 
 @pytest.mark.parametrize("tier", [NAMESPACES, LANDLOCK])

@@ -124,6 +124,42 @@ def test_too_much_to_look_through_for_another_name_is_refused(
         machine.prepare(flags=machine.flags(deny=(".env",)))
 
 
+def test_what_wasnt_looked_through_for_other_names_is_told_of(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused for what the person denies, in a directory too; a notice for what is protected."""
+    (machine.home / ".netrc").write_text("hunter2")
+    for number in range(5):
+        (machine.home / f".netrc.{number}").hardlink_to(machine.home / ".netrc")
+    (machine.workspace / "keys").mkdir()
+    (machine.workspace / "keys" / "one").write_text("hunter2")
+    (machine.root / "elsewhere").hardlink_to(machine.workspace / "keys" / "one")
+    for number in range(30):
+        (machine.workspace / str(number)).mkdir()
+    assert machine.prepare().notices == ()
+    assert machine.prepare(flags=machine.flags(deny=("keys",))).notices == ()
+    monkeypatch.setattr("nono_mcp.policy.twins.ENTRIES_MAX", 20)
+    (notice,) = machine.prepare().notices
+    assert f"{machine.home}/.netrc" in notice
+    assert "hard links" in notice
+    with pytest.raises(RefusedError, match=r"keys/one.* has other names"):
+        machine.prepare(flags=machine.flags(deny=("keys",)))
+
+
+def test_a_closed_directory_too_large_to_be_looked_through_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.workspace / "keys").mkdir()
+    for number in range(30):
+        (machine.workspace / "keys" / str(number)).touch()
+    monkeypatch.setattr("nono_mcp.policy.twins.ENTRIES_MAX", 20)
+    for flags in (machine.flags(deny=("keys",)), machine.flags(deny_write=("keys",))):
+        with pytest.raises(RefusedError, match=r"keys.* holds too much"):
+            machine.prepare(flags=flags)
+    monkeypatch.setattr("nono_mcp.policy.twins.ENTRIES_MAX", 60)
+    assert machine.prepare(flags=machine.flags(deny=("keys",))).notices == ()
+
+
 def test_a_grant_that_a_denial_takes_whole_is_refused(machine: Machine) -> None:
     (machine.workspace / "a" / "b").mkdir(parents=True)
     for flags in (
