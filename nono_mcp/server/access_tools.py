@@ -16,13 +16,13 @@ from mcp.server.elicitation import AcceptedElicitation, CancelledElicitation
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
-from pydantic import BaseModel, Field
 
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server import results
 from nono_mcp.server.asking import asked_by, can_ask
 from nono_mcp.server.attending import refusal
+from nono_mcp.server.consent import UNASKED, Agreement
 from nono_mcp.server.wanting import NotWanted, Open, Question, Wanting
 from nono_sandbox.errors import SandboxError
 
@@ -46,16 +46,6 @@ REQUESTS_MAX = 100
 ANSWER_S_MAX = 600.0
 """How long a client of the 2026 protocols may take to come back with an answer."""
 TOOL = "request_access"
-
-
-class Agreement(BaseModel):
-    """Whether to give it."""
-
-    agreed: bool = Field(title="Allow it", description="Yes allows it until the session ends")
-
-
-UNASKED = Agreement(agreed=True)
-"""What stands for an answer where nobody is asked."""
 
 
 class AccessTools:

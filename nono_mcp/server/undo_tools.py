@@ -14,11 +14,11 @@ from mcp.server.elicitation import AcceptedElicitation
 from mcp.server.mcpserver import Context  # noqa: TC002 - the SDK reads the annotations
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
-from pydantic import BaseModel, Field
 
 from nono_mcp.audit.files import AuditError
 from nono_mcp.server import changes, results
 from nono_mcp.server.asking import can_ask
+from nono_mcp.server.consent import UNASKED, Agreement
 from nono_mcp.server.text import readable, shortened
 from nono_mcp.snapshots.errors import NoSuchSnapshotError, SnapshotError
 from nono_mcp.undo.values import Wanted
@@ -55,16 +55,6 @@ NOW = "now"
 T = TypeVar("T")
 NEVER = "never"
 _ASK, _ALLOW, _CONFIRM = "ask", "allow", "confirm"
-
-
-class Agreement(BaseModel):
-    """Whether to put these files back."""
-
-    agreed: bool = Field(title="Put it back", description="Yes puts the workspace back")
-
-
-UNASKED = Agreement(agreed=True)
-"""What stands for an answer where nobody is asked."""
 
 
 class UndoTools:

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class Agent:
 
     name: str
     root: Path
+    has_person: bool = False
+    """Somebody is there to be asked, and says yes."""
 
     @property
     def home(self) -> Path:
@@ -96,6 +99,9 @@ class Agent:
             (self.project / ".mcp.json").write_text(snippet("json", "mcpServers"))
             options = "-p go --mcp-config .mcp.json --strict-mcp-config --verbose"
             ours_alone = ["--tools", "", "--allowedTools", "mcp__nono"]
+            if self.has_person:
+                (self.root / "settings.json").write_text(json.dumps(yes_settings()))
+                ours_alone += ["--settings", str(self.root / "settings.json")]
             return [CLIENTS["claude"], *options.split(), *ours_alone]
         top, _, tables = snippet("toml", "mcp_servers.nono").partition("\n[")
         top += '\nmodel = "fake"\nmodel_provider = "standin"\ncheck_for_update_on_startup = false\n'
@@ -106,6 +112,8 @@ class Agent:
         script = 'sed "s/[{]port[}]/$0/" <$CODEX_HOME/config.toml.in >$CODEX_HOME/config.toml; '
         script += 'exec "$@"'
         codex = [CLIENTS["codex"], "exec", "--skip-git-repo-check", "--json", "go"]
+        if self.has_person:
+            codex = [sys.executable, str(HERE / "appserver.py"), CLIENTS["codex"], "go"]
         return ["sh", "-c", script, "{port}", *codex]
 
     def _environ(self) -> dict[str, str]:
@@ -159,6 +167,13 @@ class Agent:
         return {name.removeprefix("mcp__nono__") for name in ours}, names - ours
 
 
+def yes_settings() -> dict[str, object]:
+    """Return settings by which Claude Code's person says yes to every question."""
+    answer = {"hookEventName": "Elicitation", "action": "accept", "content": {"agreed": True}}
+    command = f"echo {shlex.quote(json.dumps({'hookSpecificOutput': answer}))}"
+    return {"hooks": {"Elicitation": [{"hooks": [{"type": "command", "command": command}]}]}}
+
+
 def no_network() -> list[str]:
     """Return what runs a command where there is only loopback, if that is to be had."""
     command = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
@@ -195,6 +210,43 @@ def test_the_tools_offered_are_ours(agent: Agent) -> None:
     ours, others = agent.offered()
     assert ours >= OURS
     assert others <= (CODEX_OWN if agent.name == "codex" else set())
+
+
+@pytest.mark.claim("ask.given")
+@pytest.mark.claim("undo.asked")
+def test_a_person_steers_from_chat(agent: Agent) -> None:
+    """They approve one more path and a mistake's undoing, and see a long job at work."""
+    agent = replace(agent, has_person=True)
+    data = agent.root / "data"
+    data.mkdir()
+    (data / "file").write_text("of the data")
+    (agent.project / "precious").write_text("as it was")
+
+    def turn(tool: str, **arguments: object) -> dict[str, object]:
+        return {"tool": agent.tool(tool), "arguments": arguments}
+
+    mark = f"marked-{agent.root.name}-{os.getpid()}"
+    unread, given, read, _, harmed, restored, job, jobs = agent.run(
+        agent.turn(f"cat {data}/file"),
+        turn("request_access", path=str(data), why="to read it"),
+        agent.turn(f"cat {data}/file"),
+        turn("snapshot", name="start"),
+        agent.turn("rm precious; echo oops > made"),
+        turn("rollback", snapshot="start"),
+        turn("run_sandboxed", command=f"echo begun; sleep 1000; : {mark}", yield_s=1),
+        turn("read_output"),
+    )
+    assert "of the data" not in unread
+    assert f"given until the session ends: read {data}\n" in given
+    assert read.endswith("\nof the data")
+    assert "1 added, 1 deleted" in harmed
+    assert "rolled back to start, verified" in restored
+    assert (agent.project / "precious").read_text() == "as it was"
+    assert not (agent.project / "made").exists()
+    assert "running" in job
+    assert "begun" in job
+    assert "running" in jobs
+    until(lambda: not any(running(mark)))
 
 
 def test_a_client_that_is_killed_takes_its_command_along(agent: Agent) -> None:

@@ -42,6 +42,8 @@ class Person:
     ) -> ElicitResult:
         del context
         self.asked.append(params.message)
+        # With a title Codex says no by itself.
+        assert set(params.requested_schema) == {"type", "properties", "required"}  # type: ignore[union-attr]
         self._meanwhile()
         return self.result
 
