@@ -16,6 +16,9 @@ class Upstream(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.heard: list[tuple[str, str, dict[str, str]]] = []
+        self.status = 200
+        self.says: bytes | None = None
+        """What it answers instead of what it was sent."""
 
     @property
     def keys(self) -> set[str]:
@@ -39,11 +42,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._note()
-        self._answer(
-            {"content-type": "application/json"}, [json.dumps(dict(self.headers)).encode()]
-        )
+        sent = json.dumps(dict(self.headers)).encode()
+        says = sent if self.server.says is None else self.server.says
+        self._answer({"content-type": "application/json", "location": "/elsewhere"}, [says])
 
     def do_POST(self) -> None:
+        if self.server.says is not None:
+            self.do_GET()
+            return
         self._note()
         body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
         if self.path.endswith("/messages"):
@@ -92,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.heard.append((self.command, self.path, headers))
 
     def _answer(self, headers: dict[str, str], chunks: list[bytes]) -> None:
-        self.send_response(200)
+        self.send_response(self.server.status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("transfer-encoding", "chunked")

@@ -7,21 +7,27 @@ import os
 import sys
 
 from nono_mcp import places
-from nono_mcp.cli import options, say
+from nono_mcp.cli import credential_trial, host_flags, options, say
 from nono_mcp.cli.options import FailedError, Option, UsageError, nearest, shown
-from nono_mcp.credentials import fetch, keychain, source
+from nono_mcp.credentials import keychain, source
 from nono_mcp.credentials.keychain import Keychain
 from nono_mcp.credentials.secret import VALUE_BYTES_MAX, CredentialError, Secret, secret
-from nono_mcp.credentials.vault import Vault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.cli.options import Parsed
 
 SOURCE = Option("--source", "SOURCE")
-OPTIONS = (SOURCE, options.JSON, options.HELP)
+OFFLINE = Option("--offline")
+OF_TEST = (SOURCE, OFFLINE, *(Option(name, operand) for name, operand in host_flags.AROUND))
+OPTIONS = (*OF_TEST, options.JSON, options.HELP)
+CANNOT = 1
 COMMANDS = ("set", "list", "remove", "test")
 USAGE = """\
 usage: nono credential set NAME
        nono credential list
        nono credential remove NAME
-       nono credential test NAME [--source SOURCE]
+       nono credential test NAME [--source SOURCE] [--offline]
 
 Keep credentials in the keychain, as keyring://nono/NAME. `set` asks for the value; where standard
 input isn't a terminal, it's read from there. It's never an argument and never shown.
@@ -32,11 +38,15 @@ input isn't a terminal, it's read from there. It's never an argument and never s
 
 `test` says whether the value can be had from its source: keyring://SERVICE/ACCOUNT, env://NAME,
 file:///PATH, cmd:///PATH ARGUMENT..., op://VAULT/ITEM/FIELD, bw://ITEM[/FIELD],
-oauth2://CLIENT@HOST/PATH?secret=SOURCE&scope=SCOPE. It doesn't say whether anybody accepts it.
+oauth2://CLIENT@HOST/PATH?secret=SOURCE&scope=SCOPE. If NAME is that of a provider that is known, it
+is then asked whether it accepts it, by a request that changes nothing.
 
+  --offline                ask no provider
+  --upstream-proxy URL     the proxy of the network around, http://HOST:PORT
+  --upstream-proxy-credential SOURCE    where its USER:PASSWORD is
   --json                   answer in JSON
 
-Exit status: 0 done, 1 it can't be, 2 this usage.
+Exit status: 0 done, 1 it can't be, or the provider doesn't say that it accepts it, 2 this usage.
 """
 
 
@@ -51,29 +61,29 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"no such command {shown(command)}", nearest(command, COMMANDS))
     if len(operands) != (command != "list"):
         raise UsageError(f"{command} takes {'one NAME' if command != 'list' else 'no name'}")
-    if parsed.one(SOURCE.name) and command != "test":
-        raise UsageError(f"--source says nothing to {command}")
+    for option in OF_TEST if command != "test" else ():
+        if parsed.flag(option):
+            raise UsageError(f"{option.name} says nothing to {command}")
     try:
-        fields = _done(command, operands, parsed.one(SOURCE.name))
+        fields = _done(command, operands, parsed)
     except CredentialError as error:
         raise FailedError(str(error)) from None
+    good = command != "test" or credential_trial.passed(fields)
     if parsed.flag(options.JSON):
-        say.document({"id": f"credential {command}", "ok": True, "error": None, **fields})
+        say.document({"id": f"credential {command}", "ok": good, "error": None, **fields})
     else:
         say.out(_told(command, fields))
-    return 0
+    return 0 if good else CANNOT
 
 
-def _done(command: str, operands: list[str], from_where: str | None) -> dict[str, object]:
+def _done(command: str, operands: list[str], parsed: Parsed) -> dict[str, object]:
     if command == "list":
         return {"names": keychain.names(_state_dir())}
     name = operands[0]
     source.check_name(name)
     if command == "test":
-        asked = source.usual(name) if from_where is None else source.parse(from_where)
-        taken = fetch.take({name: asked}, os.environ)
-        Vault({name: asked}, fetch.Sources(taken)).get(name)
-        return {"name": name, "source": str(asked)}
+        offline = parsed.flag(OFFLINE)
+        return credential_trial.trial(name, parsed.one(SOURCE.name), parsed, offline=offline)
     ring = Keychain.find()
     if command == "set":
         ring.set(name, _asked_for(name))
@@ -93,8 +103,10 @@ def _told(command: str, fields: dict[str, object]) -> str:
     if command == "list":
         names = fields["names"]
         return "".join(f"{name}\n" for name in names) if isinstance(names, list) else ""
+    if command == "test":
+        return credential_trial.told(fields) + "\n"
     done = {"set": "is in the keychain", "remove": "isn't in the keychain any more"}
-    return f"{fields['source']} {done.get(command, 'can be had')}\n"
+    return f"{fields['source']} {done[command]}\n"
 
 
 def _state_dir() -> str:

@@ -2,15 +2,12 @@
 
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
 import threading
-from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from botocore.credentials import Credentials  # type: ignore[import-untyped]
 from websockets.sync.server import Server, ServerConnection, serve
 
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+from tests.corporate import corporate
 from tests.proxy.world import Roots
 from tests.upstream import Upstream
 
@@ -278,54 +276,6 @@ def test_a_websocket_over_tls(person: Person, tier: str, how: str, tmp_path: Pat
     assert heard == ["none" if how == "tunnelled" else f"Bearer {KEY}"]
 
 
-@dataclass
-class Corporate:
-    """A company's proxy, the one way to anywhere: it wants a password and resolves every name."""
-
-    port: int
-    leads: int
-    asked: list[str] = field(default_factory=list)
-
-    def serve(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                threading.Thread(target=self.answer, args=(client,), daemon=True).start()
-
-    def answer(self, client: socket.socket) -> None:
-        with client, suppress(OSError):
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += client.recv(65536)
-            self.asked.append(head.split(b" ")[1].decode())
-            if b"Basic " + b64encode(f"me:{KEY}".encode()) + b"\r\n" not in head:
-                client.sendall(b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n")
-                return
-            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            with socket.create_connection(("127.0.0.1", self.leads)) as server:
-                thread = threading.Thread(target=pump, args=(server, client), daemon=True)
-                thread.start()
-                pump(client, server)
-                thread.join()
-
-
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-
-
-@contextmanager
-def corporate(leads: int) -> Iterator[Corporate]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        made = Corporate(listener.getsockname()[1], leads)
-        threading.Thread(target=made.serve, args=(listener,), daemon=True).start()
-        yield made
-        # Who waits in accept() isn't woken by close().
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 BEHIND_A_COMPANYS_PROXY = """
 curl -sS https://plain.test/page
 curl -sS https://other.test/ || echo refused
@@ -343,7 +293,7 @@ def test_by_way_of_a_companys_proxy(
     context = roots.context("plain.test", "other.test", "api.openai.com")
     upstream.socket = context.wrap_socket(upstream.socket, server_side=True)
     with ExitStack() as stack:
-        company = stack.enter_context(corporate(upstream.server_port))
+        company = stack.enter_context(corporate(upstream.server_port, f"me:{KEY}"))
         words = [
             *("--allow-domain", "plain.test", "--credential", "openai=env://REAL_ONE"),
             *("--upstream-proxy", f"http://127.0.0.1:{company.port}"),

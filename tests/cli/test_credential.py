@@ -5,13 +5,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from nono_mcp.credentials.probe import PROBES
+from nono_proxy.catalogue import ROUTES
+from tests.corporate import Corporate, corporate
+from tests.proxy.world import Roots
+from tests.upstream import Upstream
+
 from .conftest import NONO, Person
 
 ROOT = Path(__file__).parents[2]
+VALUE = "sk-very-secret-0123456789"
+KEY = "REALKEY-" + os.urandom(12).hex()
 NOWHERE = {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nonexistent"}
 
 
@@ -31,6 +41,107 @@ def test_a_source_is_tried_and_its_value_not_shown(person: Person) -> None:
                        environment={"KEY": "verysecret"})  # fmt: skip
     assert json.loads(told.stdout)["source"] == "env://KEY"
     assert "verysecret" not in told.stdout + told.stderr
+
+
+PROVIDERS = {
+    "openai": ("api.openai.com", "/v1/models", ("authorization", f"Bearer {VALUE}")),
+    "anthropic": ("api.anthropic.com", "/v1/models", ("x-api-key", VALUE)),
+    "gemini": ("generativelanguage.googleapis.com", "/v1beta/models", ("x-goog-api-key", VALUE)),
+    "stripe": ("api.stripe.com", "/v1/balance", ("authorization", f"Bearer {VALUE}")),
+    "slack": ("slack.com", "/api/auth.test", ("authorization", f"Bearer {VALUE}")),
+    "github": ("api.github.com", "/user", ("authorization", f"Bearer {VALUE}")),
+    "aws": (
+        "sts.us-east-1.amazonaws.com",
+        "/?Action=GetCallerIdentity&Version=2011-06-15",
+        ("authorization", "AWS4-HMAC-SHA256 Credential=AKIDREAL0123/"),
+    ),
+}
+
+
+@dataclass
+class Providers:
+    """Every provider there is, behind a company's proxy; what they answer is the test's."""
+
+    company: Corporate
+    server: Upstream
+    environment: dict[str, str]
+
+    def trial(self, person: Person, name: str, value: str) -> subprocess.CompletedProcess[str]:
+        return person.nono(
+            *("credential", "test", name, "--source", "env://VALUE"),
+            *("--upstream-proxy", f"http://127.0.0.1:{self.company.port}"),
+            *("--upstream-proxy-credential", "env://CORP"),
+            environment={**self.environment, "VALUE": value},
+        )
+
+
+@pytest.fixture
+def providers(tmp_path: Path) -> Iterator[Providers]:
+    roots = Roots()
+    (tmp_path / "company.pem").write_text(roots.pem)
+    with Upstream.running() as server, corporate(server.server_port, f"me:{KEY}") as company:
+        context = roots.context(*(host for host, _, _ in PROVIDERS.values()))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        trusted = {"SSL_CERT_FILE": str(tmp_path / "company.pem"), "CORP": f"me:{KEY}"}
+        yield Providers(company, server, trusted)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_provider_is_asked_whether_it_accepts_the_value(
+    person: Person, providers: Providers, name: str
+) -> None:
+    host, path, (field, sent) = PROVIDERS[name]
+    value = f"AKIDREAL0123:{VALUE}" if name == "aws" else VALUE
+    providers.server.says = b'{"ok": true}'
+    done = providers.trial(person, name, value)
+    said = f"env://VALUE can be had; {host} accepts it (status 200)\n"
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
+    ((_, asked, headers),) = providers.server.heard
+    assert (asked, headers["host"]) == (path, host)
+    assert headers[field].startswith(sent)
+    assert VALUE not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "told"),
+    [
+        ("openai", (401, VALUE.encode()), "doesn't accept it (status 401)"),
+        ("slack", (200, b'{"ok": false}'), "doesn't accept it (status 200)"),
+        ("slack", (200, b"<html>"), "doesn't say whether it accepts it (status 200)"),
+        ("openai", (302, b""), "doesn't say whether it accepts it (status 302)"),
+        ("openai", (500, b""), "doesn't say whether it accepts it (status 500)"),
+    ],
+)
+def test_what_isnt_accepted_is_a_failure(
+    person: Person, providers: Providers, name: str, answer: tuple[int, bytes], told: str
+) -> None:
+    providers.server.status, providers.server.says = answer
+    done = providers.trial(person, name, VALUE)
+    assert (done.returncode, told in done.stdout) == (1, True), done.stderr
+    # What it said isn't repeated, and where it led wasn't gone to.
+    assert VALUE not in done.stdout + done.stderr
+    assert len(providers.server.heard) == 1
+
+
+def test_a_provider_that_doesnt_prove_itself_gets_nothing(
+    person: Person, providers: Providers
+) -> None:
+    del providers.environment["SSL_CERT_FILE"]
+    done = providers.trial(person, "openai", VALUE)
+    assert (done.returncode, "can't be asked" in done.stderr) == (1, True)
+    assert providers.server.heard == []
+
+
+@pytest.mark.parametrize("words", [["ci"], ["openai", "--offline"]])
+def test_nobody_is_asked_who_isnt_known_or_wanted(person: Person, words: list[str]) -> None:
+    done = person.nono(
+        *("credential", "test", *words, "--source", "env://VALUE"), environment={"VALUE": VALUE}
+    )
+    assert (done.returncode, done.stdout) == (0, "env://VALUE can be had\n")
+
+
+def test_each_probe_is_of_a_route_that_is_known() -> None:
+    assert set(PROBES) <= set(ROUTES)
 
 
 def test_what_cant_be_had_is_a_failure_that_says_why(person: Person) -> None:

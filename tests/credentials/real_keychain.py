@@ -44,14 +44,14 @@ def typed(program: str, name: str) -> str:
 
 
 def main(program: str) -> None:
-    assert nono(program, "test", "openai")[0] == 1
+    assert nono(program, "test", "openai", "--offline")[0] == 1
     shown = typed(program, "openai")
     assert "keyring://nono/openai is in the keychain" in shown
     assert VALUE not in shown
     assert nono(program, "set", "github", stdin=b"ghp_x\n")[0] == 0
     assert nono(program, "set", "bad", stdin=b"a\nb\n")[0] == 1
     assert nono(program, "list") == (0, "github\nopenai\n")
-    status, said = nono(program, "test", "openai")
+    status, said = nono(program, "test", "openai", "--offline")
     assert (status, said) == (0, "keyring://nono/openai can be had\n")
     assert nono(program, "remove", "github")[0] == 0
     assert nono(program, "remove", "github")[0] == 1
