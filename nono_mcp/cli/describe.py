@@ -91,6 +91,7 @@ def fields(
         },
         "limits": _limits(prepared),
         "environment": [variable for variable, _ in confinement.environment],
+        "blocked_commands": [blocked for blocked, _ in prepared.blocked],
         "unenforced_absent": list(prepared.unenforced_absent),
         "notices": list(prepared.notices),
     }

@@ -52,6 +52,7 @@ OPTIONS = (
     *(Option(name, operand, many=True) for name, operand in host_flags.HOSTS),
     *(Option(name, operand) for name, operand in host_flags.AROUND),
     Option("--env", "NAME[=VALUE]", many=True),
+    Option("--block-command", "NAME", many=True),
     Option("--timeout", "SECONDS"),
     Option("--cpu", "SECONDS"),
     Option("--memory", "SIZE"),
@@ -95,6 +96,7 @@ Its limits:
 
 The rest:
   --env NAME[=VALUE]       pass a variable of yours, or set one
+  --block-command NAME     a command that isn't run, by this name or another of its file
   --ptrace                 let the program's processes trace each other (gdb, strace)
   --tier TIER              insist on namespaces, or on landlock
   --best-effort            run even if a guarantee that the policy requires can't be had
@@ -190,6 +192,7 @@ def document(parsed: Parsed, *, granted: bool) -> Document:
         UsageError: The value of an option isn't one.
     """
     from nono_mcp.policy.document import (
+        CommandsSection,
         Document,
         EnforcementSection,
         FilesystemSection,
@@ -213,6 +216,7 @@ def document(parsed: Parsed, *, granted: bool) -> Document:
             file_size_max=_number(parsed, "--max-file-size", _size),
         ),
         environment=_environment(parsed),
+        commands=CommandsSection(blocked=_commands(parsed)),
         process=ProcessSection(ptrace=True if parsed.flag(PTRACE) else None),
         enforcement=EnforcementSection(best_effort=True if parsed.flag(BEST_EFFORT) else None),
     )
@@ -255,6 +259,20 @@ def _environment(parsed: Parsed) -> EnvironmentSection:
         else:
             passed.append(name)
     return EnvironmentSection(tuple(passed), tuple(given))
+
+
+def _commands(parsed: Parsed) -> tuple[str, ...]:
+    names = parsed.all("--block-command")
+    if names:
+        from nono_mcp.policy.errors import PolicyError
+        from nono_mcp.policy.paths import check_command
+
+        for name in names:
+            try:
+                check_command(name if "/" not in name else os.path.abspath(name))
+            except PolicyError as error:
+                raise UsageError(f"--block-command: {error.message}", error.hint) from None
+    return names
 
 
 def _number(parsed: Parsed, name: str, read: Callable[[str, str], N]) -> N | None:

@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from nono_mcp.policy.blocked import Blocked
     from nono_mcp.policy.denials import Twin
     from nono_mcp.policy.document import Document
     from nono_mcp.policy.paths import Place
@@ -63,6 +64,8 @@ class Plan(Value):
     children: Callable[[str], Iterable[Place]]
     twins: Callable[[Mapping[str, int]], Iterable[Twin]]
     """Looks for other names of what is closed."""
+    blocked: Sequence[Blocked] = ()
+    """What of *closed* is closed since it's a command that isn't to be run."""
 
 
 class Compiled(Value):
@@ -74,6 +77,7 @@ class Compiled(Value):
     unenforced_absent: tuple[str, ...]
     awaited: tuple[tuple[str, str], ...]
     notices: tuple[str, ...]
+    blocked: tuple[tuple[str, str], ...]
 
 
 def compile_policy(plan: Plan) -> Compiled:
@@ -105,7 +109,7 @@ def compile_policy(plan: Plan) -> Compiled:
     confinement = Confinement(
         cwd=cwd,
         grants=(*own, *grants),
-        denials=tuple(denials),
+        denials=_speaking(plan, denials),
         links=_links(plan, granted) if plan.tier == NAMESPACES else (),
         network=_network(plan.document, plan.tier, plan.proxy_port),
         limits=_limits(plan.document),
@@ -120,7 +124,22 @@ def compile_policy(plan: Plan) -> Compiled:
         tuple(unenforced),
         tuple(awaited.items()),
         tuple(notices),
+        _scripts(plan),
     )
+
+
+def _speaking(plan: Plan, denials: Sequence[Denial]) -> tuple[Denial, ...]:
+    """Return *denials*, those of blocked commands with what is said in their place."""
+    says = {one.place.path: one.says for one in plan.blocked}
+    return tuple(one.replace(says=says[one.path]) if one.path in says else one for one in denials)
+
+
+def _scripts(plan: Plan) -> tuple[tuple[str, str], ...]:
+    if not plan.blocked:
+        return ()
+    from nono_mcp.policy import blocked
+
+    return tuple(sorted(blocked.scripts(plan.blocked).items()))
 
 
 def _with_twins(plan: Plan, denials: Sequence[Denial]) -> dict[str, int]:
@@ -130,7 +149,9 @@ def _with_twins(plan: Plan, denials: Sequence[Denial]) -> dict[str, int]:
         for one in plan.closed
         if one.place.kind == "file" and not one.is_shut
     }
-    return files | {denial.path: denial.access for denial in denials}
+    known = {one.place.path for one in plan.blocked if one.links_known}
+    files |= {denial.path: denial.access for denial in denials}
+    return {path: access for path, access in files.items() if path not in known}
 
 
 def _check_write_only(grants: Sequence[Grant], own: Sequence[str]) -> None:
@@ -238,6 +259,10 @@ def _environment(plan: Plan, cwd: str, *, home_is_private: bool) -> tuple[tuple[
         own["TMPDIR"] = TMP
     elif plan.tmpdir is not None:
         own["TMPDIR"] = plan.tmpdir.path
+        if plan.blocked:
+            from nono_mcp.policy import blocked
+
+            own["PATH"] = blocked.path_before(plan.document, plan.environ, plan.tmpdir.path)
     section = plan.document.environment
     return environment.allowed(plan.environ, section.passed, section.set, own.items())
 

@@ -111,6 +111,12 @@ class ProcessSection(Value):
     ptrace: bool | None = None
 
 
+class CommandsSection(Value):
+    """Commands that aren't to be run, by name or path."""
+
+    blocked: tuple[str, ...] = ()
+
+
 class EnforcementSection(Value):
     """What must be enforced for anything to run; nothing named means all this machine gives."""
 
@@ -153,6 +159,7 @@ class Document(Value):
     limits: LimitsSection = LimitsSection()
     environment: EnvironmentSection = EnvironmentSection()
     process: ProcessSection = ProcessSection()
+    commands: CommandsSection = CommandsSection()
     enforcement: EnforcementSection = EnforcementSection()
     snapshots: SnapshotsSection = SnapshotsSection()
     audit: AuditSection = AuditSection()
@@ -209,6 +216,7 @@ FIELDS = (
     Field("environment", "pass", "names", "Variables passed on as they are.", "passed"),
     Field("environment", "set", "variables", "Variables and their values."),
     Field("process", "ptrace", "flag", "Let the processes of a call trace each other."),
+    Field("commands", "blocked", "commands", "Commands that aren't run, by name or path."),
     Field("enforcement", "require", "guarantees", "What must be enforced for anything to run."),
     Field("enforcement", "best_effort", "flag", "Run with what can be enforced, and say so."),
     Field("snapshots", "enabled", "flag", "Keep the workspace as it is before and after a call."),
@@ -235,6 +243,7 @@ SECTIONS = {
     "limits": LimitsSection,
     "environment": EnvironmentSection,
     "process": ProcessSection,
+    "commands": CommandsSection,
     "enforcement": EnforcementSection,
     "snapshots": SnapshotsSection,
     "audit": AuditSection,
@@ -260,6 +269,7 @@ def merge(base: Document, over: Document) -> Document:
         limits=_merged("limits", base.limits, over.limits),
         environment=environment,
         process=_merged("process", base.process, over.process),
+        commands=_merged("commands", base.commands, over.commands),
         enforcement=_merged("enforcement", base.enforcement, over.enforcement),
         snapshots=_merged("snapshots", base.snapshots, over.snapshots),
         audit=_merged("audit", base.audit, over.audit),

@@ -31,10 +31,17 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 def ensure(prepared: Prepared) -> None:
     """Make the private home of *prepared*, if it has one, and what leads from it to grants.
 
+    And in TMPDIR, where that's needed, what stands for commands that are blocked.
+
     Raises:
         PolicyError: Something that isn't ours stands where it should be.
         OSError: It can't be made.
     """
+    if prepared.blocked:
+        # Only who blocks something pays for the import.
+        from nono_mcp.policy import commands
+
+        commands.ensure(prepared)
     path = prepared.private_home
     if path is None:
         return

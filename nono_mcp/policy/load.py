@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nono_mcp.policy.blocked import Blocked
     from nono_mcp.policy.decide import Allow, Deny
     from nono_mcp.policy.denials import Twin
     from nono_mcp.policy.paths import Place
@@ -65,7 +66,8 @@ def prepare(request: Request) -> Prepared:
         rules.bypasses(layers, look), lambda path: _is_protected(path, protected, grants), own
     )
     denials = rules.denials(layers, look)
-    closed = standing.closings((own, _program()), protected, denials, given)
+    blocked = _blocked(layers, look, request, document, notices)
+    closed = standing.closings((own, _program()), protected, denials, given, blocked)
     plan = Plan(
         document=document,
         tier=request.tier,
@@ -81,6 +83,7 @@ def prepare(request: Request) -> Prepared:
         environ=request.environ,
         children=resolve.children,
         twins=lambda closed: _twins(closed, grants, workspace.path),
+        blocked=blocked,
     )
     compiled = compile_policy(plan)
     return Prepared(
@@ -93,8 +96,28 @@ def prepare(request: Request) -> Prepared:
         notices=(*notices, *compiled.notices),
         private_home=compiled.private_home,
         awaited=compiled.awaited,
+        blocked=compiled.blocked,
         unenforced_absent=compiled.unenforced_absent,
     )
+
+
+def _blocked(
+    layers: Sequence[Layer],
+    look: Look,
+    request: Request,
+    document: Document,
+    notices: list[str],
+) -> Sequence[Blocked]:
+    """Return the files that are blocked; *notices* is added to."""
+    if not document.commands.blocked:
+        return ()
+    # Only who blocks something pays for the import.
+    from nono_mcp.policy import commands
+
+    given = [value for name, value in document.environment.set if name == "PATH"]
+    found, more = commands.find(layers, look, request.environ, given)
+    notices += more
+    return found
 
 
 def _twins(closed: Mapping[str, int], grants: Sequence[Asked], workspace: str) -> list[Twin]:

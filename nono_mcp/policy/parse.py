@@ -74,6 +74,7 @@ class _Parser:
             "variables": self._variables,
             "guarantees": self._guarantees,
             "patterns": self._patterns,
+            "commands": self._words("commands", paths.check_command),
             "rollback": self._one_of(ROLLBACK_MODES),
             "ask": self._one_of(ASK_MODES),
             "hosts": self._words("hosts", egress.check_host),

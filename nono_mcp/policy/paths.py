@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 VARIABLES = ("WORKSPACE", "HOME", "TMPDIR")
 PATH_CHARACTERS_MAX = 4096
+COMMAND_CHARACTERS_MAX = 255
+COMMAND_CHARACTERS = frozenset(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+@-"
+)
 BROAD = (
     "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys "
     "/tmp /usr /usr/local /var /Applications /Library /System /Users /Volumes /private"
@@ -85,6 +89,19 @@ def check(text: str) -> None:
             )
         return
     raise PolicyError(f"{quoted(text)} is a relative path", hint=f"write $WORKSPACE/{quoted(text)}")
+
+
+def check_command(text: str) -> None:
+    """Raise PolicyError unless *text* names a command, or is a path that a policy may hold."""
+    if "/" in text:
+        check(text)
+    elif not COMMAND_CHARACTERS.issuperset(text) or not 0 < len(text) <= COMMAND_CHARACTERS_MAX:
+        raise PolicyError(
+            f"{quoted(text[:64])} isn't a command's name",
+            hint="letters, digits and . _ + @ -, or the path of a file",
+        )
+    elif text in (".", ".."):
+        raise PolicyError(f"{quoted(text)} is a directory")
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

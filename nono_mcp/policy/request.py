@@ -71,6 +71,8 @@ class Prepared(Value):
     """The sandbox's own home of this workspace, if it has one; `home.ensure` makes it."""
     awaited: tuple[tuple[str, str], ...] = ()
     """Denied and protected paths inside grants that don't exist now, and what they are."""
+    blocked: tuple[tuple[str, str], ...] = ()
+    """Names of commands that aren't to be run, and the scripts that say so in their place."""
     unenforced_absent: tuple[str, ...] = ()
     """Protected paths inside grants that don't exist now, and could be made."""
     askable: tuple[tuple[str, int], ...] = ()

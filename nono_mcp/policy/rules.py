@@ -106,6 +106,12 @@ def denials(layers: Sequence[Layer], look: Look) -> list[Asked]:
     ]
 
 
+def placed(layer: Layer, text: str, look: Look) -> Place:
+    """Return where a path of *layer*, written as *text*, leads."""
+    written = _flag(text, look) if layer.kind == FLAGS else expand(text, look.variables)
+    return look.resolve(written)
+
+
 def bypasses(layers: Sequence[Layer], look: Look) -> list[Asked]:
     """Return which protected paths the *layers* give up, in order."""
     return [asked for layer in layers for asked in _asked(layer, "bypass", 0, look)]
@@ -116,11 +122,10 @@ def _asked(
 ) -> Iterator[Asked]:
     texts: tuple[str, ...] = getattr(layer.document.filesystem, key)
     for index, text in enumerate(texts):
+        place = placed(layer, text, look)
         if layer.kind == FLAGS:
-            place = look.resolve(_flag(text, look))
             shown = f"--{key.replace('_', '-')} {quoted(text)}"
         else:
-            place = look.resolve(expand(text, look.variables))
             shown = f"{layer.name}: {key} {_written(text)}"
         # Profiles of ours name what only some machines have.
         if place.kind or layer.kind not in (SHIPPED, TOOLS) or not access:

@@ -30,6 +30,8 @@ _END = r"(?![\s\S])"
 _NO_NUL = r"^[^\u0000]*" + _END
 _LED = "|".join(rf"\${name}" for name in paths.VARIABLES)
 _PATH = rf"^(?![\s\S]*\u0000)(/|(~|{_LED})(/|{_END}))"
+_COMMAND = rf"^(?!\.{{1,2}}{_END})[A-Za-z0-9._+@-]+{_END}"
+_PATH_OF = rf"^(?![\s\S]*\u0000)(/|(~|{_LED})/)"
 _NAME = rf"^[A-Za-z_][A-Za-z0-9_]*{_END}"
 _PROFILE = rf"^[a-z0-9][a-z0-9._-]*{_END}"
 _PART = rf"(?!\.{{1,2}}(/|{_END}))[^/]+"
@@ -181,6 +183,14 @@ _KINDS: dict[str, dict[str, Json]] = {
     "guarantees": _list({"enum": list(GUARANTEES)}),
     "patterns": _list(
         {"type": "string", "pattern": _PATTERN, "maxLength": bounds.PATTERN_CHARACTERS_MAX}
+    ),
+    "commands": _list(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": _COMMAND, "maxLength": paths.COMMAND_CHARACTERS_MAX},
+                {"type": "string", "pattern": _PATH_OF, "maxLength": paths.PATH_CHARACTERS_MAX},
+            ]
+        }
     ),
     "rollback": {"enum": list(ROLLBACK_MODES)},
     "ask": {"enum": list(ASK_MODES)},

@@ -71,8 +71,9 @@ def closings(
     protection: Protection,
     denials: Sequence[Asked],
     given_up: Sequence[str],
+    blocked: Sequence[Closed] = (),
 ) -> Closings:
-    """Return what is closed: what is protected and not given up, what is denied, and our *own*.
+    """Return what is closed: what is protected and not given up, denied, *blocked*, and our *own*.
 
     Our own are our state, and to writing our program.
     """
@@ -95,7 +96,7 @@ def closings(
         Closed(asked.place, asked.access, asked.text, DENIED, "take that denial out")
         for asked in denials
     ]
-    return Closings(closed)
+    return Closings([*closed, *blocked])
 
 
 def given_up(

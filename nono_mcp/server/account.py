@@ -159,6 +159,9 @@ def summary(prepared: Prepared, enforcement: Enforcement) -> str:
     if prepared.unenforced_absent:
         names = _listed([quoted(path) for path in prepared.unenforced_absent])
         lines.append(f"Not there, and taken away again if a command makes them: {names}")
+    if prepared.blocked:
+        names = _listed([quoted(name) for name, _ in prepared.blocked])
+        lines.append(f"Commands that aren't to be run: {names}")
     lines += [f"Notice: {notice}" for notice in prepared.notices]
     lines.append("Everything else is closed. Only a person can change the policy.")
     return "\n".join(lines)

@@ -45,6 +45,8 @@ class Denial(Value):
     path: str
     access: int = READ | WRITE
     """READ | WRITE hides the path; WRITE alone leaves it readable."""
+    says: str = ""
+    """A script to stand in place of a hidden file, in the first tier; elsewhere it's hidden."""
 
 
 class Link(Value):

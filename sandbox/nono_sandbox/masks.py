@@ -62,22 +62,37 @@ def mask_all(root: int, denials: Sequence[Denial], mounted: Mapping[str, Grant])
     # No access for anybody: the worker has no capability to look past a mode, not even as root.
     os.mkdir(_DIRECTORY, 0, dir_fd=dev)
     os.mknod(_FILE, stat.S_IFREG, dir_fd=dev)
-    hidden = {
-        True: _uapi.open_beneath(dev, _DIRECTORY, os.O_PATH),
-        False: _uapi.open_beneath(dev, _FILE, os.O_PATH),
+    covers: dict[str, int] = {
+        _DIRECTORY: _uapi.open_beneath(dev, _DIRECTORY, os.O_PATH),
+        _FILE: _uapi.open_beneath(dev, _FILE, os.O_PATH),
     }
+    scripts = {denial.says for denial in denials} - {""}
+    covers.update((text, _script(dev, number, text)) for number, text in enumerate(scripts))
     pinned: set[str] = set()
     for denial in sorted(denials, key=lambda denial: denial.path.split("/")):
-        _deny(root, denial, cover_of(denial.path, mounted), hidden, pinned)
-    for fd in hidden.values():
+        _deny(root, denial, cover_of(denial.path, mounted), covers, pinned)
+    for fd in covers.values():
         os.close(fd)
     os.rmdir(_DIRECTORY, dir_fd=dev)
-    os.unlink(_FILE, dir_fd=dev)
+    # What is mounted elsewhere stays; unlinked any sooner, it couldn't be.
+    for name in (_FILE, *(f"{_FILE}-{number}" for number in range(len(scripts)))):
+        os.unlink(name, dir_fd=dev)
     os.close(dev)
 
 
+def _script(dev: int, number: int, text: str) -> int:
+    """Make a file in the open directory *dev* that says *text* when it's executed; open it."""
+    name = f"{_FILE}-{number}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(name, flags, 0o555, dir_fd=dev)
+    os.fchmod(file, 0o555)
+    os.write(file, text.encode(errors="surrogateescape"))
+    os.close(file)
+    return _uapi.open_beneath(dev, name, os.O_PATH)
+
+
 def _deny(
-    root: int, denial: Denial, cover: Grant | None, hidden: Mapping[bool, int], pinned: set[str]
+    root: int, denial: Denial, cover: Grant | None, covers: Mapping[str, int], pinned: set[str]
 ) -> None:
     if cover is None:
         return  # not granted: nothing there to cover
@@ -92,7 +107,8 @@ def _deny(
             f"can't deny {denial.path}: {error.strerror}; name the path it leads to"
         ) from error
     directory = stat.S_ISDIR(os.fstat(target).st_mode)
-    tree = _uapi.open_tree_clone(hidden[directory] if denial.access & READ else target)
+    hidden = covers[_DIRECTORY if directory else denial.says or _FILE]
+    tree = _uapi.open_tree_clone(hidden if denial.access & READ else target)
     _uapi.mount_setattr(tree, _INERT | _uapi.MOUNT_ATTR_RDONLY)
     _put_on(target, tree)
 

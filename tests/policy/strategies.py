@@ -11,6 +11,7 @@ from nono_mcp.policy.document import (
     GUARANTEES,
     ROLLBACK_MODES,
     AskSection,
+    CommandsSection,
     Document,
     EnforcementSection,
     EnvironmentSection,
@@ -98,6 +99,7 @@ patterns = st.builds(
 )
 profile_names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True)
 
+commands = st.lists(st.from_regex(r"[A-Za-z0-9_+@-]{1,9}", fullmatch=True) | paths).map(tuple)
 askable = st.lists(st.sampled_from(["a.example", "*.b.example:80"]), max_size=2).map(tuple)
 askings = st.builds(AskSection, st.sampled_from([None, "any", "never"])) | st.builds(
     AskSection, st.sampled_from([None, "listed"]), path_lists, path_lists, askable
@@ -112,6 +114,7 @@ documents = st.builds(
     limits=st.builds(LimitsSection, seconds, seconds, sizes, counts, counts, sizes, sizes),
     environment=environments,
     process=st.builds(ProcessSection, flags),
+    commands=st.builds(CommandsSection, commands),
     enforcement=st.builds(
         EnforcementSection, st.lists(st.sampled_from(GUARANTEES), max_size=2).map(tuple), flags
     ),
