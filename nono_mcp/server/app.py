@@ -42,13 +42,16 @@ from nono_mcp.server.asking import asked_by
 from nono_mcp.server.attending import Attendant
 from nono_mcp.server.audit_resources import AuditResources
 from nono_mcp.server.audit_tools import TAIL, VERIFY, AuditTools
+from nono_mcp.server.completing import Completions
 from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.server.file_tools import FILE_TOOLS, FileTools
 from nono_mcp.server.job_arguments import InputArguments, OutputArguments, StopArguments
 from nono_mcp.server.job_tools import READ, SEND, STOP, JobTools
 from nono_mcp.server.jobs import Jobs
 from nono_mcp.server.news import News
+from nono_mcp.server.outputs import Outputs
 from nono_mcp.server.prompts import POLICY_URI, Prompts
+from nono_mcp.server.snapshot_resources import SnapshotResources
 from nono_mcp.server.tools import Tools
 from nono_mcp.server.undo_tools import DIFF, LIST, NEVER, ROLLBACK, SNAPSHOT, UndoTools
 from nono_sandbox.confinement import WRITE
@@ -208,6 +211,10 @@ def build(session: Session) -> App:
     news.known.append(re.compile(re.escape(POLICY_URI)))
     if log is not None:
         AuditResources(session.state_dir, log, news).offer(app)
+    if session.undo is not None:
+        SnapshotResources(session.undo, news).offer(app)
+    Outputs(jobs, news).offer(app)
+    Completions(session, jobs).offer(app)
     app.serve_subscriptions(news)
     return app
 
@@ -259,7 +266,7 @@ def _job_tools(session: Session, jobs: Jobs) -> list[Tool]:
 def _log_tools(session: Session) -> list[Tool]:
     if session.log is None:
         return []
-    tools = AuditTools(session.state_dir, session.log)
+    tools = AuditTools(session.state_dir, session.log, session.undo)
     return [
         _tool(tools.audit_tail, TailArguments, TAIL, account.of_telling("Show the audit log")),
         _tool(
@@ -284,7 +291,7 @@ def _undo_tools(session: Session) -> list[Tool]:
     if session.prepared.document.snapshots.rollback != NEVER:
         about = account.of_changing("Roll the workspace back")
         rollback = _tool(tools.rollback, RollbackArguments, ROLLBACK, about, takes_context=True)
-        offered.append(_with_resolved(rollback, {"consent": (tools.consent(), True)}))
+        offered.append(_with_resolved(rollback, tools.resolved()))
     return offered
 
 

@@ -52,24 +52,16 @@ class RunArguments(Arguments):
     """What `run_sandboxed` takes."""
 
     command: SystemText | None = Field(None, description="Script for /bin/sh -c")
-    argv: list[SystemText] | None = Field(
-        None, description="Instead of command: a program and its arguments, no shell"
-    )
-    cwd: SystemText | None = Field(
-        None, description="Directory in the workspace (default: its root)"
-    )
+    argv: list[SystemText] | None = Field(None, description="Program and arguments, no shell")
+    cwd: SystemText | None = Field(None, description="Default: the workspace")
     stdin: UnicodeText | None = Field(None, description="Standard input (default: empty)")
     timeout_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds")
     env: dict[SystemText, SystemText] | None = Field(None, description="Variables to add")
     network: Literal["session", "none"] | None = Field(
         None, description='"none" closes the network to this call'
     )
-    hosts: list[SystemText] | None = Field(
-        None, description="The only hosts to reach (default: the policy's)"
-    )
-    writes: list[SystemText] | None = Field(
-        None, description="The only paths to write (default: the policy's)"
-    )
+    hosts: list[SystemText] | None = Field(None, description="The only hosts to reach")
+    writes: list[SystemText] | None = Field(None, description="The only paths to write")
 
     keep_cwd: bool | None = Field(None, description="Later calls start in this call's cwd")
     yield_s: float | None = Field(
@@ -125,7 +117,7 @@ class AccessArguments(Arguments):
 class TailArguments(Arguments):
     """What `audit_tail` takes."""
 
-    call: SystemText | None = Field(None, description="Only this call's")
+    call: SystemText | None = Field(None, description="Only this call's (or snapshot's)")
     kind: SystemText | None = Field(None, description="A kind, or how it begins: call, session")
     decision: Literal["allow", "deny"] | None = None
     grep: SystemText | None = Field(None, description="Only with this text")
@@ -153,8 +145,10 @@ class ListArguments(Arguments):
 class DiffArguments(Arguments):
     """What `diff` takes."""
 
-    base: SystemText = Field(description="Id or its beginning, name, or latest")
-    target: SystemText | None = Field(None, description="Another, or now (the default)")
+    base: SystemText = Field(
+        description="Snapshot: id or its beginning, name, latest; or a call: what that changed"
+    )
+    target: SystemText | None = Field(None, description="Another (default: now)")
     path: SystemText | None = Field(None, description="The text changes of this one file")
     skip: int | None = Field(None, ge=0, description="Lines of the answer to pass over")
 
@@ -162,7 +156,9 @@ class DiffArguments(Arguments):
 class RollbackArguments(Arguments):
     """What `rollback` takes."""
 
-    snapshot: SystemText = Field(description="Id or its beginning, name, or latest")
+    snapshot: SystemText = Field(
+        description="Id or its beginning, name, latest; or a call, for before it"
+    )
     paths: list[SystemText] | None = Field(
         None, description="Only these paths or globs (default: everything)"
     )

@@ -14,6 +14,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from nono_mcp.audit import keystore, reading, verify, walk
 from nono_mcp.audit.files import AuditError
 from nono_mcp.server import results
+from nono_mcp.snapshots.errors import SnapshotError
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.audit.walk import Report
     from nono_mcp.server.arguments import TailArguments, VerifyArguments
+    from nono_mcp.snapshots.snapshots import Snapshots
+    from nono_mcp.undo.undo import Undo
 
 TAIL = (
     "Show the audit log's newest records, this session's: what was asked for, decided, and came "
@@ -33,7 +36,8 @@ LIMIT_DEFAULT = 50
 class AuditTools:
     """The tools that read the log in one state directory."""
 
-    def __init__(self, state_dir: str, log: Log) -> None:
+    def __init__(self, state_dir: str, log: Log, undo: Undo | None) -> None:
+        self._undo = undo
         self._state_dir = state_dir
         self._session = log.name
 
@@ -45,7 +49,7 @@ class AuditTools:
         """
         filters = reading.Filters(
             session=None if arguments.everybody else self._session,
-            call=arguments.call,
+            call=await self._call(arguments.call),
             kind=arguments.kind,
             decision=arguments.decision,
             grep=arguments.grep,
@@ -74,6 +78,25 @@ class AuditTools:
         except (AuditError, OSError) as error:
             raise ToolError(f"audit_verify: {error}") from error
         return results.plain("\n".join(walk.report_lines(report)))
+
+    async def _call(self, text: str | None) -> str | None:
+        """Return the call that *text* means: its id or how that begins, or a snapshot around it."""
+        if text is None or self._undo is None:
+            return text
+
+        def look(store: Snapshots) -> str | None:
+            calls = {one.call for one in store.list() if (one.call or "").startswith(text)}
+            if len(calls) == 1:
+                return calls.pop()
+            try:
+                return store.get(text).call or text
+            except SnapshotError:
+                return text
+
+        try:
+            return await self._undo.look(look)
+        except SnapshotError:
+            return text
 
     def _verified(self) -> Report:
         keychain = keystore.find_keychain(reading.directory_of(self._state_dir))

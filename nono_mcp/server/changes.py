@@ -131,6 +131,16 @@ def of_change(change: Change) -> str:
     return f"{where}{size}" + (f" [{', '.join(other)}]" if other else "")
 
 
+def difference_lines(found: Difference) -> list[str]:
+    """Return what differs, as lines: the counts, then each change that is listed."""
+    if not found.changes:
+        return ["no difference"]
+    lines = [f"{found.added} added, {found.modified} modified, {found.deleted} deleted"]
+    lines[0] += f", {found.touched} touched" if found.touched else ""
+    lines += [of_change(change) for change in found.changes]
+    return [*lines, "(cut: there are more)"] if found.cut else lines
+
+
 def of_plan(plan: Plan) -> str:
     """Return what a rollback would do, as a few lines."""
     lines = [f"rolling back to {of_snapshot(plan.snapshot)} would do this:"]

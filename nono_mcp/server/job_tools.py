@@ -5,7 +5,6 @@ Architecture invariant: what a job is told is recorded before it is told.
 
 from __future__ import annotations
 
-import codecs
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import changes, results
 from nono_mcp.server.asking import asked_by
-from nono_mcp.server.text import amount, duration, readable, shortened
+from nono_mcp.server.text import amount, duration, readable, shortened, whole_characters
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -121,7 +120,7 @@ async def of_job(job: Job, session: Session, offset: int) -> str:
     offset = max(0, offset)
     start, chunk = job.output.read(offset, OUTPUT_BYTES_MAX)
     if not job.ended or start + len(chunk) < job.output.end:
-        chunk = _whole_characters(chunk)
+        chunk = whole_characters(chunk)
     end = start + len(chunk)
     job.read_offset = end
     parts = [f"job {job.id}: {_state(job, session)}"]
@@ -146,12 +145,6 @@ async def _put_right(job: Job, session: Session) -> tuple[Action, ...]:
         return await session.put_right(job.id, tool="run_sandboxed", asked={})
     except AuditError as error:
         raise ToolError(f"what the job made was put right, but not recorded: {error}") from error
-
-
-def _whole_characters(chunk: bytes) -> bytes:
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    decoder.decode(chunk)
-    return chunk[: len(chunk) - len(decoder.getstate()[0])]
 
 
 def _state(job: Job, session: Session) -> str:

@@ -18,7 +18,7 @@ from nono_mcp.server.attending import REFUSALS, refusal
 from nono_mcp.server.text import HEAD_BYTES_MAX, TAIL_BYTES_MAX, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nono_mcp.session import Command, Result, Session
 
@@ -62,8 +62,11 @@ class Kept:
 class Job:
     """One command that runs, or has run, by itself."""
 
-    def __init__(self, command: Command, live: Live) -> None:
+    def __init__(
+        self, command: Command, live: Live, on_change: Callable[[str], None] | None = None
+    ) -> None:
         self.command = command
+        self._on_change = on_change
         self.live = live
         self.output = Kept()
         self.result: Result | None = None
@@ -94,6 +97,8 @@ class Job:
         """Wake whoever waits."""
         self._changed.set()
         self._changed = anyio.Event()
+        if self._on_change is not None:
+            self._on_change(self.id)
 
     async def wait(self, seconds: float, *, output_after: int | None = None) -> None:
         """Wait until it has ended or (with *output_after*) printed more, for *seconds* at most."""
@@ -115,6 +120,8 @@ class Jobs:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._jobs: dict[str, Job] = {}
+        self.listeners: list[Callable[[str], None]] = []
+        """Told the id of a job whose output, or state, has changed."""
         session.stack.push_async_callback(self._close)
 
     def all(self) -> list[Job]:
@@ -142,7 +149,7 @@ class Jobs:
         if len(running) >= JOBS_MAX:
             ids = ", ".join(job.id for job in running)
             raise ToolError(f"{JOBS_MAX} jobs run already: stop one ({ids})")
-        job = Job(command, live)
+        job = Job(command, live, self._tell)
         job.task = asyncio.create_task(self._run(job, asked))
         self._jobs[job.id] = job
         self._forget()
@@ -157,6 +164,10 @@ class Jobs:
         job.live.id, job.result, job.output = result.id, result, output
         self._jobs[result.id] = job
         self._forget()
+
+    def _tell(self, id_: str) -> None:
+        for listener in self.listeners:
+            listener(id_)
 
     def _forget(self) -> None:
         ended = [job for job in self._jobs.values() if job.ended]

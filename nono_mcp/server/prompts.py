@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nono_mcp.server import account
 from nono_mcp.server.text import shortened
+from nono_mcp.server.undo_tools import NEVER
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
 
 POLICY_URI = "nono://policy"
 WHAT_CHANGED = """\
-Tell me what you changed in this workspace in this session. Look it up instead of remembering it: \
+Tell me what you changed in this workspace{since}. Look it up instead of remembering it: {how} \
+Say for each file what changed and by which call, and name separately what was refused, what ended \
+by a limit, and which jobs still run (read_output without a job).\
+"""
+BY_DIFF = """\
+diff with base {base} tells what is different now, diff with a call's id as base what that call \
+changed, and audit_tail with kind "call" names every command and file tool that ran.\
+"""
+BY_LOG = """\
 audit_tail with kind "call" names every command and file tool that ran; git status --short and \
-git diff --stat show what is different now, where there is a repository. Say for each file what \
-changed and by which call, and name separately what was refused, what ended by a limit, and which \
-jobs still run (read_output without a job).\
+git diff --stat show what is different now, where there is a repository.\
 """
 WHY_DENIED = """\
 Something was denied to you{what}. Find out why and tell me: audit_tail with decision "deny" shows \
@@ -30,6 +37,12 @@ what was refused outright; explain_policy, asked about the very path (with its o
 names the rule. Then give me the exact change of configuration that its answer names, what else it \
 would open, and how you could do without. Change nothing and work around nothing.\
 """
+ROLLBACK = """\
+I want the workspace back as it was{where}{path}. {which} Show me with rollback's dry_run what it \
+would do, in few words: what comes back, what is put back, what is removed, and what stays \
+unprotected. Then do it, by rollback and nothing else, and tell me by which id it can be undone.\
+"""
+WHICH = "Find out by list_snapshots (and audit_tail, for what a call did) which snapshot I mean."
 
 
 class Prompts:
@@ -41,6 +54,13 @@ class Prompts:
 
     def offer(self, app: MCPServer[None]) -> None:
         """Add them to *app*."""
+        rollback = self._session.prepared.document.snapshots.rollback
+        if self._session.undo is not None and rollback != NEVER:
+            app.prompt(
+                name="rollback",
+                title="Roll back",
+                description="Have the agent put the workspace back, and show you first.",
+            )(self.rollback)
         app.prompt(
             name="what-changed",
             title="What did you change?",
@@ -59,14 +79,30 @@ class Prompts:
             mime_type="text/plain",
         )(self.policy)
 
-    def what_changed(self) -> str:
-        """Return the message that asks what changed."""
-        return WHAT_CHANGED
+    def rollback(self, snapshot: str = "", path: str = "") -> str:
+        """Return the message that asks to go back to *snapshot*, as far as *path* goes."""
+        where = f" in {_line(snapshot)}" if snapshot else " before the last change"
+        which = f"The snapshot (or call) is {_line(snapshot)}." if snapshot else WHICH
+        return ROLLBACK.format(
+            where=where, path=f", as far as {_line(path)} goes" if path else "", which=which
+        )
+
+    def what_changed(self, since: str = "") -> str:
+        """Return the message that asks what changed, in this session or since a snapshot."""
+        told = f" since {_line(since)}" if since else " in this session"
+        base = _line(since) if since else "the oldest snapshot of this session (list_snapshots)"
+        how = BY_LOG if self._session.undo is None else BY_DIFF.format(base=base)
+        return WHAT_CHANGED.format(since=told, how=how)
 
     def why_denied(self, what: str = "") -> str:
         """Return the message that asks why *what*, a path or a host, was denied."""
-        return WHY_DENIED.format(what=f": {shortened(' '.join(what.split()))}" if what else "")
+        return WHY_DENIED.format(what=f": {_line(what)}" if what else "")
 
     def policy(self) -> str:
         """Return what the policy allows."""
         return account.summary(self._session.prepared, self._enforcement)
+
+
+def _line(text: str) -> str:
+    """Return what a person typed, on one line."""
+    return shortened(" ".join(text.split()))

@@ -78,6 +78,13 @@ def _last_lines(output: bytes) -> bytes:
     return output[later.index(False) :] if False in later else output
 
 
+def whole_characters(chunk: bytes) -> bytes:
+    """Return *chunk* without the character at its end that isn't whole, if there's one."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(chunk)
+    return chunk[: len(chunk) - len(decoder.getstate()[0])]
+
+
 def shortened(text: str, characters_max: int = 600) -> str:
     """Return *text*, or its two ends: a name in it may be a megabyte."""
     if len(text) <= characters_max:

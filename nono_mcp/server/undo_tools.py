@@ -7,7 +7,8 @@ is touched; what the person is shown is the plan itself.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+import re
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 from mcp.server.elicitation import AcceptedElicitation
@@ -20,7 +21,8 @@ from nono_mcp.server import changes, results
 from nono_mcp.server.asking import can_ask
 from nono_mcp.server.consent import UNASKED, Agreement
 from nono_mcp.server.text import readable, shortened
-from nono_mcp.snapshots.errors import NoSuchSnapshotError, SnapshotError
+from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError, SnapshotError
+from nono_mcp.snapshots.values import Plan  # noqa: TC001 - the SDK reads the annotations
 from nono_mcp.undo.values import Wanted
 
 if TYPE_CHECKING:
@@ -37,11 +39,11 @@ if TYPE_CHECKING:
     )
     from nono_mcp.session import Session
     from nono_mcp.snapshots.snapshots import Snapshots
-    from nono_mcp.snapshots.values import Difference, Progress, Reason, TextDiff
+    from nono_mcp.snapshots.values import Progress, Reason, TextDiff
     from nono_mcp.undo.undo import Undo
 
 
-SNAPSHOT = "Keep the workspace as it is now. (Every call that may write is kept around anyway.)"
+SNAPSHOT = "Keep the workspace as it is now, as is done around every call that may write."
 LIST = "List the workspace's snapshots, the newest first: id, time, why, name, size."
 DIFF = "Tell what changed between a snapshot and another or now; with path, the text of one file."
 ROLLBACK = (
@@ -49,6 +51,8 @@ ROLLBACK = (
     "removed. Can itself be undone. Refused while calls run."
 )
 PAGE_LINES = 150
+ROOT_DIGITS = 8
+_CALL = re.compile("[0-9a-f]{4,16}")
 CHANGES_MAX = 100_000
 PROGRESS_S = 1.0
 NOW = "now"
@@ -101,16 +105,20 @@ class UndoTools:
             ToolError: It can't be told.
         """
         told = _Told()
-        target = arguments.target or NOW
-        if target == NOW:
+        base, after = await self._around(arguments.base)
+        # Of a call: what that call changed.
+        target = arguments.target or after or NOW
+        if target != NOW:
+            target = (await self._around(target))[0]
+        else:
             target = (await _done(self._undo.take("auto", on_progress=told.hear), context, told)).id
         if arguments.path is None:
             found = await _done(
-                self._undo.look(lambda store: store.diff(arguments.base, target, limit=CHANGES_MAX))
+                self._undo.look(lambda store: store.diff(base, target, limit=CHANGES_MAX))
             )
-            lines = _difference_lines(found)
+            lines = changes.difference_lines(found)
         else:
-            text = await _done(self._undo.look(_text_of(arguments.path, arguments.base, target)))
+            text = await _done(self._undo.look(_text_of(arguments.path, base, target)))
             shown = readable(text.text.encode("utf-8", "replace")).removesuffix("\n")
             lines = shown.split("\n") if shown else ["no difference"]
             lines += ["(cut: the file is too large)"] if text.cut else []
@@ -120,6 +128,7 @@ class UndoTools:
         self,
         arguments: RollbackArguments,
         context: Context,
+        shown: Plan | None,
         consent: ElicitationResult[Agreement],
     ) -> CallToolResult:
         """Put a snapshot back.
@@ -127,41 +136,78 @@ class UndoTools:
         Raises:
             ToolError: It wasn't put back; the text says in what state the workspace is.
         """
-        told, wanted = _Told(), _wanted(arguments)
+        told, wanted = _Told(), await self._wanted(arguments)
         if arguments.dry_run:
             plan = await _done(self._undo.plan(wanted, told.hear), context, told)
             return results.plain(changes.of_plan(plan))
         if not (isinstance(consent, AcceptedElicitation) and consent.data.agreed):
             self._record(arguments, "no")
             raise ToolError("the person didn't agree: nothing was put back")
-        if consent.data is not UNASKED:
+        if shown is not None:
             self._record(arguments, "yes")
-        outcome = await _done(self._undo.roll_back(wanted, told.hear), context, told)
+        work = self._undo.roll_back(wanted, told.hear, shown)
+        outcome = await _done(work, context, told)
         return results.plain(changes.of_outcome(arguments.snapshot, outcome))
 
-    def consent(self) -> Resolve:
-        """Return what asks the person, if the policy wants that."""
-        return Resolve(self._consent)
+    def resolved(self) -> dict[str, tuple[Resolve, bool]]:
+        """Return what the SDK is to find out before a rollback: what is shown, and the answer."""
+        shown = Resolve(self._shown)
 
-    async def _consent(
+        def consent(shown: Plan | None) -> Elicit[Agreement] | Agreement:
+            if shown is None:
+                return UNASKED
+            # By which the question says of which state it is.
+            state = f"(of the workspace as it is: {shown.current_root[:ROOT_DIGITS]})"
+            return Elicit(f"{changes.of_plan(shown)}\n{state}", Agreement)
+
+        # By hand, since an annotation can't name what is only there at run time.
+        consent.__annotations__ |= {
+            "shown": Annotated[object, shown],
+            "return": Elicit[Agreement] | Agreement,
+        }
+        return {"shown": (shown, False), "consent": (Resolve(consent), True)}
+
+    async def _shown(
         self,
         arguments: Any,  # noqa: ANN401 - the SDK reads the annotations, ours isn't to be imported
         context: Context[Any, Any],
-    ) -> Elicit[Agreement] | Agreement:
+    ) -> Plan | None:
+        """Return what the person is to be shown; None if nobody is asked."""
         asks = self._session.prepared.document.snapshots.rollback or _ASK
         if arguments.dry_run or asks == _ALLOW:
-            return UNASKED
+            return None
         if not can_ask(context):
             if asks == _CONFIRM:
                 raise ToolError(
                     "the policy wants a person's yes, and this client can't ask for one: "
                     "nothing was put back; a person can, by nono rollback"
                 )
-            return UNASKED
-        plan = await _done(self._undo.plan(_wanted(arguments)))
-        if plan.nothing:
-            return UNASKED  # to be told so
-        return Elicit(changes.of_plan(plan), Agreement)
+            return None
+        plan = await _done(self._undo.plan(await self._wanted(arguments)))
+        return None if plan.nothing else plan  # to be told so
+
+    async def _wanted(self, arguments: RollbackArguments) -> Wanted:
+        scope = arguments.scope or ("everything" if arguments.paths is None else "paths")
+        snapshot, _ = await self._around(arguments.snapshot)
+        return Wanted(snapshot, scope, tuple(arguments.paths or ()))
+
+    async def _around(self, text: str) -> tuple[str, str | None]:
+        """Return the snapshot that *text* means, and of a call the one after it as well.
+
+        Raises:
+            ToolError: It means more than one.
+        """
+
+        def look(store: Snapshots) -> tuple[str, str | None]:
+            try:
+                return store.get(text).id, None
+            except NoSuchSnapshotError:
+                before = _kept_around(store, text, "before-call")
+                if before is None:
+                    raise
+                return before, _kept_around(store, text, "after-call")
+
+        return await _done(self._undo.look(look))
 
     def _record(self, arguments: RollbackArguments, answer: str) -> None:
         if self._session.log is None:
@@ -222,9 +268,14 @@ async def _done(
     return results[0]
 
 
-def _wanted(arguments: RollbackArguments) -> Wanted:
-    scope = arguments.scope or ("everything" if arguments.paths is None else "paths")
-    return Wanted(arguments.snapshot, scope, tuple(arguments.paths or ()))
+def _kept_around(store: Snapshots, text: str, reason: Reason) -> str | None:
+    """Return the id of the snapshot that was taken around the call of that id, or its beginning."""
+    if not _CALL.fullmatch(text):
+        return None
+    calls = [one for one in store.list() if (one.call or "").startswith(text)]
+    if len({one.call for one in calls}) > 1:
+        raise AmbiguousIdError(f"{changes.name(text.encode())} begins the ids of several calls")
+    return next((one.id for one in calls if one.reason == reason), None)
 
 
 def _text_of(path: str, base: str, target: str) -> Callable[[Snapshots], TextDiff]:
@@ -237,15 +288,6 @@ def _text_of(path: str, base: str, target: str) -> Callable[[Snapshots], TextDif
             raise NoSuchSnapshotError(f"neither snapshot has a file {changes.name(name)}") from None
 
     return ask
-
-
-def _difference_lines(found: Difference) -> list[str]:
-    if not found.changes:
-        return ["no difference"]
-    lines = [f"{found.added} added, {found.modified} modified, {found.deleted} deleted"]
-    lines[0] += f", {found.touched} touched" if found.touched else ""
-    lines += [changes.of_change(change) for change in found.changes]
-    return [*lines, "(cut: there are more)"] if found.cut else lines
 
 
 def _paged(lines: list[str], skip: int) -> str:

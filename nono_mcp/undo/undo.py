@@ -23,7 +23,7 @@ import anyio.to_thread
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import covers
 from nono_mcp.snapshots import upkeep
-from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
+from nono_mcp.snapshots.errors import SnapshotError, StalePlanError, WorkspaceReplacedError
 from nono_mcp.snapshots.living import Living
 from nono_mcp.snapshots.values import Dirty
 from nono_mcp.snapshots.watch import Watcher
@@ -83,6 +83,8 @@ class Undo:
         self._last: tuple[Stillness, Snapshot] | None = None
         self._writing: list[Kept] = []
         self._takes_count = 0
+        self.listeners: list[Callable[[], None]] = []
+        """Told that there is a snapshot more."""
 
     @classmethod
     def opened(
@@ -258,6 +260,8 @@ class Undo:
                 "snapshot", fields | ({} if taken.call is None else {"call": taken.call})
             )
         self._thin_sometimes()
+        for listener in self.listeners:
+            listener()
         return taken
 
     async def look(self, ask: Callable[[Snapshots], T]) -> T:
@@ -279,10 +283,13 @@ class Undo:
         """
         return await self.look(lambda _: self._planned(wanted, on_progress))
 
-    async def roll_back(self, wanted: Wanted, on_progress: OnProgress = None) -> Outcome:
-        """Put a snapshot back.
+    async def roll_back(
+        self, wanted: Wanted, on_progress: OnProgress = None, agreed: Plan | None = None
+    ) -> Outcome:
+        """Put a snapshot back; if somebody *agreed* to a plan, as that says and not otherwise.
 
         Raises:
+            StalePlanError: The workspace isn't what it was then. Nothing was changed.
             CallsRunError: A call runs. Nothing was changed.
             SnapshotError: The error says in what state the workspace is.
             AuditWriteError: It isn't in the log.
@@ -293,6 +300,10 @@ class Undo:
             # Half of it would be worse than either.
             with anyio.CancelScope(shield=True):
                 plan = await self.plan(wanted, on_progress)
+                if agreed is not None and _roots(agreed) != _roots(plan):
+                    raise StalePlanError(
+                        "the workspace has changed since the question: nothing was put back"
+                    )
                 start: dict[str, object] = {"scope": plan.scope, "root": plan.target_root}
                 self._record_rollback(plan.snapshot.id, "start", start)
                 try:
@@ -391,6 +402,10 @@ def _opened(rules: Rules) -> Snapshots:
         raise broad_error(rules.workspace, remedy)
     where = rules.state_dir, rules.workspace
     return open_store(*where, rules.section, broad=rules.broad, remedy=remedy)
+
+
+def _roots(plan: Plan) -> tuple[str, str]:
+    return plan.current_root, plan.target_root
 
 
 def _reason(error: OSError) -> str:

@@ -12,6 +12,7 @@ from nono_mcp.audit.session import Session as Log
 from nono_mcp.server.app import build
 from nono_mcp.server.audit_resources import SESSION_URI
 from nono_mcp.server.prompts import POLICY_URI
+from nono_mcp.server.snapshot_resources import LIST_URI
 from nono_mcp.session import Session
 from tests.server.conftest import DEADLINE_S, TIER, Machine
 
@@ -52,7 +53,7 @@ async def test_the_session_and_each_call_are_resources(
         for uri in ("nono://audit/call/..%2f..", "nono://audit/call/", "nono://audit/other"):
             with pytest.raises(MCPError):
                 await client.read_resource(uri)
-    assert sorted(uris) == [SESSION_URI, POLICY_URI]
+    assert sorted(uris) == [SESSION_URI, POLICY_URI, LIST_URI]
     assert f"call={first}" in whole
     assert f"call={second}" in whole
     assert "\x1b" not in whole
@@ -110,4 +111,4 @@ async def test_without_a_log_there_is_no_resource_of_it(machine: Machine) -> Non
         Client(build(session), mode="auto") as client,
     ):
         listed = (await client.list_resources()).resources
-        assert [str(one.uri) for one in listed] == [POLICY_URI]
+        assert sorted(str(one.uri) for one in listed) == [POLICY_URI, LIST_URI]

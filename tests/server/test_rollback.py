@@ -1,6 +1,6 @@
 """Putting a workspace back: what the tool does, whom it asks, and what it refuses."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import SnapshotsSection
 from nono_mcp.server.app import build
+from nono_mcp.server.results import META_KEY
 from nono_mcp.snapshots.living import Living
 from nono_mcp.undo.values import CallsRunError, Wanted
 from tests.server.conftest import DEADLINE_S, ERAS, Agent, Machine, Marked, text_of
@@ -99,6 +100,37 @@ async def test_what_the_person_changed_since_is_kept(machine: Machine) -> None:
     assert "theirs" in text
 
 
+@pytest.mark.claim("undo.one-id")
+async def test_one_id_leads_from_a_call_to_its_snapshots_and_its_records(
+    machine: Machine, audit_log: Log
+) -> None:
+    before = furnish(machine)
+    async with (
+        opened(machine, ALLOWED, audit_log) as session,
+        Client(build(session), mode="auto") as client,
+    ):
+        agent = Agent(client)
+        answer = await agent.call("run_sandboxed", command=HARM)
+        assert answer.meta is not None
+        call, snapshot = str(answer.meta[META_KEY]["id"]), id_in(text_of(answer))
+        await agent.run("echo later > more")
+        for one in (call, call[:8], snapshot):
+            records = text_of(await agent.call("audit_tail", call=one))
+            assert f"call={call}" in records
+            assert "exit_status=0" in records
+            assert "more" not in records
+        # Of a call, what that call changed; of a snapshot, what has changed since.
+        changed = text_of(await agent.call("diff", base=call[:8]))
+        assert "added planted" in changed
+        assert "more" not in changed
+        assert "more" in text_of(await agent.call("diff", base=snapshot))
+        assert "+changed" in text_of(await agent.call("diff", base=call, path="README"))
+        for wrong in ("0123456789abcdef", "nowhere", "abc"):
+            assert "no snapshot" in await agent.refused("rollback", snapshot=wrong)
+        await agent.call("rollback", snapshot=call)
+        assert contents(machine.workspace) == before
+
+
 async def test_nothing_to_do_is_an_error(machine: Machine) -> None:
     furnish(machine)
     async with serving(machine, ALLOWED) as agent:
@@ -180,9 +212,15 @@ async def test_a_rollback_stands_in_the_log(machine: Machine, audit_log: Log) ->
 class Person:
     """Who is asked by a client that can ask."""
 
-    def __init__(self, action: str, content: dict[str, bool] | None) -> None:
+    def __init__(
+        self,
+        action: str,
+        content: dict[str, bool] | None,
+        meanwhile: Callable[[], object] = str,
+    ) -> None:
         self._action = action
         self._content = content
+        self._meanwhile = meanwhile
         self.asked: list[str] = []
 
     async def answer(
@@ -192,6 +230,7 @@ class Person:
         self.asked.append(params.message)
         schema = params.requested_schema  # type: ignore[union-attr]
         assert all(one["title"] for one in schema["properties"].values())
+        self._meanwhile()
         return ElicitResult(action=self._action, content=self._content)  # type: ignore[arg-type]
 
 
@@ -228,6 +267,25 @@ async def test_the_person_is_asked_where_the_client_can(
     async with asking(machine, era, unticked, mode) as agent:
         base = id_in(await agent.run(HARM))
         assert "didn't agree" in await agent.refused("rollback", snapshot=base)
+
+
+@pytest.mark.claim("undo.asked")
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_yes_is_to_what_was_shown(machine: Machine, era: str) -> None:
+    furnish(machine)
+    late = machine.workspace / "late"
+    person = Person("accept", {"agreed": True}, lambda: late.write_text(f"of {len(person.asked)}"))
+    async with asking(machine, era, person, "ask") as agent:
+        base = id_in(await agent.run(HARM))
+        if era < "2026":
+            assert "changed since the question" in await agent.refused("rollback", snapshot=base)
+            assert late.exists()
+        else:
+            # The client of this era brings the answer back, and is asked again.
+            with pytest.raises(Exception, match="rounds"):
+                await agent.call("rollback", snapshot=base)
+        assert (machine.workspace / "planted").exists()
+    assert len(set(person.asked)) == len(person.asked)
 
 
 @pytest.mark.claim("undo.asked")
