@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.client import Lane
 
+LANES_MIN = 2
+"""So that one gets ready while the other runs a call."""
 LANES_IDLE_MAX = 8
 SETTLED_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
@@ -120,7 +122,10 @@ class Generation:
         Raises:
             LaneLostError: The fork server died.
         """
-        lane = self._idle.pop() if self._idle else self.server.lane()
+        while not self._idle or len(self._idle) + self._busy_count < LANES_MIN:
+            self._idle.append(self.server.lane())
+        # The one that has waited longest: another may be getting ready for its next call yet.
+        lane = self._idle.pop(0)
         self._busy_count += 1
         return lane
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SWEEP_S_MAX = 5.0
 """How long a lane waits for killed processes to be gone before it says that some aren't."""
+BEGIN_S_MAX = 10.0
+"""How long after its worker's end a call's beginning may be heard of, on however busy a machine."""
 _LOOK_S = 0.025
 _LOOK_S_LATER = 0.1
 _SIGXCPU, _SIGXFSZ = 24, 25
@@ -58,6 +60,13 @@ class Attendance:
     def begun(self) -> bool:
         """Tell whether the worker has been given its program."""
         return self._limits is not None
+
+    @property
+    def over(self) -> bool:
+        """Tell whether there is nothing more to wait for."""
+        if self.limit:
+            return True
+        return self.status is not None and (self.begun or time.monotonic() >= self._look_at)
 
     def begin(self, limits: Limits) -> None:
         """Start the clocks of the call."""
@@ -125,6 +134,8 @@ class Attendance:
             if pid == self._parked.pid:
                 self.status = status
                 self._judge(status)
+                if not self.begun:
+                    self._look_at = time.monotonic() + BEGIN_S_MAX
 
     def _say_stopped(self, number: int) -> None:
         if self._stops is None:

@@ -189,9 +189,9 @@ class Lane:
         try:
             # What it said while it was idle needn't wake anybody in the middle of the call.
             self._receive_one()
-            # In this order: a lane that sees its worker end must know already that it began.
-            wire.send(self._control, "begin", call.limits)
+            # In this order: who is woken first runs first, and the lane has only to watch.
             wire.send(self._requests, "call", call, fds=stdio)
+            wire.send(self._control, "begin", call.limits)
         except StartError as error:
             raise LaneLostError(str(error)) from error
         except wire.ClosedError as error:

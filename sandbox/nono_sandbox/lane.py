@@ -119,10 +119,18 @@ def _scope_signals() -> None:
 
 def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Never:
     """Run the calls that arrive, one after the other, until the other end is gone."""
+    # Only who waits pays for the import; the fork server has imported it.
+    from nono_sandbox import rehearsal
+
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     while True:
         parked = _park(requests, plan, control)
-        report = _attend(Attendance(parked, signals, plan.tier), parked, control, signals)
+        attendance = Attendance(parked, signals, plan.tier)
+        rehearsal.of_lane(attendance)
+        report = _attend(attendance, parked, control, signals)
+        if select.select([requests], [], [], 0)[0]:
+            # Nobody may take it any more: who sent it is told that it ended.
+            report = ("broken", "a worker died before its call")
         _tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
@@ -165,12 +173,11 @@ def _park(requests: _socket.socket, plan: Plan, control: _socket.socket) -> Park
 
 def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never:
     """Confine this process, take one request, execute it."""
-    # Only who waits pays for the import; the fork server has imported it.
-    from nono_sandbox.rehearsal import rehearse
+    from nono_sandbox import rehearsal
 
     try:
         worker.prepare(plan.ruleset_fd)
-        rehearse(plan)
+        rehearsal.of_worker(plan)
         message, fds = wire.receive(requests)
     except wire.ClosedError:
         os._exit(0)
@@ -194,7 +201,7 @@ def _attend(
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
-    while call.status is None and not call.limit:
+    while not call.over:
         events = dict(poll.poll(call.timeout_ms()))
         # All of it, before the program's end is looked at: the call's beginning may come behind
         # an order that was meant for the one before.

@@ -105,6 +105,43 @@ def test_a_session_whose_fork_server_was_killed_says_so_and_leaves_nothing(
     assert confine().run("true").status == 0
 
 
+def children_of(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in found.split()]
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+
+
+def test_a_call_that_no_worker_took_is_never_run(tier: str, confine: Confine, yard: Yard) -> None:
+    """Its worker dies after it was sent; the next one finds it waiting."""
+    assert tier
+    sandbox = confine()
+    lane = sandbox.new_lane()
+    assert sandbox.run("true", lane=lane).status == 0
+    deadline = time.monotonic() + LONG_ENOUGH_S
+    while not (found := [c for one in children_of(sandbox.server.pid) for c in children_of(one)]):
+        assert time.monotonic() < deadline
+    (worker,) = found
+    (leader,) = children_of(sandbox.server.pid)
+    # Nobody takes the call before both of its messages are there.
+    os.kill(worker, signal.SIGSTOP)
+    os.kill(leader, signal.SIGSTOP)
+    while {state_of(worker), state_of(leader)} != {"T"}:
+        assert time.monotonic() < deadline
+    made = yard.workspace / "made"
+    running = sandbox.begin("sh", "-c", f"echo 1 > {made}", lane=lane)
+    os.kill(worker, signal.SIGKILL)
+    os.kill(leader, signal.SIGCONT)
+    with pytest.raises((LaneLostError, StartError)):
+        running.wait()
+    lane.close()
+    while children_of(sandbox.server.pid):
+        assert time.monotonic() < deadline
+    assert not made.exists()
+
+
 SUPERVISOR = """
     import json, os, sys
     sys.path[:0] = json.loads(sys.argv[1])
