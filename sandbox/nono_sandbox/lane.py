@@ -128,8 +128,7 @@ def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Neve
         attendance = Attendance(parked, signals, plan.tier)
         rehearsal.of_lane(attendance)
         report = _attend(attendance, parked, control, signals)
-        if select.select([requests], [], [], 0)[0]:
-            # Nobody may take it any more: who sent it is told that it ended.
+        if _took_back(requests) and not attendance.limit:
             report = ("broken", "a worker died before its call")
         _tell(control, report)
         if report[0] != "ended" or report[-1]:
@@ -157,6 +156,16 @@ def run_one(control: _socket.socket, call: Call, stdio: tuple[int, ...], plan: P
 
 def _tell(control: _socket.socket, report: tuple[object, ...]) -> None:
     wire.send(control, str(report[0]), *report[1:])
+
+
+def _took_back(requests: _socket.socket) -> bool:
+    """Take the call that no worker took, and that none may any more; tell whether there was one."""
+    there = bool(select.select([requests], [], [], 0)[0])
+    if there:
+        _, fds = wire.receive(requests)
+        for fd in fds:
+            os.close(fd)
+    return there
 
 
 def _park(requests: _socket.socket, plan: Plan, control: _socket.socket) -> Parked:
