@@ -82,7 +82,11 @@ def find_backend() -> tuple[DeletingBackend, str] | None:
     if sys.platform == "darwin":
         from keyring.backends import macOS  # noqa: PLC0415 - 0.1 s, only where it's used
 
-        return macOS.Keyring(), "macOS keychain"
+        # Looking the property up raises where the system's library isn't to be had.
+        with contextlib.suppress(*failures()):
+            if macOS.Keyring.priority:
+                return macOS.Keyring(), "macOS keychain"  # type: ignore[no-untyped-call]
+        return None
     from keyring.backends import SecretService  # noqa: PLC0415 - 0.1 s, only where it's used
 
     # Looking the property up asks the bus, and raises where no Secret Service answers.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nono_mcp import __version__
-from nono_sandbox import support
+from nono_sandbox import support, system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def examine(state_dir: str) -> Report:
     """Find out what this machine can enforce; our state is, or would be, in *state_dir*."""
     facts = support.probe()
     keychain, keychain_reason = _keychain(state_dir)
-    cgroup, cgroup_reason = _cgroup()
+    cgroup, cgroup_reason = ("", "not on macOS") if facts.macos else _cgroup()
     return Report(
         support=facts,
         tier=support.best_tier(facts),
-        tiers=tuple(_tier(facts, name) for name in support.TIERS),
+        tiers=tuple(_tier(facts, name) for name in system.BACKEND.tiers),
         keychain=keychain,
         keychain_reason=keychain_reason,
         cgroup=cgroup,
@@ -83,6 +83,7 @@ def examine(state_dir: str) -> Report:
             "nono": __version__,
             "python": sys.version.partition(" ")[0],
             "kernel": facts.kernel,
+            **({"macos": facts.macos.release} if facts.macos else {}),
         },
     )
 
@@ -99,7 +100,7 @@ def document(report: Report) -> dict[str, object]:
         "versions": report.versions,
         "machine": facts.machine,
         "landlock": {"abi": facts.landlock_abi, "errata": facts.landlock_errata},
-        "seccomp": facts.filter_known,
+        "seccomp": facts.filter_known and facts.macos is None,
         "tier": report.tier or None,
         "tiers": [
             {
@@ -129,13 +130,17 @@ def remarks_on(
 ) -> list[str]:
     """Return what a person should know of a machine like this."""
     remarks = []
+    if facts.macos is not None:
+        remarks.append("nobody has run nono on a Mac yet: what is said here is believed, not seen")
     if facts.namespaces_reason:
         remarks += [text.format(name) for name, value, text in KNOBS if knob(name) == value]
         if exists("/.dockerenv") or exists("/run/.containerenv"):
             remarks.append("this is a container, and its runtime refuses namespaces of one's own")
     if "microsoft" in facts.kernel.lower():
         remarks.append("this is WSL: files of Windows under /mnt are slow, and know no modes")
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and facts.macos is not None:
+        remarks.append("you are root, and so are confined programs: there is nothing to give up")
+    elif os.geteuid() == 0:
         remarks.append("you are root: confined programs have no capabilities, and own root's files")
     return remarks
 

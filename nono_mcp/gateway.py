@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from nono_proxy.config import HostRule, Narrow
 from nono_proxy.environment import OWNED
 from nono_proxy.errors import CredentialUnavailableError
 from nono_proxy.proxy import Proxy
-from nono_sandbox import _uapi, scratch
+from nono_sandbox import scratch
 from nono_sandbox.confinement import NAMESPACES, READ, Grant
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ class Way:
         Raises:
             OSError: It couldn't be started. Nothing leaves.
         """
-        # From here on our memory may hold a credential; nobody is to attach to it.
-        _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
+        keep_memory_shut()
         answered = self._own if self._own is not None else socket.socket(fileno=door)
         self._gateway = Gateway.start(answered, config, vault, self._bundle, report)
 
@@ -130,6 +130,17 @@ class Way:
         if self._own is not None:
             self._own.close()
         self._bundle.remove()
+
+
+def keep_memory_shut() -> None:
+    """Let nobody attach to this process, whose memory may hold a credential from here on.
+
+    On macOS nobody does who hasn't Apple's entitlement for it.
+    """
+    if sys.platform == "linux":
+        from nono_sandbox import _uapi  # noqa: PLC0415 - there is none elsewhere
+
+        _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
 
 
 @dataclass(frozen=True, slots=True)

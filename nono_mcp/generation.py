@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nono_mcp.policy import egress, home, load, required
 from nono_sandbox import scratch
 from nono_sandbox.client import ForkServer
-from nono_sandbox.confinement import LANDLOCK, WRITE
+from nono_sandbox.confinement import NAMESPACES, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,7 +190,7 @@ def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generat
     directory = way = None
     try:
         request = request.replace(tier=server.tier)
-        if server.tier == LANDLOCK and request.tmpdir is None:
+        if server.tier != NAMESPACES and request.tmpdir is None:
             directory = scratch.make(tempfile.gettempdir())
             request = request.replace(tmpdir=directory)
         prepared = load.prepare(request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
+import selectors
 import struct
 import termios
 import time
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from nono_mcp.capture import Capture
+from nono_sandbox import unnamed
 from nono_sandbox.errors import LaneLostError
 
 if TYPE_CHECKING:
@@ -160,11 +161,11 @@ def _streams(call: Call, stdin: bytes, live: Live | None) -> tuple[tuple[int, in
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
         os.set_blocking(master, False)
         return (slave, slave, slave), master, os.dup(master)
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     if live is None or not live.wants_input:
         return (_input(stdin), write_end, write_end), read_end, -1
-    input_read, input_write = os.pipe2(os.O_CLOEXEC)
+    input_read, input_write = os.pipe()
     os.set_blocking(input_write, False)
     return (input_read, write_end, write_end), read_end, input_write
 
@@ -172,12 +173,7 @@ def _streams(call: Call, stdin: bytes, live: Live | None) -> tuple[tuple[int, in
 def _input(stdin: bytes) -> int:
     if not stdin:
         return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    memfd = os.memfd_create("stdin")
-    try:
-        os.write(memfd, stdin)
-        return os.open(f"/proc/self/fd/{memfd}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(memfd)
+    return unnamed.holding(stdin)
 
 
 async def _attend(
@@ -188,14 +184,15 @@ async def _attend(
     on_output: Callable[[bytes], None] | None,
 ) -> None:
     """Take in output until the lane says that the call has ended."""
-    with select.epoll() as events:
-        events.register(lane.fileno(), select.EPOLLIN)
-        events.register(output_fd, select.EPOLLIN)
+    # epoll or kqueue: either is itself a descriptor to wait for.
+    with selectors.DefaultSelector() as events:
+        events.register(lane.fileno(), selectors.EVENT_READ)
+        events.register(output_fd, selectors.EVENT_READ)
         output_bytes_max = call.limits.output_bytes_max
         while True:
             await anyio.wait_readable(events.fileno())
-            for fd, _ in events.poll(0):
-                if fd == lane.fileno():
+            for key, _ in events.select(0):
+                if key.fd == lane.fileno():
                     if lane.receive():
                         return
                 elif not _read_some(output_fd, capture, on_output):

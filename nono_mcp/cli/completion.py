@@ -26,7 +26,7 @@ from nono_mcp.cli.options import Option, UsageError, nearest, shown
 from nono_mcp.install.hosts import HOSTS, PROJECT, USER
 from nono_mcp.policy.decide import OPERATIONS
 from nono_mcp.policy.profiles import SHIPPED
-from nono_sandbox.support import TIERS
+from nono_sandbox.system import BACKEND
 
 OPTIONS = (options.HELP,)
 SHELLS = ("bash", "zsh", "fish")
@@ -67,7 +67,7 @@ WORDS = {
 }
 """What a command's first operand is one of."""
 VALUES = {
-    "--tier": TIERS,
+    "--tier": BACKEND.tiers,
     "--op": tuple(OPERATIONS),
     "--profile": tuple(SHIPPED),
     "--rollback": undoing.ANSWERS,

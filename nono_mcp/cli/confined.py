@@ -13,7 +13,7 @@ from nono_mcp import places
 from nono_mcp.cli import options, policy_flags, say, signals
 from nono_mcp.cli.options import Option, UsageError
 from nono_sandbox import oneshot
-from nono_sandbox.confinement import LANDLOCK, Call
+from nono_sandbox.confinement import NAMESPACES, Call
 from nono_sandbox.errors import SandboxError
 
 TYPE_CHECKING = False
@@ -91,12 +91,12 @@ class Run:
         from nono_mcp.policy import home, load
 
         request = self._request = policy_flags.request(self._parsed)
-        if launch.tier == LANDLOCK:
-            request = self._for_second_tier(request)
+        if launch.tier != NAMESPACES:
+            request = self._without_namespaces(request, launch)
         prepared = load.prepare(request)
         launch.await_ready()
         if launch.tier != request.tier:
-            request = self._for_second_tier(request)
+            request = self._without_namespaces(request, launch)
             prepared = load.prepare(request)
         if prepared.document.network.mode == PROXY and not self._parsed.flag(DRY_RUN):
             prepared = self._with_proxy(prepared, request)
@@ -105,12 +105,12 @@ class Run:
             home.ensure(prepared)
         return prepared
 
-    def _for_second_tier(self, request: Request) -> Request:
+    def _without_namespaces(self, request: Request, launch: Launch) -> Request:
         from nono_sandbox import scratch
 
         place = request.environ.get("TMPDIR", "")
         self._tmpdir = scratch.make(place if place.startswith("/") else TMP)
-        return request.replace(tier=LANDLOCK, tmpdir=self._tmpdir)
+        return request.replace(tier=launch.tier, tmpdir=self._tmpdir)
 
     def _with_proxy(self, prepared: Prepared, request: Request) -> Prepared:
         from nono_mcp.cli.way_out import WayOut

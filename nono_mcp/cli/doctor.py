@@ -53,14 +53,15 @@ def main(argv: list[str]) -> int:
 def _lines(report: Report) -> list[str]:
     facts = report.support
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    abi = f"ABI {facts.landlock_abi}" if facts.landlock_abi else "none"
-    lines = [
-        f"{versions}, {facts.machine}",
-        f"landlock: {abi}, errata {facts.landlock_errata:#x}",
-        f"keychain: {report.keychain or f'none ({report.keychain_reason})'}",
-        f"cgroup v2: {report.cgroup or f'not ours ({report.cgroup_reason})'}",
-        *report.remarks,
-    ]
+    lines = [f"{versions}, {facts.machine}"]
+    if facts.macos is None:
+        abi = f"ABI {facts.landlock_abi}" if facts.landlock_abi else "none"
+        lines += [
+            f"landlock: {abi}, errata {facts.landlock_errata:#x}",
+            f"cgroup v2: {report.cgroup or f'not ours ({report.cgroup_reason})'}",
+        ]
+    lines.append(f"keychain: {report.keychain or f'none ({report.keychain_reason})'}")
+    lines += report.remarks
     for tier in report.tiers:
         lines += ["", *_tier(tier, chosen=tier.name == report.tier)]
     if not report.tier:

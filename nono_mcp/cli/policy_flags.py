@@ -120,11 +120,11 @@ def tier(parsed: Parsed) -> str | None:
     Raises:
         UsageError: There is no such tier.
     """
-    from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+    from nono_sandbox.system import BACKEND
 
     wanted = parsed.one("--tier")
-    if wanted not in (None, NAMESPACES, LANDLOCK):
-        raise UsageError(f"no tier {shown(wanted or '')}", f"{NAMESPACES} or {LANDLOCK}")
+    if wanted is not None and wanted not in BACKEND.tiers:
+        raise UsageError(f"no tier {shown(wanted)} here", " or ".join(BACKEND.tiers))
     return wanted
 
 

@@ -23,7 +23,7 @@ from nono_mcp.cli.way_out import Notes
 from nono_mcp.policy import egress
 from nono_mcp.policy.errors import RefusedError
 from nono_mcp.recording import network, policy_digest
-from nono_sandbox import _uapi, scratch
+from nono_sandbox import scratch
 from nono_sandbox.confinement import LANDLOCK
 
 TYPE_CHECKING = False
@@ -178,8 +178,7 @@ class Alone:
         stack.callback(close)
 
     def _start(self, listener: socket.socket, known_as: tuple[str, int] | None) -> Gateway:
-        # From here on our memory may hold a credential; nobody is to attach to it.
-        _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
+        gateway.keep_memory_shut()
         rules = self._prepared.document.network
         host, port = listener.getsockname()[:2]
         name, named_port = known_as or (f"[{host}]" if ":" in host else host, port)

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-HUP, INT, QUIT, KILL, USR1, USR2, TERM = 1, 2, 3, 9, 10, 12, 15
-CONT, STOP, TSTP, WINCH = 18, 19, 20, 28
+HUP, INT, QUIT, KILL, TERM, WINCH = 1, 2, 3, 9, 15, 28
+USR1, USR2 = int(_signal.SIGUSR1), int(_signal.SIGUSR2)
+CONT, STOP, TSTP = int(_signal.SIGCONT), int(_signal.SIGSTOP), int(_signal.SIGTSTP)
 
 PASSED_ON = (HUP, INT, QUIT, USR1, USR2, TERM)
 _READ_BYTES = 256
@@ -24,7 +25,9 @@ class Signals:
     """The signals that arrive, from when this is made."""
 
     def __init__(self, *numbers: int) -> None:
-        self._read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._read_end, write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        os.set_blocking(write_end, False)
         _signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         self.note(*numbers)
 

@@ -24,6 +24,7 @@ from nono_mcp.guard.judge import Seen
 from nono_mcp.guard.quarantine import Quarantine
 from nono_mcp.guard.spots import Spot
 from nono_sandbox.errors import ConfinementError
+from nono_sandbox.look import WAY
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -354,7 +355,7 @@ def _see_each(awaited: Iterable[Spot], root: int, see: Callable[[Spot, int], obj
 
 def _opened_up(path: str) -> int:
     above, _, name = path.rpartition("/")
-    parent = os.open(above or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    parent = os.open(above or "/", WAY)
     try:
         return tree.enter(name, parent)
     finally:

@@ -10,6 +10,7 @@ import os
 import stat
 
 from nono_sandbox import scratch
+from nono_sandbox.look import open_up
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -22,7 +23,6 @@ ENTRIES_MAX = 2000
 DEPTH_MAX = 24
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -63,12 +63,7 @@ def enter(name: str, parent: int) -> int:
     try:
         return os.open(name, DIRECTORY, dir_fd=parent)
     except PermissionError:
-        fd = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=parent)
-        try:
-            mode = stat.S_IMODE(os.fstat(fd).st_mode)
-            os.chmod(f"/proc/self/fd/{fd}", mode | 0o700)
-        finally:
-            os.close(fd)
+        open_up(name, parent)
         return os.open(name, DIRECTORY, dir_fd=parent)
 
 
@@ -281,6 +276,6 @@ def remove(name: str, parent: int) -> None:
     """Remove what stands at *name*, with all beneath it."""
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if stat.S_ISDIR(status.st_mode):
-        scratch.remove(f"/proc/self/fd/{parent}/{name}")
+        scratch.remove(name, parent)
     else:
         os.unlink(name, dir_fd=parent)

@@ -7,7 +7,7 @@ needs to close a path inside a grant, is handed in.
 from __future__ import annotations
 
 from nono_mcp.policy import environment
-from nono_mcp.policy.denials import denied, with_twins
+from nono_mcp.policy.denials import BY_MASK, BY_NAME, BY_NOTHING, denied, with_twins
 from nono_mcp.policy.errors import RefusedError, quoted
 from nono_mcp.policy.granted import Granted
 from nono_mcp.policy.paths import covers
@@ -17,6 +17,7 @@ from nono_sandbox.confinement import (
     LANDLOCK,
     NAMESPACES,
     READ,
+    SEATBELT,
     WRITE,
     Confinement,
     Grant,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 
 TMP = "/tmp"  # noqa: S108 - in the first tier the worker's own, private one
+_MEANS = {NAMESPACES: BY_MASK, LANDLOCK: BY_NOTHING, SEATBELT: BY_NAME}
 
 
 class Plan(Value):
@@ -87,13 +89,11 @@ def compile_policy(plan: Plan) -> Compiled:
         RefusedError: Its tier can't express it; the error says which path, and what to do.
     """
     granted = Granted(_grants(plan))
-    with_masks = plan.tier == NAMESPACES
-    denials, unenforced, awaited = denied(
-        plan.grants, plan.closed, plan.absent, granted, with_masks=with_masks
-    )
+    means = _MEANS[plan.tier]
+    denials, unenforced, awaited = denied(plan.grants, plan.closed, plan.absent, granted, means)
     codes = {one.place.path: one.code for one in plan.closed}
     denials, notices = with_twins(
-        denials, plan.twins(_with_twins(plan, denials)), granted, codes, with_masks=with_masks
+        denials, plan.twins(_with_twins(plan, denials)), granted, codes, means
     )
     grants = granted.grants
     if plan.tier == LANDLOCK and denials:
@@ -110,7 +110,7 @@ def compile_policy(plan: Plan) -> Compiled:
         cwd=cwd,
         grants=(*own, *grants),
         denials=_speaking(plan, denials),
-        links=_links(plan, granted) if plan.tier == NAMESPACES else (),
+        links=_links(plan, granted) if plan.tier != LANDLOCK else (),
         network=_network(plan.document, plan.tier, plan.proxy_port),
         limits=_limits(plan.document),
         environment=_environment(plan, cwd, home_is_private=home_is_private),
@@ -176,7 +176,7 @@ def _grants(plan: Plan) -> Iterator[Grant]:
     for asked in plan.grants:
         place = asked.place
         grant = Grant(place.path, asked.access, asked.exact, place.identity)
-        if place.path == "/":
+        if place.path == "/" and plan.tier != SEATBELT:
             from nono_mcp.policy.expand import top_level
 
             yield from top_level(grant, plan.children)
@@ -191,7 +191,7 @@ def _own(plan: Plan, *, home_is_private: bool) -> list[Grant]:
         own.append(Grant(plan.home.path, READ | WRITE, source=plan.private_home))
     elif home_is_private:
         own.append(Grant(plan.private_home, READ | WRITE))
-    if plan.tmpdir is not None and plan.tier == LANDLOCK:
+    if plan.tmpdir is not None and plan.tier != NAMESPACES:
         own.append(Grant(plan.tmpdir.path, READ | WRITE, identity=plan.tmpdir.identity))
     return own
 
@@ -253,7 +253,7 @@ def _limits(document: Document) -> Limits:
 
 
 def _environment(plan: Plan, cwd: str, *, home_is_private: bool) -> tuple[tuple[str, str], ...]:
-    moved = home_is_private and plan.tier == LANDLOCK
+    moved = home_is_private and plan.tier != NAMESPACES
     own = {"HOME": plan.private_home if moved else plan.home.text, "PWD": cwd}
     if plan.tier == NAMESPACES:
         own["TMPDIR"] = TMP

@@ -13,7 +13,7 @@ from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import ancestors, covers
 from nono_mcp.policy.protection import Catalogue
 from nono_mcp.policy.standing import PROTECTED
-from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, READ, WRITE
+from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, READ, SEATBELT, WRITE
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -149,10 +149,23 @@ def _is_shown(confinement: Confinement, link: Link) -> bool:
 
 
 def _of_devices(path: str, operation: str, tier: str | None) -> Allow | Deny:
+    if tier == SEATBELT:
+        return _of_macos_devices(path, operation)
     device = path.removeprefix("/dev/") in DEVICES and operation in ("read", "write")
     if device or (path == "/dev" and operation == "list" and tier == NAMESPACES):
         return Allow("every worker has a /dev of its own")
     return Deny("fs.own-tree", f"{quoted(path)} isn't in the /dev that the sandbox has of its own")
+
+
+def _of_macos_devices(path: str, operation: str) -> Allow | Deny:
+    from nono_sandbox.seatbelt import fixed
+
+    written = path in (*fixed.DEVICES_WRITTEN, *fixed.TERMINALS) or covers(fixed.DESCRIPTORS, path)
+    if operation in ("read", "write") and (
+        written or (path in fixed.DEVICES_READ and operation == "read")
+    ):
+        return Allow("every worker has these devices")
+    return Deny("fs.device", f"{quoted(path)} isn't among the devices that every worker has")
 
 
 def _granting(prepared: Prepared, path: str, needed: int) -> str:
@@ -168,7 +181,7 @@ def _is_closed_by_rule(prepared: Prepared, path: str, needed: int) -> bool:
     permissions shut it anyway.
     """
     rule = _nearest(prepared, path, needed, denials=True)
-    if rule is None or prepared.confinement.tier == NAMESPACES:
+    if rule is None or prepared.confinement.tier != LANDLOCK:
         return False
     return not any(covers(rule.path, grant.path) for grant in prepared.confinement.grants)
 

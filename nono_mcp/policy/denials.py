@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 NAMED_MAX = 3
 """Files that one notice names; of more, how many they are."""
+BY_MASK = "mask"
+"""By mounting over them: what is there can be closed, and what isn't can't."""
+BY_NAME = "name"
+"""By their names, whatever is there."""
+BY_NOTHING = "nothing"
+"""Not at all: grants have to go around them."""
 
 
 class Twin(Value):
@@ -42,10 +48,9 @@ def denied(
     closed: Sequence[Closed],
     absent: Sequence[Entry],
     granted: Granted,
-    *,
-    with_masks: bool,
+    means: str,
 ) -> tuple[list[Denial], list[str], dict[str, str]]:
-    """Return what is closed inside grants, and the names there that can't be.
+    """Return what is closed inside grants by *means*, and the names there that can't be.
 
     With those that aren't there yet, and what they are: who makes them is watched.
 
@@ -59,12 +64,12 @@ def denied(
     for one in closed:
         path = one.place.path
         reached = granted.access(path) & one.access
-        if reached and one.is_shut and not with_masks:
+        if reached and one.is_shut and means == BY_NOTHING:
             shut.append(one)
-        elif reached and not one.place.kind and with_masks:
+        elif reached and not one.place.kind and means == BY_MASK:
             awaited[path] = one.text
         elif reached:
-            _check_expressible(one, granted, by_mask=with_masks or not reached & WRITE)
+            _check_expressible(one, granted, means, reached)
             access[path] = access.get(path, 0) | one.access
         for link in one.place.links:
             # The name may be given to another thing: what is closed is where it led.
@@ -72,7 +77,11 @@ def denied(
                 _check_replaceable(one, link)
                 unenforced[link.path] = None
     for entry in absent:
-        if granted.access(entry.path) & entry.access & WRITE:
+        if not granted.access(entry.path) & entry.access & WRITE:
+            continue
+        if means == BY_NAME:
+            access[entry.path] = access.get(entry.path, 0) | entry.access
+        else:
             unenforced[entry.path] = None
             awaited[entry.path] = f"protected: {entry.what}"
     # To close what is shut anyway isn't worth taking its directory apart; where that is done for
@@ -92,8 +101,7 @@ def with_twins(
     twins: Iterable[Twin],
     granted: Granted,
     codes: Mapping[str, str],
-    *,
-    with_masks: bool,
+    means: str,
 ) -> tuple[list[Denial], list[str]]:
     """Return *denials* with those of the *twins*, the other names that closed files have.
 
@@ -115,7 +123,7 @@ def with_twins(
             continue
         reached = granted.access(twin.path) & twin.access
         exactly = any(one.exact and one.path == twin.path for one in granted.grants)
-        if exactly or (reached & WRITE and not with_masks):
+        if exactly or (reached & WRITE and means == BY_NOTHING):
             raise RefusedError(
                 f"{quoted(twin.of)} is closed, and {quoted(twin.path)} is another name of it "
                 "(a hard link) that is granted",
@@ -163,9 +171,11 @@ def _outermost(access: dict[str, int]) -> list[Denial]:
     return denials
 
 
-def _check_expressible(one: Closed, granted: Granted, *, by_mask: bool) -> None:
-    """Refuse what no mechanism at hand can close."""
+def _check_expressible(one: Closed, granted: Granted, means: str, reached: int) -> None:
+    """Refuse what no mechanism at hand can close, *reached* as it is."""
     path = one.place.path
+    if means == BY_NAME:
+        return
     if not one.place.kind:
         raise RefusedError(
             f"{one.text}: {quoted(path)} doesn't exist, and a name that is made later stays open",
@@ -173,7 +183,7 @@ def _check_expressible(one: Closed, granted: Granted, *, by_mask: bool) -> None:
             path=path,
             remedy="make it first, or deny its directory",
         )
-    if by_mask:
+    if means == BY_MASK or not reached & WRITE:
         return
     around = granted.around(path) or "/"
     instead = "grant the directories beside it instead"

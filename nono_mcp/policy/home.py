@@ -10,7 +10,7 @@ import os
 
 from nono_mcp.policy.errors import PolicyError
 from nono_mcp.policy.paths import ancestors
-from nono_sandbox.confinement import LANDLOCK
+from nono_sandbox.confinement import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _links(prepared: Prepared) -> Iterator[tuple[str, str]]:
     In the first tier grants are mounted there, and only the person's own symlinks are repeated.
     """
     prefix = prepared.home + "/"
-    if prepared.confinement.tier == LANDLOCK:
+    if prepared.confinement.tier != NAMESPACES:
         # The private home lies in the person's, and needs no way to itself.
         paths = {grant.path for grant in prepared.confinement.grants} - {prepared.private_home}
         for path in sorted(paths):

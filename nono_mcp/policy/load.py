@@ -18,7 +18,7 @@ from nono_mcp.policy.paths import ancestors, covers, is_broad
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS, Layer, Look
 from nono_sandbox import values
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES, READ, WRITE
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, READ, SEATBELT, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def prepare(request: Request) -> Prepared:
         PolicyError: A policy isn't well formed, or names what isn't there.
         RefusedError: It can't be expressed or enforced in this tier.
     """
-    if request.tier not in (NAMESPACES, LANDLOCK):
+    if request.tier not in (NAMESPACES, LANDLOCK, SEATBELT):
         raise ValueError(f"no such tier: {request.tier!r}")
     workspace = _directory("the workspace", request.workspace)
     cwd = None if request.cwd is None else _directory("the working directory", request.cwd)
@@ -51,6 +51,10 @@ def prepare(request: Request) -> Prepared:
     if not request.broad_workspace:
         _refuse_broad(workspace.path, home.path)
     layers, notices = layers_of(request, workspace.path)
+    if request.tier == SEATBELT:
+        from nono_mcp.policy.macos import on_macos
+
+        layers = on_macos(layers)
     document = Document()
     for layer in layers:
         document = merge(document, layer.document)
@@ -60,7 +64,7 @@ def prepare(request: Request) -> Prepared:
         grants += _tool_grants(request, grants, workspace.path, home.path, look)
     own = _own(request, grants)
     protected = _protected(request, home.path, workspace.path, grants)
-    if request.tier == NAMESPACES:
+    if request.tier != LANDLOCK:
         protected = _with_guarded(protected, grants, home.path)
     given = standing.given_up(
         rules.bypasses(layers, look), lambda path: _is_protected(path, protected, grants), own
@@ -247,7 +251,7 @@ def _protected(
             granted[asked.place.path] = granted.get(asked.place.path, 0) | asked.access
     scope = protection.Scope(home, granted)
     found = protection.look(
-        protection.Catalogue(home, request.environ, workspace, macos=sys.platform == "darwin"),
+        protection.Catalogue(home, request.environ, workspace, macos=request.tier == SEATBELT),
         scope,
         protection.Names(scope, resolve.names),
         resolve.resolve,

@@ -20,7 +20,7 @@ class Request(Value):
 
     workspace: str
     tier: str
-    """NAMESPACES or LANDLOCK: what can be expressed differs."""
+    """NAMESPACES, LANDLOCK or SEATBELT: what can be expressed differs."""
     environ: Mapping[str, str]
     home: str
     state_dir: str
@@ -36,9 +36,9 @@ class Request(Value):
     broad_workspace: bool = False
     """The person's explicit yes to `/`, $HOME or the like as the workspace."""
     proxy_port: int = 0
-    """Second tier: the loopback port of the proxy, if the policy has one."""
+    """Where no namespaces are: the loopback port of the proxy, if the policy has one."""
     tmpdir: str | None = None
-    """Second tier: a directory of the session's own. The first has a private /tmp."""
+    """Where no namespaces are: a directory of the session's own. With them /tmp is private."""
 
 
 class Rule(Value):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from nono_mcp.policy.errors import RefusedError
-from nono_sandbox import landlock, support
+from nono_sandbox import support, system
+from nono_sandbox.confinement import SEATBELT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 def found(namespaces_reason: str) -> Support:
     """Return the facts about this machine as a session knows them, without trying again."""
-    system = os.uname()
+    if SEATBELT in system.BACKEND.tiers:
+        return support.probe()
+    from nono_sandbox import landlock
+
+    machine = os.uname()
     return support.Support(
-        kernel=system.release,
-        machine=system.machine,
+        kernel=machine.release,
+        machine=machine.machine,
         landlock_abi=landlock.abi_version(),
         landlock_errata=landlock.errata(),
         namespaces_reason=namespaces_reason,

@@ -14,7 +14,7 @@ from nono_mcp.policy import egress
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server.arguments import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX
 from nono_mcp.server.text import amount
-from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, WRITE
+from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, SEATBELT, WRITE
 from nono_sandbox.support import NOT, PARTLY
 
 if TYPE_CHECKING:
@@ -247,7 +247,9 @@ def _network(prepared: Prepared) -> str:
 
 def _enforcement(enforcement: Enforcement) -> list[str]:
     mechanism = "namespaces, Landlock and seccomp"
-    if enforcement.tier != NAMESPACES:
+    if enforcement.tier == SEATBELT:
+        mechanism = "Seatbelt"
+    elif enforcement.tier != NAMESPACES:
         reason = f" ({enforcement.reason})" if enforcement.reason else ""
         mechanism = f"Landlock and seccomp, without namespaces{reason}"
     lines = [f"Enforced by: {mechanism}"]

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import index, metadata
-from nono_mcp.snapshots.descent import CHANGING, LOOK, Descent, OtherFileSystemError
+from nono_mcp.snapshots.descent import CHANGING, Descent, OtherFileSystemError
 from nono_mcp.snapshots.marks import Mark
 from nono_mcp.snapshots.staging import in_place
 from nono_mcp.snapshots.steps import ENTER, LEAVE, Step
 from nono_mcp.snapshots.values import LISTED_MAX, Conflict, Progress
+from nono_sandbox.look import LOOK, change_mode, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -283,10 +284,9 @@ class Applier:
             if not stat.S_ISREG(found.st_mode):
                 metadata.apply_named(descent.fd, name, after)
                 return None
-            path = f"/proc/self/fd/{fd}"
-            os.chmod(path, 0o600)
+            change_mode(fd, 0o600)
             # Never for writing: a program that runs couldn't be opened.
-            opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            opened = reopen(fd, os.O_RDONLY)
             try:
                 metadata.apply(opened, after)
             finally:

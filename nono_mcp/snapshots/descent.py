@@ -14,6 +14,7 @@ import stat
 from typing import TYPE_CHECKING, Final, Self
 
 from nono_mcp.snapshots.errors import WorkspaceReplacedError
+from nono_sandbox.look import LOOK, change_mode, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 OPEN_MAX: Final = 24
 ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC if hasattr(os, "O_PATH") else 0
 OWNER: Final = 0o700
 LISTING: Final = 0o500
 CHANGING: Final = 0o700
@@ -52,11 +52,10 @@ class Descent:
         self.need = need
         status = os.fstat(root_fd)
         mode = None
-        path = f"/proc/self/fd/{root_fd}"
         if closed_to_owner(status, need):
             mode = stat.S_IMODE(status.st_mode)
-            os.chmod(path, mode | OWNER)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            change_mode(root_fd, mode | OWNER)
+        fd = reopen(root_fd, os.O_RDONLY | os.O_DIRECTORY)
         self._levels = [_Level(fd, status, mode)]
 
     def __enter__(self) -> Self:
@@ -116,13 +115,12 @@ class Descent:
     def _down_closed(self, look_fd: int) -> os.stat_result:
         status = os.fstat(look_fd)
         mode = stat.S_IMODE(status.st_mode)
-        path = f"/proc/self/fd/{look_fd}"
-        os.chmod(path, mode | OWNER)
+        change_mode(look_fd, mode | OWNER)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = reopen(look_fd, os.O_RDONLY | os.O_DIRECTORY)
             return self._enter(fd, status, mode)
         except OSError:
-            os.chmod(path, mode)
+            change_mode(look_fd, mode)
             raise
 
     def down_forced(self, name: bytes, note: Callable[[os.stat_result], None]) -> os.stat_result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 from nono_mcp.snapshots import encoding
@@ -43,6 +44,8 @@ def apply_named(dir_fd: int, name: str | bytes, entry: Entry) -> None:
 
 
 def _set_xattrs(fd: int, wanted: dict[bytes, bytes]) -> None:
+    if sys.platform != "linux":
+        return  # nor are any kept there
     try:
         names = [os.fsencode(name) for name in os.listxattr(fd)]
     except OSError as error:

@@ -13,7 +13,8 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import place
-from nono_mcp.snapshots.descent import LOOK, Descent
+from nono_mcp.snapshots.descent import Descent
+from nono_sandbox.look import LOOK, change_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,14 +65,14 @@ class Modes:
 
 def _put_back(root_fd: int, path: list[bytes], ino: int, mode: int) -> None:
     if not path:
-        os.chmod(f"/proc/self/fd/{root_fd}", mode)
+        change_mode(root_fd, mode)
         return
     with Descent(root_fd) as descent:
         for name in path[:-1]:
             descent.down(name)
         with looking(descent.fd, path[-1]) as fd:
             if os.fstat(fd).st_ino == ino:
-                os.chmod(f"/proc/self/fd/{fd}", mode)
+                change_mode(fd, mode)
 
 
 @contextlib.contextmanager

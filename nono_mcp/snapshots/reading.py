@@ -10,12 +10,14 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import encoding
 from nono_mcp.snapshots.encoding import Entry, Segment
 from nono_mcp.snapshots.modes import Modes, looking
 from nono_mcp.snapshots.objects import BLOCK_BYTES, Objects
+from nono_sandbox.look import change_mode, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,13 +108,12 @@ class Reader:
                 raise OSError(errno.EAGAIN, "changed while it was opened")
             self._forced_open = True
             self._modes.note([*self._path(), name], found)
-            path = f"/proc/self/fd/{look_fd}"
             mode = stat.S_IMODE(found.st_mode)
-            os.chmod(path, mode | stat.S_IRUSR)
+            change_mode(look_fd, mode | stat.S_IRUSR)
             try:
-                return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                return reopen(look_fd, os.O_RDONLY | os.O_NONBLOCK)
             finally:
-                os.chmod(path, mode)
+                change_mode(look_fd, mode)
 
     def _content(self, fd: int, status: os.stat_result) -> tuple[int, bytes]:
         size = status.st_size
@@ -190,7 +191,9 @@ def _blocks(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def read_xattrs(fd: int) -> bytes:
-    """Return the extended attributes that are kept, encoded."""
+    """Return the extended attributes that are kept, encoded: none on macOS."""
+    if sys.platform != "linux":
+        return b""  # Python has no words for macOS's
     try:
         names = os.listxattr(fd)
     except OSError as error:

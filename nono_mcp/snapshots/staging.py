@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import encoding, metadata
@@ -117,6 +118,8 @@ def syncfs(fd: int) -> None:
 
 def _mount(fd: int) -> tuple[int, str]:
     """Return what tells mounts apart: two of one file system have one device."""
+    if sys.platform != "linux":
+        return os.fstat(fd).st_dev, ""
     with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
         mount = next((line for line in file if line.startswith("mnt_id:")), "")
     return os.fstat(fd).st_dev, mount

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -169,6 +170,8 @@ class _Watching:
 
     def __init__(self, root: str) -> None:
         with ExitStack() as opened:
+            self._wake_fd = _event()
+            opened.callback(os.close, self._wake_fd)
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.callback(os.close, self._root_fd)
             status = os.fstat(self._root_fd)
@@ -177,8 +180,6 @@ class _Watching:
             opened.callback(self._mounts.close)
             self._inotify = Inotify()
             opened.callback(self._inotify.close)
-            self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC)
-            opened.callback(os.close, self._wake_fd)
             self._closing = opened.pop_all()
         self._mounted: frozenset[bytes] = frozenset()
         self._ended = False
@@ -238,6 +239,10 @@ class _Watching:
             self._closing.close()
         else:
             # What it may be waiting on is its own to close.
+            self._wake()
+
+    def _wake(self) -> None:
+        if sys.platform == "linux":
             os.eventfd_write(self._wake_fd, 1)
 
     def _attend(self, mutex: Lock, on_doubt: Callable[[_Watching, str], None]) -> None:
@@ -258,3 +263,14 @@ class _Watching:
                         return
                 # Where there is one event, more are on their way.
                 pause.poll(_PAUSE_MS)
+
+
+def _event() -> int:
+    """Return a descriptor that becomes readable when it is written to.
+
+    Raises:
+        DoubtError: This isn't Linux.
+    """
+    if sys.platform == "linux":
+        return os.eventfd(0, os.EFD_CLOEXEC)
+    raise DoubtError("on macOS nothing listens to what changes: all of it is looked at")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import database, encoding, place
-from nono_mcp.snapshots.descent import LOOK
 from nono_mcp.snapshots.encoding import Root
 from nono_mcp.snapshots.errors import (
     BroadWorkspaceError,
@@ -23,6 +22,7 @@ from nono_mcp.snapshots.modes import Modes
 from nono_mcp.snapshots.patterns import Patterns, literal
 from nono_mcp.snapshots.scan import Scan
 from nono_mcp.snapshots.values import LISTED_MAX, Progress, Unprotected
+from nono_sandbox.look import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from nono_mcp.policy.paths import covers
-from nono_sandbox.confinement import LANDLOCK, WRITE
+from nono_sandbox.confinement import NAMESPACES, WRITE
 
 if TYPE_CHECKING:
     from nono_mcp.policy.document import SnapshotsSection
@@ -68,7 +68,7 @@ def _may_hold_links(path: str, workspace: str, tier: str | None) -> bool:
     """
     if covers(workspace, path):
         return False
-    if tier != LANDLOCK:
+    if tier == NAMESPACES:
         return covers(path, workspace)
     try:
         return Path(path).stat().st_dev == Path(workspace).stat().st_dev

@@ -182,7 +182,7 @@ def record_of(plan: Plan, event: str, code: str, detail: str = "") -> Record:
 def _file_of(data: bytes) -> Iterator[str]:
     """Give *data* a name for as long as a library needs one; in memory where there's memfd."""
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
+        descriptor = os.memfd_create("leaf")
         try:
             os.write(descriptor, data)
             yield f"/proc/self/fd/{descriptor}"

@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from nono_sandbox import _uapi, sample, wire
+from nono_sandbox import _uapi, ended, sample, wire
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.values import Value
 
@@ -133,7 +133,7 @@ class Attendance:
             self._memory_kib_max = max(self._memory_kib_max, usage.ru_maxrss)
             if pid == self._parked.pid:
                 self.status = status
-                self._judge(status)
+                self.limit = self.limit or ended.limit_of(status, self._limits, _SIGXCPU, _SIGXFSZ)
                 if not self.begun:
                     self._look_at = time.monotonic() + BEGIN_S_MAX
 
@@ -144,15 +144,6 @@ class Attendance:
             wire.send(self._stops, "stopped", number)
         except wire.ClosedError:
             return  # the control channel's end says it too, and there it is heeded
-
-    def _judge(self, status: int) -> None:
-        """Name the limit whose signal ended the program, directly or by way of a shell."""
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status) - 128
-        cpu_s_max = self._limits.cpu_s if self._limits else None
-        if not self.limit and number == _SIGXFSZ:
-            self.limit = "file-size"
-        elif not self.limit and cpu_s_max is not None and number == _SIGXCPU:
-            self.limit = "cpu"
 
     def sweep(self) -> bool:
         """Kill what is left of the call; tell whether all of it is gone."""

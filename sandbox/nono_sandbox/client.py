@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nono_sandbox import wire
+from nono_sandbox import system, wire
 from nono_sandbox.errors import ConfinementError, LaneLostError, StartError
 from nono_sandbox.values import Value
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 START_S_MAX = 20.0
 """How long the fork server may take to answer, on however slow a machine."""
-_BOOT = (
-    "import sys; sys.path.append(sys.argv.pop(1)); from nono_sandbox.forkserver import boot; boot()"
-)
 _SOURCE_ROOT = str(Path(__file__).resolve().parent.parent)
 
 
@@ -86,7 +83,7 @@ class ForkServer:
                 "-I",
                 "-S",
                 "-c",
-                _BOOT,
+                system.BACKEND.server,
                 _SOURCE_ROOT,
                 str(theirs.fileno()),
                 tier or "",
@@ -240,7 +237,8 @@ class Lane:
             return
         if message[0] == "broken":
             raise StartError(message[1], 126)
-        os.close(self._pidfds.pop(0))
+        if self._pidfds:  # none on macOS, which knows no descriptors of processes
+            os.close(self._pidfds.pop(0))
         status, limit, failure, (user_s, system_s), peak_kib, leftovers = message[1:]
         self.ended = Ended(status, limit, failure, user_s, system_s, peak_kib * 1024, leftovers)
 

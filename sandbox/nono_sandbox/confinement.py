@@ -25,6 +25,8 @@ NAMESPACES = "namespaces"
 """The first tier: namespaces with a fresh root, then Landlock and seccomp."""
 LANDLOCK = "landlock"
 """The second tier: Landlock and seccomp alone, where no namespaces are to be had."""
+SEATBELT = "seatbelt"
+"""macOS's only tier."""
 
 
 class Grant(Value):
@@ -97,7 +99,7 @@ class Confinement(Value):
     ptrace: bool = False
     """Let workers trace the processes of their own call (gdb, strace)."""
     tier: str | None = None
-    """NAMESPACES or LANDLOCK to insist on one; None takes the best this machine has."""
+    """NAMESPACES, LANDLOCK or SEATBELT to insist on one; None takes the best this machine has."""
 
 
 class Narrowing(Value):

@@ -1,6 +1,7 @@
 """One program, confined, started from a small process: the machinery of `nono run`.
 
-No fork server and no lane pool: the calling process forks the one lane it needs. What a session
+No fork server and no lane pool: the calling process forks the one lane it needs; on macOS it
+spawns it, since there it needn't be in anybody's namespaces. What a session
 does once is done once here too, in the same order and by the same functions.
 
 Architecture invariant: the calling process has one thread, and stays outside every namespace.
@@ -9,9 +10,10 @@ Architecture invariant: the calling process has one thread, and stays outside ev
 from __future__ import annotations
 
 import os
+import sys
 
-from nono_sandbox import wire
-from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES
+from nono_sandbox import system, wire
+from nono_sandbox.confinement import CLOSED, LANDLOCK, SEATBELT
 from nono_sandbox.errors import ConfinementError, LaneLostError
 
 TYPE_CHECKING = False
@@ -31,7 +33,7 @@ class Launch:
     def __init__(self, tier: str | None, network: str) -> None:
         self._insisted = tier is not None
         self._network = network
-        self.tier = tier or NAMESPACES
+        self.tier = tier or system.BACKEND.tiers[0]
         """What was asked for, or is hoped for until `await_ready` has returned."""
         self.reason = ""
         """Why this isn't the first tier, if it isn't."""
@@ -67,7 +69,7 @@ class Launch:
         Raises:
             LaneLostError: The lane died. Nothing is left of it.
         """
-        if confinement.network.mode != self._network:
+        if confinement.network.mode != self._network and self.tier != SEATBELT:
             self._start_over(confinement.network.mode)
 
     def door(self, confinement: Confinement) -> int:
@@ -96,8 +98,9 @@ class Launch:
         """
         self.fit(confinement)
         wire.send(self._control, "run", confinement, call, in_foreground())
-        # While the lane makes its root.
-        self._tell("programs", _programs(confinement, call, self.tier))
+        if self.tier != SEATBELT:
+            # While the lane makes its root.
+            self._tell("programs", _programs(confinement, call, self.tier))
         message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
@@ -172,6 +175,9 @@ def in_foreground() -> bool:
 
 def _forked(tier: str, network: str) -> _socket.socket:
     ours, theirs = wire.socket_pair()
+    if tier == SEATBELT:
+        _spawn(theirs)
+        return ours
     if os.fork() == 0:
         # Before the handler of Python's own could print a traceback.
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
@@ -181,6 +187,16 @@ def _forked(tier: str, network: str) -> _socket.socket:
         _be_lane(theirs, tier, network)
     theirs.close()
     return ours
+
+
+def _spawn(control: _socket.socket) -> None:
+    """Start the lane as a program of its own, in this process's session, on its streams."""
+    os.set_inheritable(control.fileno(), True)  # noqa: FBT003 - positional only
+    source_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    argv = [sys.executable, "-I", "-S", "-c", system.BACKEND.single, source_root]
+    # An empty environment: what isn't there can't be read from its memory.
+    os.posix_spawn(sys.executable, [*argv, str(control.fileno())], {})
+    control.close()
 
 
 def _be_lane(control: _socket.socket, tier: str, network: str) -> Never:

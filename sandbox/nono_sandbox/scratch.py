@@ -7,10 +7,10 @@ left in it; and however deep that is, it takes no more than a few descriptors an
 from __future__ import annotations
 
 import os
-import stat
+
+from nono_sandbox.look import open_up
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _RANDOM_BYTES = 8
 
 
@@ -25,13 +25,15 @@ def make(parent: str) -> str:
     return path
 
 
-def remove(path: str) -> None:
+def remove(path: str, parent: int | None = None) -> None:
     """Remove the directory *path* and all in it; no process may be at work there any more.
+
+    A relative path is as seen from the directory *parent*.
 
     Raises:
         OSError: Something in it can't be removed. What could be, has been.
     """
-    top = os.open(path, _DIRECTORY)
+    top = os.open(path, _DIRECTORY, dir_fd=parent)
     try:
         # A directory found in another is moved to the top, and so is emptied in its turn.
         moved_count = 0
@@ -42,7 +44,7 @@ def remove(path: str) -> None:
             if directory is None:
                 continue
             for entry in os.listdir(directory):
-                if _is_directory(entry, directory):
+                if open_up(entry, directory):
                     moved_count += 1
                     unused = f"{moved_count}.{os.urandom(_RANDOM_BYTES).hex()}"
                     os.rename(entry, unused, src_dir_fd=directory, dst_dir_fd=top)
@@ -53,24 +55,12 @@ def remove(path: str) -> None:
             os.rmdir(name, dir_fd=top)
     finally:
         os.close(top)
-    os.rmdir(path)
+    os.rmdir(path, dir_fd=parent)
 
 
 def _enter(name: str, parent: int) -> int | None:
     """Open the directory *name*, or remove it if it's none."""
-    if not _is_directory(name, parent):
+    if not open_up(name, parent):
         os.unlink(name, dir_fd=parent)
         return None
     return os.open(name, _DIRECTORY, dir_fd=parent)
-
-
-def _is_directory(name: str, parent: int) -> bool:
-    """Tell whether *name* is a directory, made accessible to its owner if it is."""
-    fd = os.open(name, _LOOK, dir_fd=parent)
-    try:
-        if not stat.S_ISDIR(os.fstat(fd).st_mode):
-            return False
-        os.chmod(f"/proc/self/fd/{fd}", 0o700)
-    finally:
-        os.close(fd)
-    return True

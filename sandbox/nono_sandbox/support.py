@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import os
 
-from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN
-from nono_sandbox.namespaces import bounds_pids
+from nono_sandbox import system
+from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, SEATBELT
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nono_sandbox.seatbelt.table import Facts
+
 ENFORCED = "enforced"
 PARTLY = "partly"
 NOT = "not"
-
-TIERS = (NAMESPACES, LANDLOCK)
-"""The better one first."""
 
 
 class Support(Value):
@@ -38,6 +37,8 @@ class Support(Value):
     """Why a process can't have namespaces of its own, or nothing."""
     filter_known: bool = True
     """There is a table of system calls for this machine."""
+    macos: Facts | None = None
+    """What there is to know of a Mac; the Linux kernel's facts are nothing then."""
 
 
 class Guarantee(Value):
@@ -155,22 +156,30 @@ _SCOPES_ABI = 6
 
 def probe() -> Support:
     """Find out what this machine gives, by having processes try it."""
+    machine = os.uname()
+    if SEATBELT in system.BACKEND.tiers:
+        from nono_sandbox.seatbelt import asking
+
+        return Support(machine.release, machine.machine, 0, 0, "", macos=asking.ask())
     from nono_sandbox import forkserver, landlock
     from nono_sandbox.seccomp.syscalls import AUDIT_ARCH
 
-    system = os.uname()
     return Support(
-        kernel=system.release,
-        machine=system.machine,
+        kernel=machine.release,
+        machine=machine.machine,
         landlock_abi=landlock.abi_version(),
         landlock_errata=landlock.errata(),
         namespaces_reason=forkserver.trial(),
-        filter_known=system.machine in AUDIT_ARCH,
+        filter_known=machine.machine in AUDIT_ARCH,
     )
 
 
 def unavailable(support: Support, tier: str) -> str:
     """Return why *tier* can't be had on this machine, or nothing."""
+    if tier == SEATBELT:
+        from nono_sandbox.seatbelt import table
+
+        return "this isn't macOS" if support.macos is None else table.unusable(support.macos)
     from nono_sandbox.domain import ABI_REQUIRED
 
     if not support.filter_known:
@@ -189,7 +198,7 @@ def unavailable(support: Support, tier: str) -> str:
 
 def best_tier(support: Support) -> str:
     """Return the tier that is taken where none is insisted on; nothing if there is none."""
-    return next((tier for tier in TIERS if not unavailable(support, tier)), "")
+    return next((tier for tier in system.BACKEND.tiers if not unavailable(support, tier)), "")
 
 
 def guarantees(support: Support, tier: str, network: str = CLOSED) -> tuple[Guarantee, ...]:
@@ -204,8 +213,14 @@ def guarantees(support: Support, tier: str, network: str = CLOSED) -> tuple[Guar
 
 def _held(row: _Row, support: Support, tier: str, network: str) -> tuple[str, str, str]:
     """Return state, mechanism and reason of one guarantee in a tier that can be had."""
+    if tier == SEATBELT:
+        from nono_sandbox.seatbelt import table
+
+        return table.held(row.id, network)
     if row.id == "network" and network != CLOSED:
         return _OPENED if network == OPEN else _BY_PORTS[tier]
+    from nono_sandbox.namespaces import bounds_pids
+
     if row.id == "limits" and not bounds_pids(support.kernel):
         return _COUNTED
     own_network = tier == NAMESPACES and network != OPEN

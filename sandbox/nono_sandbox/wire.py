@@ -1,7 +1,8 @@
 """Messages between the supervisor, the fork server, its lanes and their workers.
 
 A message is `marshal` of plain tuples in one SOCK_SEQPACKET datagram, with file descriptors beside
-it. Both ends are this program in one interpreter, and none of them runs what an agent sent.
+it; macOS has none such, and there it goes by `stream`. Both ends are this program in one
+interpreter, and none of them runs what an agent sent.
 
 Architecture invariant: no process that has executed an agent's program ever holds one of
 these sockets, so what arrives is what this package sent.
@@ -13,8 +14,9 @@ import _socket
 import marshal
 import os
 import struct
+import sys
 
-from nono_sandbox import _uapi, confinement
+from nono_sandbox import confinement
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -25,7 +27,13 @@ if TYPE_CHECKING:
 MESSAGE_BYTES_MAX = 64 * 1024
 """A longer message travels in a memfd, so that no send can block on a full socket."""
 FDS_MAX = 8
+KIND = _socket.SOCK_STREAM if sys.platform == "darwin" else _socket.SOCK_SEQPACKET
+"""The kind of socket that messages go by."""
 _STANDARD_MAX = 2
+if sys.platform == "linux":
+    _RECEIVE_FLAGS = _socket.MSG_CMSG_CLOEXEC
+else:
+    _RECEIVE_FLAGS = 0
 _INT_BYTES = struct.calcsize("i")
 
 _VALUES: dict[str, type[Value]] = {
@@ -67,7 +75,7 @@ def whole(thing: Any) -> Any:  # noqa: ANN401 - what the sender sent
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
     """Return the two ends of a channel, close-on-exec, neither in place of a standard stream."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, KIND)
     if min(ours.fileno(), theirs.fileno()) > _STANDARD_MAX:
         return ours, theirs
     ours.close()
@@ -90,23 +98,34 @@ def send(sock: _socket.socket, kind: str, *parts: object, fds: Sequence[int] = (
         ClosedError: The other end is gone; nothing was sent.
     """
     body = marshal.dumps(("T", kind, *(plain(part) for part in parts)))  # type: ignore[arg-type]
+    try:
+        if sock.type == _socket.SOCK_STREAM:
+            from nono_sandbox import stream
+
+            stream.send(sock, body, fds)
+        else:
+            _send(sock, body, fds)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise ClosedError("the other end of the channel is gone") from error
+
+
+def _send(sock: _socket.socket, body: bytes, fds: Sequence[int]) -> None:
     carried = list(fds)
-    memfd = -1
+    file = -1
     if len(body) > MESSAGE_BYTES_MAX:
-        memfd = os.memfd_create("nono-message")
-        os.write(memfd, body)
-        carried.append(memfd)
+        from nono_sandbox import unnamed
+
+        file = unnamed.holding(body)
+        carried.append(file)
         body = b""
     rights = struct.pack(f"{len(carried)}i", *carried)
     ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if carried else []
     try:
         # A SEQPACKET end reads an empty datagram as end of file: the mark keeps it from being one.
         sock.sendmsg([b"+" + body], ancillary)
-    except (BrokenPipeError, ConnectionResetError) as error:
-        raise ClosedError("the other end of the channel is gone") from error
     finally:
-        if memfd >= 0:
-            os.close(memfd)
+        if file >= 0:
+            os.close(file)
 
 
 def receive(sock: _socket.socket) -> tuple[tuple[Any, ...], list[int]]:
@@ -116,29 +135,36 @@ def receive(sock: _socket.socket) -> tuple[tuple[Any, ...], list[int]]:
         ClosedError: The other end is gone.
         BlockingIOError: The socket doesn't block and holds no message.
     """
+    if sock.type == _socket.SOCK_STREAM:
+        from nono_sandbox import stream
+
+        body, received = stream.receive(sock)
+    else:
+        body, received = _received(sock)
+    if not body:
+        raise ClosedError("the other end of the channel is gone")
+    return whole(marshal.loads(body)), received  # noqa: S302 - see the module's invariant
+
+
+def _received(sock: _socket.socket) -> tuple[bytes, list[int]]:
     received: list[int] = []
     size = _socket.CMSG_SPACE(FDS_MAX * _INT_BYTES)
     try:
-        body, ancillary, _, _ = sock.recvmsg(MESSAGE_BYTES_MAX + 64, size, _socket.MSG_CMSG_CLOEXEC)
+        body, ancillary, _, _ = sock.recvmsg(MESSAGE_BYTES_MAX + 64, size, _RECEIVE_FLAGS)
     except ConnectionResetError:
         # It went without reading all that we sent, which is told once and before what it said.
-        body, ancillary, _, _ = sock.recvmsg(MESSAGE_BYTES_MAX + 64, size, _socket.MSG_CMSG_CLOEXEC)
+        body, ancillary, _, _ = sock.recvmsg(MESSAGE_BYTES_MAX + 64, size, _RECEIVE_FLAGS)
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             received.extend(struct.unpack(f"{len(data) // _INT_BYTES}i", data))
-    if not body:
-        raise ClosedError("the other end of the channel is gone")
-    if body == b"+":
-        body = b"+" + _drain(received.pop())
-    message = marshal.loads(body[1:])  # noqa: S302 - see the module's invariant
-    return whole(message), received
+    return (_drain(received.pop()) if body == b"+" else body[1:]), received
 
 
-def _drain(memfd: int) -> bytes:
+def _drain(file: int) -> bytes:
     try:
-        return os.pread(memfd, os.fstat(memfd).st_size, 0)
+        return os.pread(file, os.fstat(file).st_size, 0)
     finally:
-        os.close(memfd)
+        os.close(file)
 
 
 def let_go_of_stdio() -> None:
@@ -154,9 +180,25 @@ def let_go_of_stdio() -> None:
 
 def keep_only(*kept: int) -> None:
     """Close every descriptor but standard input, output, error and *kept*."""
-    first = 3
-    for fd in sorted(fd for fd in kept if fd >= first):
-        if fd > first:
-            _uapi.close_range(first, fd - 1)
-        first = fd + 1
-    _uapi.close_range(first)
+    if sys.platform == "linux":
+        from nono_sandbox import _uapi
+
+        first = 3
+        for fd in sorted(fd for fd in kept if fd >= first):
+            if fd > first:
+                _uapi.close_range(first, fd - 1)
+            first = fd + 1
+        _uapi.close_range(first)
+    else:
+        close_listed(kept)
+
+
+def close_listed(kept: Sequence[int]) -> None:
+    """Do what `keep_only` does by a list of what is open, where no system call closes a range."""
+    for name in os.listdir("/dev/fd"):
+        fd = int(name)
+        if fd > _STANDARD_MAX and fd not in kept:
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # the listing's own

@@ -6,6 +6,7 @@ from nono_sandbox import support
 from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, PORTS
 from nono_sandbox.domain import ABI_REQUIRED
 from nono_sandbox.support import ENFORCED, NOT, PARTLY, Guarantee, Support
+from nono_sandbox.system import LINUX
 
 FACTS = Support(
     kernel="6.18", machine="x86_64", landlock_abi=7, landlock_errata=7, namespaces_reason=""
@@ -83,4 +84,4 @@ def test_this_machine_is_found_out_about() -> None:
     assert facts.kernel
     assert facts.landlock_abi > 0
     assert facts.filter_known
-    assert support.best_tier(facts) in support.TIERS
+    assert support.best_tier(facts) in LINUX.tiers

@@ -13,9 +13,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 
-from nono_sandbox import _uapi
+from nono_sandbox import renaming
 from nono_sandbox.builtin.failures import FailedError
+from nono_sandbox.look import WAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def put(path: str, data: bytes, seen: os.stat_result | None = None) -> dict[str,
         OSError: It can't be written.
     """
     folder, name = os.path.split(path)
-    directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(folder, WAY)
     try:
         old = _status(directory, name)
         if old is not None and not stat.S_ISREG(old.st_mode):
@@ -97,6 +99,9 @@ def _in_place_reason(path: str, old: os.stat_result | None) -> str:
 
 
 def _attributes(path: str) -> list[str]:
+    if sys.platform != "linux":
+        # Python knows none of macOS's, where most files have one (com.apple.provenance).
+        return []
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError as error:
@@ -133,7 +138,7 @@ def _replace(directory: int, name: str, data: bytes, old: os.stat_result | None)
 
 def _appear(directory: int, beside: str, name: str) -> None:
     try:
-        _uapi.rename_in(directory, beside, name, _uapi.RENAME_NOREPLACE)
+        renaming.appear(directory, beside, name)
     except OSError as error:
         if error.errno == errno.EEXIST:
             raise FailedError("it came into being meanwhile: read it first", name) from None
@@ -145,7 +150,7 @@ def _appear(directory: int, beside: str, name: str) -> None:
 
 def _exchange(directory: int, beside: str, name: str, data: bytes, old: os.stat_result) -> str:
     try:
-        _uapi.rename_in(directory, beside, name, _uapi.RENAME_EXCHANGE)
+        renaming.exchange(directory, beside, name)
     except OSError as error:
         if error.errno not in _CANT_BE_REPLACED:
             raise
@@ -153,7 +158,7 @@ def _exchange(directory: int, beside: str, name: str, data: bytes, old: os.stat_
         return "its place can't be taken by another file"
     replaced = _status(directory, beside)
     if replaced is not None and not _same(old, replaced):
-        _uapi.rename_in(directory, beside, name, _uapi.RENAME_EXCHANGE)
+        renaming.exchange(directory, beside, name)
         raise FailedError(_CHANGED, name)
     return ""
 

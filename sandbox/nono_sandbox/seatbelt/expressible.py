@@ -5,7 +5,17 @@ Architecture invariant: no I/O. Nothing is ever widened or left out to make it f
 
 from __future__ import annotations
 
-from nono_sandbox.confinement import CLOSED, OPEN, PORTS, READ, WRITE, Confinement, Grant, Network
+from nono_sandbox.confinement import (
+    CLOSED,
+    OPEN,
+    PORTS,
+    READ,
+    SEATBELT,
+    WRITE,
+    Confinement,
+    Grant,
+    Network,
+)
 from nono_sandbox.seatbelt.sbpl import RefusedError
 from nono_sandbox.seatbelt.spelling import DATA_VOLUME, beneath, canonical, checked
 
@@ -26,7 +36,7 @@ def refuse_inexpressible(confinement: Confinement) -> None:
     Raises:
         RefusedError: The message names the item.
     """
-    if confinement.tier is not None:
+    if confinement.tier not in (None, SEATBELT):
         raise RefusedError(f"tier {confinement.tier!r} is Linux's; macOS has Seatbelt")
     if confinement.ptrace:
         raise RefusedError("ptrace: macOS lets nobody trace without the debugger's entitlement")
@@ -48,11 +58,10 @@ def refuse_limits(limits: Limits) -> None:
     Raises:
         RefusedError: The message names the limit.
     """
-    # RLIMIT_AS and RLIMIT_DATA are accepted and ignored; RLIMIT_NPROC counts all the person's own.
+    # RLIMIT_AS and RLIMIT_DATA are accepted and ignored. (RLIMIT_NPROC counts all the person's own;
+    # the processes of a call are counted by its lane.)
     if limits.memory_bytes_max is not None:
         raise RefusedError("a memory limit: macOS keeps none for a program")
-    if limits.processes_max is not None:
-        raise RefusedError("a limit on processes: macOS counts those of the person, not the call's")
 
 
 def _refuse_grant(grant: Grant) -> None:

@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from nono_sandbox.confinement import READ, Grant
 from nono_sandbox.errors import StartError, UnsupportedError
 from nono_sandbox.seatbelt import stage
+from nono_sandbox.seatbelt.as_program import as_program
 from nono_sandbox.seatbelt.expressible import narrowed, refuse_limits
 from nono_sandbox.seatbelt.places import check_places
 from nono_sandbox.seatbelt.profile import profile
@@ -44,10 +45,12 @@ COMPILE_ERROR = 65
 """EX_DATAERR: what sandbox-exec exits with when a profile doesn't compile."""
 
 _RLIMITS = (
-    ("RLIMIT_CPU", "cpu_s"),
-    ("RLIMIT_NOFILE", "open_files_max"),
-    ("RLIMIT_FSIZE", "file_size_bytes_max"),
+    ("RLIMIT_CPU", "cpu_s", 10),
+    ("RLIMIT_NOFILE", "open_files_max", 0),
+    ("RLIMIT_FSIZE", "file_size_bytes_max", 0),
 )
+"""(name, field, how far above it a program may raise it): past the processor's, it is told once
+by a signal that names the limit."""
 _STAGE_FDS_FROM = 10
 """Where descriptors for the stage are parked, clear of the numbers they will have there."""
 
@@ -68,6 +71,8 @@ def launch(
         StartError: The program can't be found or started. Nothing ran.
     """
     confinement = narrowed(confinement, call.narrowing)
+    if call.builtin:
+        call, confinement = as_program(call, confinement)
     refuse_limits(call.limits)
     text = profile(confinement)
     check_places(confinement)
@@ -84,8 +89,10 @@ def launch(
     return _spawn(plan, stdio)
 
 
-def check_text(text: str, sandbox_exec: str = SANDBOX_EXEC) -> None:
+def check_text(text: str, sandbox_exec: str = SANDBOX_EXEC) -> int:
     """Raise unless this machine's sandbox-exec takes *text*; run once a session.
+
+    Returns the exit status of a program that does nothing: 0 if *text* lets it start.
 
     Raises:
         UnsupportedError: There is no sandbox-exec, or it can't compile the text.
@@ -97,19 +104,22 @@ def check_text(text: str, sandbox_exec: str = SANDBOX_EXEC) -> None:
     except OSError as error:
         raise UnsupportedError(f"{sandbox_exec}: {error.strerror}") from error
     _, status = os.waitpid(pid, 0)
-    if os.waitstatus_to_exitcode(status) == COMPILE_ERROR:
+    code = os.waitstatus_to_exitcode(status)
+    if code == COMPILE_ERROR:
         raise UnsupportedError("sandbox-exec doesn't take the profile: this macOS is unknown to it")
+    return code
 
 
-def rlimits(session: Limits, call: Limits) -> list[tuple[str, int]]:
-    """Return the limits the kernel keeps, the lower of the session's and the call's."""
-    found = [("RLIMIT_CORE", 0)]
-    for name, field in _RLIMITS:
+def rlimits(session: Limits, call: Limits) -> list[tuple[str, int, int]]:
+    """Return the limits the kernel keeps, soft and hard: of two the lower."""
+    found = [("RLIMIT_CORE", 0, 0)]
+    for name, field, spare in _RLIMITS:
         values = [getattr(limits, field) for limits in (session, call)]
         given = [value for value in values if value is not None]
         if given:
             # A fraction of a second of CPU is a second: the kernel counts whole ones.
-            found.append((name, max(1, int(-(-min(given) // 1)))))
+            value = max(1, int(-(-min(given) // 1)))
+            found.append((name, value, value + spare))
     return found
 
 

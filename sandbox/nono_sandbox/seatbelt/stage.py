@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         argv: list[str]
         environment: dict[str, str]
         cwd: str
-        limits: list[tuple[str, int]]
+        limits: list[tuple[str, int, int]]
         tty: bool
 
 
@@ -54,9 +54,9 @@ def main() -> NoReturn:
         if plan["tty"]:
             step = "controlling terminal"
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        for name, value in plan["limits"]:
+        for name, soft, hard in plan["limits"]:
             step = name
-            limit(name, value)
+            limit(name, soft, hard)
         step = plan["cwd"]
         os.chdir(plan["cwd"])
         step = plan["argv"][0]
@@ -90,13 +90,13 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def limit(name: str, value: int) -> None:
-    """Set a limit, soft and hard, but never above the hard one there is."""
+def limit(name: str, soft: int, hard: int) -> None:
+    """Set a limit, but never above the hard one there is."""
     which: int = getattr(resource, name)
-    _, hard = resource.getrlimit(which)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(which, (value, value))
+    _, most = resource.getrlimit(which)
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(which, (soft, hard))
 
 
 def report(message: str) -> None:

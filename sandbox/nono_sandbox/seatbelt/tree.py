@@ -66,19 +66,23 @@ def family(root: int, known: frozenset[int], processes: Iterable[Process]) -> tu
 
 
 def end_tree(
-    root: int, processes: Callable[[], Iterable[Process]], timeout_s: float = TIMEOUT_S
+    root: int,
+    processes: Callable[[], Iterable[Process]],
+    timeout_s: float = TIMEOUT_S,
+    known: frozenset[int] = frozenset(),
 ) -> None:
     """Kill all that came of the call whose first process is, or was, *root*.
 
-    *root* must not have been reaped, so that its number is nobody else's.
+    *known* are identities that were seen to be of it. *root* must not have been reaped, so that
+    its number is nobody else's.
 
     Raises:
         SurvivorsError: Some wouldn't die in time.
     """
     deadline = time.monotonic() + timeout_s
-    known: frozenset[int] = frozenset()
     wait_s = _WAIT_S
     _send_group(root)
+    before: frozenset[int] | None = None
     while True:
         alive = [one for one in family(root, known, processes()) if one.pid != os.getpid()]
         if not alive:
@@ -87,11 +91,11 @@ def end_tree(
         # What is stopped forks no more; only when a look finds nobody new is it safe to kill,
         # for a dead parent's children can be harder to find.
         for one in alive:
-            _send(one.pid, signal.SIGKILL if grown == known else signal.SIGSTOP)
-        if grown == known:
+            _send(one.pid, signal.SIGKILL if grown == before else signal.SIGSTOP)
+        if grown == before:
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _WAIT_S_MAX)
-        known = grown
+        known = before = grown
         if time.monotonic() > deadline:
             raise SurvivorsError(f"still alive: {', '.join(str(one.pid) for one in alive)}")
 

@@ -52,7 +52,6 @@ EVERYTHING = Confinement(
         ({"network": Network(PORTS, connect_ports=(65536,))}, "port 65536"),
         ({"network": Network(PORTS, connect_ports=(-1,))}, "port -1"),
         ({"limits": Limits(memory_bytes_max=1)}, "memory"),
-        ({"limits": Limits(processes_max=1)}, "processes"),
     ],
 )
 def test_what_macos_cant_express_is_refused_by_name(changes: dict[str, object], item: str) -> None:

@@ -1,0 +1,74 @@
+"""What stands at a name, held without being followed, and what is done to it by that.
+
+Linux has descriptors for it (O_PATH), which need no rights to what they hold, and names for those
+in /proc. macOS has neither: there a descriptor needs the right to read, so what is closed to its
+own owner can't be held, and a mode is changed by its name, which isn't followed.
+
+Nobody has run the half that is macOS's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+
+if sys.platform == "linux":
+    LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    """Flags for opening a name, a symlink's own included, to look at."""
+    WAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    """Flags for opening a directory to look names up in."""
+
+    def change_mode(fd: int, mode: int) -> None:
+        """Set the mode of what *fd* holds."""
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+
+    def reopen(fd: int, flags: int) -> int:
+        """Open what *fd* holds, for something else than looking."""
+        return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+
+    def open_up(name: str, parent: int) -> bool:
+        """Give its owner every right to the directory *name*; tell whether it's one."""
+        fd = os.open(name, LOOK, dir_fd=parent)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISDIR(status.st_mode):
+                return False
+            change_mode(fd, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+        finally:
+            os.close(fd)
+        return True
+
+else:
+    # No write, no wait for who writes to a FIFO, and a symlink itself.
+    LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | getattr(os, "O_SYMLINK", os.O_NOFOLLOW)
+    WAY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+    def change_mode(fd: int, mode: int) -> None:
+        """Set the mode of what *fd* holds."""
+        os.fchmod(fd, mode)
+
+    def reopen(fd: int, flags: int) -> int:
+        """Open what *fd* holds, for something else than looking.
+
+        Raises:
+            OSError: It can't be, or something else has its name by now.
+        """
+        # Not from /dev/fd, whose descriptors are copies and keep their flags (fd(4)).
+        from nono_sandbox.seatbelt.places import kernel_name
+
+        opened = os.open(kernel_name(fd), flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if os.path.samestat(os.fstat(opened), os.fstat(fd)):
+            return opened
+        os.close(opened)
+        raise OSError(errno.EAGAIN, "changed while it was opened")
+
+    def open_up(name: str, parent: int) -> bool:
+        """Give its owner every right to the directory *name*; tell whether it's one."""
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+        if not stat.S_ISDIR(mode):
+            return False
+        wanted = stat.S_IMODE(mode) | stat.S_IRWXU
+        os.chmod(name, wanted, dir_fd=parent, follow_symlinks=False)
+        return True

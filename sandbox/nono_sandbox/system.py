@@ -1,0 +1,36 @@
+"""Which back end this system has: the one place that chooses.
+
+Architecture invariant: nothing but the system chooses; no variable, option or file does.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, SEATBELT
+from nono_sandbox.values import Value
+
+_FIRST = "import sys; sys.path.append(sys.argv.pop(1)); "
+"""Its argument is where this package lies."""
+
+
+class Backend(Value):
+    """How programs are confined by one system."""
+
+    tiers: tuple[str, ...]
+    """What can be had, the better one first."""
+    server: str
+    """What Python is told, to be a session's fork server."""
+    single: str
+    """What Python is told, to be the lane of a single run; nothing where that is forked."""
+
+
+LINUX = Backend(
+    (NAMESPACES, LANDLOCK), f"{_FIRST}from nono_sandbox.forkserver import boot; boot()", ""
+)
+MACOS = Backend(
+    (SEATBELT,),
+    f"{_FIRST}from nono_sandbox.seatbelt.server import boot; boot()",
+    f"{_FIRST}from nono_sandbox.seatbelt.single import boot; boot()",
+)
+BACKEND = MACOS if sys.platform == "darwin" else LINUX
