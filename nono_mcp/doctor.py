@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nono_mcp import __version__
-from nono_sandbox import support, system
+from nono_sandbox import support, system, wsl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,11 +137,24 @@ def remarks_on(
         if exists("/.dockerenv") or exists("/run/.containerenv"):
             remarks.append("this is a container, and its runtime refuses namespaces of one's own")
     if "microsoft" in facts.kernel.lower():
-        remarks.append("this is WSL: files of Windows under /mnt are slow, and know no modes")
+        remarks += _on_wsl(facts.kernel)
     if os.geteuid() == 0 and facts.macos is not None:
         remarks.append("you are root, and so are confined programs: there is nothing to give up")
     elif os.geteuid() == 0:
         remarks.append("you are root: confined programs have no capabilities, and own root's files")
+    return remarks
+
+
+def _on_wsl(kernel: str) -> list[str]:
+    from nono_mcp.policy import interop  # noqa: PLC0415 - only there
+
+    if wsl.is_wsl1(kernel):
+        return ["this is WSL1, which has no Linux kernel: nothing can be confined; use WSL2"]
+    mounts = ", ".join(one.path for one in interop.windows_mounts()) or "/mnt"
+    remarks = [f"this is WSL2: files of Windows are slow, and know no modes: {mounts}"]
+    if wsl.interop_enabled(interop.texts()):
+        closed = " and ".join(interop.CLOSED)
+        remarks.append(f"Windows programs would start outside of a sandbox: {closed} are closed")
     return remarks
 
 

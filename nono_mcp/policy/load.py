@@ -17,7 +17,7 @@ from nono_mcp.policy.layers import layers_of
 from nono_mcp.policy.paths import ancestors, covers, is_broad
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS, Layer, Look
-from nono_sandbox import values
+from nono_sandbox import system, values
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, READ, SEATBELT, WRITE
 
 TYPE_CHECKING = False
@@ -90,6 +90,10 @@ def prepare(request: Request) -> Prepared:
         blocked=blocked,
     )
     compiled = compile_policy(plan)
+    if system.is_wsl():
+        from nono_mcp.policy import interop
+
+        notices += interop.notices(compiled.confinement)
     return Prepared(
         confinement=compiled.confinement,
         rules=compiled.rules,
@@ -256,6 +260,10 @@ def _protected(
         protection.Names(scope, resolve.names),
         resolve.resolve,
     )
+    if system.is_wsl():
+        from nono_mcp.policy import interop
+
+        found = found.replace(present=(*found.present, *interop.protected(granted)))
     if os.geteuid() == 0:
         return _with_root_only(found, scope)
     if request.tier == LANDLOCK:
@@ -283,6 +291,8 @@ def _with_guarded(
 
 def _is_protected(path: str, protected: protection.Protection, grants: Sequence[Asked]) -> bool:
     if protected.catalogue.match(path) is not None:
+        return True
+    if any(one.place.path == path for one in protected.present):
         return True
     # Only who gives one up pays for the import.
     from nono_mcp.policy import guarded

@@ -5,6 +5,7 @@ Architecture invariant: nothing but the system chooses; no variable, option or f
 
 from __future__ import annotations
 
+import os
 import sys
 
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, SEATBELT
@@ -33,4 +34,15 @@ MACOS = Backend(
     f"{_FIRST}from nono_sandbox.seatbelt.server import boot; boot()",
     f"{_FIRST}from nono_sandbox.seatbelt.single import boot; boot()",
 )
+_WSL_FILES = (
+    "/proc/sys/fs/binfmt_misc/WSLInterop",
+    "/proc/sys/fs/binfmt_misc/WSLInterop-late",
+    "/run/WSL",
+)
+"""One of these is there on WSL2, and none anywhere else."""
 BACKEND = MACOS if sys.platform == "darwin" else LINUX
+
+
+def is_wsl() -> bool:
+    """Tell whether this may be WSL2; `wsl` knows what that means."""
+    return any(map(os.path.exists, _WSL_FILES))

@@ -6,7 +6,7 @@ events are approximations, and a grant there is a grant of Windows files. And *i
 handler gives a Windows executable, whatever its name, to `/init`, which asks Windows to start it,
 outside of everything. The kernel holds the handler open (flag F of binfmt_misc), so hiding `/init`
 alone closes nothing: what closes it is that the sockets of `/run/WSL`, by which it asks, are out
-of reach, and that no worker can make a vsock. Both are denied unless a person grants them by name.
+of reach, and that no worker can make a vsock. Both are denied unless a person gives that up.
 
 Sources: Microsoft's WSL documentation ("Advanced settings configuration", "File permissions for
 WSL"); /proc/version and /proc/mounts as users of WSL2 show them; proc_mounts(5).
@@ -18,14 +18,13 @@ Architecture invariant: no I/O; texts come in as strings, findings go out as val
 
 from __future__ import annotations
 
-from nono_sandbox.confinement import READ, WRITE, Denial
+from nono_sandbox.confinement import READ, WRITE
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_sandbox.confinement import Confinement
 
-VERSION_FILE = "/proc/version"
 MOUNTS_FILE = "/proc/self/mounts"
 INTEROP_FILES = (
     "/proc/sys/fs/binfmt_misc/WSLInterop",
@@ -138,18 +137,6 @@ def mount_of(path: str, mounts: tuple[Mount, ...]) -> Mount | None:
     """Return the innermost of *mounts* that *path* lies on."""
     around = [mount for mount in mounts if _inside(path, mount.path)]
     return max(around, key=lambda mount: len(mount.path), default=None)
-
-
-def interop_denials(interop: dict[str, str], granted: tuple[str, ...] = ()) -> tuple[Denial, ...]:
-    """Return what closes interop: its sockets, and its handler.
-
-    *granted* are the paths a person opened by name; none of them is denied. Without the sockets
-    no Windows executable starts, by whatever name or from whatever mount.
-    """
-    if not interop_enabled(interop):
-        return ()
-    closed = (INTEROP_SOCKETS, INTEROP_HANDLER)
-    return tuple(Denial(path) for path in closed if path not in granted)
 
 
 def _inside(path: str, root: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nono_sandbox import wsl
-from nono_sandbox.confinement import READ, WRITE, Confinement, Denial, Grant
+from nono_sandbox.confinement import READ, WRITE, Confinement, Grant
 
 WSL2 = "Linux version 5.15.153.1-microsoft-standard-WSL2 (root@941d701f84f1) (gcc (GCC) 11.2.0) #1"
 WSL2_OWN = "Linux version 6.6.36-microsoft-standard-WSL2+ (me@here) #3 SMP"
@@ -91,10 +91,3 @@ def test_interop_is_said_of_grants_where_windows_programs_are() -> None:
 )
 def test_interop_is_what_the_handlers_file_says(texts: dict[str, str], enabled: bool) -> None:  # noqa: FBT001 - a table
     assert wsl.interop_enabled(texts) is enabled
-    assert bool(wsl.interop_denials(texts)) is enabled
-
-
-def test_interop_is_closed_unless_it_is_granted_by_name() -> None:
-    assert wsl.interop_denials(INTEROP) == (Denial("/run/WSL"), Denial("/init"))
-    assert wsl.interop_denials(INTEROP, ("/init", "/run/WSL")) == ()
-    assert wsl.interop_denials(INTEROP, ("/mnt/c",)) == (Denial("/run/WSL"), Denial("/init"))
