@@ -14,7 +14,7 @@ from nono_mcp.policy.blocked import CODE, SCRIPTS, SHELL, Blocked, script
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.paths import Place
 from nono_mcp.policy.rules import FLAGS, placed
-from nono_sandbox.confinement import LANDLOCK, READ, WRITE
+from nono_sandbox.confinement import NAMESPACES, READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _speaking(found: list[Blocked]) -> list[Blocked]:
 def ensure(prepared: Prepared) -> None:
     """Make the scripts that PATH leads to, where no others stand in the commands' places."""
     directory = f"{dict(prepared.confinement.environment).get('TMPDIR', '')}/{SCRIPTS}"
-    if prepared.confinement.tier != LANDLOCK or not prepared.blocked:
+    if prepared.confinement.tier == NAMESPACES or not prepared.blocked:
         return
     os.mkdir(directory, 0o700)
     for name, text in prepared.blocked:

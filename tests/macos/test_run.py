@@ -209,3 +209,14 @@ def test_no_variable_option_or_file_leads_to_it_on_linux(on_mac: Mac) -> None:
         assert ended.returncode != 0
         assert SECRET not in ended.stdout
     assert on_mac.calls() == []
+
+
+def test_a_blocked_command_says_so_and_its_file_isnt_executed(on_mac: Mac) -> None:
+    options = ("--allow-cwd", "--block-command", "dd")
+    ended = on_mac.run("run", *options, "--", "sh", "-c", "dd")
+    assert "dd" in ended.stderr
+    assert ended.returncode != 0
+    judged = Profile(on_mac.calls()[0][1])
+    found = os.path.realpath("/usr/bin/dd")
+    assert not judged.decide(Query("process-exec", path=found)).allowed
+    assert judged.decide(Query("process-exec", path=os.path.realpath("/usr/bin/sh"))).allowed

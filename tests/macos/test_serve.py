@@ -154,7 +154,7 @@ def test_the_fork_server_is_started_again(served: Served) -> None:
 
 def test_nothing_is_left_of_a_killed_server(tmp_path: Path, marked: Marked) -> None:
     server = Served(a_mac(tmp_path))
-    server.wire.run(f"setsid {marked.sleeper} & {marked.sleeper}")
+    server.wire.run(f"setsid sh -c 'sleep 1000; : {marked.text}' & {marked.sleeper}")
     until(lambda: len(marked.alive()) >= 2)
     server.wire.close()
     marked.await_disappearance()
