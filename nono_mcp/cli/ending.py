@@ -25,6 +25,7 @@ OVER = {
     # As timeout(1) has it; then SIGKILL, SIGXCPU and SIGXFSZ.
     "wall": 124,
     "memory": KILLED,
+    "disk": KILLED,
     "processes": KILLED,
     "cpu": SIGNALLED + 24,
     "file-size": SIGNALLED + 25,
@@ -98,6 +99,7 @@ def over(limit: str, limits: Limits) -> str:
         "memory": (limits.memory_bytes_max, "bytes of memory", "--memory"),
         "processes": (limits.processes_max, "processes", "--max-processes"),
         "file-size": (limits.file_size_bytes_max, "bytes a file", "--max-file-size"),
+        "disk": (limits.disk_bytes_max, "bytes added to disks", "--max-disk"),
     }[limit]
     if bound is None:
         return f"ended: over the {limit} limit that nono itself was started with (ulimit)"

@@ -59,6 +59,7 @@ OPTIONS = (
     Option("--max-processes", "COUNT"),
     Option("--max-open-files", "COUNT"),
     Option("--max-file-size", "SIZE"),
+    Option("--max-disk", "SIZE"),
     Option("--tier", "TIER"),
     PTRACE,
     BEST_EFFORT,
@@ -93,6 +94,7 @@ Its limits:
   --timeout SECONDS        wall-clock time         --max-processes COUNT
   --cpu SECONDS            CPU time                --max-open-files COUNT
   --memory SIZE            such as 512M or 2G      --max-file-size SIZE
+  --max-disk SIZE          what it adds to disks, a file being 4K at least
 
 The rest:
   --env NAME[=VALUE]       pass a variable of yours, or set one
@@ -214,6 +216,7 @@ def document(parsed: Parsed, *, granted: bool) -> Document:
             processes_max=_number(parsed, "--max-processes", _count),
             open_files_max=_number(parsed, "--max-open-files", _count),
             file_size_max=_number(parsed, "--max-file-size", _size),
+            disk_max=_number(parsed, "--max-disk", _size),
         ),
         environment=_environment(parsed),
         commands=CommandsSection(blocked=_commands(parsed)),

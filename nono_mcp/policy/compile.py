@@ -249,6 +249,7 @@ def _limits(document: Document) -> Limits:
         open_files_max=limits.open_files_max,
         file_size_bytes_max=limits.file_size_max,
         output_bytes_max=limits.output_max,
+        disk_bytes_max=limits.disk_max,
     )
 
 

@@ -96,6 +96,7 @@ class LimitsSection(Value):
     open_files_max: int | None = None
     file_size_max: int | None = None
     output_max: int | None = None
+    disk_max: int | None = None
 
 
 class EnvironmentSection(Value):
@@ -212,6 +213,7 @@ FIELDS = (
     Field("limits", "processes_max", "count", "Processes of a call."),
     Field("limits", "open_files_max", "count", "Open files of a process."),
     Field("limits", "file_size_max", "size", "Size of a file."),
+    Field("limits", "disk_max", "size", "Disk space that a call adds to; a file is 4K at least."),
     Field("limits", "output_max", "size", "Output of a call that is kept."),
     Field("environment", "pass", "names", "Variables passed on as they are.", "passed"),
     Field("environment", "set", "variables", "Variables and their values."),

@@ -136,6 +136,7 @@ def summary(prepared: Prepared, enforcement: Enforcement) -> str:
         ("memory", limits.memory_bytes_max),
         ("file size", limits.file_size_bytes_max),
         ("output", limits.output_bytes_max),
+        ("disk added", limits.disk_bytes_max),
     ):
         bounds += [f"{name} {amount(value)}"] if value is not None else []
     for name, number in (

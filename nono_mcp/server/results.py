@@ -40,6 +40,7 @@ _LIMITS = {
     "memory": "it used more memory than it may",
     "processes": "it started more processes than it may",
     "file-size": "it made a file larger than it may",
+    "disk": "it added more to the disk than it may",
     "output": "it printed more than it may",
 }
 
@@ -115,6 +116,7 @@ def _bound(limit: str, limits: Limits) -> str:
         "memory": limits.memory_bytes_max,
         "file-size": limits.file_size_bytes_max,
         "output": limits.output_bytes_max,
+        "disk": limits.disk_bytes_max,
     }
     size = sizes.get(limit)
     if size is not None:

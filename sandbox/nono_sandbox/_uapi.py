@@ -75,6 +75,7 @@ CLONE_NEWNET = 0x40000000
 
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
+IPC_RMID = 0
 MNT_DETACH = 2
 OPEN_TREE_CLONE = 1
 AT_FDCWD = -100
@@ -233,6 +234,11 @@ def mount_private() -> None:
     """Cut the propagation of every mount of this namespace."""
     flags = _foreign.ULong(MS_REC | MS_PRIVATE)
     _checked(_libc.call("mount", b"none", b"/", None, flags, None), "mount")
+
+
+def remove_segment(number: int) -> None:
+    """Remove a System V shared memory segment; it goes when nobody is attached any more."""
+    _libc.call("shmctl", number, IPC_RMID, None)
 
 
 def umount_detach(path: str) -> None:

@@ -11,16 +11,18 @@ import os
 import select
 import time
 
-from nono_sandbox import _uapi, ended, sample, wire
+from nono_sandbox import _uapi, ended, growth, sample, wire
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Iterator
 
     from nono_sandbox.confinement import Limits
 
+OWN_PLACES = ("/tmp", "/dev/shm")  # noqa: S108 - the session's own, in the first tier
 SWEEP_S_MAX = 5.0
 """How long a lane waits for killed processes to be gone before it says that some aren't."""
 BEGIN_S_MAX = 10.0
@@ -41,9 +43,16 @@ class Attendance:
     """The state of one call; its limits, once it has begun."""
 
     def __init__(
-        self, parked: Parked, signals: int, tier: str, stops: _socket.socket | None = None
+        self,
+        parked: Parked,
+        signals: int,
+        tier: str,
+        places: tuple[str, ...] = (),
+        stops: _socket.socket | None = None,
     ) -> None:
         self._parked = parked
+        self._places = places
+        self._growth: growth.Growth | None = None
         # Who is told that the program was stopped: with a terminal, that's a person's doing.
         self._stops = stops
         self._signals = signals
@@ -72,6 +81,9 @@ class Attendance:
         """Start the clocks of the call."""
         self._limits = limits
         self._began_at = time.monotonic()
+        if limits.disk_bytes_max is not None:
+            own = OWN_PLACES if self._own_pids else ()
+            self._growth = growth.Growth(self._places, own)
         self._look_at = self._next_look(self._began_at)
 
     def _next_look(self, now: float) -> float:
@@ -105,6 +117,9 @@ class Attendance:
         most = limits.processes_max
         if most is not None and sample.crowded(most, own_pids=self._own_pids):
             return "processes"
+        most = limits.disk_bytes_max
+        if most is not None and self._growth and self._growth.over(most, self._processes):
+            return "disk"
         if limits.memory_bytes_max is None and limits.cpu_s is None:
             return ""
         usage = sample.usage(own_pids=self._own_pids)
@@ -113,6 +128,9 @@ class Attendance:
             usage = sample.usage(own_pids=self._own_pids, proportional=True)
             over = sample.exceeded(limits, usage, sum(self._cpu_s))
         return over
+
+    def _processes(self) -> Iterator[str]:
+        return sample.processes(own_pids=self._own_pids)
 
     def reap(self) -> bool:
         """Collect every process that has ended; tell whether there are others."""
@@ -155,6 +173,9 @@ class Attendance:
                 return False
             select.select([self._signals], [], [], min(remaining, 0.05))
             drain(self._signals)
+        if self._own_pids:
+            for number, _, _ in list(sample.segments()):
+                _uapi.remove_segment(number)
         return True
 
     def report(self, *, gone: bool) -> tuple[object, ...]:

@@ -84,6 +84,8 @@ class Limits(Value):
     open_files_max: int | None = None
     file_size_bytes_max: int | None = None
     output_bytes_max: int | None = None
+    disk_bytes_max: int | None = None
+    """What a call may add to where it writes; a file counts for at least `growth.INODE_BYTES`."""
 
 
 class Confinement(Value):

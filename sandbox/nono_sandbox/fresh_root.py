@@ -42,6 +42,8 @@ _OWN = ("/dev", "/proc", "/tmp")  # noqa: S108 - ours
 _SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - ours
 SCRATCH_SIZE = "25%"
 """Of the machine's memory: the most that /tmp, and again /dev/shm, of a session may hold."""
+SCRATCH_FILES_MAX = 500_000
+"""And in how many files, which take memory that no limit counts; on small machines fewer."""
 
 
 def build(confinement: Confinement) -> None:
@@ -188,7 +190,9 @@ def _add_own_places(root: int, *, ours: bool) -> None:
 
 def _scratch() -> int:
     """Return a mount for temporary files, which live in memory and so may not fill it."""
-    return _uapi.new_mount("tmpfs", _INERT, mode="1777", size=SCRATCH_SIZE)
+    quarter = os.sysconf("SC_PHYS_PAGES") // 4
+    files_max = str(min(SCRATCH_FILES_MAX, quarter))
+    return _uapi.new_mount("tmpfs", _INERT, mode="1777", size=SCRATCH_SIZE, nr_inodes=files_max)
 
 
 def _close_dev(root: int) -> None:

@@ -52,6 +52,8 @@ class Plan(Value):
     """What a call's processes are bounded by; in the second tier by counting alone."""
     writable: tuple[Grant, ...] = ()
     """In the second tier: what workers may write, for whoever acts on their behalf."""
+    places: tuple[str, ...] = ()
+    """The paths of what workers may write."""
 
 
 def seal(plan: Plan) -> int:
@@ -125,7 +127,7 @@ def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Neve
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     while True:
         parked = _park(requests, plan, control)
-        attendance = Attendance(parked, signals, plan.tier)
+        attendance = Attendance(parked, signals, plan.tier, plan.places)
         rehearsal.of_lane(attendance)
         report = _attend(attendance, parked, control, signals)
         if _took_back(requests) and not attendance.limit:
@@ -148,7 +150,8 @@ def run_one(control: _socket.socket, call: Call, stdio: tuple[int, ...], plan: P
     gc.freeze()
     gc.enable()
     parked = Parked(pid, read_end)
-    attendance = Attendance(parked, signals, plan.tier, control if call.tty else None)
+    stops = control if call.tty else None
+    attendance = Attendance(parked, signals, plan.tier, plan.places, stops)
     attendance.begin(call.limits)
     _tell(control, _attend(attendance, parked, control, signals))
     os._exit(0)

@@ -24,6 +24,8 @@ _LEVELS_MAX = 100_000
 _BLOCK_BYTES = 512
 THREADS_SPARE = 256
 """Threads that a call may have on top of the processes it may have."""
+_CREATOR, _ATTACHMENTS, _RESIDENT = 4, 6, 14
+"""Columns of /proc/sysvipc/shm (proc_sysvipc(5))."""
 _FDS_MAX = 2048
 """Descriptors of a process that are looked at; a look must not take longer than the next."""
 
@@ -42,6 +44,7 @@ def needed(limits: Limits) -> bool:
         limits.memory_bytes_max is not None
         or limits.processes_max is not None
         or limits.cpu_s is not None
+        or limits.disk_bytes_max is not None
     )
 
 
@@ -60,7 +63,7 @@ def crowded(processes_max: int, *, own_pids: bool) -> bool:
     This is the quick look: of a fork bomb every look is late, and none may wait for a full count.
     """
     pids: list[str] = []
-    for pid in _namespace() if own_pids else _descendants():
+    for pid in processes(own_pids=own_pids):
         pids.append(pid)
         if len(pids) > processes_max:
             return True
@@ -83,7 +86,7 @@ def usage(*, own_pids: bool, proportional: bool = False) -> Usage:
     count, private, shared, ticks = 0, 0, 0, 0
     files: dict[int, int] = {}
     device = _memfd_device()
-    for pid in _namespace() if own_pids else _descendants():
+    for pid in processes(own_pids=own_pids):
         try:
             rest = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
             its_private, its_shared = (_proportional if proportional else _resident)(pid)
@@ -94,9 +97,28 @@ def usage(*, own_pids: bool, proportional: bool = False) -> Usage:
         private += its_private
         shared += its_shared
         ticks += sum(int(field) for field in rest[11:15])
+    if own_pids:
+        private += sum(size for _, attached, size in segments() if not attached)
     in_files = sum(files.values())
     memory = private + (max(shared, in_files) if proportional else shared + in_files)
     return Usage(count, memory, ticks / _TICKS_PER_S)
+
+
+def segments() -> Iterator[tuple[int, int, int]]:
+    """Yield (id, attachments, resident bytes) of the System V segments made in our namespaces.
+
+    One that nobody is attached to is no process's memory, and stays when all have ended.
+    """
+    # Of no process of ours, as it is told here, is what another call made.
+    try:
+        file = open("/proc/sysvipc/shm", "rb")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        return  # a kernel without any
+    with file:
+        for line in list(file)[1:]:
+            fields = line.split()
+            if int(fields[_CREATOR]):
+                yield int(fields[1]), int(fields[_ATTACHMENTS]), int(fields[_RESIDENT])
 
 
 def _resident(pid: str) -> tuple[int, int]:
@@ -142,6 +164,11 @@ def _note_memfds(pid: str, device: int, files: dict[int, int]) -> None:
             continue  # closed since, or of a file system that has gone away
         if status.st_dev == device:
             files[status.st_ino] = status.st_blocks * _BLOCK_BYTES
+
+
+def processes(*, own_pids: bool) -> Iterator[str]:
+    """Yield the process ids of all below this one; with *own_pids*, /proc holds no others."""
+    return _namespace() if own_pids else _descendants()
 
 
 def _namespace() -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS, WRITE
 from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
@@ -76,6 +76,7 @@ def plan_for(
         narrowing=narrowing,
         processes_max=confinement.limits.processes_max,
         writable=domain.writable(confinement) if tier == LANDLOCK else (),
+        places=tuple(grant.path for grant in confinement.grants if grant.access & WRITE),
     )
 
 

@@ -59,8 +59,8 @@ def document(*argv: str) -> Document:
             ),
         ),
         (
-            ("--max-open-files", "64", "--max-file-size", "4096"),
-            Document(limits=LimitsSection(open_files_max=64, file_size_max=4096)),
+            ("--max-open-files", "64", "--max-file-size", "4096", "--max-disk", "1G"),
+            Document(limits=LimitsSection(open_files_max=64, file_size_max=4096, disk_max=1 << 30)),
         ),
         (
             ("--env", "A", "--env", "B=1=2", "--env", "C="),

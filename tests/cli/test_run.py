@@ -203,6 +203,12 @@ LIMITS = [
         153,
         "1048576 bytes a file (--max-file-size)",
     ),
+    (
+        ("--max-disk", "8M"),
+        "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); sleep 0.02; done",
+        137,
+        "8388608 bytes added to disks (--max-disk)",
+    ),
 ]
 
 

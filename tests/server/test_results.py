@@ -39,6 +39,7 @@ def result(end: Ended, output: bytes = b"", cwd: str = "/w") -> Result:
         (ended(9, "processes"), "stopped: it started more processes than it may (64)"),
         (ended(9, "cpu"), "stopped: it used all the CPU time it may (1.5)"),
         (ended(9, "output"), "stopped: it printed more than it may (1000 KB)"),
+        (ended(9, "disk"), "stopped: it added more to the disk than it may"),
         (ended(25, "file-size"), "stopped: it made a file larger than it may"),
         (ended(9, "of-tomorrow"), "stopped: the limit 'of-tomorrow' was reached"),
         (ended(None), "exit status 137"),
