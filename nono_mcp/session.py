@@ -78,12 +78,18 @@ class Result:
 class Session:
     """Runs commands under one policy. Made by `open`."""
 
-    def __init__(self, request: Request, tier: str | None, log: Log | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        tier: str | None,
+        log: Log | None,
+        turns: AbstractAsyncContextManager[None] | None = None,
+    ) -> None:
         self._request = request
         self._given: tuple[Given, ...] = ()
         self._tier = tier
         self._log = log
-        self._turns = anyio.Semaphore(LANES_MAX, fast_acquire=True)
+        self._turns = turns or anyio.Semaphore(LANES_MAX, fast_acquire=True)
         self._starting = anyio.Lock()
         self._generation: Generation | None = None
         self._guard = Guard(request.state_dir)
@@ -101,16 +107,22 @@ class Session:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, request: Request, *, tier: str | None = None, log: Log | None = None
+        cls,
+        request: Request,
+        *,
+        tier: str | None = None,
+        log: Log | None = None,
+        turns: AbstractAsyncContextManager[None] | None = None,
     ) -> AsyncIterator[Session]:
         """Start a session; *tier* insists on one, else this machine's best is taken.
 
-        With a *log* every call is recorded there, or refused.
+        With a *log* every call is recorded there, or refused. Each call takes one of *turns*,
+        where the session shares a machine with others.
 
         Raises:
             PolicyError, RefusedError, SandboxError, SnapshotError: Nothing was started.
         """
-        session = cls(request, tier, log)
+        session = cls(request, tier, log, turns)
         try:
             async with session.stack:
                 await session._current()

@@ -3,6 +3,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from nono_mcp.server import team
+
 SOURCES = Path(__file__).parents[1]
 README = (SOURCES / "README.md").read_text(encoding="utf-8")
 
@@ -20,6 +22,11 @@ def test_readme_opens_with_two_commands() -> None:
 
 def test_snippets_for_clients_are_what_the_clients_parse() -> None:
     [claude] = [json.loads(block) for block in blocks("json")]
-    [codex] = [tomllib.loads(block) for block in blocks("toml")]
+    codex = tomllib.loads(blocks("toml")[0])
     assert claude["mcpServers"]["nono"]["args"] == codex["mcp_servers"]["nono"]["args"]
     assert claude["mcpServers"]["nono"]["command"] == codex["mcp_servers"]["nono"]["command"]
+
+
+def test_the_teams_file_is_one() -> None:
+    _, example = blocks("toml")
+    assert list(team.parse(example, "README.md").principals) == ["alice"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 
-from nono_mcp.cli import host_flags, options, policy_flags, say, serve
+from nono_mcp.cli import host_flags, http_flags, options, policy_flags, say
 from nono_mcp.cli.options import Option, UsageError, shown
 from nono_mcp.policy import egress, load
 
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
         return 0
     if parsed.rest:
         raise UsageError(f"unexpected {shown(parsed.rest[0])}")
-    host, port = serve.address(parsed.one(LISTEN.name) or "0", LISTEN.name) or ("", 0)
+    host, port = http_flags.address(parsed.one(LISTEN.name) or "0", LISTEN.name) or ("", 0)
     known_as = _known_as(parsed, host)
     request = policy_flags.request(parsed)
     prepared = load.prepare(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nono_mcp._site import enable_site
-from nono_mcp.cli import options, policy_flags, say
+from nono_mcp.cli import http_flags, options, policy_flags, say
 from nono_mcp.cli.options import FailedError, Option, UsageError, shown
 from nono_mcp.cli.policy_flags import ALLOW_CWD
 
@@ -12,7 +12,9 @@ DAYS_MAX = 36_500
 OPTIONS = (
     *(one for one in policy_flags.OPTIONS if one.name not in (ALLOW_CWD.name, "--workdir")),
     Option("--workspace", "DIR"),
-    Option("--http", "[HOST:]PORT"),
+    *(Option(name, operand) for name, operand in http_flags.OPERANDS),
+    http_flags.PLAIN,
+    http_flags.MAKE_TOKEN,
     KEEP_DAYS,
     options.HELP,
 )
@@ -25,17 +27,16 @@ read and written.
 
   nono serve --workspace ~/src/project
   nono serve --workspace . --http 8080
+  nono serve --team team.toml --http 10.0.0.5:8443 --tls-cert cert.pem --tls-key key.pem
 
   --workspace DIR          the workspace
-  --http [HOST:]PORT       serve on loopback by HTTP (port 0: any free one), and not on standard
-                           input and output; the address and a token come on standard error
+{http_flags.ABOUT}
   --audit-keep-days DAYS   how long records stay in the audit log (183: six months)
 
 {policy_flags.without(policy_flags.ABOUT, "--allow-cwd", "--workdir")}
 Exit status: 0 the client left, 128+n signal n came, 1 it can't listen there, 2 this usage, 126 the
 policy is refused.
 """
-LOOPBACK = "127.0.0.1"
 
 
 def main(argv: list[str]) -> int:
@@ -46,8 +47,10 @@ def main(argv: list[str]) -> int:
         return 0
     if parsed.rest:
         raise UsageError(f"unexpected {shown(parsed.rest[0])}", "--workspace DIR names one")
+    if parsed.flag(http_flags.MAKE_TOKEN):
+        return http_flags.make_token(parsed)
     tier = policy_flags.tier(parsed)
-    where = address(parsed.one("--http"))
+    http = http_flags.read(parsed, OPTIONS)
     days = parsed.one(KEEP_DAYS.name)
     keep_days = None if days is None else policy_flags.whole(days, KEEP_DAYS.name, DAYS_MAX)
     request = policy_flags.request(parsed, parsed.one("--workspace") or ".")
@@ -55,20 +58,6 @@ def main(argv: list[str]) -> int:
     from nono_mcp import server
 
     try:
-        return server.main(server.ServeOptions(request, tier, where, keep_days))
+        return server.main(server.ServeOptions(request, tier, http, keep_days))
     except server.ServeError as error:
         raise FailedError(str(error)) from None
-
-
-def address(text: str | None, name: str = "--http") -> tuple[str, int] | None:
-    """Return the address and port of [HOST:]PORT, the value of the option *name*.
-
-    Raises:
-        UsageError: It's neither.
-    """
-    if text is None:
-        return None
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    number = 0 if port == "0" else policy_flags.port(port, name)
-    return (host if colon and host else LOOPBACK, number)

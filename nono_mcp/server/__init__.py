@@ -1,9 +1,10 @@
 """`nono serve`: the MCP server of one workspace, on standard input and output or by HTTP.
 
-`messages` and `stdio` are the wire, `http` the other one; `arguments`, `tools`, `results`,
-`text`, `hints`, `account` and `enforcement` are what a client sees; `door` says who gets in,
-`logged`, `asking`, `telemetry`, `audit_tools` and `audit_resources` keep and show the log; `app`
-puts the tools together and `life` runs all of it from the first import to the last signal.
+`messages` and `stdio` are the wire, `http` and `listening` the other one, `shared`, `team`,
+`tenants`, `turns`, `oauth` and `metrics` what it takes to share it; `arguments`, `tools`,
+`results`, `text`, `hints`, `account` and `enforcement` are what a client sees; `door` says who gets
+in, `logged`, `asking`, `telemetry`, `audit_tools` and `audit_resources` keep and show the log;
+`app` puts the tools together and `life` runs all of it from the first import to the last signal.
 
 Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
 the session starts meanwhile.
@@ -19,7 +20,25 @@ from nono_mcp.server.errors import ServeError
 if TYPE_CHECKING:
     from nono_mcp.policy.request import Request
 
-__all__ = ["ServeError", "ServeOptions", "main"]
+__all__ = ["Http", "ServeError", "ServeOptions", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """Where to serve by HTTP, and whom."""
+
+    host: str
+    port: int
+    """0 is any free one."""
+    certificate: str | None = None
+    """A file in PEM, with its chain."""
+    key: str | None = None
+    plain: bool = False
+    """The person's explicit yes to plain HTTP elsewhere than on loopback."""
+    drain_s: float = 0.0
+    """How long calls may still take once a signal came."""
+    team: str | None = None
+    """The file that says who; None is whoever holds the token made at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +48,8 @@ class ServeOptions:
     request: Request
     tier: str | None = None
     """NAMESPACES or LANDLOCK to insist on one."""
-    http: tuple[str, int] | None = None
-    """Address and port to listen on, 0 for any free one; None is standard input and output."""
+    http: Http | None = None
+    """None is standard input and output."""
     audit_keep_days: int | None = None
     """How long records stay in the audit log; None is `audit.prune.KEEP_DAYS`."""
 

@@ -154,8 +154,8 @@ class _Parsed(FuncMetadata):
         return {"arguments": parse(self.model, arguments_to_validate)}
 
 
-def build(session: Session) -> App:
-    """Return the server of *session*.
+def build(session: Session, *, is_shared: bool = False) -> App:
+    """Return the server of *session*; where it's shared, others' records aren't its clients'.
 
     Raises:
         RefusedError: Its policy requires what this machine can't give.
@@ -192,7 +192,7 @@ def build(session: Session) -> App:
             *_access_tools(session, access),
             *_file_tools(attendant),
             *_job_tools(session, jobs),
-            *_log_tools(session),
+            *_log_tools(session, is_shared=is_shared),
             *_undo_tools(session),
         ]
 
@@ -263,10 +263,10 @@ def _job_tools(session: Session, jobs: Jobs) -> list[Tool]:
     ]
 
 
-def _log_tools(session: Session) -> list[Tool]:
+def _log_tools(session: Session, *, is_shared: bool) -> list[Tool]:
     if session.log is None:
         return []
-    tools = AuditTools(session.state_dir, session.log, session.undo)
+    tools = AuditTools(session.state_dir, session.log, session.undo, is_shared=is_shared)
     return [
         _tool(tools.audit_tail, TailArguments, TAIL, account.of_telling("Show the audit log")),
         _tool(

@@ -36,17 +36,22 @@ LIMIT_DEFAULT = 50
 class AuditTools:
     """The tools that read the log in one state directory."""
 
-    def __init__(self, state_dir: str, log: Log, undo: Undo | None) -> None:
+    def __init__(
+        self, state_dir: str, log: Log, undo: Undo | None, *, is_shared: bool = False
+    ) -> None:
         self._undo = undo
         self._state_dir = state_dir
+        self._is_shared = is_shared
         self._session = log.name
 
     async def audit_tail(self, arguments: TailArguments) -> CallToolResult:
         """Show the newest records.
 
         Raises:
-            ToolError: The log can't be read, or the cursor is none.
+            ToolError: The log can't be read, the cursor is none, or the records are others'.
         """
+        if arguments.everybody and self._is_shared:
+            raise ToolError("everybody: this server is shared, and others' records aren't shown")
         filters = reading.Filters(
             session=None if arguments.everybody else self._session,
             call=await self._call(arguments.call),

@@ -2,22 +2,25 @@
 
 A browser on this machine can reach loopback for any page it shows (DNS rebinding: MCP's
 "Transports", Security Warning), and so can every local user. So the Host must be ours, an Origin
-must be ours, and the token must be the one made at the start.
+must be ours, and the token must be somebody's.
 
 Architecture invariant: this module does no I/O. A request is refused by its headers alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, MISDIRECTED = 400, 401, 403, 421
 _BEARER = b"bearer "
+_PORTS = {"http": 80, "https": 443}
+_NEEDED = "send Authorization: Bearer and a token of this server's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +31,32 @@ class Refused:
     text: str
 
 
+def digest_of(token: bytes) -> str:
+    """Return what a token is known by."""
+    return hashlib.sha256(token).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Lets requests in that name this server and hold its token."""
+    """Lets requests in that name this server and hold a token of somebody's."""
 
     hosts: frozenset[str]
     """What the Host header may be, in lower case: authorities with their port."""
-    token: str
+    owners: Mapping[str, str] = field(repr=False)
+    """Whose the tokens are: names by digests."""
+    scheme: str = "http"
 
     @classmethod
-    def of(cls, address: str, port: int, token: str) -> Door:
-        """Return the door of the server at *address*, a loopback address, and *port*."""
-        names = {f"[{address}]" if ":" in address else address, "localhost"}
-        hosts = {f"{name}:{port}" for name in names}
-        return cls(frozenset(hosts | names if port == 80 else hosts), token)  # noqa: PLR2004 - HTTP's
+    def of(
+        cls, names: Iterable[str], port: int, owners: Mapping[str, str], scheme: str = "http"
+    ) -> Door:
+        """Return the door of the server that is called any of *names*, at *port*."""
+        written = {f"[{name}]" if ":" in name else name.lower() for name in names}
+        hosts = {f"{name}:{port}" for name in written}
+        return cls(frozenset(hosts | written if port == _PORTS[scheme] else hosts), owners, scheme)
 
     def refusal(self, headers: Iterable[tuple[bytes, bytes]]) -> Refused | None:
-        """Return why a request with these headers (names in lower case) isn't let in, if so."""
+        """Return why a request with these headers isn't for this server, whoever sends it."""
         found: dict[bytes, list[bytes]] = {b"host": [], b"origin": [], b"authorization": []}
         for name, value in headers:
             if name in found:
@@ -55,17 +67,27 @@ class Door:
             return Refused(MISDIRECTED, "this server isn't at the host that was asked for")
         if found[b"origin"] and not self._is_our_origin(found[b"origin"][0]):
             return Refused(FORBIDDEN, "no page of another origin may use this server")
-        if not found[b"authorization"] or not self._is_token(found[b"authorization"][0]):
-            return Refused(UNAUTHORIZED, "send Authorization: Bearer and the server's token")
         return None
+
+    def token(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Return the bearer token among *headers*, or nothing."""
+        for name, value in headers:
+            if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
+                return value[len(_BEARER) :]
+        return b""
+
+    def owner(self, token: bytes) -> str | Refused:
+        """Return whose *token* is, or the refusal of who has none."""
+        given = digest_of(token)
+        owner = None
+        for digest, name in self.owners.items():
+            if hmac.compare_digest(digest, given):
+                owner = name
+        return Refused(UNAUTHORIZED, _NEEDED) if owner is None or not token else owner
 
     def _is_ours(self, host: bytes) -> bool:
         return host.decode("latin-1").lower() in self.hosts
 
     def _is_our_origin(self, origin: bytes) -> bool:
         scheme, _, host = origin.partition(b"://")
-        return scheme == b"http" and self._is_ours(host)
-
-    def _is_token(self, credentials: bytes) -> bool:
-        scheme, token = credentials[: len(_BEARER)], credentials[len(_BEARER) :]
-        return scheme.lower() == _BEARER and hmac.compare_digest(token, self.token.encode())
+        return scheme == self.scheme.encode() and self._is_ours(host)

@@ -1,75 +1,85 @@
-"""MCP over streamable HTTP on loopback: one session, for whoever holds its token.
+"""MCP over streamable HTTP: requests, and whose session answers them.
 
 The 2026-07-28 protocol has no sessions over HTTP, and one policy and one token make one
-principal. So all clients share the session: its workspace, its /tmp, its home, its loopback.
-What they don't share is a call: each has a domain of its own, as on stdio.
+principal. So all clients of a principal share the session: its workspace, its /tmp, its home, its
+loopback. What they don't share is a call: each has a domain of its own, as on stdio.
 
-Architecture invariant: nothing listens elsewhere than on loopback, and nothing of a request's
-body is read before `door` has let it in.
+Architecture invariant: nothing of a request's body is read before `door` has let it in, and what
+is let in reaches the session of who holds the token, and no other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-import os
-import secrets
-import socket
-import sys
 from typing import TYPE_CHECKING
 
 import anyio
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
-from nono_mcp.policy.errors import quoted
-from nono_mcp.server.app import build
+from nono_mcp.server import listening
 from nono_mcp.server.attending import GONE
-from nono_mcp.server.door import UNAUTHORIZED, Door, Refused
-from nono_mcp.server.errors import ServeError
+from nono_mcp.server.door import UNAUTHORIZED, Refused, digest_of
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
+from nono_mcp.server.metrics import CONTENT_TYPE, Metrics
+from nono_mcp.server.oauth import Unreachable
+from nono_mcp.server.tenants import NOT_BEGUN, BusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import socket
+    from collections.abc import AsyncIterator, Iterator
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from nono_mcp.server import Http
     from nono_mcp.server.app import App
-    from nono_mcp.session import Session
+    from nono_mcp.server.door import Door
+    from nono_mcp.server.oauth import ResourceServer
+    from nono_mcp.server.tenants import Tenants
 
-PATH = "/mcp"
-TOKEN_BYTES = 32
+PATH = listening.PATH
+HEALTH, METRICS = "/healthz", "/metrics"
 SESSIONS_MAX = 64
-"""Clients of the 2025 protocols at once; newer ones have no session to count."""
+"""Clients of the 2025 protocols of one session at once; newer ones have no session to count."""
 SESSION_IDLE_S_MAX = 1800.0
 CONNECTIONS_MAX = 256
+RETRY_S = 5
 _SHUTDOWN_S_MAX = 1
-_LOCALHOST = "localhost"
+_OK, _BAD_GATEWAY, _UNAVAILABLE = 200, 502, 503
 
 
-async def serve(session: Session, host: str, port: int, state_dir: str) -> None:
-    """Serve *session* at *host* and *port* until cancelled; its token is in *state_dir*.
+@contextlib.asynccontextmanager
+async def served(app: App, door: Door) -> AsyncIterator[ASGIApp]:
+    """Yield what answers requests by *app*, for the body's time."""
+    hosts = sorted(door.hosts)
+    answering = app.streamable_http_app(
+        streamable_http_path=PATH,
+        max_request_body_size=MESSAGE_BYTES_MAX,
+        session_idle_timeout=SESSION_IDLE_S_MAX,
+        max_sessions=SESSIONS_MAX,
+        # The door has judged by more than this; two locks are no worse than one.
+        transport_security=TransportSecuritySettings(
+            allowed_hosts=hosts, allowed_origins=[f"{door.scheme}://{host}" for host in hosts]
+        ),
+    )
+    # Entered here and not by uvicorn, in a task that nobody waits for.
+    async with app.session_manager.run():
+        yield answering
 
-    Raises:
-        ServeError: The address isn't loopback, or can't be had.
-        RefusedError: The session's policy requires what this machine can't give.
-    """
-    with _listening(loopback(host), port) as listener:
-        address, port = listener.getsockname()[:2]
-        token = secrets.token_urlsafe(TOKEN_BYTES)
-        app = build(session)
-        guard = Guard(_application(app, address, port), Door.of(address, port, token))
-        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
-        # Entered here and not by uvicorn, in a task that nobody waits for.
-        async with app.session_manager.run():
-            with _token_file(state_dir, port, token) as path:
-                _announce(address, port, path, token)
-                await _Server(_configuration(guard)).serve(sockets=[listener])
+
+async def listen(guard: Guard, http: Http, listener: socket.socket, draining: anyio.Event) -> None:
+    """Answer on *listener* by *guard* until cancelled, or until *draining* is done."""
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_Server(_configuration(guard, http)).serve, [listener])
+        await draining.wait()
+        await guard.drained()
+        group.cancel_scope.cancel()
 
 
-def _configuration(guard: Guard) -> uvicorn.Config:
+def _configuration(guard: Guard, http: Http) -> uvicorn.Config:
     return uvicorn.Config(
         guard,
         http="h11",
@@ -81,103 +91,126 @@ def _configuration(guard: Guard) -> uvicorn.Config:
         proxy_headers=False,
         limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=_SHUTDOWN_S_MAX,
-    )
-
-
-def loopback(host: str) -> str:
-    """Return *host* as a loopback address.
-
-    Raises:
-        ServeError: It isn't one.
-    """
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == _LOCALHOST else host)
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise ServeError(
-            f"{quoted(host)} isn't a loopback address: this speaks plain HTTP, so it is for this "
-            "machine alone (127.0.0.1, ::1 or localhost)"
-        )
-    return str(address)
-
-
-@contextlib.contextmanager
-def _listening(address: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address, port))
-            listener.listen(CONNECTIONS_MAX)
-        except (OSError, OverflowError) as error:
-            raise ServeError(f"can't listen on {address} port {port}: {error}") from error
-        yield listener
-
-
-@contextlib.contextmanager
-def _token_file(state_dir: str, port: int, token: str) -> Iterator[str]:
-    """Write the token where only its owner reads it, for as long as it is valid."""
-    directory = os.path.join(state_dir, "run")  # noqa: PTH118 - a descriptor follows
-    os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103 - likewise
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    name = f"http-{port}.token"
-    try:
-        os.fchmod(fd, 0o700)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=fd)  # of a server that was killed
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(name, flags, 0o600, dir_fd=fd), "w", encoding="ascii") as file:
-            file.write(token + "\n")
-        try:
-            yield f"{directory}/{name}"
-        finally:
-            os.unlink(name, dir_fd=fd)
-    finally:
-        os.close(fd)
-
-
-def _announce(address: str, port: int, path: str, token: str) -> None:
-    authority = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    lines = [f"serving MCP at http://{authority}{PATH}", f"its token is in {quoted(path)}"]
-    if sys.stderr.isatty():
-        # Only where a person reads it: logs are kept, and read by others.
-        lines.append(f"Authorization: Bearer {token}")
-    sys.stderr.write("".join(f"nono: {line}\n" for line in lines))
-    sys.stderr.flush()
-
-
-def _application(app: App, address: str, port: int) -> ASGIApp:
-    hosts = sorted(Door.of(address, port, "").hosts)
-    return app.streamable_http_app(
-        streamable_http_path=PATH,
-        max_request_body_size=MESSAGE_BYTES_MAX,
-        session_idle_timeout=SESSION_IDLE_S_MAX,
-        max_sessions=SESSIONS_MAX,
-        # The door has judged by more than this; two locks are no worse than one.
-        transport_security=TransportSecuritySettings(
-            allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts]
-        ),
+        ssl_certfile=http.certificate,
+        ssl_keyfile=http.key,
     )
 
 
 class Guard:
-    """Refuses what the door refuses; tells the tools when a client leaves."""
+    """Refuses what the door refuses, hands the rest to whose it is, and counts both."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
-        self._app = app
+    def __init__(
+        self,
+        tenants: Tenants,
+        door: Door,
+        *,
+        readers: frozenset[str] = frozenset(),
+        oauth: ResourceServer | None = None,
+    ) -> None:
+        self._tenants = tenants
         self._door = door
+        self._readers = readers
+        """Digests of the tokens that may read the metrics."""
+        self._oauth = oauth
+        self._metrics = Metrics()
+        self._draining = False
+        self._calls_count = 0
+        self._quiet = anyio.Event()
+
+    async def drained(self) -> None:
+        """Let nobody in any more, and wait until all have their answers."""
+        self._draining = True
+        if self._calls_count:
+            await self._quiet.wait()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the server's lifespan."""
-        if scope["type"] == "http":
-            refused = self._door.refusal(scope["headers"])
-            if refused is not None:
-                await _refuse(refused, send)
-                return
-            gone = scope[GONE] = anyio.Event()
-            receive = _telling(receive, gone)
-        await self._app(scope, receive, send)
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        refused = self._door.refusal(scope["headers"])
+        if refused is None:
+            refused = await self._admit(scope, receive, send)
+        if refused is not None:
+            self._metrics.refused(refused.status)
+            await self._refuse(refused, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> Refused | None:
+        """Serve a request that is for this server, or return why not."""
+        path = scope["path"]
+        token = self._door.token(scope["headers"])
+        if self._draining:
+            return Refused(_UNAVAILABLE, "this server is about to end")
+        if path == HEALTH:
+            await _answer(send, _OK, b"ok\n")
+            return None
+        if path == METRICS:
+            return await self._tell_metrics(token, send)
+        if self._oauth is not None and path == self._oauth.metadata_path:
+            await self._oauth.metadata(scope, receive, send)
+            return None
+        owner = await self._owner(token)
+        if isinstance(owner, Refused):
+            return owner
+        return await self._serve(owner, scope, receive, send)
+
+    async def _tell_metrics(self, token: bytes, send: Send) -> Refused | None:
+        if not token or digest_of(token) not in self._readers:
+            return Refused(UNAUTHORIZED, "the metrics want a token of their own")
+        text = self._metrics.text(self._tenants.present)
+        await _answer(send, _OK, text.encode(), CONTENT_TYPE)
+        return None
+
+    async def _owner(self, token: bytes) -> str | Refused:
+        owner = self._door.owner(token)
+        if isinstance(owner, str) or self._oauth is None:
+            return owner
+        try:
+            return await self._oauth.owner(token)
+        except Unreachable as error:
+            logging.getLogger("nono").warning("the authorization server: %s", error)
+            return Refused(_BAD_GATEWAY, "who issues tokens can't be asked now")
+
+    async def _serve(
+        self, owner: str, scope: Scope, receive: Receive, send: Send
+    ) -> Refused | None:
+        """Have the session of *owner* answer, or return why it can't."""
+        # A stream that a client listens on isn't work to wait for.
+        is_call = scope["method"] == "POST"
+        self._calls_count += is_call
+        try:
+            async with self._tenants.session(owner) as app:
+                gone = scope[GONE] = anyio.Event()
+                await app(scope, _telling(receive, gone), self._counting(owner, send))
+        except BusyError as error:
+            return Refused(_UNAVAILABLE, str(error))
+        except NOT_BEGUN as error:
+            logging.getLogger("nono").warning("%s's session: %s", owner, error)
+            return Refused(_UNAVAILABLE, "your session can't be begun: the server's log says why")
+        finally:
+            self._calls_count -= is_call
+            if self._draining and not self._calls_count:
+                self._quiet.set()
+        return None
+
+    def _counting(self, owner: str, send: Send) -> Send:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.answered(owner, message["status"])
+            await send(message)
+
+        return counted
+
+    async def _refuse(self, refused: Refused, send: Send) -> None:
+        headers = []
+        if refused.status == UNAUTHORIZED:
+            challenge = 'Bearer realm="nono"'
+            if self._oauth is not None:
+                challenge += f', resource_metadata="{self._oauth.metadata_url}"'
+            headers.append((b"www-authenticate", challenge.encode()))
+        if refused.status == _UNAVAILABLE:
+            headers.append((b"retry-after", str(RETRY_S).encode()))
+        body = refused.text.encode() + b"\n"
+        await _answer(send, refused.status, body, b"text/plain", headers)
 
 
 def _telling(receive: Receive, gone: anyio.Event) -> Receive:
@@ -192,12 +225,16 @@ def _telling(receive: Receive, gone: anyio.Event) -> Receive:
     return told
 
 
-async def _refuse(refused: Refused, send: Send) -> None:
-    body = refused.text.encode() + b"\n"
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-    if refused.status == UNAUTHORIZED:
-        headers.append((b"www-authenticate", b'Bearer realm="nono"'))
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+async def _answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    kind: bytes = b"text/plain",
+    more: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    headers += more or []
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -16,7 +16,6 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,7 +26,8 @@ from nono_mcp.server.logged import open_log
 from nono_mcp.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
+    from types import ModuleType
 
     from nono_mcp.server import ServeOptions
 
@@ -72,50 +72,67 @@ def _import(options: ServeOptions) -> None:
         gc.enable()
 
 
-def _transport(options: ServeOptions) -> Callable[[Session], Awaitable[None]]:
+def _transport(options: ServeOptions) -> ModuleType:
     # The second of import that this module is about.
     if options.http is None:
         from nono_mcp.server import stdio  # noqa: PLC0415 - see above
 
-        return stdio.serve
-    from nono_mcp.server import http  # noqa: PLC0415 - see above
+        return stdio
+    from nono_mcp.server import shared  # noqa: PLC0415 - see above
 
-    host, port = options.http
-    return partial(http.serve, host=host, port=port, state_dir=options.request.state_dir)
+    return shared
 
 
 async def _serve(options: ServeOptions, importing: threading.Thread) -> int:
-    ending = Ending()
+    ending = Ending(0.0 if options.http is None else options.http.drain_s)
     with ending.by_signals():
-        async with (
-            open_log(options.request, options.audit_keep_days) as log,
-            Session.open(options.request, tier=options.tier, log=log) as session,
-        ):
-            for notice in session.prepared.notices:
-                logging.getLogger("nono").warning("%s", notice)
+        if options.http is not None:
             await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)
-            await _transport(options)(session)
+            await _transport(options).serve(options, options.http, ending.draining)
+        else:
+            await _serve_one(options, importing)
     return ending.status
+
+
+async def _serve_one(options: ServeOptions, importing: threading.Thread) -> None:
+    async with (
+        open_log(options.request, options.audit_keep_days) as log,
+        Session.open(options.request, tier=options.tier, log=log) as session,
+    ):
+        for notice in session.prepared.notices:
+            logging.getLogger("nono").warning("%s", notice)
+        await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)
+        await _transport(options).serve(session)
 
 
 class Ending:
     """How the server's life ends: by itself, or by a signal."""
 
-    def __init__(self) -> None:
+    def __init__(self, drain_s: float = 0.0) -> None:
         self.status = 0
+        self.draining = anyio.Event()
+        """A signal came, and what is being done may be done to its end."""
+        self._drain_s = drain_s
         self._scope = anyio.CancelScope()
 
     @contextmanager
     def by_signals(self) -> Iterator[None]:
-        """Run the body, until a signal comes."""
+        """Run the body, until a signal comes; a second one ends a drain."""
         loop = asyncio.get_running_loop()
         with self._scope:
             for number in SIGNALS:
-                loop.add_signal_handler(number, self._on_signal, number)
+                loop.add_signal_handler(number, self._on_signal, loop, number)
             yield
 
-    def _on_signal(self, number: int) -> None:
+    def _on_signal(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
         self.status = 128 + number
+        if self._drain_s and not self.draining.is_set():
+            self.draining.set()
+            loop.call_later(self._drain_s, self._end)
+        else:
+            self._end()
+
+    def _end(self) -> None:
         deadline = threading.Timer(GRACE_S, os._exit, (self.status,))
         deadline.daemon = True
         deadline.start()

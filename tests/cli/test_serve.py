@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nono_mcp.cli import serve
+from nono_mcp.cli import http_flags, serve
 from nono_mcp.cli.options import UsageError
 
 from .conftest import Person
@@ -22,13 +22,13 @@ from .conftest import Person
     ],
 )
 def test_an_address_is_read(text: str | None, address: tuple[str, int] | None) -> None:
-    assert serve.address(text) == address
+    assert http_flags.address(text) == address
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "65536", "localhost:", "1.2.3.4:http", "8080/"])
 def test_what_is_no_address_is_told(text: str) -> None:
     with pytest.raises(UsageError, match="--http"):
-        serve.address(text)
+        http_flags.address(text)
 
 
 INITIALIZE = {

@@ -14,7 +14,7 @@ from nono_mcp import server
 from nono_mcp.policy.document import Document
 from nono_mcp.policy.request import Request
 from nono_mcp.server import app as app_module
-from nono_mcp.server import http
+from nono_mcp.server import http, listening, shared
 from tests.conformance import fixtures
 
 if TYPE_CHECKING:
@@ -24,25 +24,29 @@ if TYPE_CHECKING:
     from nono_mcp.session import Session
 
 
+TOKEN = listening.new_token()
+
+
 class Admitting(http.Guard):
     """A guard that lends whoever has no token the server's own."""
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] == "http" and not any(n == b"authorization" for n, _ in scope["headers"]):
-            token = f"Bearer {self._door.token}".encode()
+            token = f"Bearer {TOKEN}".encode()
             scope = {**scope, "headers": [*scope["headers"], (b"authorization", token)]}
         await super().__call__(scope, receive, send)
 
 
-def build(session: "Session") -> "App":
-    app = app_module.build(session)
+def build(session: "Session", *, is_shared: bool) -> "App":
+    app = app_module.build(session, is_shared=is_shared)
     fixtures.register(app)
     return app
 
 
 # Names of the module that serves, which `server.main` imports.
-setattr(http, "build", build)  # noqa: B010 - to mypy it isn't the module's to give
+setattr(shared, "build", build)  # noqa: B010 - to mypy it isn't the module's to give
 setattr(http, "Guard", Admitting)  # noqa: B010 - likewise
+setattr(listening, "new_token", lambda: TOKEN)  # noqa: B010 - likewise
 
 
 def main() -> int:
@@ -56,7 +60,7 @@ def main() -> int:
         config_dir=str(root.parent / "config" / "nono"),
         flags=Document(),
     )
-    return server.main(server.ServeOptions(request, http=("127.0.0.1", 0)))
+    return server.main(server.ServeOptions(request, http=server.Http("127.0.0.1", 0)))
 
 
 if __name__ == "__main__":

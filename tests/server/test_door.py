@@ -2,15 +2,16 @@
 
 import pytest
 
-from nono_mcp.server.door import Door
+from nono_mcp.server.door import Door, Refused, digest_of
 
-DOOR = Door.of("127.0.0.1", 8080, "token-123")
+OWNERS = {digest_of(b"token-123"): "alice", digest_of(b"token-456"): "bob"}
+DOOR = Door.of(["127.0.0.1", "localhost"], 8080, OWNERS)
 GOOD = {b"host": b"127.0.0.1:8080", b"authorization": b"Bearer token-123"}
 
 
 def status(headers: list[tuple[bytes, bytes]], door: Door = DOOR) -> int | None:
-    refused = door.refusal(headers)
-    return None if refused is None else refused.status
+    refused = door.refusal(headers) or door.owner(door.token(headers))
+    return refused.status if isinstance(refused, Refused) else None
 
 
 @pytest.mark.parametrize(
@@ -68,11 +69,34 @@ def test_host_and_token_are_needed(missing: bytes) -> None:
 
 
 def test_an_ipv6_server_is_asked_for_in_brackets() -> None:
-    door = Door.of("::1", 9, "t")
+    door = Door.of(["::1"], 9, {digest_of(b"t"): "x"})
     assert status([(b"host", b"[::1]:9"), (b"authorization", b"Bearer t")], door) is None
     assert status([(b"host", b"::1:9"), (b"authorization", b"Bearer t")], door) == 421
 
 
 def test_the_usual_port_may_be_left_out() -> None:
-    door = Door.of("127.0.0.1", 80, "t")
+    door = Door.of(["127.0.0.1", "localhost"], 80, {digest_of(b"t"): "x"})
     assert status([(b"host", b"localhost"), (b"authorization", b"Bearer t")], door) is None
+
+
+def test_a_token_is_its_owners() -> None:
+    assert DOOR.owner(b"token-123") == "alice"
+    assert DOOR.owner(b"token-456") == "bob"
+    for token in (
+        b"",
+        b"token-12",
+        b"token-123\n",
+        b"TOKEN-123",
+        *(key.encode() for key in OWNERS),
+    ):
+        assert isinstance(DOOR.owner(token), Refused)
+
+
+def test_a_certificates_names_are_ours_and_their_pages_speak_https() -> None:
+    door = Door.of(["nono.example", "192.0.2.1"], 443, OWNERS, "https")
+    known = [(b"authorization", b"Bearer token-123")]
+    for host in (b"nono.example", b"nono.example:443", b"192.0.2.1:443"):
+        assert status([(b"host", host), *known], door) is None
+        assert status([(b"host", host), (b"origin", b"https://" + host), *known], door) is None
+        assert status([(b"host", host), (b"origin", b"http://" + host), *known], door) == 403
+    assert status([(b"host", b"other.example"), *known], door) == 421

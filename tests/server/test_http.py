@@ -179,6 +179,20 @@ def test_it_listens_on_loopback_alone(website: Website, machine: Machine) -> Non
         assert "Traceback" not in ended.stderr
 
 
+def test_a_policy_that_is_refused_is_told_on_one_line(machine: Machine) -> None:
+    ended = subprocess.run(
+        serving(machine, "--http", "0", "--profile", "no-such-profile"),
+        capture_output=True,
+        check=False,
+        env=machine.environ,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 126
+    assert "no-such-profile" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
 def test_a_port_that_is_taken_is_an_error_on_one_line(website: Website, machine: Machine) -> None:
     ended = subprocess.run(
         serving(machine, "--http", str(website.port)),

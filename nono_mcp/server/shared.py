@@ -1,0 +1,211 @@
+"""Serving by HTTP: one person's session, or one for each of a team, as the team's file says.
+
+Architecture invariant: no session is granted what tells this server's identity or anybody's token:
+the file and the certificate's key are closed to all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from nono_mcp.policy import files, load
+from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
+from nono_mcp.server import http as serving
+from nono_mcp.server import listening, team
+from nono_mcp.server.app import build
+from nono_mcp.server.door import Door, digest_of
+from nono_mcp.server.errors import ServeError
+from nono_mcp.server.logged import open_log
+from nono_mcp.server.oauth import ResourceServer
+from nono_mcp.server.tenants import Allowance, Tenants
+from nono_mcp.server.turns import Turns
+from nono_mcp.session import LANES_MAX, Session
+from nono_sandbox.confinement import NAMESPACES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from starlette.types import ASGIApp
+
+    from nono_mcp.policy.request import Request
+    from nono_mcp.server import Http, ServeOptions
+    from nono_mcp.server.team import Team
+    from nono_mcp.server.turns import Share
+
+ALONE = "person"
+"""What the one principal of a server for oneself is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Who is served, and how much of it."""
+
+    requests: Mapping[str, Request]
+    allowances: Mapping[str, Allowance]
+    owners: Mapping[str, str]
+    """Whose tokens are: names by digests."""
+    readers: frozenset[str]
+    """Digests of the tokens that may read the metrics."""
+    calls_max: int
+    sessions_max: int = 1
+    idle_s: float | None = None
+    oauth: ResourceServer | None = None
+    is_shared: bool = False
+
+
+async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> None:
+    """Serve as *options* and *http* say, until cancelled or drained.
+
+    Raises:
+        ServeError: The address or the authorization server isn't to be had like that.
+        PolicyError, RefusedError, SandboxError, SnapshotError: The team's file isn't one, or
+            there is nothing to serve under somebody's policy.
+    """
+    address = listening.judge(http)
+    listening.check_keys(http)
+    token = listening.new_token()
+    if http.team is None:
+        house = _alone(options, http, token)
+    else:
+        house = await anyio.to_thread.run_sync(house_of, options, http, http.team)
+    with listening.listening(address.host, http.port) as listener:
+        port = listener.getsockname()[1]
+        door = Door.of(address.names, port, house.owners, address.scheme)
+        tenants = Tenants(
+            lambda name, share: _begun(options, house, door, name, share),
+            house.allowances,
+            Turns(house.calls_max),
+            sessions_max=house.sessions_max,
+            idle_s=house.idle_s,
+        )
+        guard = serving.Guard(tenants, door, readers=house.readers, oauth=house.oauth)
+        async with tenants.open(), contextlib.AsyncExitStack() as stack:
+            if http.team is None:
+                # There from the start, so that what is refused is told now.
+                await stack.enter_async_context(tenants.session(ALONE))
+                told = stack.enter_context(_told(options.request.state_dir, port, token))
+            else:
+                told = f"its people are in {quoted(http.team)}"
+            listening.announce(address, port, [told], token if http.team is None else "")
+            await serving.listen(guard, http, listener, draining)
+
+
+@contextlib.asynccontextmanager
+async def _begun(
+    options: ServeOptions, house: House, door: Door, name: str, share: Share
+) -> AsyncIterator[ASGIApp]:
+    request = house.requests[name]
+    async with (
+        open_log(request, options.audit_keep_days) as log,
+        Session.open(request, tier=options.tier, log=log, turns=share) as session,
+        serving.served(build(session, is_shared=house.is_shared), door) as app,
+    ):
+        for notice in session.prepared.notices:
+            logging.getLogger("nono").warning("%s", notice)
+        yield app
+
+
+@contextlib.contextmanager
+def _told(state_dir: str, port: int, token: str) -> Iterator[str]:
+    with listening.token_file(state_dir, port, token) as path:
+        yield f"its token is in {quoted(path)}"
+
+
+def _alone(options: ServeOptions, http: Http, token: str) -> House:
+    owners = {digest_of(token.encode()): ALONE}
+    return House(
+        requests={ALONE: _closed(options.request, http)},
+        allowances={ALONE: Allowance(LANES_MAX, serving.CONNECTIONS_MAX)},
+        owners=owners,
+        readers=frozenset(owners),
+        calls_max=LANES_MAX,
+    )
+
+
+def house_of(options: ServeOptions, http: Http, path: str) -> House:
+    """Return whom the team's file *path* names, and what each may; blocks.
+
+    Raises:
+        PolicyError, RefusedError: The file isn't one, or somebody's policy isn't.
+        ServeError: The authorization server isn't to be asked like that.
+    """
+    people = read(path)
+    base = _closed(options.request, http, path)
+    requests = {
+        name: base.replace(workspace=one.workspace, base=one.workspace, profile=one.profile)
+        for name, one in people.principals.items()
+    }
+    # Whatever leads there: links count as what they lead to.
+    real = {name: os.path.realpath(one.workspace) for name, one in people.principals.items()}
+    for name, other in team.overlapping(real):
+        raise PolicyError(f"{name}'s workspace overlaps {other}'s", file=path)
+    for name, request in requests.items():
+        _check(name, request)
+    return House(
+        requests=requests,
+        allowances={
+            name: Allowance(one.calls_max, one.requests_max)
+            for name, one in people.principals.items()
+        },
+        owners={
+            digest: name for name, one in people.principals.items() for digest in one.tokens_sha256
+        },
+        readers=frozenset(people.metrics_tokens_sha256),
+        calls_max=people.calls_max,
+        sessions_max=people.sessions_max,
+        idle_s=people.idle_s,
+        oauth=_oauth(people),
+        is_shared=True,
+    )
+
+
+def read(path: str) -> Team:
+    """Return what the team's file says.
+
+    Raises:
+        PolicyError: It isn't there, isn't one, or others could have written it.
+    """
+    text = files.read_own(path)
+    if text is None:
+        raise PolicyError("there is no such file", file=path)
+    return team.parse(text, path)
+
+
+def _closed(request: Request, http: Http, *paths: str) -> Request:
+    """Return *request* with what is nobody's closed."""
+    secrets = tuple(os.path.realpath(path) for path in (*paths, http.key) if path is not None)
+    filesystem = request.flags.filesystem
+    closed = filesystem.replace(deny=(*filesystem.deny, *secrets))
+    return request.replace(flags=request.flags.replace(filesystem=closed))
+
+
+def _check(name: str, request: Request) -> None:
+    """Look whether the policy of *name* is one: better told now than to them."""
+    try:
+        load.prepare(request.replace(tier=NAMESPACES))
+    except RefusedError as error:
+        raise RefusedError(
+            f"{name}: {error.message}", code=error.code, path=error.path, remedy=error.remedy
+        ) from error
+    except PolicyError as error:
+        raise PolicyError(
+            f"{name}: {error.message}", file=error.file, line=error.line, hint=error.hint
+        ) from error
+
+
+def _oauth(people: Team) -> ResourceServer | None:
+    if people.oauth is None:
+        return None
+    subjects = {
+        one.subject: name for name, one in people.principals.items() if one.subject is not None
+    }
+    if not subjects:
+        raise ServeError("oauth: no principal has a subject, so no token would let anybody in")
+    return ResourceServer(people.oauth, subjects, os.environ)

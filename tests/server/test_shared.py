@@ -1,0 +1,298 @@
+"""A shared server: what is one's isn't another's, whatever they try; and nobody starves."""
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from nono_mcp.cli import serve
+from nono_mcp.cli.options import UsageError
+from nono_mcp.policy.errors import PolicyError
+from nono_mcp.server import Http, ServeOptions
+from nono_mcp.server.shared import house_of
+from tests.server.conftest import ERAS, SECRET, Machine, Marked, until
+from tests.server.teamwork import NAMES, People, Shared, nono, people, sharing
+from tests.server.test_http import DISCOVER, MODERN, PING, Website, calling, handshake
+
+pytestmark = pytest.mark.linux
+
+JOB = re.compile(r"\bjob ([0-9a-f]{16})\b")
+SNAPSHOT = re.compile(r"undo: rollback ([0-9a-f]{8})")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    with sharing(people(tmp_path_factory.mktemp("team"))) as found:
+        yield found
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> People:
+    return people(tmp_path)
+
+
+def discover(website: Website) -> int:
+    headers = {"MCP_Protocol_Version": MODERN, "Mcp_Method": "server/discover"}
+    return website.post(DISCOVER, **headers)[0]
+
+
+def get(website: Website, path: str, token: str = "") -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+@pytest.mark.anyio
+@pytest.mark.claim("shared.sessions-apart")
+@pytest.mark.parametrize("era", ERAS)
+async def test_files_processes_and_tmp_of_one_are_out_of_anothers_reach(
+    shared: Shared, marked: Marked, era: str
+) -> None:
+    theirs = shared.people.workspace("bob")
+    async with shared.of("bob").client(era) as bob, shared.of("alice").client(era) as alice:
+        assert f"bob's {SECRET}" in await bob.run("cat secret; echo bobs > /tmp/bobs")
+        started = await bob.run(marked.sleeper, yield_s=0.1)
+        await marked.appear()
+        told = await alice.run(
+            f"cat secret {theirs}/secret {shared.people.file} /tmp/bobs; ls {theirs} {theirs}/..;"
+            f"echo x > {theirs}/planted; rm -rf {theirs}; cat /proc/[0-9]*/cmdline;"
+            f"kill -9 {' '.join(map(str, marked.alive()))}"
+        )
+        assert f"alice's {SECRET}" in told
+        assert f"bob's {SECRET}" not in told
+        assert "bobs\n" not in told
+        assert shared.people.tokens["bob"] not in told
+        assert marked.alive()
+        if "namespaces" in (await alice.explain()):
+            assert marked.text not in told
+        for tool, path in (("read_file", theirs / "secret"), ("list_directory", theirs)):
+            await alice.refused(tool, path=str(path))
+        # Where /tmp is the session's own, so is what is there by that name.
+        await alice.call("write_file", path=str(theirs / "planted"), content="x")
+        assert sorted(path.name for path in theirs.iterdir()) == ["secret"]
+        (job,) = JOB.findall(started)
+        await bob.call("stop_job", job=job)
+        await marked.disappear()
+
+
+@pytest.mark.anyio
+@pytest.mark.claim("shared.sessions-apart")
+async def test_jobs_outputs_snapshots_and_records_of_one_arent_anothers(
+    shared: Shared, marked: Marked
+) -> None:
+    async with shared.of("bob").client(MODERN) as bob, shared.of("alice").client(MODERN) as alice:
+        changed = await bob.run(f"echo new > made-by-bob; echo {marked.text}")
+        answer = await bob.call("run_sandboxed", command=f"echo {marked.text}")
+        assert answer.meta is not None
+        call = answer.meta["nono-mcp/call"]["id"]
+        (job,) = JOB.findall(await bob.run(f"cat; echo {marked.text}", keep_stdin=True))
+        (snapshot,) = SNAPSHOT.findall(changed)
+        for tool, arguments in (
+            ("read_output", {"job": job}),
+            ("send_input", {"job": job, "text": "alice was here\n"}),
+            ("stop_job", {"job": job}),
+            ("rollback", {"snapshot": snapshot}),
+            ("diff", {"snapshot": snapshot}),
+            ("audit_tail", {"everybody": True}),
+        ):
+            told = await alice.refused(tool, **arguments)
+            assert marked.text not in told
+        listed = await alice.call("list_snapshots")
+        assert snapshot not in str(listed.content)
+        for arguments in ({}, {"call": call}, {"grep": marked.text}, {"grep": "made-by-bob"}):
+            records = str((await alice.call("audit_tail", **arguments)).content)
+            assert "made-by-bob" not in records
+            assert f"echo {marked.text}" not in records
+        for uri in (f"nono://audit/call/{call}", "nono://audit/session"):
+            text = str((await alice.client.read_resource(uri)).contents)
+            assert marked.text not in text
+        assert marked.text in str((await bob.call("audit_tail")).content)
+        assert "alice was here" not in str((await bob.call("read_output", job=job)).content)
+        assert (shared.people.workspace("bob") / "made-by-bob").exists()
+        await bob.call("stop_job", job=job)
+
+
+def test_a_protocol_session_of_one_isnt_anothers(shared: Shared) -> None:
+    alice, bob = (shared.of(name) for name in NAMES)
+    session_id = handshake(bob)
+    for website, status in ((alice, 404), (bob, 200)):
+        assert website.post(PING, Mcp_Session_Id=session_id)[0] == status
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=30)
+    headers = {"Authorization": f"Bearer {alice.token}", "Mcp-Session-Id": session_id}
+    connection.request("DELETE", "/mcp", headers=headers)
+    assert connection.getresponse().status == 404
+    connection.close()
+    assert bob.post(PING, Mcp_Session_Id=session_id)[0] == 200
+
+
+def test_a_token_opens_what_it_is_for_and_nothing_else(shared: Shared) -> None:
+    tokens = shared.people.tokens
+    assert discover(shared.of("alice")) == 200
+    for wrong in (tokens["metrics"], tokens["alice"][:-1], "x", ""):
+        assert discover(shared.of(wrong)) == 401
+    assert get(shared.of("alice"), "/healthz") == (200, "ok\n")
+    assert get(shared.of("alice"), "/metrics", tokens["alice"])[0] == 401
+    assert get(shared.of("alice"), "/metrics")[0] == 401
+    status, text = get(shared.of("alice"), "/metrics", tokens["metrics"])
+    assert status == 200
+    assert 'nono_requests_total{principal="alice",status="200"}' in text
+    assert 'nono_refused_total{status="401"}' in text
+    assert not any(token in text for token in tokens.values())
+    assert not any(token in shared.people.file.read_text() for token in tokens.values())
+
+
+@pytest.mark.anyio
+async def test_whose_calls_wait_dont_make_others_wait(team: People, marked: Marked) -> None:
+    team.write("calls_max = 3", "calls_max = 2")
+    with sharing(team) as shared:
+        async with shared.of("alice").client(MODERN) as alice, anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(alice.start, marked.sleeper)
+            await marked.appear(2)
+            async with shared.of("bob").client(MODERN) as bob:
+                for _ in range(3):
+                    assert "exit status 0" in await bob.run("true")
+            metrics = get(shared.of("bob"), "/metrics", team.tokens["metrics"])[1]
+            assert 'nono_calls_running{principal="alice"} 2' in metrics
+            assert 'nono_calls_waiting{principal="alice"} 3' in metrics
+            assert len(marked.alive()) == 2
+            group.cancel_scope.cancel()
+        await marked.disappear()
+
+
+def test_sessions_are_bounded_and_end_when_nobody_uses_them(team: People) -> None:
+    team.write("sessions_max = 1\nidle_s = 1")
+    with sharing(team) as shared:
+        alice, bob = (shared.of(name) for name in NAMES)
+        assert discover(alice) == 200
+        status, told = bob.post(DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover")
+        assert (status, "too many sessions" in told) == (503, True)
+        # Without a turn or a request alice's goes.
+        until(lambda: discover(bob) == 200)
+        children = Path(f"/proc/{shared.process.pid}/task/{shared.process.pid}/children")
+        metrics = get(bob, "/metrics", team.tokens["metrics"])[1]
+        assert "\nnono_sessions 1\n" in metrics
+        until(lambda: discover(alice) == 200)
+        assert len(children.read_text().split()) <= 1
+
+
+def test_requests_of_one_are_bounded(team: People, marked: Marked) -> None:
+    team.write(each="requests_max = 1")
+    with sharing(team) as shared:
+        connection = calling(shared.of("alice"), marked.sleeper, MODERN)
+        marked.await_appearance()
+        assert discover(shared.of("alice")) == 503
+        assert discover(shared.of("bob")) == 200
+        assert connection.sock is not None
+        connection.sock.close()
+        connection.close()
+        until(lambda: discover(shared.of("alice")) == 200)
+
+
+def test_what_runs_is_ended_in_order_and_nothing_more_is_begun(
+    team: People, marked: Marked
+) -> None:
+    with sharing(team, ["--drain", "60"]) as shared:
+        gate = team.workspace("alice") / "gate"
+        command = f"while ! [ -e gate ]; do sleep 0.05; done; echo {marked.text}"
+        connection = calling(shared.of("alice"), command, MODERN)
+        marked.await_appearance()
+        shared.process.send_signal(signal.SIGTERM)
+        until(lambda: get(shared.of("bob"), "/healthz")[0] == 503)
+        assert discover(shared.of("bob")) == 503
+        gate.touch()
+        answer = connection.getresponse()
+        assert marked.text in answer.read().decode()
+        connection.close()
+        assert shared.process.wait(30) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("drain", ["60", "1"])
+def test_a_second_signal_or_the_time_ends_a_drain(team: People, marked: Marked, drain: str) -> None:
+    with sharing(team, ["--drain", drain]) as shared:
+        connection = calling(shared.of("alice"), marked.sleeper, MODERN)
+        marked.await_appearance()
+        shared.process.send_signal(signal.SIGTERM)
+        if drain == "60":
+            until(lambda: get(shared.of("bob"), "/healthz")[0] == 503)
+            shared.process.send_signal(signal.SIGTERM)
+        assert shared.process.wait(30) == 128 + signal.SIGTERM
+        marked.await_disappearance()
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--workspace", "."], "--team and --workspace contradict"),
+        (["--read", "/srv"], "--team and --read contradict"),
+        (["--allow-domain", "x.example"], "--team and --allow-domain contradict"),
+        (["--tls-cert", "x"], "belong together"),
+    ],
+)
+def test_options_that_say_nothing_for_a_team_are_refused(options: list[str], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        serve.main(["--team", "team.toml", "--http", "0", *options])
+
+
+@pytest.mark.parametrize("option", [["--team", "x"], ["--drain", "1"], ["--unsafe-plain-http"]])
+def test_options_about_http_want_http(option: list[str]) -> None:
+    with pytest.raises(UsageError, match="is about HTTP"):
+        serve.main(option)
+
+
+def test_a_team_that_cant_be_served_isnt(team: People) -> None:
+    spoilt: list[tuple[Callable[[], object], str]] = [
+        (lambda: team.file.chmod(0o666), "others"),
+        (lambda: team.write(each='profile = "no-such-profile"'), "alice: "),
+        (lambda: team.write("nonsense = 1"), "unknown key nonsense"),
+        (lambda: link(team), "overlaps"),
+        (team.file.unlink, "there is no such file"),
+    ]
+    request = Machine(team.root / "machine").request()
+    for spoil, told in spoilt:
+        spoil()
+        with pytest.raises(PolicyError, match=told):
+            house_of(ServeOptions(request), Http("127.0.0.1", 0), str(team.file))
+        if team.file.exists():
+            team.file.chmod(0o600)
+            team.write()
+    command = [*nono(), "--team", str(team.file), "--http", "0"]
+    environ = {"HOME": str(team.root / "machine" / "home"), "PATH": "/usr/bin:/bin"}
+    ended = subprocess.run(
+        command, capture_output=True, check=False, env=environ, text=True, timeout=60
+    )
+    assert ended.returncode == 126
+    assert "there is no such file" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def link(team: People) -> None:
+    workspace = team.workspace("bob")
+    (workspace / "secret").unlink()
+    workspace.rmdir()
+    workspace.symlink_to(team.workspace("alice"))
+
+
+def test_a_token_is_made_with_what_the_file_holds_of_it(team: People) -> None:
+    made = subprocess.run(
+        [*nono(), "--make-token"], capture_output=True, check=True, text=True, timeout=60
+    )
+    header, line = made.stdout.splitlines()
+    token = header.removeprefix("Authorization: Bearer ")
+    team.write(each=line.replace("tokens_sha256", "#"))
+    text = team.file.read_text()
+    known = json.loads(line.partition(" = ")[2])[0]
+    team.file.write_text(re.sub(r'"[0-9a-f]{64}"(?=\]\n#)', f'"{known}"', text, count=1))
+    with sharing(team) as shared:
+        assert discover(shared.of(token)) == 200
