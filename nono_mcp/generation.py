@@ -172,12 +172,12 @@ class Outward:
             OSError: It couldn't be started. Nothing leaves.
         """
         rules = prepared.document.network
-        if self._vault is None:
-            # Only a policy with a proxy pays for the import.
-            from nono_mcp.gateway import vault_for  # noqa: PLC0415
+        # Only a policy with a proxy pays for the import.
+        from nono_mcp import gateway  # noqa: PLC0415
 
-            self._vault = vault_for(rules)
-        way.begin(egress.config(rules, server.tier), self._vault, self._report, server.door)
+        if self._vault is None:
+            self._vault = gateway.vault_for(rules)
+        way.begin(gateway.config_for(prepared, server.tier), self._vault, self._report, server.door)
 
 
 def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generation, Prepared]:

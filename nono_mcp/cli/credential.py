@@ -44,6 +44,7 @@ is then asked whether it accepts it, by a request that changes nothing.
   --offline                ask no provider
   --upstream-proxy URL     the proxy of the network around, http://HOST:PORT
   --upstream-proxy-credential SOURCE    where its USER:PASSWORD is
+  --upstream-ca FILE       a company's certificates, to trust beside the system's
   --json                   answer in JSON
 
 Exit status: 0 done, 1 it can't be, or the provider doesn't say that it accepts it, 2 this usage.

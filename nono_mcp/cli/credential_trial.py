@@ -38,10 +38,8 @@ def trial(name: str, text: str | None, parsed: Parsed, *, offline: bool) -> dict
     # An HTTP client is dear to import.
     from nono_mcp.credentials import probe
 
-    around = None
-    if rules.upstream_proxy is not None:
-        secret = vault.get(_AROUND) if _AROUND in asked else None
-        around = probe.Around(rules.upstream_proxy, secret)
+    secret = vault.get(_AROUND) if _AROUND in asked else None
+    around = probe.Around(rules.upstream_proxy, secret, rules.upstream_ca)
     answer = probe.ask(name, value, around)
     if answer is None:
         return fields

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from nono_mcp.cli.options import UsageError
 
 TYPE_CHECKING = False
@@ -19,7 +21,11 @@ HOSTS = (
     ("--allow-endpoint", "NAME:METHOD:PATH"),
 )
 
-AROUND = (("--upstream-proxy", "URL"), ("--upstream-proxy-credential", "SOURCE"))
+AROUND = (
+    ("--upstream-proxy", "URL"),
+    ("--upstream-proxy-credential", "SOURCE"),
+    ("--upstream-ca", "FILE"),
+)
 
 
 def section(parsed: Parsed) -> NetworkSection:
@@ -39,6 +45,7 @@ def section(parsed: Parsed) -> NetworkSection:
         if source:
             _checked("--credential", source, egress.check_source)
             sources.append((name, source))
+    ca = parsed.one("--upstream-ca")
     proxy, secret = parsed.one("--upstream-proxy"), parsed.one("--upstream-proxy-credential")
     if proxy is not None:
         _checked("--upstream-proxy", proxy, egress.check_proxy)
@@ -62,6 +69,7 @@ def section(parsed: Parsed) -> NetworkSection:
         endpoints=parsed.all("--allow-endpoint"),
         upstream_proxy=proxy,
         upstream_proxy_credential=secret,
+        upstream_ca=None if ca is None else os.path.join(os.getcwd(), ca),
     )
 
 

@@ -89,6 +89,7 @@ Its network, closed unless one of these or the profile opens it:
   --allow-endpoint NAME:METHOD:PATH     all that is used of that provider: 'openai:POST:/v1/**'
   --upstream-proxy URL     the proxy of the network around, http://HOST:PORT
   --upstream-proxy-credential SOURCE    where its USER:PASSWORD is: keyring://nono/corp, ...
+  --upstream-ca FILE       a company's certificates, to trust in hosts beside the system's
 
 Its limits:
   --timeout SECONDS        wall-clock time         --max-processes COUNT

@@ -61,6 +61,7 @@ What they may reach:
   --allow-endpoint NAME:METHOD:PATH     all that is used of that provider: 'openai:POST:/v1/**'
   --upstream-proxy URL     the proxy of the network around, http://HOST:PORT
   --upstream-proxy-credential SOURCE    where its USER:PASSWORD is
+  --upstream-ca FILE       a company's certificates, to trust in hosts beside the system's
   --profile NAME|PATH      a policy whose [network] says so
 
   --json                   print them as JSON

@@ -64,13 +64,12 @@ class WayOut:
             OSError, SandboxError: Nothing was started.
         """
         from nono_mcp import gateway
-        from nono_mcp.policy import egress
 
         rules = prepared.document.network
         confinement = self._way.around(prepared.confinement)
         launch.fit(confinement)
         door = -1 if self.port else launch.door(confinement)
-        config = egress.config(rules, launch.tier)
+        config = gateway.config_for(prepared, launch.tier)
         self._way.begin(config, gateway.vault_for(rules), self._heard, door)
         loan = self._way.lend(_CALL, call.environment)
         return confinement, call.replace(environment=loan.environment)

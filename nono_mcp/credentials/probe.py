@@ -84,10 +84,11 @@ PROBES: Final[Mapping[str, Probe]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """The proxy of the network around, and its ``user:password``."""
+    """The network around: its proxy, that one's ``user:password``, whom to trust besides."""
 
-    url: str
-    secret: Secret | None
+    url: str | None = None
+    secret: Secret | None = None
+    ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Answer:
     verdict: Verdict
 
 
-def ask(name: str, value: Secret, around: Around | None) -> Answer | None:
+def ask(name: str, value: Secret, around: Around) -> Answer | None:
     """Return whether the provider *name* accepts *value*; None if nobody is known to ask.
 
     Raises:
@@ -122,15 +123,17 @@ def ask(name: str, value: Secret, around: Around | None) -> Answer | None:
             ) as response,
         ):
             return Answer(host, response.status_code, _verdict(probe, response))
-    except (httpx2.HTTPError, ssl.SSLError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         raise CredentialError(f"{host} can't be asked: {type(error).__name__}") from None
 
 
-def _client(around: Around | None) -> httpx2.Client:
+def _client(around: Around) -> httpx2.Client:
     # Neither proxies nor certificates of the environment, but what OpenSSL itself heeds.
     context = ssl.create_default_context()
     proxy = None
-    if around is not None:
+    if around.ca is not None:
+        context.load_verify_locations(around.ca)
+    if around.url is not None:
         user, _, password = (around.secret.reveal() if around.secret else "").partition(":")
         proxy = httpx2.Proxy(around.url, auth=(user, password) if user else None)
     return httpx2.Client(timeout=PROBE_S_MAX, trust_env=False, verify=context, proxy=proxy)

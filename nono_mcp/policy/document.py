@@ -83,6 +83,7 @@ class NetworkSection(Value):
     endpoints: tuple[str, ...] = ()
     upstream_proxy: str | None = None
     upstream_proxy_credential: str | None = None
+    upstream_ca: str | None = None
     routes: tuple[tuple[str, RouteSection], ...] = ()
 
 
@@ -206,6 +207,7 @@ FIELDS = (
         *("network", "upstream_proxy_credential", "source"),
         "Where that proxy's USER:PASSWORD is kept.",
     ),
+    Field("network", "upstream_ca", "file", "A file of certificates to trust in hosts as well."),
     Field("network", "routes", "routes", "Providers that aren't known, or are elsewhere."),
     Field("limits", "timeout_s", "seconds", "Wall-clock time of a call."),
     Field("limits", "cpu_s", "seconds", "CPU time of a process."),

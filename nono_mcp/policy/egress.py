@@ -9,7 +9,7 @@ policy has a proxy.
 
 from __future__ import annotations
 
-from nono_mcp.policy import environment
+from nono_mcp.policy import environment, paths
 from nono_mcp.policy.decide import Allow, Deny, decide_host
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, PORTS, Network
@@ -79,6 +79,12 @@ def check_proxy(text: str) -> None:
     from nono_proxy.config import UpstreamProxy
 
     _try("proxy", text, lambda: UpstreamProxy.parse(text), "http://HOST:PORT, without a password")
+
+
+def check_file(text: str) -> None:
+    """Raise PolicyError unless *text* is the absolute path of a file."""
+    if not text.startswith("/") or "\0" in text or len(text) > paths.PATH_CHARACTERS_MAX:
+        raise PolicyError(f"{quoted(text[:_SHOWN_MAX])} isn't an absolute path")
 
 
 def check_placement(text: str) -> None:

@@ -84,6 +84,7 @@ class _Parser:
             "sources": self._sources,
             "url": self._word(egress.check_proxy),
             "source": self._word(egress.check_source),
+            "file": self._word(egress.check_file),
             "routes": self._routes,
         }
 

@@ -145,6 +145,11 @@ _KINDS: dict[str, dict[str, Json]] = {
     "credentials": _list({"type": "string", "pattern": _CREDENTIAL}),
     "endpoints": _texts(r"[a-z0-9][a-z0-9-]{0,63}:(?:\*|[A-Z]{1,20}):/[!-~]*"),
     "url": {"type": "string", "pattern": "^https?://"},
+    "file": {
+        "type": "string",
+        "pattern": r"^/(?![\s\S]*\u0000)",
+        "maxLength": paths.PATH_CHARACTERS_MAX,
+    },
     "source": {"type": "string", "pattern": "^[a-z0-9]+://"},
     "sources": {
         "type": "object",

@@ -319,6 +319,27 @@ def test_by_way_of_a_companys_proxy(
     assert not any("proxy-authorization" in headers for _, _, headers in upstream.heard)
 
 
+@pytest.mark.parametrize("where", ["home", "work"])
+def test_a_companys_certificates_by_an_option_that_who_is_confined_cant_change(
+    person: Person, upstream: Upstream, tier: str, where: str
+) -> None:
+    roots = Roots()
+    context = roots.context("localhost")
+    upstream.socket = context.wrap_socket(upstream.socket, server_side=True)
+    here = f"localhost:{upstream.server_port}"
+    company = (person.home if where == "home" else person.workspace) / "company.pem"
+    company.write_text(roots.pem)
+    words = [*profile(person, ""), "--allow-domain", here, "--upstream-ca", str(company)]
+    said, told = run(person, tier, words, ["curl", "-sS", f"https://{here}/page"])
+    if where == "work":
+        assert "a program could change it" in told
+        assert upstream.heard == []
+        return
+    assert "localhost" in said, told
+    company.write_text("no certificate")
+    assert "holds no certificates" in run(person, tier, words, ["true"])[1]
+
+
 def test_a_password_for_no_proxy_says_nothing(person: Person) -> None:
     done = person.nono("run", "--upstream-proxy-credential", "env://CORP", "--", "true")
     assert done.returncode == 2

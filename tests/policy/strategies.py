@@ -79,6 +79,7 @@ proxied = st.builds(
     endpoints=st.lists(st.sampled_from(["x:GET:/v1/**", "y:*:/"]), max_size=2).map(tuple),
     upstream_proxy=st.none() | st.sampled_from(["http://proxy.test:3128", "https://[::1]:1"]),
     upstream_proxy_credential=st.none() | sources,
+    upstream_ca=st.none() | text.map(lambda rest: f"/{rest}"),
     routes=named(routes),
 )
 networks = (

@@ -107,6 +107,7 @@ SAYING: dict[str, tuple[object, ...]] = {
     "endpoints": ([], ["x:GET:/"]),
     "upstream_proxy": ("http://a.test:1", ""),
     "upstream_proxy_credential": ("env://X", ""),
+    "upstream_ca": ("/a.pem", "a.pem", ""),
     "routes": ({}, {"x": {}}),
 }
 
