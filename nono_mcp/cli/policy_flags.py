@@ -37,10 +37,12 @@ ALLOW_CWD = Option("--allow-cwd")
 BROAD = Option("--unsafe-broad-workspace")
 BLOCK_NET = Option("--block-net")
 OPEN_NET = Option("--open-net")
+READ_ONLY = Option("--read-only")
 PTRACE = Option("--ptrace")
 BEST_EFFORT = Option("--best-effort")
 OPTIONS = (
     *(Option(name, operand, many=True) for name, operand in PATHS),
+    READ_ONLY,
     ALLOW_CWD,
     BROAD,
     Option("--workdir", "DIR"),
@@ -68,6 +70,7 @@ ABOUT = """\
 What the program may reach (all of it may be given more than once):
   --allow DIR, --read DIR, --write DIR          a directory and all in it
   --allow-file, --read-file, --write-file FILE  one file
+  --read-only              nothing of all that is written, whatever says so
   --allow-cwd              read and write the current directory, by the default profile
   --deny PATH              closed, whatever is granted around it
   --deny-write PATH        readable and not writable, whatever is granted around it
@@ -208,7 +211,11 @@ def document(parsed: Parsed, *, granted: bool) -> Document:
         paths["allow"] = ("$WORKSPACE", *paths["allow"])
     bare = not granted and parsed.one("--profile") is None
     return Document(
-        filesystem=FilesystemSection(**paths, tools=True if bare else None),
+        filesystem=FilesystemSection(
+            **paths,
+            tools=True if bare else None,
+            read_only=True if parsed.flag(READ_ONLY) else None,
+        ),
         network=_network(parsed),
         limits=LimitsSection(
             timeout_s=_number(parsed, "--timeout", _seconds),

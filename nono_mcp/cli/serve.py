@@ -7,6 +7,11 @@ from nono_mcp.cli import http_flags, options, policy_flags, say
 from nono_mcp.cli.options import FailedError, Option, UsageError, shown
 from nono_mcp.cli.policy_flags import ALLOW_CWD
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.policy.document import Document
+
+TOOLSET = Option("--toolset", "NAME[,NAME]...")
 KEEP_DAYS = Option("--audit-keep-days", "DAYS")
 DAYS_MAX = 36_500
 OPTIONS = (
@@ -15,6 +20,7 @@ OPTIONS = (
     *(Option(name, operand) for name, operand in http_flags.OPERANDS),
     http_flags.PLAIN,
     http_flags.MAKE_TOKEN,
+    TOOLSET,
     KEEP_DAYS,
     options.HELP,
 )
@@ -31,6 +37,8 @@ read and written.
 
   --workspace DIR          the workspace
 {http_flags.ABOUT}
+  --toolset NAME[,NAME]... the tools to offer: full (the default), core, or some of shell, files,
+                           undo, audit
   --audit-keep-days DAYS   how long records stay in the audit log (183: six months)
 
 {policy_flags.without(policy_flags.ABOUT, "--allow-cwd", "--workdir")}
@@ -54,6 +62,7 @@ def main(argv: list[str]) -> int:
     days = parsed.one(KEEP_DAYS.name)
     keep_days = None if days is None else policy_flags.whole(days, KEEP_DAYS.name, DAYS_MAX)
     request = policy_flags.request(parsed, parsed.one("--workspace") or ".")
+    request = request.replace(flags=_with_toolset(request.flags, parsed.one(TOOLSET.name)))
     enable_site()
     from nono_mcp import server
 
@@ -61,3 +70,17 @@ def main(argv: list[str]) -> int:
         return server.main(server.ServeOptions(request, tier, http, keep_days))
     except server.ServeError as error:
         raise FailedError(str(error)) from None
+
+
+def _with_toolset(flags: Document, toolset: str | None) -> Document:
+    from nono_mcp.policy import offering
+    from nono_mcp.policy.document import AgentSection
+    from nono_mcp.policy.errors import PolicyError
+
+    if toolset is None:
+        return flags
+    try:
+        offering.check(toolset)
+    except PolicyError as error:
+        raise UsageError(f"{TOOLSET.name}: {error.message}", error.hint) from None
+    return flags.replace(agent=AgentSection(toolset))

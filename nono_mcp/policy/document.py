@@ -56,6 +56,7 @@ class FilesystemSection(Value):
     deny_write: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
     tools: bool | None = None
+    read_only: bool | None = None
 
 
 class RouteSection(Value):
@@ -151,6 +152,12 @@ class AskSection(Value):
     hosts: tuple[str, ...] = ()
 
 
+class AgentSection(Value):
+    """What an agent is offered; see `offering`."""
+
+    toolset: str | None = None
+
+
 class Document(Value):
     """One policy; *extends* None means what its place implies (a profile: "default")."""
 
@@ -166,6 +173,7 @@ class Document(Value):
     snapshots: SnapshotsSection = SnapshotsSection()
     audit: AuditSection = AuditSection()
     ask: AskSection = AskSection()
+    agent: AgentSection = AgentSection()
 
 
 class Field(Value):
@@ -193,6 +201,7 @@ FIELDS = (
     Field("filesystem", "deny_write", "paths", "Paths that stay readable and can't be changed."),
     Field("filesystem", "bypass", "paths", "Protected paths whose protection is given up."),
     Field("filesystem", "tools", "flag", "Read the tools that PATH leads to."),
+    Field("filesystem", "read_only", "flag", "Let what is granted be read and not written."),
     Field("network", "mode", "mode", "closed, ports, proxy or open."),
     Field("network", "connect_ports", "ports", "Loopback ports to connect to."),
     Field("network", "bind_ports", "ports", "Ports to listen on."),
@@ -233,6 +242,7 @@ FIELDS = (
     Field("ask", "read", "paths", "Where an agent may ask to read."),
     Field("ask", "write", "paths", "Where an agent may ask to read and write."),
     Field("ask", "hosts", "hosts", "Hosts that an agent may ask for: HOST, HOST:PORT or *.ZONE."),
+    Field("agent", "toolset", "toolset", "Tools to offer: full, or some of core,shell,files,..."),
 )
 
 PROXY_KEYS = tuple(
@@ -252,6 +262,7 @@ SECTIONS = {
     "snapshots": SnapshotsSection,
     "audit": AuditSection,
     "ask": AskSection,
+    "agent": AgentSection,
 }
 
 
@@ -278,6 +289,7 @@ def merge(base: Document, over: Document) -> Document:
         snapshots=_merged("snapshots", base.snapshots, over.snapshots),
         audit=_merged("audit", base.audit, over.audit),
         ask=_ask(base.ask, over.ask),
+        agent=_merged("agent", base.agent, over.agent),
     )
 
 

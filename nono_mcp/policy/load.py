@@ -60,6 +60,8 @@ def prepare(request: Request) -> Prepared:
         document = merge(document, layer.document)
     look = _look(request, workspace)
     grants = rules.grants(layers, look)
+    if document.filesystem.read_only:
+        grants = [one.replace(access=READ) for one in grants if one.access & READ]
     if document.filesystem.tools:
         grants += _tool_grants(request, grants, workspace.path, home.path, look)
     own = _own(request, grants)

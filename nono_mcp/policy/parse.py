@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 
-from nono_mcp.policy import bounds, egress, environment, paths
+from nono_mcp.policy import bounds, egress, environment, offering, paths
 from nono_mcp.policy.document import (
     ASK_MODES,
     FIELDS,
@@ -77,6 +77,7 @@ class _Parser:
             "commands": self._words("commands", paths.check_command),
             "rollback": self._one_of(ROLLBACK_MODES),
             "ask": self._one_of(ASK_MODES),
+            "toolset": self._toolset,
             "hosts": self._words("hosts", egress.check_host),
             "addresses": self._words("address ranges", egress.check_address),
             "credentials": self._words("credentials", egress.check_name),
@@ -207,6 +208,9 @@ class _Parser:
             return value
 
         return check
+
+    def _toolset(self, value: object, path: Path) -> str:
+        return self._each([value], path, offering.check)[0]
 
     def _words(
         self, what: str, check: Callable[[str], None]

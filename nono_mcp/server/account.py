@@ -12,12 +12,15 @@ from mcp_types import ToolAnnotations
 
 from nono_mcp.policy import egress
 from nono_mcp.policy.errors import quoted
+from nono_mcp.policy.paths import covers
 from nono_mcp.server.arguments import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX
 from nono_mcp.server.text import amount
 from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, SEATBELT, WRITE
 from nono_sandbox.support import NOT, PARTLY
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from nono_mcp.policy.decide import Allow, Deny
     from nono_mcp.policy.request import Prepared
     from nono_mcp.server.enforcement import Enforcement
@@ -26,25 +29,36 @@ if TYPE_CHECKING:
 _LISTED_MAX = 40
 """How many paths of one kind an answer lists."""
 
-INSTRUCTIONS = """\
-Commands run in a sandbox that the kernel enforces, and the file tools act in it too. Use \
-run_sandboxed to build, test and for git, and for files read_file, search_files, edit_file, \
-write_file.
-
-- What isn't granted is refused ("Permission denied", "Read-only file system") or looks absent \
-("No such file or directory"). Credentials and the person's home are closed; so is the network, \
-unless explain_policy says otherwise.
-- A denial isn't an error to work around. explain_policy tells the rule behind it; request_access \
-asks the person for one more path or host; or do without.
-- Every call starts anew: cd, variables and background processes end with it. Files stay, and so \
-does what is in $HOME and $TMPDIR, which are the sandbox's own.
-- What takes long or is to stay (a server, a watcher) becomes a job by yield_s; read_output, \
-send_input and stop_job work on it. Jobs end with the session.
-- Give code that you don't trust less: network "none", writes [] or a few paths.
-- Long output is cut in the middle; read_output has the rest, by the call's id.
-- An answer says what its call changed and how to undo it: rollback, not git checkout.
-- Independent calls may run at the same time.
+_FILES = ("read_file", "search_files", "edit_file", "write_file")
+_RULES = """\
+always: What isn't granted is refused ("Permission denied", "Read-only file system") or looks \
+absent ("No such file or directory"). Credentials and the person's home are closed; so is the \
+network, unless explain_policy says otherwise.
+always: A denial isn't an error to work around: explain_policy tells the rule behind it. Tell the \
+person, or do without.
+request_access: request_access asks the person for one more path or host.
+run_sandboxed: Every call starts anew: cd, variables and background processes end with it. Files \
+stay, and so does what is in $HOME and $TMPDIR, which are the sandbox's own.
+send_input: What takes long or is to stay (a server, a watcher) becomes a job by yield_s; \
+read_output, send_input and stop_job work on it. Jobs end with the session.
+run_sandboxed: Give code that you don't trust less: network "none", writes [] or a few paths.
+read_output: Long output is cut in the middle; read_output has the rest, by the call's id.
+rollback: An answer says what its call changed and how to undo it: rollback, not git checkout.
+always: Independent calls may run at the same time.
 """
+"""A rule a line, led by the tool that it goes with."""
+
+
+def instructions(offered: Container[str]) -> str:
+    """Return the few rules that a model should know, of those about tools that it's *offered*."""
+    files = [one for one in _FILES if one in offered]
+    uses = ["run_sandboxed to build, test and for git"] if "run_sandboxed" in offered else []
+    uses += [f"for files {', '.join(files)}"] if files else []
+    head = "Commands and file tools act in a sandbox that the kernel enforces."
+    rules = [rule.split(": ", 1) for rule in _RULES.splitlines()]
+    told = [text for tool, text in rules if tool == "always" or tool in offered]
+    use = f" Use {', and '.join(uses)}." if uses else ""
+    return "\n".join([head + use, "", *(f"- {text}" for text in told), ""])
 
 
 def timeout_s_max(prepared: Prepared) -> float:
@@ -183,6 +197,11 @@ def theirs(prepared: Prepared, access: int) -> list[Grant]:
         for grant in prepared.confinement.grants
         if grant.access & access and grant.source is None and grant.path not in own
     ]
+
+
+def may_write(prepared: Prepared, directory: str) -> bool:
+    """Tell whether a worker may write *directory*, and all in it that isn't closed."""
+    return any(covers(one.path, directory) and not one.exact for one in theirs(prepared, WRITE))
 
 
 def _short(prepared: Prepared) -> str:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from nono_mcp import __version__
 from nono_mcp.audit.files import AuditError
-from nono_mcp.policy import asking
+from nono_mcp.policy import asking, offering
 from nono_mcp.server import account
 from nono_mcp.server.access_tools import REQUEST, AccessTools
 from nono_mcp.server.arguments import (
@@ -175,6 +175,10 @@ def build(session: Session, *, is_shared: bool = False) -> App:
     access = AccessTools(session, changed)
 
     def offered() -> list[Tool]:
+        toolset = session.prepared.document.agent.toolset
+        return [one for one in _all() if offering.is_offered(toolset, one.name)]
+
+    def _all() -> list[Tool]:
         return [
             _tool(
                 tools.run_sandboxed,
@@ -196,18 +200,20 @@ def build(session: Session, *, is_shared: bool = False) -> App:
             *_undo_tools(session),
         ]
 
+    first = offered()
+    names = {tool.name for tool in first}
     app = App(
         NAME,
         title="nono: confined commands",
         version=__version__,
-        instructions=account.INSTRUCTIONS,
-        tools=offered(),
+        instructions=account.instructions(names),
+        tools=first,
         subscriptions=news.bus,
         lifespan=news.telling,
         log_level="WARNING",
     )
     app.session = session
-    Prompts(session, enforcement).offer(app)
+    Prompts(session, enforcement).offer(app, names)
     news.known.append(re.compile(re.escape(POLICY_URI)))
     if log is not None:
         AuditResources(session.state_dir, log, news).offer(app)
@@ -288,7 +294,9 @@ def _undo_tools(session: Session) -> list[Tool]:
             tools.diff, DiffArguments, DIFF, account.of_telling("What changed"), takes_context=True
         ),
     ]
-    if session.prepared.document.snapshots.rollback != NEVER:
+    wanted = session.prepared.document.snapshots.rollback != NEVER
+    # It changes what no call of the session could, where that may not write the workspace.
+    if wanted and account.may_write(session.prepared, session.undo.rules.workspace):
         about = account.of_changing("Roll the workspace back")
         rollback = _tool(tools.rollback, RollbackArguments, ROLLBACK, about, takes_context=True)
         offered.append(_with_resolved(rollback, tools.resolved()))

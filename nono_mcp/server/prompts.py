@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from nono_mcp.server import account
 from nono_mcp.server.text import shortened
-from nono_mcp.server.undo_tools import NEVER
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from mcp.server.mcpserver import MCPServer
 
     from nono_mcp.server.enforcement import Enforcement
@@ -25,18 +26,19 @@ by a limit, and which jobs still run (read_output without a job).\
 """
 BY_DIFF = """\
 diff with base {base} tells what is different now, diff with a call's id as base what that call \
-changed, and audit_tail with kind "call" names every command and file tool that ran.\
+changed.\
 """
-BY_LOG = """\
-audit_tail with kind "call" names every command and file tool that ran; git status --short and \
-git diff --stat show what is different now, where there is a repository.\
+BY_GIT = """\
+git status --short and git diff --stat show what is different now, where there is a repository.\
 """
+BY_LOG = 'audit_tail with kind "call" names every command and file tool that ran.'
 WHY_DENIED = """\
-Something was denied to you{what}. Find out why and tell me: audit_tail with decision "deny" shows \
-what was refused outright; explain_policy, asked about the very path (with its operation) or host, \
-names the rule. Then give me the exact change of configuration that its answer names, what else it \
-would open, and how you could do without. Change nothing and work around nothing.\
+Something was denied to you{what}. Find out why and tell me: {log}explain_policy, asked about the \
+very path (with its operation) or host, names the rule. Then give me the exact change of \
+configuration that its answer names, what else it would open, and how you could do without. Change \
+nothing and work around nothing.\
 """
+WHY_BY_LOG = 'audit_tail with decision "deny" shows what was refused outright; '
 ROLLBACK = """\
 I want the workspace back as it was{where}{path}. {which} Show me with rollback's dry_run what it \
 would do, in few words: what comes back, what is put back, what is removed, and what stays \
@@ -50,12 +52,13 @@ class Prompts:
 
     def __init__(self, session: Session, enforcement: Enforcement) -> None:
         self._session = session
+        self._tools: Container[str] = ()
         self._enforcement = enforcement
 
-    def offer(self, app: MCPServer[None]) -> None:
-        """Add them to *app*."""
-        rollback = self._session.prepared.document.snapshots.rollback
-        if self._session.undo is not None and rollback != NEVER:
+    def offer(self, app: MCPServer[None], tools: Container[str]) -> None:
+        """Add those to *app* whose *tools* are offered."""
+        self._tools = tools
+        if "rollback" in tools:
             app.prompt(
                 name="rollback",
                 title="Roll back",
@@ -82,7 +85,8 @@ class Prompts:
     def rollback(self, snapshot: str = "", path: str = "") -> str:
         """Return the message that asks to go back to *snapshot*, as far as *path* goes."""
         where = f" in {_line(snapshot)}" if snapshot else " before the last change"
-        which = f"The snapshot (or call) is {_line(snapshot)}." if snapshot else WHICH
+        find = WHICH if "list_snapshots" in self._tools else ""
+        which = f"The snapshot (or call) is {_line(snapshot)}." if snapshot else find
         return ROLLBACK.format(
             where=where, path=f", as far as {_line(path)} goes" if path else "", which=which
         )
@@ -91,12 +95,15 @@ class Prompts:
         """Return the message that asks what changed, in this session or since a snapshot."""
         told = f" since {_line(since)}" if since else " in this session"
         base = _line(since) if since else "the oldest snapshot of this session (list_snapshots)"
-        how = BY_LOG if self._session.undo is None else BY_DIFF.format(base=base)
+        ways = [BY_DIFF.format(base=base)] if "diff" in self._tools else [BY_GIT]
+        ways += [BY_LOG] if "audit_tail" in self._tools else []
+        how = " ".join(ways)
         return WHAT_CHANGED.format(since=told, how=how)
 
     def why_denied(self, what: str = "") -> str:
         """Return the message that asks why *what*, a path or a host, was denied."""
-        return WHY_DENIED.format(what=f": {_line(what)}" if what else "")
+        log = WHY_BY_LOG if "audit_tail" in self._tools else ""
+        return WHY_DENIED.format(what=f": {_line(what)}" if what else "", log=log)
 
     def policy(self) -> str:
         """Return what the policy allows."""

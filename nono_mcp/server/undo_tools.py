@@ -17,7 +17,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 
 from nono_mcp.audit.files import AuditError
-from nono_mcp.server import changes, results
+from nono_mcp.server import account, changes, results
 from nono_mcp.server.asking import can_ask
 from nono_mcp.server.consent import UNASKED, Agreement
 from nono_mcp.server.text import readable, shortened
@@ -137,6 +137,9 @@ class UndoTools:
             ToolError: It wasn't put back; the text says in what state the workspace is.
         """
         told, wanted = _Told(), await self._wanted(arguments)
+        # Another policy may be in force than when the tool was offered.
+        if not account.may_write(self._session.prepared, self._undo.rules.workspace):
+            raise ToolError("the policy lets nothing write the workspace: nothing was put back")
         if arguments.dry_run:
             plan = await _done(self._undo.plan(wanted, told.hear), context, told)
             return results.plain(changes.of_plan(plan))

@@ -10,6 +10,7 @@ from nono_mcp.policy import bounds
 from nono_mcp.policy.document import (
     GUARANTEES,
     ROLLBACK_MODES,
+    AgentSection,
     AskSection,
     CommandsSection,
     Document,
@@ -110,7 +111,7 @@ documents = st.builds(
     Document,
     description=st.just("") | text,
     extends=st.none() | st.lists(profile_names, max_size=2).map(tuple),
-    filesystem=st.builds(FilesystemSection, *[path_lists] * 9, flags),
+    filesystem=st.builds(FilesystemSection, *[path_lists] * 9, flags, flags),
     network=networks,
     limits=st.builds(LimitsSection, seconds, seconds, sizes, counts, counts, sizes, sizes),
     environment=environments,
@@ -128,4 +129,5 @@ documents = st.builds(
         st.sampled_from([None, *ROLLBACK_MODES]),
     ),
     ask=askings,
+    agent=st.builds(AgentSection, st.sampled_from([None, "full", "core", "shell,files"])),
 )

@@ -112,7 +112,7 @@ def test_an_empty_policy_says_nothing() -> None:
             "\n[zzz]\n",
             (
                 "x.toml:2: unknown key zzz (known are description, extends, filesystem, network, "
-                "limits, environment, process, commands, enforcement, snapshots, audit, ask)"
+                "limits, environment, process, commands, enforcement, snapshots, audit, ask, agent)"
             ),
         ),
         (

@@ -8,7 +8,7 @@ import pytest
 
 from nono_mcp.policy.document import Document, FilesystemSection, LimitsSection, NetworkSection
 from nono_mcp.server import attending
-from nono_mcp.server.account import INSTRUCTIONS
+from nono_mcp.server.account import instructions
 from nono_mcp.server.results import META_KEY
 from tests.server.conftest import SECRET, Connect, Machine, Marked
 
@@ -79,8 +79,10 @@ async def test_limits_stand_in_the_description(connect: Connect) -> None:
 
 async def test_instructions_are_short(connect: Connect) -> None:
     async with connect() as agent:
-        assert agent.client.instructions == INSTRUCTIONS
-    assert len(INSTRUCTIONS.encode()) < 2048
+        names = {tool.name for tool in (await agent.client.list_tools()).tools}
+        told = agent.client.instructions
+    assert told == instructions(names)
+    assert len(told.encode()) < 2048
 
 
 async def test_a_command_runs_and_its_end_is_told(connect: Connect, machine: Machine) -> None:
