@@ -155,7 +155,7 @@ class Applier:
                 os.mkdir(name, 0o700, dir_fd=descent.fd)
         if why is None:
             try:
-                descent.down_forced(name, lambda _: None)
+                descent.down_forced(name, lambda *_: None)
             except OtherFileSystemError:
                 why = "another file system"
             except (FileNotFoundError, NotADirectoryError):
@@ -209,7 +209,7 @@ class Applier:
 
     def _remove_sockets(self, descent: Descent, name: bytes) -> None:
         """Remove sockets that are left over: whoever listened on them is gone."""
-        descent.down_forced(name, lambda _: None)
+        descent.down_forced(name, lambda *_: None)
         for entry in os.listdir(descent.fd):
             found = os.stat(entry, dir_fd=descent.fd, follow_symlinks=False)
             if stat.S_ISSOCK(found.st_mode):

@@ -29,7 +29,7 @@ CHANGING: Final = 0o700
 
 def closed_to_owner(status: os.stat_result, need: int) -> bool:
     """Tell whether only its mode keeps us from what we *need* in a directory of ours."""
-    return bool(status.st_uid == os.geteuid() != 0 and status.st_mode & need != need)
+    return bool(status.st_mode & need != need and status.st_uid == os.geteuid() != 0)
 
 
 class OtherFileSystemError(OSError):
@@ -123,7 +123,9 @@ class Descent:
             change_mode(look_fd, mode)
             raise
 
-    def down_forced(self, name: bytes, note: Callable[[os.stat_result], None]) -> os.stat_result:
+    def down_forced(
+        self, name: bytes, note: Callable[[bytes, os.stat_result], None]
+    ) -> os.stat_result:
         """Go into the directory *name*, even if it's ours and closed; *note* hears before.
 
         Raises:
@@ -145,7 +147,7 @@ class Descent:
                 raise NotADirectoryError(errno.ENOTDIR, "became something else")
             if not closed_to_owner(status, self.need):
                 raise PermissionError(errno.EACCES, "closed to us")
-            note(status)
+            note(name, status)
             return self._down_closed(fd)
         finally:
             os.close(fd)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SEEN = struct.Struct("<QqqIII")
 _STAT = struct.Struct("<QQqqIH")
+pack_fields: Final = _STAT.pack
+"""Packs inode, size, mtime, ctime, mode and how long the name is that follows."""
 _DIRECTORY_STAT: Final = (0, 0, 0, 0o040000)
 STAT_SIZE: Final = _STAT.size
 
@@ -123,6 +125,15 @@ class Index:
             (self.workspace, parent, name),
         ).fetchone()
         return None if found is None else Row(*found)
+
+    def rows(self, parent: int) -> dict[bytes, Row]:
+        """Return the rows of all directories in a directory, by name."""
+        found = self._db.execute(
+            "SELECT name, id, seen, entry, files, bytes, stats FROM dirs"
+            " WHERE workspace = ? AND parent = ?",
+            (self.workspace, parent),
+        )
+        return {name: Row(*row) for name, *row in found}
 
     def tree(self, row_id: int) -> bytes:
         """Return the encoded directory that a row stands for."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from nono_mcp.snapshots import encoding, index, visits
 from nono_mcp.snapshots.descent import LISTING, Descent, OtherFileSystemError, closed_to_owner
 from nono_mcp.snapshots.index import Index, Row
-from nono_mcp.snapshots.marks import Mark
+from nono_mcp.snapshots.marks import Mark, everything
 from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError
 from nono_mcp.snapshots.visits import Visit
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _ENCODING: Final = sys.getfilesystemencoding()
 _ERRORS: Final = sys.getfilesystemencodeerrors()
 _REPORT_EVERY: Final = 512
+_ROWS_MAX: Final = 512
+"""Of how many directories in one the rows are read together."""
+_TYPE: Final = 0o170000
+_DIRECTORY: Final = stat.S_IFDIR
 
 
 class Scan:
@@ -53,6 +57,8 @@ class Scan:
         self._whole = True
         self._looked_count = 0
         self._started_ns = 0
+        self._everything = everything()
+        """Of all that is looked at because what is above it is; nothing in it is changed."""
 
     def run(
         self,
@@ -79,7 +85,8 @@ class Scan:
         if closed_to_owner(status, LISTING):
             self._modes.note([], status)
         with Descent(root_fd) as descent:
-            self._begin(b"", descent, 0, mark, self._exclusions.start())
+            known = 0, self._index.row(0, b"")
+            self._begin(b"", descent, known, mark, self._exclusions.start())
             while True:
                 visit = self._visits[-1]
                 if visit.pending:
@@ -101,13 +108,16 @@ class Scan:
     def _path(self) -> list[bytes]:
         return [visit.name for visit in self._visits[1:]]
 
+    def _note(self, name: bytes, status: os.stat_result) -> None:
+        self._modes.note([*self._path(), name], status)
+
     def _down(self, descent: Descent, visit: Visit) -> None:
         """Go into the next directory, if it is one."""
         name = visit.pending.pop()
         # Before its status is looked at: what is changed from now on has a later time.
         self._started_ns = time.time_ns()
         try:
-            self._enter(descent, name)
+            descent.down_forced(name, self._note)
         except OtherFileSystemError:
             visit.unprotected.append((name, "another file system"))
         except PermissionError:
@@ -118,32 +128,41 @@ class Scan:
                 return
             visit.stale = True
         else:
-            mark = visit.mark.beneath.get(name) or Mark()
-            mark.rescan |= visit.mark.rescan
-            _, state = self._exclusions.step(visit.state, name)
-            self._begin(name, descent, visit.row_id, mark, state)
+            mark = visit.mark.beneath.get(name)
+            if visit.mark.rescan:
+                mark = self._everything if mark is None else mark
+                mark.rescan = True
+            state = self._exclusions.step(visit.state, name)[1] if self._exclusions else visit.state
+            old = visit.rows.pop(name, None) if visit.rows is not None else self._row(visit, name)
+            self._begin(name, descent, (visit.row_id, old), mark or Mark(), state)
             return
         visit.entries[name] = None
         visit.changed = True
 
-    def _enter(self, descent: Descent, name: bytes) -> None:
-        def note(status: os.stat_result) -> None:
-            self._modes.note([*self._path(), name], status)
+    def _row(self, visit: Visit, name: bytes) -> Row | None:
+        return self._index.row(visit.row_id, name)
 
-        descent.down_forced(name, note)
-
-    def _begin(self, name: bytes, descent: Descent, parent: int, mark: Mark, state: State) -> None:
-        old = self._index.row(parent, name)
+    def _begin(
+        self,
+        name: bytes,
+        descent: Descent,
+        known: tuple[int, Row | None],
+        mark: Mark,
+        state: State,
+    ) -> None:
+        parent, old = known
         status = descent.status
         if old is not None and (not old.seen or index.seen_ino(old.seen) != status.st_ino):
             self._index.remove(old.id)
             old = None
         if old is None:
+            mark = mark if mark.beneath else self._everything
             mark.rescan = True
         row_id = old.id if old else self._index.insert(parent, name)
         visit = Visit(name, (row_id, old), mark, state, self._started_ns)
-        visit.seen = index.pack_seen(status)
-        visit.kept = index.pack_seen(status, racy=visits.racy(status, visit.started_ns))
+        visit.seen = visit.kept = index.pack_seen(status)
+        if visits.racy(status, visit.started_ns):
+            visit.kept = index.pack_seen(status, racy=True)
         self._visits.append(visit)
         if mark.rescan or mark.relist:
             self._list(descent, visit)
@@ -157,47 +176,69 @@ class Scan:
         """Look at all names in a directory."""
         visit.listed = True
         visit.pending = []
-        packed = []
-        directory_fd = descent.fd
-        # What os.fsencode does, without asking each time how.
-        names = [text.encode(_ENCODING, _ERRORS) for text in os.listdir(directory_fd)]
-        names.sort()
-        for name in names:
-            if len(self._visits) == 1 and name == self._skip:
-                continue
-            if self._exclusions and self._exclusions.step(visit.state, name)[0]:
-                visit.unprotected.append((name, "excluded"))
-                packed.append(index.pack_excluded(name))
-                continue
+        packed: list[bytes] = []
+        directories: list[tuple[bytes, bytes]] = []
+        pack, statuses, directory_fd = index.pack_fields, visit.statuses, descent.fd
+        for name in self._names(directory_fd, visit, packed):
             try:
                 status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
             except FileNotFoundError:
                 visit.stale = visit.changed = True
                 continue
-            visit.statuses[name] = status
-            if stat.S_ISDIR(status.st_mode):
+            statuses[name] = status
+            mode = status.st_mode
+            if mode & _TYPE == _DIRECTORY:
                 packed.append(index.pack_directory(name, status.st_ino))
+                directories.append((name, packed[-1]))
             else:
-                packed.append(index.pack_stat(name, status))
+                # As `index.pack_stat` does it, of which each call would cost as much again.
+                packed.append(
+                    pack(
+                        status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+                        mode, len(name),
+                    ) + name
+                )  # fmt: skip
+        if visit.unprotected:
+            packed.sort(key=visits.packed_name)
         visit.stats = b"".join(packed)
         before = self._looked_count // _REPORT_EVERY
         self._looked_count += len(packed)
         if self._looked_count // _REPORT_EVERY > before:
             self._on_looked(self._looked_count)
-        self._choose(visit)
+        if directories:
+            self._choose(visit, directories)
 
-    def _choose(self, visit: Visit) -> None:
-        """Decide which directories in this one to go into."""
-        known: dict[bytes, bytes] | None = None
-        for name, status in visit.statuses.items():
-            if not stat.S_ISDIR(status.st_mode):
-                continue
-            if not visit.mark.rescan and name not in visit.mark.beneath:
-                if known is None:
-                    known = index.unpack_stats(visit.old.stats) if visit.old else {}
-                if known.get(name) == index.pack_directory(name, status.st_ino):
-                    continue
-            visit.pending.append(name)
+    def _names(self, directory_fd: int, visit: Visit, packed: list[bytes]) -> list[bytes]:
+        """Return the names to look at; what is left out is *packed*."""
+        # What os.fsencode does, without asking each time how.
+        names = [text.encode(_ENCODING, _ERRORS) for text in os.listdir(directory_fd)]
+        names.sort()
+        if len(self._visits) == 1 and self._skip in names:
+            names.remove(self._skip)
+        if not self._exclusions:
+            return names
+        kept = []
+        for name in names:
+            if self._exclusions.step(visit.state, name)[0]:
+                visit.unprotected.append((name, "excluded"))
+                packed.append(index.pack_excluded(name))
+            else:
+                kept.append(name)
+        return kept
+
+    def _choose(self, visit: Visit, directories: list[tuple[bytes, bytes]]) -> None:
+        """Decide which of the *directories* in this one to go into."""
+        if visit.mark.rescan:
+            visit.pending = [name for name, _ in directories]
+            if visit.old is not None and len(directories) <= _ROWS_MAX:
+                visit.rows = self._index.rows(visit.row_id)
+            return
+        known = index.unpack_stats(visit.old.stats) if visit.old else {}
+        visit.pending = [
+            name
+            for name, packed in directories
+            if name in visit.mark.beneath or known.get(name) != packed
+        ]
 
     def _finish(self, descent: Descent, visit: Visit) -> Row:
         """Return the row of a directory of which all was looked at, stored if it changed."""

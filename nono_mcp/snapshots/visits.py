@@ -34,8 +34,8 @@ class Visit:
     """One directory that the walk is in."""
 
     __slots__ = (
-        "changed", "entries", "kept", "listed", "mark", "name", "old", "pending", "row_id", "seen",
-        "stale", "started_ns", "state", "stats", "statuses", "unprotected",
+        "changed", "entries", "kept", "listed", "mark", "name", "old", "pending", "row_id", "rows",
+        "seen", "stale", "started_ns", "state", "stats", "statuses", "unprotected",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,8 @@ class Visit:
         self.listed = False
         self.pending: list[bytes] = []
         """The directories in it that are still to be visited."""
+        self.rows: dict[bytes, Row] | None = None
+        """The rows of those, if they were read together."""
         self.entries: dict[bytes, bytes | None] = {}
         """The entries of those that were; None of one that is gone."""
         self.statuses: dict[bytes, os.stat_result] = {}
