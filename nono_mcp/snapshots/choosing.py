@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import encoding, groups
-from nono_mcp.snapshots.difference import Comparison
 from nono_mcp.snapshots.encoding import Entry, Root
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.merge import Edits, Merge
@@ -17,6 +16,7 @@ from nono_mcp.snapshots.values import LISTED_MAX, Conflict, Unprotected
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from nono_mcp.snapshots.difference import Comparison, Comparisons
     from nono_mcp.snapshots.groups import Group
     from nono_mcp.snapshots.objects import Objects
     from nono_mcp.snapshots.patterns import State
@@ -30,9 +30,14 @@ class Target:
     """Where a restore leads."""
 
     def __init__(
-        self, objects: Objects, current: bytes, untouchable: Iterable[list[bytes]] = ()
+        self,
+        objects: Objects,
+        comparisons: Comparisons,
+        current: bytes,
+        untouchable: Iterable[list[bytes]] = (),
     ) -> None:
         self._objects = objects
+        self._comparisons = comparisons
         # What isn't protected is never removed, so what leads to it stays.
         self._anchors = {key_of(path[:end]) for path in untouchable for end in range(1, len(path))}
         self._current_hash = current
@@ -54,7 +59,7 @@ class Target:
         Raises:
             DamagedStoreError: A tree can't be read.
         """
-        comparison = Comparison(self._objects, self._current_hash, wanted)
+        comparison = self._comparisons.of(self._current_hash, wanted)
         then = comparison.after
         whole = not paths and then.exclusions == self.current.exclusions
         excluded = Patterns((*then.exclusions, *self.current.exclusions))
@@ -181,7 +186,7 @@ class Target:
             self._keep([], f"call {call} has no snapshot after it: what it changed isn't known")
 
     def _collect(self, touched: dict[bytes, _Touched], before: bytes, after: bytes) -> None:
-        comparison = Comparison(self._objects, before, after)
+        comparison = self._comparisons.of(before, after)
         first = set()
         for step in comparison.steps():
             replacing = step.what != PUT and step.after is not None and not step.after.is_directory

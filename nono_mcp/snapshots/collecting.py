@@ -62,8 +62,7 @@ class Marking:
     def _tree(self, data: bytes) -> list[bytes]:
         """Note what a tree needs, and return the trees among that."""
         found = []
-        for encoded in encoding.encoded_entries(data):
-            entry = encoding.decode_entry(encoded)
+        for entry in encoding.decode_tree(data).values():
             if entry.is_directory:
                 found.append(entry.target)
             elif entry.kind == encoding.FILE:

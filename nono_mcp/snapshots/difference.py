@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.patterns import State
     from nono_mcp.snapshots.values import ChangeKind, EntryType
 
+STEPS_KEPT_MAX: Final = 20_000
+"""Of how many steps it is kept what was found: a restore goes through them again and again."""
 LISTED_BYTES_MAX: Final = 16 << 20
 """How long all listed paths may be together: one alone may be a megabyte."""
 _TYPES: Final[dict[int, EntryType]] = {
@@ -28,11 +30,31 @@ _TYPES: Final[dict[int, EntryType]] = {
 }
 
 
+class Comparisons:
+    """Makes comparisons, and has the last one at hand: a plan's is its restore's too."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._last: Comparison | None = None
+
+    def of(self, before: bytes, after: bytes) -> Comparison:
+        """Return the comparison of two roots.
+
+        Raises:
+            DamagedStoreError: One of them can't be read.
+        """
+        if self._last is None or self._last.between != (before, after):
+            self._last = Comparison(self._objects, before, after)
+        return self._last
+
+
 class Comparison:
     """Two snapshots, to be compared."""
 
     def __init__(self, objects: Objects, before: bytes, after: bytes) -> None:
         self._objects = objects
+        self._steps: list[Step] | None = None
+        self.between = before, after
         self.before = objects.root(before)
         self.after = objects.root(after)
         self.relinked = Relinked()
@@ -45,7 +67,16 @@ class Comparison:
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps from the one to the other."""
-        return steps(self._objects, self.before.entry, self.after.entry, self.relinked)
+        if self._steps is not None:
+            yield from self._steps
+            return
+        found: list[Step] = []
+        for step in steps(self._objects, self.before.entry, self.after.entry, self.relinked):
+            if len(found) <= STEPS_KEPT_MAX:
+                found.append(step)
+            yield step
+        if len(found) <= STEPS_KEPT_MAX:
+            self._steps = found
 
     def changes(self, patterns: Patterns) -> Iterator[tuple[Step, Change]]:
         """Yield what differs where *patterns* match; without any, everywhere."""

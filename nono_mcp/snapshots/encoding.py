@@ -30,6 +30,8 @@ _links = hashlib.sha256(b"nono-links/1\n")
 _root = hashlib.sha256(b"nono-root/1\n")
 
 _FIXED = struct.Struct("<IBHIIqQHII")
+_HEAD = struct.Struct("<I27xH")
+"""How long an entry and how long its name is."""
 _SEGMENT = struct.Struct("<QQ32s")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
@@ -143,25 +145,6 @@ def decode_entry(data: bytes, start: int = 0) -> Entry:
     return Entry(name, kind, mode, uid, gid, mtime_ns, size, target, data[at : at + xattrs_len])
 
 
-def encoded_entries(tree: bytes) -> Iterator[bytes]:
-    """Yield the encodings that a tree is made of."""
-    at = 0
-    while at < len(tree):
-        if at + 4 > len(tree):
-            raise EncodingError("a tree is cut short")
-        (length,) = _U32.unpack_from(tree, at)
-        if length < _FIXED.size:
-            raise EncodingError("an entry's length doesn't fit")
-        yield tree[at : at + length]
-        at += length
-
-
-def entry_name(encoded: bytes) -> bytes:
-    """Return the name in an encoded entry."""
-    (length,) = struct.unpack_from("<H", encoded, 31)
-    return encoded[_FIXED.size : _FIXED.size + length]
-
-
 def split_tree(tree: bytes) -> dict[bytes, bytes]:
     """Return a directory's encoded entries by name, in their order.
 
@@ -169,14 +152,57 @@ def split_tree(tree: bytes) -> dict[bytes, bytes]:
         EncodingError: It isn't the encoding of a directory.
     """
     entries = {}
-    last = b""
-    for encoded in encoded_entries(tree):
-        name = entry_name(encoded)
+    last, at, end = b"", 0, len(tree)
+    while at < end:
+        length, name = _head(tree, at)
         if name <= last:
             raise EncodingError("a tree's names aren't in order")
         last = name
-        entries[name] = encoded
+        entries[name] = tree[at : at + length]
+        at += length
     return entries
+
+
+def differing(
+    before: bytes, after: bytes, *, every: bool = False
+) -> list[tuple[bytes, bytes | None, bytes | None]]:
+    """Return (name, entry before, entry after) of what differs between directories, encoded.
+
+    With *every*, also of what doesn't.
+
+    Raises:
+        EncodingError: One of them isn't the encoding of a directory.
+    """
+    found: list[tuple[bytes, bytes | None, bytes | None]] = []
+    at, ends = [0, 0], (len(before), len(after))
+    while at[0] < ends[0] and at[1] < ends[1]:
+        length, name = _head(before, at[0])
+        one = before[at[0] : at[0] + length]
+        # An entry begins with how long it is: one that begins like another is the same.
+        if after.startswith(one, at[1]):
+            if every:
+                found.append((name, one, one))
+            at = [at[0] + length, at[1] + length]
+            continue
+        other_length, other_name = _head(after, at[1])
+        first, second = name <= other_name, other_name <= name
+        other = after[at[1] : at[1] + other_length]
+        found.append((min(name, other_name), one if first else None, other if second else None))
+        at = [at[0] + length * first, at[1] + other_length * second]
+    found += [(name, one, None) for name, one in split_tree(before[at[0] :]).items()]
+    found += [(name, None, one) for name, one in split_tree(after[at[1] :]).items()]
+    return found
+
+
+def _head(tree: bytes, at: int) -> tuple[int, bytes]:
+    """Return how long the entry is that begins there, and its name."""
+    try:
+        length, size = _HEAD.unpack_from(tree, at)
+    except struct.error as error:
+        raise EncodingError("a tree is cut short") from error
+    if length < _FIXED.size + size or at + length > len(tree):
+        raise EncodingError("an entry's length doesn't fit")
+    return length, tree[at + _FIXED.size : at + _FIXED.size + size]
 
 
 def decode_tree(tree: bytes) -> dict[bytes, Entry]:

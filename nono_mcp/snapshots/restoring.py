@@ -75,7 +75,7 @@ class Restore:
     ) -> None:
         self._workspace = workspace
         self._objects = workspace.store.objects
-        self._comparison = Comparison(self._objects, current, target)
+        self._comparison = workspace.comparisons.of(current, target)
         self._current, self._target = current, target
         self._on_progress = on_progress
         self._replaced = self._with_other_names()

@@ -259,12 +259,12 @@ class Scan:
             return True
         if self._whole or not visit.entries:
             return False
-        stored = visits.by_name(self._index.tree(old.id))
+        stored = encoding.split_tree(self._index.tree(old.id))
         return any(stored.get(name) != entry for name, entry in visit.entries.items())
 
     def _store(self, descent: Descent, visit: Visit) -> Row:
         old = visit.old
-        tree = visits.by_name(self._index.tree(old.id)) if old else {}
+        tree = encoding.split_tree(self._index.tree(old.id)) if old else {}
         if visit.listed:
             tree, stats = self._listed(descent, visit, tree)
             files, size = visits.count(visit)

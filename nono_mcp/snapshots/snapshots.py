@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Self, TypeVar, get_args
 
 from nono_mcp.snapshots import answers, restoring, rows, upkeep
 from nono_mcp.snapshots.choosing import Target
-from nono_mcp.snapshots.difference import Comparison
 from nono_mcp.snapshots.errors import (
     NothingToRestoreError,
     QuotaError,
@@ -217,7 +216,8 @@ class Snapshots:
         self, current: bytes, snapshot: Snapshot, scope: Scope, paths: Sequence[str]
     ) -> Target:
         objects = self._store.objects
-        target = Target(objects, current, self._workspace.untouchable())
+        workspace = self._workspace
+        target = Target(objects, workspace.comparisons, current, workspace.untouchable())
         with objects.writing():
             if scope == "agent":
                 target.choose_calls(rows.since(self._store.db, self._workspace.id, snapshot.seq))
@@ -233,12 +233,11 @@ class Snapshots:
         looked: Looked,
         target: Target,
     ) -> Plan:
-        objects = self._store.objects
-        difference = Comparison(objects, looked.root_hash, target.root_hash).difference()
+        difference = self._workspace.comparisons.of(looked.root_hash, target.root_hash)
         restore = restoring.Restore(self._workspace, looked.root_hash, target.root_hash, None)
         return Plan(
             snapshot, scope, tuple(paths), looked.root_hash.hex(), target.root_hash.hex(),
-            difference, tuple(target.kept), (*looked.unprotected, *target.unprotected),
+            difference.difference(), tuple(target.kept), (*looked.unprotected, *target.unprotected),
             restore.bytes_needed,
         )  # fmt: skip
 
@@ -294,7 +293,7 @@ class Snapshots:
         """
         with self._turn, self._store.using():
             roots = [bytes.fromhex(self._get(each).root) for each in (a, b)]
-            return Comparison(self._store.objects, *roots).difference(paths, limit)
+            return self._workspace.comparisons.of(*roots).difference(paths, limit)
 
     def text_diff(
         self, a: str, b: str, path: bytes, *, context: int = 3, bytes_max: int = TEXT_BYTES_MAX

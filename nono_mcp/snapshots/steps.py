@@ -92,21 +92,20 @@ class Relinked:
 
 
 class _Directory:
-    __slots__ = ("after", "before", "names", "step", "then")
+    __slots__ = ("pending", "step", "then")
 
-    def __init__(self, objects: Objects, step: Step, then: Step | None) -> None:
+    def __init__(self, objects: Objects, step: Step, then: Step | None, *, every: bool) -> None:
         self.step = step
         self.then = then
-        self.before = _entries(objects, step.before)
-        self.after = _entries(objects, step.after)
-        self.names = sorted(self.before.keys() | self.after.keys(), reverse=True)
+        trees = _tree(objects, step.before), _tree(objects, step.after)
+        self.pending = encoding.differing(*trees, every=every)
+        self.pending.reverse()
 
 
-def _entries(objects: Objects, entry: Entry | None) -> dict[bytes, bytes]:
-    """Return what is in a directory, still encoded: most of it is the same on both sides."""
+def _tree(objects: Objects, entry: Entry | None) -> bytes:
     if entry is None or not entry.is_directory or not entry.target:
-        return {}
-    return encoding.split_tree(objects.tree(entry.target))
+        return b""
+    return objects.tree(entry.target)
 
 
 def steps(
@@ -122,19 +121,17 @@ def steps(
         return
     top = Step(ENTER, Node(None, b""), before, after)
     yield top
-    stack = [_Directory(objects, top, None)]
+    every = bool(relinked.keys)
+    stack = [_Directory(objects, top, None, every=every)]
     while stack:
         directory = stack[-1]
-        if not directory.names:
+        if not directory.pending:
             stack.pop()
             yield directory.step._replace(what=LEAVE)
             if directory.then is not None:
                 yield directory.then
             continue
-        name = directory.names.pop()
-        was_encoded, new_encoded = directory.before.get(name), directory.after.get(name)
-        if was_encoded == new_encoded and not relinked.keys:
-            continue
+        name, was_encoded, new_encoded = directory.pending.pop()
         node = Node(directory.step.node, name)
         if was_encoded == new_encoded and not relinked.concerns(node):
             continue
@@ -148,4 +145,5 @@ def steps(
             continue
         step = put._replace(what=ENTER)
         yield step
-        stack.append(_Directory(objects, step, put if new is not None and not becomes else None))
+        then = put if new is not None and not becomes else None
+        stack.append(_Directory(objects, step, then, every=every))

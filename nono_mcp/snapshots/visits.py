@@ -74,11 +74,6 @@ def packed_name(packed: bytes) -> bytes:
     return packed[index.STAT_SIZE :]
 
 
-def by_name(tree: bytes) -> dict[bytes, bytes]:
-    """Return the encoded entries of a tree by name."""
-    return {encoding.entry_name(each): each for each in encoding.encoded_entries(tree)}
-
-
 def count(visit: Visit) -> tuple[int, int]:
     """Return how many files a listed directory has, and how many bytes."""
     regular = [s for s in visit.statuses.values() if stat.S_IFMT(s.st_mode) == _REGULAR]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import database, encoding, place
+from nono_mcp.snapshots.difference import Comparisons
 from nono_mcp.snapshots.encoding import Root
 from nono_mcp.snapshots.errors import (
     BroadWorkspaceError,
@@ -71,6 +72,7 @@ class Workspace:
         self.id = self._register()
         self.index = Index(store.db, self.id)
         self.modes = Modes(store.fd, self.id)
+        self.comparisons = Comparisons(store.objects)
 
     def close(self) -> None:
         """Let go of the directory."""
