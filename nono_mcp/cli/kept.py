@@ -19,8 +19,8 @@ from nono_mcp.policy.document import Document, merge
 from nono_mcp.server import changes
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.living import Living
+from nono_mcp.undo import rolling
 from nono_mcp.undo.opening import open_store
-from nono_mcp.undo.values import record_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Request
     from nono_mcp.snapshots.snapshots import Snapshots
     from nono_mcp.snapshots.values import Outcome, Plan, Progress, Reason, Snapshot
+    from nono_mcp.undo.values import Wanted
 
 WORKSPACE = Option("--workspace", "DIR")
 PROFILE = Option("--profile", "NAME")
@@ -69,8 +70,8 @@ class Kept:
             log.append("snapshot", {"id": taken.id, "root": taken.root, "reason": taken.reason})
         return taken
 
-    def roll_back(self, plan: Plan, log: Log | None) -> Outcome:
-        """Put back what *plan* says.
+    def roll_back(self, wanted: Wanted, log: Log, agreed: Plan | None = None) -> Outcome:
+        """Put back what is *wanted*; if the person *agreed* to a plan, as that says.
 
         Raises:
             FailedError, SnapshotError: The error says in what state the workspace is.
@@ -81,18 +82,12 @@ class Kept:
                 "nothing was put back"
             )
         try:
-            told: dict[str, object] = {"scope": plan.scope, "root": plan.target_root}
-            _record(log, plan, "start", told)
-            try:
-                with showing() as hear:
-                    outcome = self.snapshots.restore(plan, progress=hear)
-            except SnapshotError as error:
-                _record(log, plan, "end", {"outcome": "error", "reason": str(error)})
-                raise
-            _record(log, plan, "end", record_of(outcome))
+            with showing() as hear:
+                return rolling.roll_back(
+                    self.snapshots, wanted, log, agreed=agreed, on_progress=hear
+                )
         finally:
             self.living.let_in()
-        return outcome
 
 
 @contextmanager
@@ -168,11 +163,6 @@ def recorded(request: Kept, program: str) -> Iterator[Log]:
                 yield session
     except files.AuditError as error:
         raise FailedError(f"the audit log can't be written: {error}") from error
-
-
-def _record(log: Log | None, plan: Plan, phase: str, fields: dict[str, object]) -> None:
-    if log is not None:
-        log.append("rollback", {"id": plan.snapshot.id, "phase": phase, **fields})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from nono_mcp.cli import kept, options, say
 from nono_mcp.cli.options import FailedError, Option, UsageError
 from nono_mcp.server import changes
 from nono_mcp.snapshots.errors import NoSuchSnapshotError
+from nono_mcp.undo.values import Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,19 +53,21 @@ def main(argv: list[str]) -> int:
         raise UsageError("it takes one ID", "nono snapshot list shows them")
     _check(parsed)
     with kept.opened(parsed) as opened:
-        plan = _plan(parsed, opened)
-        if parsed.flag(DRY_RUN):
-            _tell_plan(parsed, plan)
-            return 0
-        if not parsed.flag(YES):
+        wanted = _wanted(parsed, opened)
+        plan = None
+        if parsed.flag(DRY_RUN) or not parsed.flag(YES):
+            plan = _plan(opened, wanted)
+            if parsed.flag(DRY_RUN):
+                _tell_plan(parsed, plan)
+                return 0
             _ask(parsed, plan)
         with kept.recorded(opened, PROGRAM) as log:
-            outcome = opened.roll_back(plan, log)
+            outcome = opened.roll_back(wanted, log, plan)
     if parsed.flag(options.JSON):
         fields = kept.fields_of(outcome)
         say.document({"id": "rollback", "ok": outcome.verified, "error": None, **fields})
     else:
-        say.out(changes.of_outcome(plan.snapshot.id, outcome) + "\n")
+        say.out(changes.of_outcome(wanted.snapshot, outcome) + "\n")
     return 0 if outcome.verified else 1
 
 
@@ -76,16 +79,17 @@ def _check(parsed: Parsed) -> None:
         raise UsageError(f"{SCOPE.name} and {PATHS.name} contradict each other")
 
 
-def _plan(parsed: Parsed, opened: Kept) -> Plan:
+def _wanted(parsed: Parsed, opened: Kept) -> Wanted:
     paths = parsed.all(PATHS.name)
     scope: Scope = "agent" if parsed.one(SCOPE.name) == "agent" else "everything"
-    wanted = parsed.rest[0] if parsed.rest else before_the_last_change(opened)
+    named = parsed.rest[0] if parsed.rest else before_the_last_change(opened)
+    return Wanted(opened.snapshots.get(named).id, "paths" if paths else scope, paths)
+
+
+def _plan(opened: Kept, wanted: Wanted) -> Plan:
     with kept.showing() as hear:
         plan = opened.snapshots.plan(
-            opened.snapshots.get(wanted).id,
-            scope="paths" if paths else scope,
-            paths=paths,
-            progress=hear,
+            wanted.snapshot, scope=wanted.scope, paths=wanted.paths, progress=hear
         )
     if plan.nothing:
         raise FailedError(f"nothing to put back: {changes.of_plan(plan)}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nono_mcp.cli.kept import Kept
     from nono_mcp.cli.options import Parsed
     from nono_mcp.policy.request import Prepared, Request
-    from nono_mcp.snapshots.values import Difference, Outcome, Scope, Snapshot
+    from nono_mcp.snapshots.values import Difference, Outcome, Snapshot
 
 ASK, KEEP, ALL = "ask", "keep", "all"
 ANSWERS = (ASK, KEEP, ALL)
@@ -193,13 +193,12 @@ class Undoing:
         from nono_mcp.cli import kept
         from nono_mcp.server import changes
         from nono_mcp.snapshots.errors import SnapshotError
+        from nono_mcp.undo.values import Wanted
 
         try:
-            with kept.showing() as hear:
-                scope: Scope = "paths" if paths else "everything"
-                plan = opened.snapshots.plan(before.id, scope=scope, paths=paths, progress=hear)
+            wanted = Wanted(before.id, "paths" if paths else "everything", paths)
             with kept.recorded(opened, "nono run") as log:
-                self._outcome = opened.roll_back(plan, log)
+                self._outcome = opened.roll_back(wanted, log)
         except (SnapshotError, FailedError, OSError) as error:
             self._error = str(error)
             self._note(f"NOT put back: {error}; undo: {self._command()}", loud=True)

@@ -6,6 +6,7 @@ holds its lock; a tail that the index doesn't name is nobody's, and the next wri
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from nono_mcp.snapshots.errors import QuotaError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PACK_BYTES_MAX: Final = 64 << 20
 """A pack that is longer takes no more frames."""
@@ -50,6 +51,15 @@ class Packs:
         self.release()
         self.forget()
         os.close(self._fd)
+
+    @contextlib.contextmanager
+    def unbounded(self) -> Iterator[None]:
+        """Go on whatever the quota is: what has begun isn't to stop in the middle."""
+        quota_bytes, self.quota_bytes = self.quota_bytes, sys.maxsize
+        try:
+            yield
+        finally:
+            self.quota_bytes = quota_bytes
 
     def append(self, frame: bytes) -> tuple[int, int]:
         """Write a frame, and return its pack and its offset there.

@@ -170,7 +170,8 @@ class Restore:
         mark = dirty() if dirty is not None else None
         if mark is not None:
             mark.merge(applied.touched)
-        looked = self._workspace.look(mark, finish=self._finish)
+        with self._workspace.store.packs.unbounded():
+            looked = self._workspace.look(mark, finish=self._finish)
         verified = looked.root_hash == self._target
         if not verified:
             self._explain(looked, applied)

@@ -10,18 +10,19 @@ processes with the same workspace take turns.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar, get_args
 
 from nono_mcp.snapshots import answers, restoring, rows, upkeep
-from nono_mcp.snapshots.choosing import Target
 from nono_mcp.snapshots.errors import (
     NothingToRestoreError,
     QuotaError,
     SnapshotError,
     StalePlanError,
 )
+from nono_mcp.snapshots.planning import NOTHING, Planning, check_scope
 from nono_mcp.snapshots.store import Store
 from nono_mcp.snapshots.text import text_diff
 from nono_mcp.snapshots.values import Outcome, Plan, Reason, Retention, Scope
@@ -200,46 +201,13 @@ class Snapshots:
         Raises:
             SnapshotError, OSError, PatternError: There's no plan.
         """
-        if scope not in get_args(Scope) or bool(paths) != (scope == "paths"):
-            raise ValueError(f"scope {scope!r} doesn't go with {len(paths)} paths")
-
-        def act() -> Plan:
-            looked = self._workspace.look(dirty, on_progress=progress)
-            target = self._target(looked.root_hash, snapshot, scope, paths)
-            return self._planned(snapshot, scope, paths, looked, target)
+        check_scope(scope, paths)
 
         with self._turn:
             snapshot = self._get(snapshot_id)
+            planning = Planning(self._workspace, (snapshot, scope, paths))
+            act = functools.partial(planning.plan, dirty, progress)
             return self._within_quota(act, snapshot.id)
-
-    def _target(
-        self, current: bytes, snapshot: Snapshot, scope: Scope, paths: Sequence[str]
-    ) -> Target:
-        objects = self._store.objects
-        workspace = self._workspace
-        target = Target(objects, workspace.comparisons, current, workspace.untouchable())
-        with objects.writing():
-            if scope == "agent":
-                target.choose_calls(rows.since(self._store.db, self._workspace.id, snapshot.seq))
-            else:
-                target.choose(bytes.fromhex(snapshot.root), paths)
-        return target
-
-    def _planned(
-        self,
-        snapshot: Snapshot,
-        scope: Scope,
-        paths: Sequence[str],
-        looked: Looked,
-        target: Target,
-    ) -> Plan:
-        difference = self._workspace.comparisons.of(looked.root_hash, target.root_hash)
-        restore = restoring.Restore(self._workspace, looked.root_hash, target.root_hash, None)
-        return Plan(
-            snapshot, scope, tuple(paths), looked.root_hash.hex(), target.root_hash.hex(),
-            difference.difference(), tuple(target.kept), (*looked.unprotected, *target.unprotected),
-            restore.bytes_needed,
-        )  # fmt: skip
 
     def restore(
         self,
@@ -258,29 +226,42 @@ class Snapshots:
             RestoreInterruptedError: It's mixed, and `recover` goes on.
         """
         if plan.nothing:
-            raise NothingToRestoreError("nothing to restore: it's all as it was", plan.kept)
-        with self._turn, self._workspace.held():
-            safety = self._safety(plan, dirty() if dirty else None, progress)
-            current = bytes.fromhex(safety.root)
-            target = self._target(current, plan.snapshot, plan.scope, plan.paths)
-            if target.root_hash.hex() != plan.target_root:
-                raise StalePlanError("what is to be restored isn't what was planned; plan again")
-            restore = restoring.Restore(self._workspace, current, target.root_hash, progress)
-            done = restore.run(safety, answers.marks(dirty))
-            return answers.outcome(safety, done, plan.kept, plan.unprotected)
+            raise NothingToRestoreError(NOTHING, plan.kept)
 
-    def _safety(self, plan: Plan, dirty: Dirty | None, progress: OnProgress | None) -> Snapshot:
-        taken: list[Snapshot] = []
-
-        def finish(looked: Looked) -> None:
-            if looked.root_hash.hex() != plan.current_root:
+        def check(now: Plan) -> None:
+            if (now.current_root, now.target_root) != (plan.current_root, plan.target_root):
                 raise StalePlanError("the workspace changed since the plan; plan again")
-            taken.append(
-                rows.insert(self._store.db, self._workspace, looked, ("safety", None, None))
-            )
 
-        self._workspace.look(dirty, on_progress=progress, finish=finish)
-        return taken[0]
+        planning = Planning(self._workspace, (plan.snapshot, plan.scope, plan.paths))
+        with self._turn:
+            act = functools.partial(planning.roll_back, check, dirty, progress)
+            return self._within_quota(act, plan.snapshot.id)
+
+    def roll_back(
+        self,
+        snapshot_id: str,
+        *,
+        scope: Scope = "everything",
+        paths: Sequence[str] = (),
+        begin: Callable[[Plan], None],
+        progress: OnProgress | None = None,
+    ) -> Outcome:
+        """Plan and restore in one, with one look at what is there now for both.
+
+        *begin* hears the plan before anything is changed, and may raise.
+
+        Raises:
+            NothingToRestoreError: There's nothing to do.
+            DamagedStoreError, StagingError: The workspace is as it was; so it is where *begin*
+                raised.
+            RestoreInterruptedError: It's mixed, and `recover` goes on.
+        """
+        check_scope(scope, paths)
+        with self._turn:
+            snapshot = self._get(snapshot_id)
+            planning = Planning(self._workspace, (snapshot, scope, paths))
+            act = functools.partial(planning.roll_back, begin, None, progress)
+            return self._within_quota(act, snapshot.id)
 
     def _get(self, prefix: str) -> Snapshot:
         return rows.find(self._store.db, self._workspace.id, prefix)

@@ -23,17 +23,18 @@ import anyio.to_thread
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import covers
 from nono_mcp.snapshots import upkeep
-from nono_mcp.snapshots.errors import SnapshotError, StalePlanError, WorkspaceReplacedError
+from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
 from nono_mcp.snapshots.living import Living
 from nono_mcp.snapshots.values import Dirty
 from nono_mcp.snapshots.watch import Watcher
+from nono_mcp.undo import rolling
 from nono_mcp.undo.beneath import Beneath, both
 from nono_mcp.undo.opening import broad_error, open_store, retention
 from nono_mcp.undo.rules import Rules
-from nono_mcp.undo.values import CallsRunError, Changed, Kept, Wanted, record_of
+from nono_mcp.undo.values import CallsRunError, Changed, Kept, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.guard.below import Below
@@ -299,23 +300,11 @@ class Undo:
         try:
             # Half of it would be worse than either.
             with anyio.CancelScope(shield=True):
-                plan = await self.plan(wanted, on_progress)
-                if agreed is not None and _roots(agreed) != _roots(plan):
-                    raise StalePlanError(
-                        "the workspace has changed since the question: nothing was put back"
+                outcome = await self.look(
+                    lambda store: rolling.roll_back(
+                        store, wanted, self._log, agreed=agreed, on_progress=on_progress
                     )
-                start: dict[str, object] = {"scope": plan.scope, "root": plan.target_root}
-                self._record_rollback(plan.snapshot.id, "start", start)
-                try:
-                    outcome = await self.look(
-                        lambda store: store.restore(plan, progress=on_progress)
-                    )
-                except SnapshotError as error:
-                    reason = f"{type(error).__name__}: {error}"
-                    fields = {"outcome": "error", "reason": reason}
-                    self._record_rollback(plan.snapshot.id, "end", fields)
-                    raise
-                self._record_rollback(plan.snapshot.id, "end", record_of(outcome))
+                )
         finally:
             self._living.let_in()
         return outcome
@@ -376,13 +365,9 @@ class Undo:
             outcome = self._snapshots.recover()
             if outcome is not None:
                 self.recovered = outcome
-                self._record_rollback(outcome.safety.id, "end", record_of(outcome))
+                rolling.record(self._log, outcome.safety.id, "end", rolling.of_outcome(outcome))
         finally:
             self._living.let_in()
-
-    def _record_rollback(self, snapshot: str, phase: str, fields: Mapping[str, object]) -> None:
-        if self._log is not None:
-            self._log.append("rollback", {"id": snapshot, "phase": phase, **fields})
 
     def _thin_sometimes(self) -> None:
         if self._takes_count % TAKES_A_PRUNE == 0:
@@ -402,10 +387,6 @@ def _opened(rules: Rules) -> Snapshots:
         raise broad_error(rules.workspace, remedy)
     where = rules.state_dir, rules.workspace
     return open_store(*where, rules.section, broad=rules.broad, remedy=remedy)
-
-
-def _roots(plan: Plan) -> tuple[str, str]:
-    return plan.current_root, plan.target_root
 
 
 def _reason(error: OSError) -> str:

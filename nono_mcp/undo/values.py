@@ -12,7 +12,7 @@ from nono_mcp.snapshots.errors import SnapshotError
 
 if TYPE_CHECKING:
     from nono_mcp.guard.guard import Action
-    from nono_mcp.snapshots.values import Difference, Outcome, Scope, Snapshot
+    from nono_mcp.snapshots.values import Difference, Scope, Snapshot
 
 
 class CallsRunError(SnapshotError):
@@ -51,17 +51,3 @@ class Wanted:
     """The beginning of an id, a name, or "latest"."""
     scope: Scope = "everything"
     paths: tuple[str, ...] = ()
-
-
-def record_of(outcome: Outcome) -> dict[str, object]:
-    """Return what the audit log is told of a rollback's end."""
-    return {
-        "outcome": "verified" if outcome.verified else "unverified",
-        "root": outcome.root,
-        "restored": outcome.restored_count,
-        "removed": outcome.removed_count,
-        "kept": len(outcome.kept),
-        "conflicts": len(outcome.conflicts),
-        "safety": outcome.safety.id,
-        "safety_root": outcome.safety.root,
-    }

@@ -225,6 +225,10 @@ async def test_a_call_that_is_cancelled_is_kept_after_it_all_the_same(
         async with anyio.create_task_group() as group:
             group.start_soon(session.run, sh(f"echo 1 > made; {marked.sleeper}"))
             await marked.appear()
+            # The shell before it has the mark in its own words.
+            with anyio.fail_after(20):
+                while not (machine.workspace / "made").exists():
+                    await anyio.sleep(0.01)
             group.cancel_scope.cancel()
         before, after = await kept(session)
         assert session.undo is not None
