@@ -227,7 +227,7 @@ async def test_a_call_that_is_cancelled_is_kept_after_it_all_the_same(
             await marked.appear()
             # The shell before it has the mark in its own words.
             with anyio.fail_after(20):
-                while not (machine.workspace / "made").exists():
+                while not (machine.workspace / "made").exists():  # noqa: ASYNC110 - another process
                     await anyio.sleep(0.01)
             group.cancel_scope.cancel()
         before, after = await kept(session)
