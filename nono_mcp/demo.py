@@ -1,8 +1,8 @@
 """`nono demo`: see it work, with a real MCP client and the real server.
 
 In a temporary home that holds a secret, the SDK's client starts `nono serve` and calls its tools.
-What is claimed is looked at from outside: files by their absence, processes in /proc, the network
-by a listener that waits to be reached.
+What is claimed is looked at from outside: files by their absence, processes by who runs, the
+network by a listener that waits to be reached.
 
 Architecture invariant: nothing of the person's own home is touched, and a claim that doesn't
 hold ends in an exit status of 1.
@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ import anyio
 from mcp import Client, MCPError, StdioServerParameters
 
 from nono_mcp.server.results import META_KEY
+from nono_sandbox import system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,16 +40,22 @@ usage: nono demo [--tier TIER]
 Start `nono serve` in a temporary home that holds a secret, have a real MCP client call its tools,
 and look from outside whether what is claimed holds.
 
-  --tier TIER   insist on namespaces, or on landlock
+  --tier TIER   insist on namespaces, or on landlock; macOS has seatbelt
 
 Exit status: 0 everything held, 1 something didn't, 2 this usage.
 """
-TIERS = ("namespaces", "landlock")
 TIMED_COUNT = 20
 DEADLINE_S = 120.0
 _VARIABLE = "AWS_SECRET_ACCESS_KEY"
 _TOLD = "the secret was told"
 _VERDICTS = ("integrity", "completeness", "trust")
+if sys.platform == "darwin":
+    _LOOK_AROUND = "ps -axEww"
+    # macOS has no setsid(1); what nohup starts has no reason to end, and another session neither.
+    _STAYS = "nohup sh -c 'sleep 600; :' {} >/dev/null 2>&1"
+else:
+    _LOOK_AROUND = "cat /proc/[0-9]*/environ"
+    _STAYS = "setsid sh -c 'trap : TERM HUP; sleep 600; :' {}"
 _CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
 
 
@@ -56,7 +64,7 @@ def main(argv: list[str]) -> int:
     if argv == ["--help"]:
         sys.stdout.write(USAGE)
         return 0
-    if argv and (len(argv) != 2 or argv[0] != "--tier" or argv[1] not in TIERS):  # noqa: PLR2004 - an option and its value
+    if argv and (len(argv) != 2 or argv[0] != "--tier" or argv[1] not in system.BACKEND.tiers):  # noqa: PLR2004 - an option and its value
         sys.stderr.write(USAGE)
         return 2
     with tempfile.TemporaryDirectory(prefix="nono-demo-") as directory:
@@ -157,7 +165,7 @@ class Demonstration:
         told = await self._sh(f"cat {self._scene.key}")
         self._claim("the key in ~/.ssh stays unread", told, *self._is_kept(told))
         told = await self._sh(
-            f"cat /proc/[0-9]*/environ >found.txt 2>&1; printenv {_VARIABLE} || echo not set"
+            f"{_LOOK_AROUND} >found.txt 2>&1; printenv {_VARIABLE} || echo not set"
         )
         found = (self._scene.project / "found.txt").read_bytes()
         kept = self._is_kept(told) if self._scene.secret.encode() not in found else (_TOLD, False)
@@ -193,7 +201,7 @@ class Demonstration:
 
     async def _nothing_survives_a_call(self) -> None:
         mark = f"demo-{secrets.token_hex(4)}"
-        stays = f"setsid sh -c 'trap : TERM HUP; sleep 600; :' {mark}"
+        stays = _STAYS.format(mark)
         told = await self._sh(f"{stays} & sleep 0.2; echo started")
         held = told.ran and "started" in told.text and not any(running(mark))
         seen = f"no process named {mark}" if held else "it still runs"
@@ -307,14 +315,31 @@ def _was_reached(listener: socket.socket) -> bool:
 
 def running(mark: str) -> Iterator[int]:
     """Yield the processes that have *mark* among their arguments."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                arguments = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue  # ended since it was listed
-            if mark.encode() in arguments:
-                yield int(entry.name)
+    for pid, arguments in _command_lines():
+        if mark in arguments:
+            yield pid
+
+
+if sys.platform == "darwin":
+
+    def _command_lines() -> Iterator[tuple[int, str]]:
+        listed = subprocess.run(
+            ["/bin/ps", "-axww", "-o", "pid=,args="], capture_output=True, check=True
+        )
+        for line in listed.stdout.decode(errors="replace").splitlines():
+            pid, _, arguments = line.strip().partition(" ")
+            yield int(pid), arguments
+
+else:
+
+    def _command_lines() -> Iterator[tuple[int, str]]:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    arguments = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue  # ended since it was listed
+                yield int(entry.name), arguments.decode(errors="replace")
 
 
 def _say(text: str) -> None:

@@ -23,6 +23,7 @@ from nono_sandbox.confinement import (
     OPEN,
     PORTS,
     READ,
+    SEATBELT,
     WRITE,
     Confinement,
     Denial,
@@ -340,7 +341,12 @@ class Draw:
         )
         links = (Link("/tmp", "private/tmp"),) if pick.random() < 0.3 else ()  # noqa: S108 - a symlink of macOS
         return Confinement(
-            "/Users/u/ws", tuple(grants), tuple(denials), links=links, network=network
+            "/Users/u/ws",
+            tuple(grants),
+            tuple(denials),
+            links=links,
+            network=network,
+            tier=SEATBELT,
         )
 
     def near(self, confinement: Confinement) -> str:
@@ -471,6 +477,9 @@ WORDS = {
     "execute": ("process-exec", "file-map-executable"),
     "write": ("file-write-data", "file-write-create", "file-write-mode", "file-write-xattr"),
 }
+DEVICE_WORDS = {"read": "file-read-data", "write": "file-write-data"}
+"""What policy tells of devices: nobody makes or changes one."""
+DEVICES = (*NODES, SLAVE, "/dev/disk0", "/dev/null/x", "/dev/ttyx")
 HOSTS = {"localhost": True, "127.0.0.1": True, "::1": True, "example.org": False}
 ASKED_A_CASE = 2
 
@@ -483,6 +492,10 @@ def agree_with_policy(confinement: Confinement, profile: Profile, draw: Draw) ->
         expected = policy.path(word, path)
         for operation in WORDS[word]:
             agree(profile, Query(operation, path=path), confinement, expected=expected)
+    word, path = draw.random.choice(tuple(DEVICE_WORDS)), draw.random.choice(DEVICES)
+    if path != "/":
+        query = Query(DEVICE_WORDS[word], path=path)
+        agree(profile, query, confinement, expected=policy.path(word, path))
     host, port = draw.random.choice(tuple(HOSTS)), draw.random.choice((80, 443, 8080))
     query = Query("network-outbound", protocol="tcp", port=port, here=HOSTS[host])
     agree(profile, query, confinement, expected=policy.host(host, port))
