@@ -1,6 +1,7 @@
 """What holds for every test: which are collected where, and that none is skipped in CI."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Generator
@@ -17,6 +18,8 @@ collect_ignore_glob = [] if (SOURCES / "bin").is_dir() else ["test_frame_sources
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+HERE = {"linux": sys.platform == "linux"}
+OF_LINUX = re.compile(r"^pytestmark = .*\bmark\.linux\b", re.MULTILINE)
 PROVEN = pytest.StashKey[set[str]]()
 TIERS = {"", "namespaces", "landlock"}
 
@@ -31,13 +34,19 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what is Linux's as a whole before it is imported, which fails elsewhere."""
+    if HERE["linux"] or collection_path.suffix != ".py":
+        return None
+    return OF_LINUX.search(collection_path.read_text(encoding="utf-8")) is not None or None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # Before anything is deselected, here or by -m.
     config.stash[PROVEN] = {mark.args[0] for item in items for mark in item.iter_markers("claim")}
-    here = {"linux": sys.platform == "linux"}
     elsewhere = [
-        item for item in items if not all(here.get(m.name, True) for m in item.iter_markers())
+        item for item in items if not all(HERE.get(m.name, True) for m in item.iter_markers())
     ]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)

@@ -33,7 +33,7 @@ def result(end: Ended, output: bytes = b"", cwd: str = "/w") -> Result:
         (ended(0), "exit status 0"),
         (ended(3 << 8), "exit status 3"),
         (ended(signal.SIGSEGV), "killed by SIGSEGV (status 139)"),
-        (ended(signal.SIGRTMIN + 1), "killed by signal 35 (status 163)"),
+        (ended(35), "killed by signal 35 (status 163)"),
         (ended(9, "wall"), "stopped: its time limit (timeout_s) was reached"),
         (ended(9, "memory"), "stopped: it used more memory than it may (2000 MB)"),
         (ended(9, "processes"), "stopped: it started more processes than it may (64)"),
