@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TRUE = "/bin/true"
 ROUNDS = 200
 BARE = "posix_spawn + wait"
+_ROOT = Path(__file__).resolve().parent.parent
 NONO = str(Path(sys.executable).parent / "nono")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc")
 
@@ -122,7 +123,8 @@ async def calls(base: Path) -> None:
         ballast = bytearray(os.urandom(1 << 20) * 500)
         await _big(opened)
         del ballast
-        await _many(opened["plain"])
+        for count in (8, 64):
+            await _many(opened["plain"], count)
         _memory(opened["plain"])
 
 
@@ -160,21 +162,21 @@ async def _big(opened: dict[str, Session]) -> None:
     show("the same from a supervisor of 500 MB", rows)
 
 
-async def _many(session: Session) -> None:
-    async def eight() -> None:
+async def _many(session: Session, count: int) -> None:
+    async def all_of_them() -> None:
         async with anyio.create_task_group() as group:
-            for _ in range(8):
+            for _ in range(count):
                 group.start_soon(session.run, Command((TRUE,)))
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(count) as pool:
         contenders = {
             BARE: _awaited(
-                lambda: [task.result() for task in [pool.submit(spawn) for _ in range(8)]]
+                lambda: [task.result() for task in [pool.submit(spawn) for _ in range(count)]]
             ),
-            "Session": eight,
+            "Session": all_of_them,
         }
-        rows = await interleaved_async(contenders, rounds=ROUNDS // 4, bare=BARE)
-    show("8 callers at once", rows)
+        rows = await interleaved_async(contenders, rounds=4 * ROUNDS // count, bare=BARE)
+    show(f"{count} callers at once", rows)
 
 
 def _memory(session: Session) -> None:
@@ -219,13 +221,34 @@ async def over_mcp(base: Path) -> None:
     show("over MCP, stdio", rows)
 
 
+def installed(base: Path) -> str:
+    """Install a wheel of this program as people have it, and return the path of its command.
+
+    From a checkout that is installed in place a start is longer: `site` has to find the packages.
+    """
+    wheels, environment = base / "wheels", base / "installed"
+    for command in (
+        ["hatchling", "build", "-t", "wheel", "-d", str(wheels)],
+        ["venv", "--without-pip", str(environment)],
+    ):
+        subprocess.run(  # noqa: S603 - the commands above
+            [sys.executable, "-m", *command], check=True, cwd=_ROOT, stdout=subprocess.DEVNULL
+        )
+    pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python")]
+    (wheel,) = wheels.iterdir()
+    options = ["--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "install", *options, str(wheel)], check=True)  # noqa: S603
+    return str(environment / "bin" / "nono")
+
+
 def command_line(base: Path) -> None:
     """Compare the start of `nono run` with that of a bare interpreter."""
+    nono = installed(base)
     python = os.path.realpath(sys.executable)
     bare = "python3 -I -S -c pass"
     commands = {
         bare: [python, "-I", "-S", "-c", "pass"],
-        "nono run": [NONO, "run", "--allow-cwd", "--", TRUE],
+        "nono run": [nono, "run", "--allow-cwd", "--", TRUE],
     }
     others = {
         "bubblewrap": ["bwrap", "--ro-bind", "/", "/", "--unshare-all", TRUE],
