@@ -111,6 +111,7 @@ def compile_policy(plan: Plan) -> Compiled:
         grants=(*own, *grants),
         denials=_speaking(plan, denials),
         links=_links(plan, granted) if plan.tier != LANDLOCK else (),
+        sockets=_sockets(plan.grants),
         network=_network(plan.document, plan.tier, plan.proxy_port),
         limits=_limits(plan.document),
         environment=_environment(plan, cwd, home_is_private=home_is_private),
@@ -182,6 +183,16 @@ def _grants(plan: Plan) -> Iterator[Grant]:
             yield from top_level(grant, plan.children)
         else:
             yield grant
+
+
+def _sockets(grants: Sequence[Asked]) -> tuple[tuple[int, int], ...]:
+    """Return what is granted by itself, to be written, and no file: a local socket, it may be."""
+    return tuple(
+        asked.place.identity
+        for asked in grants
+        if asked.exact and asked.access & WRITE and asked.place.kind == "other"
+        if asked.place.identity is not None
+    )
 
 
 def _own(plan: Plan, *, home_is_private: bool) -> list[Grant]:

@@ -93,6 +93,7 @@ FSCONFIG_CMD_CREATE = 6
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
@@ -306,6 +307,12 @@ def open_plainly(directory_fd: int, path: bytes, flags: int) -> int:
     """Open *path* as seen from *directory_fd*, by way of no link of /proc's to an open file."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
     return _syscall("openat2", SYS_OPENAT2, directory_fd, path, how, _foreign.ULong(len(how)))
+
+
+def open_in_root(root_fd: int, path: bytes, flags: int) -> int:
+    """Open *path* as if *root_fd* were the root, by way of no link of /proc's to an open file."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    return _syscall("openat2", SYS_OPENAT2, root_fd, path, how, _foreign.ULong(len(how)))
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

@@ -54,6 +54,13 @@ class Kind(Value):
         return internet and self.type == SOCK_STREAM and self.protocol == IPPROTO_TCP
 
 
+def is_path(raw: bytes) -> bool:
+    """Tell whether *raw* is the path of a local socket: no name, no other family, not malformed."""
+    if not _FAMILY.size < len(raw) <= _UNIX_BYTES_MAX:
+        return False
+    return _family(raw) == AF_UNIX and raw[_FAMILY.size] != 0
+
+
 def path_of(raw: bytes) -> bytes:
     """Return the path that is the address of a local socket.
 

@@ -11,13 +11,14 @@ waits for long: what would block is tried again while others are served.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import select
 import stat
 import time
 
-from nono_sandbox import _uapi, addresses, borrowed, metadata, notices, wire
+from nono_sandbox import _uapi, addresses, borrowed, metadata, notices, own_sockets, wire
 from nono_sandbox.own_sockets import OwnSockets
 from nono_sandbox.seccomp.syscalls import numbers
 from nono_sandbox.values import Value
@@ -25,8 +26,8 @@ from nono_sandbox.writable import Writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Iterable
+    from typing import Any
 
     from nono_sandbox.addresses import Kind
     from nono_sandbox.confinement import Network
@@ -48,7 +49,11 @@ class _Terms(Value):
 
     network: Network
     writable: Writable
+    sockets: frozenset[tuple[int, int]]
+    """Those of others that may be connected to."""
     ruleset_fd: int
+    asked: _socket.socket | None
+    """In a network of their own: the channel to ask for its sockets on."""
 
 
 class _Waiting(Value):
@@ -105,19 +110,29 @@ class Answerer:
         introduction = self._introductions.pop(fd)
         self._poll.unregister(fd)
         try:
-            message, (listener, ruleset) = wire.receive(introduction)
-            self._terms[listener] = _Terms(message[1], Writable(message[2]), ruleset)
-            notices.hasten(listener)
-            self._poll.register(listener, select.POLLIN)
+            self.meet(*wire.receive(introduction))
         except wire.ClosedError:
             return  # it failed, and has said why where it was asked to
         finally:
             introduction.close()
 
+    def meet(self, message: tuple[Any, ...], fds: list[int]) -> None:
+        """Act on behalf of the workers of the lane that said *message*."""
+        listener, ruleset, *asked = fds
+        channel = _socket.socket(fileno=asked[0]) if asked else None
+        _, network, writable, sockets = message
+        terms = _Terms(network, Writable(writable), frozenset(sockets), ruleset, channel)
+        self._terms[listener] = terms
+        notices.hasten(listener)
+        self._poll.register(listener, select.POLLIN)
+
     def _leave(self, listener: int) -> None:
         """Forget a lane that has gone with all its workers."""
         self._poll.unregister(listener)
-        os.close(self._terms.pop(listener).ruleset_fd)
+        terms = self._terms.pop(listener)
+        os.close(terms.ruleset_fd)
+        if terms.asked is not None:
+            terms.asked.close()
         for one in [one for one in self._waiting if one.notice.listener == listener]:
             self._waiting.remove(one)
             one.caller.close()
@@ -141,12 +156,13 @@ class Answerer:
         if call in metadata.CALLS:
             writable = self._terms[notice.listener].writable
             return self._changer.change(call, notice, caller, writable)
-        try:
-            caller.hold()
-        except OSError:
-            return errno.EACCES
-        if not notices.valid(notice):
-            return 0
+        if self._terms[notice.listener].asked is None:
+            try:
+                caller.hold()
+            except OSError:
+                return errno.EACCES
+            if not notices.valid(notice):
+                return 0
         return self._act_on_socket(call, notice, caller)
 
     def _act_on_socket(self, call: str, notice: Notice, caller: Caller) -> int:
@@ -168,10 +184,17 @@ class Answerer:
     def _connect(
         self, notice: Notice, caller: Caller, socket_fd: int, kind: Kind, raw: bytes
     ) -> int:
-        if kind.domain == addresses.AF_UNIX:
-            address = self._judged(caller, kind, raw)
+        terms = self._terms[notice.listener]
+        if terms.asked is not None:
+            local = kind.domain == addresses.AF_UNIX and addresses.is_path(raw)
+            # Whatever else there is in a network of their own is theirs.
+            address = _in_own_network(caller, raw, terms, terms.asked) if local else raw
+        elif kind.domain == addresses.AF_UNIX:
+            address = self._judged(caller, kind, raw, terms)
         else:
-            address = addresses.connecting(raw, kind, self._terms[notice.listener].network)
+            address = addresses.connecting(raw, kind, terms.network)
+        if not notices.valid(notice):
+            return 0
         try:
             return borrowed.connect_for(_TRY_S, socket_fd, address)
         except InterruptedError:
@@ -183,16 +206,13 @@ class Answerer:
         self._waiting.append(one)
         return _ANSWERED_ON_ITS_OWN
 
-    def _judged(self, caller: Caller, kind: Kind, raw: bytes) -> bytes:
+    def _judged(self, caller: Caller, kind: Kind, raw: bytes, terms: _Terms) -> bytes:
         """Return the address of a descriptor of the local socket that *raw* leads to."""
         path = addresses.path_of(raw)
         if not kind.local:
             raise OSError(errno.EACCES, "it could be sent to any path")
-        target = _uapi.open_plainly(caller.cwd, path, os.O_PATH)
-        caller.keep(target)
-        if not stat.S_ISSOCK(os.fstat(target).st_mode):
-            raise OSError(errno.ECONNREFUSED, "no socket")
-        if not self._own.knows(target):
+        target = caller.keep(_uapi.open_plainly(caller.cwd, path, os.O_PATH))
+        if not _is_given(target, terms) and not self._own.knows(target):
             raise OSError(errno.EACCES, "a socket of others")
         return addresses.to_path(b"/proc/self/fd/%d" % target)
 
@@ -204,7 +224,7 @@ class Answerer:
         path = addresses.path_of(raw)
         if not kind.local:
             return errno.EACCES
-        error = _bind_in_child(caller, socket_fd, raw, terms.ruleset_fd)
+        error = borrowed.bind_in_child(caller, socket_fd, raw, terms.ruleset_fd)
         if not error:
             try:
                 self._own.add(socket_fd, _uapi.open_plainly(caller.cwd, path, _THE_LINK_ITSELF))
@@ -226,6 +246,28 @@ class Answerer:
             notices.answer(one.notice, error)
 
 
+def _in_own_network(caller: Caller, raw: bytes, terms: _Terms, asked: _socket.socket) -> bytes:
+    """Return the address of a descriptor of the local socket that *raw* leads to (first tier).
+
+    It's looked up in the caller's root: in the one here, /proc is the machine's.
+    """
+    path = addresses.path_of(raw)
+    if not path.startswith(b"/"):
+        path = caller.where + b"/" + path
+    target = caller.keep(_uapi.open_in_root(caller.root, path, os.O_PATH))
+    mounts = f"/proc/{caller.tid}/mountinfo"
+    if not _is_given(target, terms) and not own_sockets.are_all(asked, target, mounts):
+        raise OSError(errno.EACCES, "a socket of others")
+    return addresses.to_path(b"/proc/self/fd/%d" % target)
+
+
+def _is_given(target: int, terms: _Terms) -> bool:
+    status = os.fstat(target)
+    if not stat.S_ISSOCK(status.st_mode):
+        raise OSError(errno.ECONNREFUSED, "no socket")
+    return (status.st_dev, status.st_ino) in terms.sockets
+
+
 def _tried(one: _Waiting) -> int | None:
     """Try again, and return the errno to answer with, or None while it still blocks."""
     try:
@@ -237,23 +279,3 @@ def _tried(one: _Waiting) -> int | None:
     if one.caller.interrupted():
         return _ERESTARTSYS if one.give_up_at == float("inf") else errno.EINTR
     return None
-
-
-def _bind_in_child(caller: Caller, socket_fd: int, raw: bytes, ruleset_fd: int) -> int:
-    """Bind as the caller would: in its domain and directory, with its umask and no privilege."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    error = errno.EACCES
-    try:
-        os.fchdir(caller.cwd)
-        os.umask(caller.umask)
-        _uapi.prctl(_uapi.PR_SET_NO_NEW_PRIVS, 1)
-        _uapi.landlock_restrict_self(ruleset_fd)
-        _uapi.drop_capabilities()
-        _uapi.bind(socket_fd, raw)
-        error = 0
-    except OSError as refused:
-        error = refused.errno or errno.EACCES
-    finally:
-        os._exit(error)

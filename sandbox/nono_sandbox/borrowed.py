@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 
 from nono_sandbox import _uapi
 from nono_sandbox.addresses import Kind
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import signal as _signal
 
     from nono_sandbox.confinement import Network
+    from nono_sandbox.notices import Caller
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
@@ -51,6 +53,26 @@ def kind(socket_fd: int) -> Kind:
 def is_v6_only(socket_fd: int) -> bool:
     """Tell whether a socket of IPv6 serves nothing else."""
     return bool(option(socket_fd, _IPPROTO_IPV6, _IPV6_V6ONLY))
+
+
+def bind_in_child(caller: Caller, socket_fd: int, raw: bytes, ruleset_fd: int) -> int:
+    """Bind as the caller would: in its domain and directory, with its umask and no privilege."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    error = errno.EACCES
+    try:
+        os.fchdir(caller.cwd)
+        os.umask(caller.umask)
+        _uapi.prctl(_uapi.PR_SET_NO_NEW_PRIVS, 1)
+        _uapi.landlock_restrict_self(ruleset_fd)
+        _uapi.drop_capabilities()
+        _uapi.bind(socket_fd, raw)
+        error = 0
+    except OSError as refused:
+        error = refused.errno or errno.EACCES
+    finally:
+        os._exit(error)
 
 
 def listen(socket_fd: int, backlog: int, kind: Kind, network: Network) -> int:

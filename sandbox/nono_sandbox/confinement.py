@@ -95,6 +95,8 @@ class Confinement(Value):
     grants: tuple[Grant, ...] = ()
     denials: tuple[Denial, ...] = ()
     links: tuple[Link, ...] = ()
+    sockets: tuple[tuple[int, int], ...] = ()
+    """(st_dev, st_ino) of local sockets of programs outside, inside grants, to be connected to."""
     network: Network = Network()
     limits: Limits = Limits()
     environment: tuple[tuple[str, str], ...] = ()
@@ -124,3 +126,12 @@ class Call(Value):
     """Standard input is a pseudo-terminal's slave: make it the controlling terminal."""
     builtin: bool = False
     """Do what `nono_sandbox.builtin` knows by the name argv[0], instead of executing a program."""
+
+
+def is_answered(tier: str, network: str) -> bool:
+    """Tell whether somebody acts on behalf of workers, whose *network* has that mode.
+
+    In the first tier it's for sockets alone, and in the machine's own network nobody could tell
+    those of a session from others.
+    """
+    return tier == LANDLOCK or network != OPEN

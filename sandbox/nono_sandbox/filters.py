@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from nono_sandbox.confinement import NAMESPACES, OPEN
+from nono_sandbox.confinement import NAMESPACES, OPEN, is_answered
 from nono_sandbox.seccomp import (
     Options,
     base_filter,
@@ -34,10 +34,10 @@ def options_for(confinement: Confinement, tier: str) -> Options:
         own_network=own and network.mode != OPEN,
         network=network.mode,
         binds=bool(network.bind_ports),
-        # In the first tier a socket outside the grants isn't there to be connected to, and
-        # Landlock confines the abstract ones.
+        # In the first tier a socket outside the grants isn't there to be connected to (whoever
+        # connects judges those inside), and Landlock confines the abstract ones.
         unix_sockets=own,
-        on_behalf=not own,
+        on_behalf=is_answered(tier, network.mode),
         ptrace=confinement.ptrace,
         own_ipc=own,
         own_pids=own,

@@ -192,10 +192,7 @@ def _start_lane(
                 os._exit(0)
         introduction, network = introducing
         wire.keep_only(control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
-        listener = setup.become_lane(plan)
-        if listener >= 0:
-            lane.introduce(introduction, network, listener, plan)
-        introduction.close()
+        lane.introduce(introduction, network, setup.become_lane(plan), plan)
         lane.serve(control, _socket.socket(fileno=requests_fd), plan)
     except wire.ClosedError:
         os._exit(0)

@@ -17,7 +17,7 @@ import gc
 import os
 import select
 
-from nono_sandbox import _uapi, landlock, namespaces, wire, worker
+from nono_sandbox import _uapi, landlock, namespaces, own_sockets, wire, worker
 from nono_sandbox.attendance import Attendance, Parked, drain, send_signal
 from nono_sandbox.confinement import LANDLOCK
 from nono_sandbox.errors import UnsupportedError
@@ -54,12 +54,17 @@ class Plan(Value):
     """In the second tier: what workers may write, for whoever acts on their behalf."""
     places: tuple[str, ...] = ()
     """The paths of what workers may write."""
+    sockets: tuple[tuple[int, int], ...] = ()
+    """Those of others that they may connect to."""
+    is_answered: bool = False
+    """Somebody does: the filter has a listener."""
 
 
-def seal(plan: Plan) -> int:
+def seal(plan: Plan) -> tuple[int, ...]:
     """Give up every privilege of the calling process, on the way to being a lane.
 
-    Returns the listener of its filter, for `behalf`, in the second tier; else -1.
+    Returns what to `introduce` it by, if somebody is to act on behalf of its workers: the listener
+    of its filter and, in the first tier, a channel to ask for its network's sockets on.
 
     Raises:
         UnsupportedError: Signals of this process would reach others than its own children. Exit.
@@ -73,22 +78,29 @@ def seal(plan: Plan) -> int:
         _scope_signals()
     elif os.getpid() != 1:
         raise UnsupportedError("signals aren't confined: this process leads no PID namespace")
-    if plan.tier != LANDLOCK:
+    if not plan.is_answered:
         _uapi.seccomp_filter(plan.filter)
-        return -1
-    return _uapi.seccomp_filter(plan.filter, _WITH_LISTENER)
+        return ()
+    # The filter refuses to make one.
+    asking = () if plan.tier == LANDLOCK else (own_sockets.asking().detach(),)
+    return (_uapi.seccomp_filter(plan.filter, _WITH_LISTENER), *asking)
 
 
-def introduce(introduction: _socket.socket, network: Network, listener: int, plan: Plan) -> None:
-    """Hand the listener of the filter, and what workers may do, to whoever acts on their behalf.
+def introduce(
+    introduction: _socket.socket, network: Network, sealed: tuple[int, ...], plan: Plan
+) -> None:
+    """Hand on what `seal` returned, and what workers may do, to whoever acts on their behalf.
 
     Raises:
         ClosedError: Nobody is there to. Exit.
     """
-    fds = [listener, plan.ruleset_fd]
-    wire.send(introduction, "introduction", network, plan.writable, fds=fds)
+    if sealed:
+        listener, *asking = sealed
+        fds = [listener, plan.ruleset_fd, *asking]
+        wire.send(introduction, "introduction", network, plan.writable, plan.sockets, fds=fds)
     introduction.close()
-    os.close(listener)
+    for fd in sealed:
+        os.close(fd)
 
 
 def _drop_privileges() -> None:

@@ -79,7 +79,7 @@ class Caller:
     """What the thread that waits has: its memory, its descriptors, where it is."""
 
     def __init__(self, tid: int) -> None:
-        self._tid = tid
+        self.tid = tid
         self._fds: list[int] = []
         self._opened: dict[str, int] = {}
         self.umask = 0o777
@@ -92,12 +92,22 @@ class Caller:
             OSError: It has gone; or made itself unreadable.
         """
         _ = self._pidfd, self._memory, self.cwd
-        self.umask = umask(self._tid)
+        self.umask = umask(self.tid)
 
     @property
     def cwd(self) -> int:
         """Return a descriptor of its current directory."""
         return self._once("cwd", os.O_PATH)
+
+    @property
+    def root(self) -> int:
+        """Return a descriptor of its root, in its mount namespace."""
+        return self._once("root", os.O_PATH)
+
+    @property
+    def where(self) -> bytes:
+        """Return the path of its current directory, in its mount namespace."""
+        return os.readlink(os.fsencode(f"/proc/{self.tid}/cwd"))
 
     @property
     def _memory(self) -> int:
@@ -106,12 +116,12 @@ class Caller:
     @property
     def _pidfd(self) -> int:
         if "pidfd" not in self._opened:
-            self._opened["pidfd"] = self.keep(os.pidfd_open(self._tid, _PIDFD_THREAD))
+            self._opened["pidfd"] = self.keep(os.pidfd_open(self.tid, _PIDFD_THREAD))
         return self._opened["pidfd"]
 
     def _once(self, name: str, flags: int) -> int:
         if name not in self._opened:
-            fd = os.open(f"/proc/{self._tid}/{name}", flags | os.O_CLOEXEC)
+            fd = os.open(f"/proc/{self.tid}/{name}", flags | os.O_CLOEXEC)
             self._opened[name] = self.keep(fd)
         return self._opened[name]
 
@@ -161,7 +171,7 @@ class Caller:
     def interrupted(self) -> bool:
         """Tell whether a signal waits for it that a call of the kernel's own would heed."""
         try:
-            found = status(self._tid)
+            found = status(self.tid)
         except OSError:
             return True
         own, shared, blocked, ignored = (int(found[name], 16) for name in _SIGNAL_SETS)

@@ -31,10 +31,42 @@ _ALL_STATES = 0xFFFF_FFFF
 _UDIAG_SHOW_VFS = 2
 _UNIX_DIAG_VFS = 1
 _NO_COOKIE = 0xFFFF_FFFF
+_NLM_F_DUMP = 0x300
 _ANSWER_BYTES_MAX = 8192
+_DUMP_BYTES_MAX = 1 << 20
 _MINOR_BITS = 20
 _INODE_BITS = 0xFFFF_FFFF
 """All that the kernel tells of an inode's number."""
+
+
+def asking() -> _socket.socket:
+    """Return a channel on which the kernel tells of the local sockets of this process's network."""
+    return _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+
+
+def are_all(asked: _socket.socket, path_fd: int, mounts: str) -> bool:
+    """Tell whether *path_fd* is a local socket of the network that *asked* is of.
+
+    In a network of a session's own that's the same as being the session's. *mounts* names the
+    mountinfo(5) that has the mount it was opened by. An inode is one socket's for ever.
+    """
+    wanted = _inode(path_fd, mounts)
+    request = _REQUEST.pack(_AF_UNIX, 0, 0, _ALL_STATES, 0, _UDIAG_SHOW_VFS, 0, 0)
+    asked.send(_header(_NLM_F_REQUEST | _NLM_F_DUMP, request) + request)
+    found = False
+    while True:
+        said = asked.recv(_DUMP_BYTES_MAX)
+        at = 0
+        while at + _HEADER.size <= len(said):
+            length, kind, *_ = _HEADER.unpack_from(said, at)
+            if kind != _SOCK_DIAG_BY_FAMILY:
+                return found
+            found = found or (wanted is not None and _vfs(said[at : at + length]) == wanted)
+            at += -(-length // 4) * 4
+
+
+def _header(flags: int, request: bytes) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
 
 
 class OwnSockets:
@@ -83,31 +115,32 @@ def _bound_to(socket_fd: int) -> tuple[int, int] | None:
     request = _REQUEST.pack(
         _AF_UNIX, 0, 0, _ALL_STATES, number, _UDIAG_SHOW_VFS, _NO_COOKIE, _NO_COOKIE
     )
-    length = _HEADER.size + len(request)
-    header = _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
-    asked = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+    asked = asking()
     try:
-        asked.send(header + request)
+        asked.send(_header(_NLM_F_REQUEST, request) + request)
         said = asked.recv(_ANSWER_BYTES_MAX)
     finally:
         asked.close()
     length, kind, *_ = _HEADER.unpack_from(said)
-    if kind != _SOCK_DIAG_BY_FAMILY:
-        return None
+    return _vfs(said[:length]) if kind == _SOCK_DIAG_BY_FAMILY else None
+
+
+def _vfs(message: bytes) -> tuple[int, int] | None:
+    """Return device and inode of the path that the socket of *message* was bound to, if it was."""
     at = _HEADER.size + _MESSAGE.size
-    while at + _ATTRIBUTE.size <= length:
-        size, kind = _ATTRIBUTE.unpack_from(said, at)
+    while at + _ATTRIBUTE.size <= len(message):
+        size, kind = _ATTRIBUTE.unpack_from(message, at)
         if kind == _UNIX_DIAG_VFS:
-            inode, device = struct.unpack_from("=II", said, at + _ATTRIBUTE.size)
+            inode, device = struct.unpack_from("=II", message, at + _ATTRIBUTE.size)
             return device, inode
         at += max(_ATTRIBUTE.size, -(-size // 4) * 4)
     return None
 
 
-def _inode(fd: int) -> tuple[int, int] | None:
+def _inode(fd: int, mounts: str = "/proc/self/mountinfo") -> tuple[int, int] | None:
     """Return the same two of an open file; `stat` tells others on overlayfs and btrfs."""
     told = dict(line.split(":\t") for line in _text(f"/proc/self/fdinfo/{fd}").splitlines())
-    for line in _text("/proc/self/mountinfo").splitlines():
+    for line in _text(mounts).splitlines():
         mount, _, device, *_ = line.split(" ", 3)
         if mount == told["mnt_id"]:
             major, minor = map(int, device.split(":"))

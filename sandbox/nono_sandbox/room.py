@@ -26,10 +26,15 @@ _TIOCGPTN = 0x80045430
 _WINDOW_SIZE_BYTES = 8
 
 
-def serve(control: _socket.socket, tier: str, network: str, helper: _socket.socket | None) -> Never:
+def serve(
+    control: _socket.socket,
+    tier: str,
+    network: str,
+    helpers: tuple[_socket.socket | None, _socket.socket],
+) -> Never:
     """Run the call that *control* names, whose network is as said; exit when it has ended.
 
-    *helper* is the channel to whoever carries ports or acts on behalf, if somebody does.
+    *helpers* are the channels to whoever carries ports, if somebody does, and who acts on behalf.
 
     Raises:
         SandboxError: It can't be confined as it stands. Exit.
@@ -47,13 +52,12 @@ def serve(control: _socket.socket, tier: str, network: str, helper: _socket.sock
     if call.tty:
         # Only this pays for it; in the fresh root it may not be there to be imported.
         import termios  # noqa: F401
-    room.settle(confinement, helper)
+    carrier, introduction = helpers
+    room.settle(confinement, carrier)
     message, _ = wire.receive(control)
     plan = room.plan_for(confinement, message[1])
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
-    listener = lane.seal(plan)
-    if helper is not None and listener >= 0:
-        lane.introduce(helper, confinement.network, listener, plan)
+    lane.introduce(introduction, confinement.network, lane.seal(plan), plan)
     wire.send(control, "running", fds=[master] if call.tty else [])
     if call.tty:
         os.close(master)
@@ -88,7 +92,7 @@ class _Room:
         if confinement.network.mode != self._network:
             raise ConfinementError("the network isn't what this lane was made for")
 
-    def settle(self, confinement: Confinement, helper: _socket.socket | None) -> None:
+    def settle(self, confinement: Confinement, carrier: _socket.socket | None) -> None:
         """Make the rest: what *confinement* says."""
         self._check(confinement)
         if confinement.network.door_port != self._door_port:
@@ -96,10 +100,10 @@ class _Room:
         if self._tier == NAMESPACES and not fresh_root.finish(self._root, confinement):
             fresh_root.build(confinement)
             fresh_root.replace_proc(namespaces.new_proc())
-        if self._tier == NAMESPACES and helper is not None:
+        if carrier is not None:
             from nono_sandbox import forward
 
-            forward.hand_over(helper, confinement.network)
+            forward.hand_over(carrier, confinement.network)
 
     def plan_for(
         self, confinement: Confinement, programs: tuple[bytes, tuple[bytes, ...]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS, WRITE
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS, WRITE, is_answered
 from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
@@ -77,6 +77,8 @@ def plan_for(
         processes_max=confinement.limits.processes_max,
         writable=domain.writable(confinement) if tier == LANDLOCK else (),
         places=tuple(grant.path for grant in confinement.grants if grant.access & WRITE),
+        sockets=confinement.sockets,
+        is_answered=is_answered(tier, confinement.network.mode),
     )
 
 
@@ -92,7 +94,7 @@ def _leave_keyring() -> None:
             raise
 
 
-def become_lane(plan: lane.Plan) -> int:
+def become_lane(plan: lane.Plan) -> tuple[int, ...]:
     """Turn the calling process, in the first tier process 1 of its namespace, into a lane.
 
     Returns what `lane.seal` does.

@@ -104,8 +104,8 @@ _TABLE = (
         "sockets of programs outside are out of reach",
         (
             PARTLY,
-            "fresh root, Landlock's scopes",
-            "a socket inside a grant can be connected to",
+            "fresh root, network namespace, connect on behalf",
+            "datagrams can be sent to a socket inside a grant",
         ),
         (ENFORCED, "connect and bind on behalf, seccomp: none of datagrams", ""),
     ),
@@ -151,6 +151,11 @@ _BY_PORTS = {
     LANDLOCK: (PARTLY, "connect and bind on behalf, seccomp", "the named loopback ports are open"),
 }
 _ABSTRACT = (NOT, "fresh root", "abstract sockets need a closed network or Landlock ABI 6")
+_BY_SCOPES = (
+    PARTLY,
+    "fresh root, Landlock's scopes",
+    "a socket inside a grant can be connected to where the network is open",
+)
 _SCOPES_ABI = 6
 
 
@@ -225,8 +230,8 @@ def _held(row: _Row, support: Support, tier: str, network: str) -> tuple[str, st
         return _COUNTED
     own_network = tier == NAMESPACES and network != OPEN
     scoped = support.landlock_abi >= _SCOPES_ABI
-    if row.id == "unix-sockets" and tier == NAMESPACES and not own_network and not scoped:
-        return _ABSTRACT
+    if row.id == "unix-sockets" and tier == NAMESPACES and not own_network:
+        return _BY_SCOPES if scoped else _ABSTRACT
     return row.namespaces if tier == NAMESPACES else row.landlock
 
 

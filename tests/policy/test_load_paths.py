@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,3 +111,20 @@ def test_variables_are_the_persons(machine: Machine) -> None:
     grants = granted(machine.prepare(environ=environ, flags=flags))
     assert grants[f"{machine.root}/scratch"] == READ
     assert grants[f"{machine.home}/data"] == READ
+
+
+def test_a_socket_is_connected_to_if_it_is_granted_by_itself_to_be_written(
+    machine: Machine,
+) -> None:
+    places = [machine.workspace / name for name in ("written", "read", "beside")]
+    with contextlib.ExitStack() as open_ones:
+        for place in places:
+            open_ones.enter_context(socket.socket(socket.AF_UNIX)).bind(str(place))
+        (machine.workspace / "file").touch()
+        flags = machine.flags(
+            allow=(str(machine.workspace),), allow_file=("written", "file"), read_file=("read",)
+        )
+        status = places[0].stat()
+        assert machine.prepare(flags=flags).confinement.sockets == ((status.st_dev, status.st_ino),)
+        everything = machine.flags(allow=(str(machine.workspace),))
+        assert machine.prepare(flags=everything).confinement.sockets == ()

@@ -239,6 +239,34 @@ def test_an_older_kernels_landlock_is_enough_or_is_refused(
     assert (yard.seen(yard.outside), yard.seen(yard.reading)) == before
 
 
+@pytest.mark.claim("net.unix-sockets")
+@pytest.mark.parametrize("mode", [CLOSED, PORTS])
+def test_a_run_connects_to_its_own_local_sockets_alone(
+    tier: str, yard: Yard, call_for: Callable[..., Call], mode: str
+) -> None:
+    call = call_for(
+        """
+        import socket
+        own = socket.socket(1)
+        own.bind("own")
+        own.listen()
+        for path in ("own", "theirs", "granted"):
+            attempt(path, lambda: socket.socket(1).connect(path))
+        """
+    )
+    with socket.socket(socket.AF_UNIX) as theirs, socket.socket(socket.AF_UNIX) as given:
+        for one, name in ((theirs, "theirs"), (given, "granted")):
+            one.bind(str(yard.workspace / name))
+            one.listen()
+        status = (yard.workspace / "granted").stat()
+        granted = ((status.st_dev, status.st_ino),)
+        confinement = yard.confinement(sockets=granted, network=Network(mode))
+        answer, output = Run(tier, confinement, call, network=mode).wait()
+        assert answer[:4] == ("ended", 0, "", None), output
+        assert said(output) == {"own": "done", "theirs": "EACCES", "granted": "done"}
+        assert select.select([theirs, given], [], [], LONG_ENOUGH_S)[0] == [given]
+
+
 @pytest.mark.claim("net.ports")
 @pytest.mark.parametrize("likely", [CLOSED, PORTS])
 def test_a_run_reaches_the_named_port_alone(

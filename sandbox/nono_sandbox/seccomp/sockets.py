@@ -86,6 +86,11 @@ _JUDGED_LOCAL = Row(
     _CONNECTED,
 )
 _ON_BEHALF = Row("connect bind", NOTIFY, "the address is behind a pointer, so another acts on it")
+_CONNECT_ON_BEHALF = Row(
+    "connect",
+    NOTIFY,
+    "a path inside a grant may be the socket of a program outside, whose network doesn't matter",
+)
 _LISTEN_ON_BEHALF = Row("listen", NOTIFY, "a local socket may, and TCP that was bound to a port")
 _NO_OTHER = Row("socket socketpair", EACCES, "a socket nobody granted")
 
@@ -136,7 +141,8 @@ def rows(options: Options) -> tuple[Row, ...]:
     if options.network not in (CLOSED, OPEN, PORTS):
         raise ValueError(f"unknown network mode {options.network!r}")
     if options.own_network:
-        return (_LOCAL, _TCP, _UDP, _ADDRESSES, _NO_OTHER)
+        judged = (_CONNECT_ON_BEHALF,) if options.on_behalf else ()
+        return (_LOCAL, _TCP, _UDP, _ADDRESSES, _NO_OTHER, *judged)
     allowed = {CLOSED: (), PORTS: (_TCP,), OPEN: (_TCP, _UDP, _ADDRESSES)}[options.network]
     local = _LOCAL if options.unix_sockets else _PAIRS
     refused = (_NO_OTHER, *_FAST_OPEN, _UPPER_LAYER)

@@ -87,7 +87,9 @@ class Options(Value):
     unix_sockets: bool = False
     """No local socket outside the sandbox can be reached, by path or by abstract name."""
     on_behalf: bool = False
-    """The filter has a listener; who holds it connects, binds, listens and changes metadata."""
+    """The filter has a listener; who holds it connects, binds, listens and changes metadata.
+
+    In a network of the sandbox's own it does nothing but connect."""
     ptrace: bool = False
     """It may trace what else Landlock or its PID namespace lets it see."""
     own_ipc: bool = False
@@ -323,7 +325,7 @@ def rows(options: Options) -> tuple[Row, ...]:
     return (
         *_KERNEL,
         *_FILES,
-        *(metadata.ON_BEHALF if options.on_behalf else ()),
+        *(metadata.ON_BEHALF if options.on_behalf and not options.own_network else ()),
         *_ADMINISTRATION,
         *(() if options.ptrace else _OTHERS_MEMORY),
         *(() if options.own_ipc else _OTHERS_IPC),

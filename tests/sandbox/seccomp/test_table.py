@@ -34,8 +34,9 @@ JUDGED_ON_PORTS = Options(network=PORTS, on_behalf=True)
 JUDGED_ONLINE = Options(network=OPEN, on_behalf=True)
 TRACING = Options(ptrace=True)
 OWN = Options(own_network=True, own_ipc=True, own_pids=True)
+OWN_JUDGED = OWN.replace(on_behalf=True)
 ALL_OPTIONS = [ALONE, ON_PORTS, BINDING, ONLINE, LOCAL, TRACING, OWN]
-EVERY_OPTIONS = [*ALL_OPTIONS, JUDGED, JUDGED_ON_PORTS, JUDGED_ONLINE]
+EVERY_OPTIONS = [*ALL_OPTIONS, JUDGED, JUDGED_ON_PORTS, JUDGED_ONLINE, OWN_JUDGED]
 
 ALWAYS_REFUSED = {
     errno.ENOSYS: """
@@ -358,6 +359,11 @@ CASES = [
             case(options, "fsetxattr", errno.EOPNOTSUPP),
         )
     ),
+    case(OWN_JUDGED, "connect", NOTIFY, GARBAGE, GARBAGE),
+    *(case(OWN_JUDGED, call, ALLOW) for call in ("bind", "listen", *METADATA.split())),
+    case(OWN_JUDGED, "chmod", ALLOW, GARBAGE, 0o755),
+    case(OWN_JUDGED, "chmod", NO, GARBAGE, 0o4755),
+    *(case(OWN_JUDGED, "socket", ALLOW, 1, kind, 0) for kind in (1, 2, 5)),
     case(JUDGED, "listen", ALLOW),
     case(JUDGED_ON_PORTS, "listen", NOTIFY),
     case(JUDGED_ONLINE, "listen", ALLOW),
