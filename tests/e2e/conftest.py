@@ -13,6 +13,6 @@ CLIENTS = {
     if (found := os.environ.get(f"NONO_{name.upper()}") or shutil.which(name))
 }
 FRAMEWORKS = Path(named) if (named := os.environ.get("NONO_FRAMEWORKS")) else None
-collect_ignore = [] if CLIENTS else ["test_real_clients.py"]
+collect_ignore = [] if CLIENTS else ["test_real_clients.py", "test_transcripts.py"]
 if FRAMEWORKS is None:
     collect_ignore.append("test_frameworks.py")

@@ -3,7 +3,8 @@
     python standin.py --turns turns.json --log log.jsonl -- CLIENT ARGUMENT...
 
 The turns are a list; each is {"tool": NAME, "arguments": {...}} or {"text": TEXT}. A request that
-holds n tool results is answered by turn n, so one that is repeated is answered as before. In the
+holds n tool results is answered by turn n, so one that is repeated is answered as before. In a
+tool's arguments {last:REGEX} is what its group finds in the newest result that has it. In the
 arguments of the client, and in its environment, {port} is the port. Every request that offers
 tools is logged on a line: what they are called, what is said of them, what the results were.
 
@@ -16,6 +17,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -58,7 +60,17 @@ class Standin(BaseHTTPRequestHandler):
         seen = {"wire": wire, "tools": tools, "results": results}
         with self.lock, open(self.log_path, "a", encoding="utf-8") as log:  # noqa: PTH123 - a log
             log.write(json.dumps(seen) + "\n")
-        return self.turns[len(results)] if len(results) < len(self.turns) else {"text": "no more"}
+        if len(results) >= len(self.turns):
+            return {"text": "no more"}
+        written = json.dumps(self.turns[len(results)])
+
+        def found(wanted: re.Match[str]) -> str:
+            expression = re.compile(json.loads(f'"{wanted[1]}"'))
+            matches = [match for text in results if (match := expression.search(text))]
+            return json.dumps(matches[-1][1])[1:-1]
+
+        turn: dict[str, Any] = json.loads(re.sub(r"\{last:(.+?)\}(?!\})", found, written))
+        return turn
 
     def _anthropic(self, body: dict[str, Any]) -> None:
         blocks = [
