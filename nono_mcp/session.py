@@ -33,7 +33,7 @@ from nono_mcp.undo.undo import Undo
 from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from nono_mcp.audit.session import Session as Log
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.policy.widening import Given
     from nono_mcp.running import Live
-    from nono_mcp.undo.values import Changed, Kept
+    from nono_mcp.snapshots.values import Outcome, Plan
+    from nono_mcp.undo.undo import OnProgress
+    from nono_mcp.undo.values import Changed, Kept, Wanted
     from nono_sandbox.client import Ended
     from nono_sandbox.confinement import Call
 
@@ -241,6 +243,29 @@ class Session:
         finally:
             actions += self._guard.end()
             recording.guarded(actions)
+
+    async def roll_back(
+        self, wanted: Wanted, on_progress: OnProgress = None, agreed: Plan | None = None
+    ) -> tuple[Outcome, list[Action]]:
+        """Put a snapshot back as an agent asks, and return what came of it, and was put right.
+
+        What is guarded stays as it is now: a snapshot may hold what a call planted.
+
+        Raises:
+            SnapshotError, AuditWriteError: As `Undo.roll_back` has it.
+        """
+        if self.undo is None:
+            raise RuntimeError("no snapshots are kept")
+        recording = Recording(self._log, running.new_id(), "rollback", {})
+        below: list[Action] = []
+
+        def told(actions: Iterable[Action]) -> None:
+            below.extend(actions)
+            recording.guarded(below)
+
+        with self._guarded(recording) as actions:
+            outcome = await self.undo.roll_back(wanted, on_progress, agreed, told)
+        return outcome, [*actions, *below]
 
     async def put_right(
         self, job: str, *, tool: str, asked: Mapping[str, object]

@@ -148,9 +148,10 @@ class UndoTools:
             raise ToolError("the person didn't agree: nothing was put back")
         if shown is not None:
             self._record(arguments, "yes")
-        work = self._undo.roll_back(wanted, told.hear, shown)
-        outcome = await _done(work, context, told)
-        return results.plain(changes.of_outcome(arguments.snapshot, outcome))
+        work = self._session.roll_back(wanted, told.hear, shown)
+        outcome, guarded = await _done(work, context, told)
+        text = changes.of_outcome(arguments.snapshot, outcome)
+        return results.plain("\n".join((text, *results.put_right(guarded))))
 
     def resolved(self) -> dict[str, tuple[Resolve, bool]]:
         """Return what the SDK is to find out before a rollback: what is shown, and the answer."""

@@ -67,6 +67,10 @@ class Beneath:
         for kept in self._running if ending is None else [ending]:
             kept.guarded += actions
 
+    def learn(self) -> None:
+        """Take all that is there for the person's; no call that may write runs."""
+        self._below.learn(None)
+
     def put_right(self, dirty: Dirty | None) -> tuple[Action, ...]:
         """Put right what changed, and return what was done."""
         return self._below.put_right(_changed(dirty))

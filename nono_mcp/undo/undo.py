@@ -285,9 +285,16 @@ class Undo:
         return await self.look(lambda _: self._planned(wanted, on_progress))
 
     async def roll_back(
-        self, wanted: Wanted, on_progress: OnProgress = None, agreed: Plan | None = None
+        self,
+        wanted: Wanted,
+        on_progress: OnProgress = None,
+        agreed: Plan | None = None,
+        on_guarded: OnGuarded | None = None,
     ) -> Outcome:
         """Put a snapshot back; if somebody *agreed* to a plan, as that says and not otherwise.
+
+        With *on_guarded*, what is guarded beneath the top directory stays as it is, and that is
+        told what had to be put right for it.
 
         Raises:
             StalePlanError: The workspace isn't what it was then. Nothing was changed.
@@ -300,14 +307,36 @@ class Undo:
         try:
             # Half of it would be worse than either.
             with anyio.CancelScope(shield=True):
-                outcome = await self.look(
-                    lambda store: rolling.roll_back(
-                        store, wanted, self._log, agreed=agreed, on_progress=on_progress
+                async with self._guarding(on_guarded):
+                    outcome = await self.look(
+                        lambda store: rolling.roll_back(
+                            store, wanted, self._log, agreed=agreed, on_progress=on_progress
+                        )
                     )
-                )
         finally:
             self._living.let_in()
         return outcome
+
+    @asynccontextmanager
+    async def _guarding(self, on_guarded: OnGuarded | None) -> AsyncIterator[None]:
+        """Put right what the body brings back of what a call had planted."""
+        if on_guarded is None:
+            yield
+            return
+
+        def learn() -> None:
+            with self._turn:
+                self._beneath.learn()
+
+        def put_right() -> tuple[Action, ...]:
+            with self._turn:
+                return self._beneath.put_right(None)
+
+        await anyio.to_thread.run_sync(learn)
+        try:
+            yield
+        finally:
+            on_guarded(await anyio.to_thread.run_sync(put_right))
 
     @contextmanager
     def _changes(self) -> Iterator[Dirty | None]:

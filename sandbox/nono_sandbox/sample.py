@@ -26,6 +26,8 @@ THREADS_SPARE = 256
 """Threads that a call may have on top of the processes it may have."""
 _CREATOR, _ATTACHMENTS, _RESIDENT = 4, 6, 14
 """Columns of /proc/sysvipc/shm (proc_sysvipc(5))."""
+_SEGMENTS_BYTES_MAX = 8 << 20
+"""Of the kernel's most of them, 32,768 (IPCMNI), each a line of some 160."""
 _FDS_MAX = 2048
 """Descriptors of a process that are looked at; a look must not take longer than the next."""
 
@@ -111,14 +113,13 @@ def segments() -> Iterator[tuple[int, int, int]]:
     """
     # Of no process of ours, as it is told here, is what another call made.
     try:
-        file = open("/proc/sysvipc/shm", "rb")  # noqa: SIM115 - closed below
+        text = _read_whole("/proc/sysvipc/shm", _SEGMENTS_BYTES_MAX)
     except FileNotFoundError:
         return  # a kernel without any
-    with file:
-        for line in list(file)[1:]:
-            fields = line.split()
-            if int(fields[_CREATOR]):
-                yield int(fields[1]), int(fields[_ATTACHMENTS]), int(fields[_RESIDENT])
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if int(fields[_CREATOR]):
+            yield int(fields[1]), int(fields[_ATTACHMENTS]), int(fields[_RESIDENT])
 
 
 def _resident(pid: str) -> tuple[int, int]:
@@ -195,5 +196,17 @@ def _read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 65536)
+    finally:
+        os.close(fd)
+
+
+def _read_whole(path: str, bytes_max: int) -> bytes:
+    """Return a list of the kernel's, of which a read gives a page or so."""
+    data = b""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while len(data) < bytes_max and (more := os.read(fd, 65536)):
+            data += more
+        return data
     finally:
         os.close(fd)

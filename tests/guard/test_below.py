@@ -10,12 +10,15 @@ import anyio
 import pytest
 
 from nono_mcp.session import Command, Session
+from nono_mcp.snapshots.snapshots import Snapshots
+from nono_mcp.undo.values import Wanted
 from tests.guard.conftest import LONG_ENOUGH_S, git, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from nono_mcp.guard.guard import Action
     from nono_mcp.session import Result
     from tests.guard.conftest import Bench
 
@@ -289,6 +292,34 @@ def test_what_a_running_call_plants_isnt_taken_for_the_persons(bench: Bench) -> 
     anyio.run(both)
     assert [one.action for one in ended[0].guarded] == ["removed"]
     assert not (bench.workspace / "d" / ".envrc").exists()
+
+
+def test_a_rollback_doesnt_bring_back_what_a_call_planted(bench: Bench) -> None:
+    """Of which somebody took a snapshot while the call ran."""
+    plants = [bench.workspace / ".envrc", bench.workspace / "d" / ".envrc"]
+    found: list[Action] = []
+
+    async def attack() -> None:
+        with anyio.fail_after(LONG_ENOUGH_S):
+            async with Session.open(bench.request(), tier=bench.tier) as session:
+                async with anyio.create_task_group() as group:
+                    plant = "mkdir d; echo evil > .envrc; echo evil > d/.envrc; touch begun"
+                    script = f"{plant}; until [ -e go ]; do :; done"
+                    group.start_soon(session.run, Command(("/bin/sh", "-c", script)))
+                    while not (bench.workspace / "begun").exists():  # noqa: ASYNC110 - see above
+                        await anyio.sleep(0.01)
+                    with Snapshots.open(session.state_dir, str(bench.workspace)) as other:
+                        other.take("named", name="bad")
+                    (bench.workspace / "go").touch()
+                assert not any(path.exists() for path in plants)
+                outcome, actions = await session.roll_back(Wanted("bad"))
+                assert {b".envrc", b"d/.envrc"} <= set(outcome.restored)
+                found.extend(actions)
+
+    anyio.run(attack)
+    assert not any(path.exists() for path in plants)
+    told = [f"{one.action} {one.path}" for one in found]
+    assert sorted(told) == sorted(f"removed {path}" for path in plants)
 
 
 def test_many_are_told_by_their_number_and_none_stays(bench: Bench) -> None:
