@@ -12,20 +12,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nono_mcp.credentials.fetch import Sources, take
 from nono_mcp.credentials.secret import CredentialError
 from nono_mcp.credentials.vault import Vault
-from nono_mcp.policy import egress, load
-from nono_mcp.policy.decide import Allow
-from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
+from nono_mcp.policy import egress
 from nono_proxy.config import HostRule, Narrow
 from nono_proxy.environment import OWNED
 from nono_proxy.errors import CredentialUnavailableError
@@ -40,7 +36,6 @@ if TYPE_CHECKING:
 
     from nono_mcp.credentials.vault import Use
     from nono_mcp.policy.document import NetworkSection
-    from nono_mcp.policy.request import Prepared
     from nono_proxy.config import Config
     from nono_proxy.records import Record
     from nono_proxy.tokens import Lease
@@ -52,7 +47,6 @@ if TYPE_CHECKING:
 
 ADDRESS: Final = "127.0.0.1"
 READY_S_MAX: Final = 30.0
-CERTIFICATES_BYTES_MAX: Final = 1 << 20
 _BACKLOG: Final = 1024
 
 
@@ -160,45 +154,6 @@ class Loan:
     def end(self) -> None:
         """Revoke it."""
         self.gateway.revoke(self.lease)
-
-
-def config_for(prepared: Prepared, tier: str) -> Config:
-    """Return what the proxy of a policy is told, the certificates it names with it.
-
-    Raises:
-        PolicyError, RefusedError: It can't be had, or whoever is confined could change it.
-    """
-    rules = prepared.document.network
-    found = egress.config(rules, tier)
-    path = rules.upstream_ca
-    if path is None:
-        return found
-    # What stands in a directory that can be written can be replaced, a link as well.
-    changeable = (load.explain(prepared, one, "write")[1] for one in (path, str(Path(path).parent)))
-    if any(isinstance(verdict, Allow) for verdict in changeable):
-        raise RefusedError(
-            f"{quoted(path)} says whom to trust, and a program could change it",
-            code="net.upstream-ca",
-            path=path,
-            remedy="keep it where nothing is granted for writing",
-        )
-    return replace(found, upstream_roots_pem=_certificates(path))
-
-
-def _certificates(path: str) -> str:
-    """Return the certificates in a file."""
-    try:
-        with Path(path).open(encoding="ascii") as file:
-            text = file.read(CERTIFICATES_BYTES_MAX + 1)
-        if len(text) > CERTIFICATES_BYTES_MAX:
-            raise PolicyError(f"{quoted(path)}: over {CERTIFICATES_BYTES_MAX} bytes")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except ssl.SSLError:
-        raise PolicyError(f"{quoted(path)} holds no certificates (PEM)") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not PEM"
-        raise PolicyError(f"{quoted(path)} can't be read: {reason}") from None
-    return text
 
 
 def vault_for(rules: NetworkSection) -> Vault:
