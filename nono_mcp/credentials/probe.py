@@ -20,7 +20,7 @@ import httpx2
 
 from nono_mcp.credentials.secret import CredentialError
 from nono_proxy import catalogue, placements, sigv4
-from nono_proxy.config import Header, Path, Query, SigV4
+from nono_proxy.config import Header, InBody, Path, Query, SigV4
 from nono_proxy.errors import CredentialUnavailableError
 from nono_proxy.placements import Found, Parts
 
@@ -175,8 +175,8 @@ def _request(
             before = placement.name.encode() + b"="
         case SigV4():
             fields = _signed(host, query.encode(), credential)
-        case Path():
-            raise AssertionError("no provider that is asked has it in its path")
+        case Path() | InBody():
+            raise AssertionError("no provider that is asked has it there")
     parts = Parts(fields, path.encode(), query.encode() or None)
     parts = placements.swap(parts, [Found(placement, 0, b"", before)], credential)
     tail = f"?{parts.query.decode()}" if parts.query else ""

@@ -90,7 +90,7 @@ def check_file(text: str) -> None:
 def check_placement(text: str) -> None:
     """Raise PolicyError unless *text* is a place for a credential in a request."""
     _try("placement", text, lambda: placement(text), "bearer, token, basic-password:USER, "
-         "basic-user, header:NAME, query:NAME, path:PREFIX or sigv4")  # fmt: skip
+         "basic-user, header:NAME, query:NAME, path:PREFIX, body:/POINTER or sigv4")  # fmt: skip
 
 
 def check_prefix(text: str) -> None:
@@ -128,7 +128,7 @@ def placement(text: str) -> Placement:
     Raises:
         ValueError: It names none.
     """
-    from nono_proxy.config import Header, Path, Query, SigV4
+    from nono_proxy.config import Header, InBody, Path, Query, SigV4
 
     kind, _, name = text.partition(":")
     plain: dict[str, Placement] = {
@@ -147,6 +147,8 @@ def placement(text: str) -> Placement:
         return Query(name)
     if kind == "path":
         return Path(name)
+    if kind == "body":
+        return InBody(name)
     raise ValueError(text)
 
 

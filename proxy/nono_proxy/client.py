@@ -11,7 +11,7 @@ from enum import Enum, auto
 from nono_proxy import grammar, heads, refusals
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.exchange import Exchange
-from nono_proxy.judge import Inner, Plan
+from nono_proxy.plan import Inner, Plan
 from nono_proxy.state import State, record_of
 from nono_proxy.streams import Stream
 

@@ -138,7 +138,21 @@ class SigV4:
     """The token is the access key id of an AWS signature, which is made anew."""
 
 
-Placement = Header | Query | Path | SigV4
+@dataclass(frozen=True, slots=True)
+class InBody:
+    """The token is a string in a JSON body, at a pointer (RFC 6901), or a form's field.
+
+    What is looked into is bounded by `Limits.token_body_bytes_max`.
+    """
+
+    pointer: str
+
+    def __post_init__(self) -> None:
+        if re.fullmatch(r"(?:/[A-Za-z0-9._-]{1,64}){1,8}", self.pointer) is None:
+            raise ConfigError(f"not a place in a body to put a token in: {self.pointer!r}")
+
+
+Placement = Header | Query | Path | SigV4 | InBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +224,7 @@ class Limits:
     token_s: float = 86400.0
     auth_failures_max: int = 16
     signed_body_bytes_max: int = 8 << 20
+    token_body_bytes_max: int = 65536
     credential_hold_s: float = 60.0
 
 

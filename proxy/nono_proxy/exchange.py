@@ -5,13 +5,14 @@ Both bodies stream, each side waiting for the other.
 Architecture invariant: a redirect is an answer like any other.
 """
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from nono_proxy.answer import Answer
 from nono_proxy.body import Body
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.grammar import Request, Response
-from nono_proxy.judge import Plan
+from nono_proxy.plan import Plan
 from nono_proxy.scrub import Scrubber
 from nono_proxy.sending import Sending
 from nono_proxy.state import State, record_of
@@ -21,9 +22,7 @@ from nono_proxy.vault import Credential
 if TYPE_CHECKING:
     from nono_proxy.client import Client
 
-_CONTINUE = 100
-_SWITCHING = 101
-_HEAD = b"HEAD"
+_GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Steps of a compressed answer that are made before others have their turn.
 _STEPS_MAX = 8
 
@@ -50,7 +49,7 @@ class Exchange:
         self._out: list[bytes] = []
         self._up = 0
         self._down = 0
-        self.bodiless = request.method == _HEAD
+        self.bodiless = request.method == b"HEAD"
 
     @property
     def receiving(self) -> bool:
@@ -64,6 +63,14 @@ class Exchange:
             Refusal: It can't be signed.
         """
         self._sending.start()
+
+    def known(self) -> None:
+        """Take whose request it is."""
+        self._client.lease = self._plan.lease
+
+    def invite(self) -> None:
+        """Ask for the request's body."""
+        self._client.write(_GO_ON)
 
     def leaves(self, upstream: Upstream, credential: Credential | None) -> None:
         """Take the connection on which the request leaves, and what it was lent."""
@@ -160,8 +167,8 @@ class Exchange:
 
     def interim(self, response: Response) -> None:
         """Pass on the word that the body may come; others are of no use here."""
-        if response.status == _CONTINUE and self._request.expects:
-            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if response.status == HTTPStatus.CONTINUE and self._request.expects:
+            self.invite()
 
     def switch(self, response: Response) -> None:
         """Relay from now on, as an upgrade that was asked for wants it.
@@ -217,7 +224,7 @@ class Exchange:
         upstream, self._upstream = self._upstream, None
         if upstream and upstream.used and self._answer.status is None and self._sending.retry():
             return
-        if self._answer.status == _SWITCHING:
+        if self._answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
             # A relay's end is no failure.
             self.cancel("closed")
             self._client.end()

@@ -6,47 +6,19 @@ request is refused stands in its `Plan`, so that the record of a refusal says as
 Architecture invariant: no I/O and no clock: the time is given.
 """
 
-from dataclasses import dataclass, field
-
-from nono_proxy import paths, placements, tokens
+from nono_proxy import lending, paths, placements
 from nono_proxy.authority import Authority
 from nono_proxy.config import Config, Route
 from nono_proxy.decide import Allow, Deny, Verdict, decide, endpoint_allowed
 from nono_proxy.errors import AuthorityError, GrammarError, Refusal
-from nono_proxy.grammar import Request, value_of
-from nono_proxy.placements import Found, Parts
-from nono_proxy.tokens import Entry, Lease, Ledger
+from nono_proxy.grammar import Request
+from nono_proxy.plan import Inner, Plan
+from nono_proxy.tokens import Lease, Ledger
 
 _PLAIN_PORT = 80
 _TLS_PORT = 443
 _OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
 _CACHED_MAX = 4096
-
-
-@dataclass(slots=True)
-class Inner:
-    """The tunnel in which a request came: its far end is settled."""
-
-    target: Authority
-    tls: bool
-    lease: Lease | None
-
-
-@dataclass(slots=True)
-class Plan:
-    """What is known of a request; complete once it's judged."""
-
-    entrance: str | None = None
-    method: bytes = b""
-    lease: Lease | None = None
-    target: Authority | None = None
-    tls: bool = True
-    route: Route | None = None
-    rule: str | None = None
-    raw: bool = False
-    path: bytes = b""
-    query: bytes | None = None
-    found: list[Found] = field(default_factory=list)
 
 
 class Judge:
@@ -59,7 +31,7 @@ class Judge:
         self._config = config
         self._ledger = ledger
         self._routes = {route.name.encode("ascii"): route for route in config.routes}
-        self._where = {route.name: placements.where(route) for route in config.routes}
+        self._lender = lending.Lender(config, ledger)
         self._endpoints: set[tuple[str, bytes, bytes]] = set()
         self._verdicts: dict[tuple[Lease | None, Authority], Verdict] = {}
 
@@ -96,7 +68,7 @@ class Judge:
         plan.target = _authority(request.target, None)
         if _authority(request.host, plan.target.port) != plan.target:
             raise Refusal("misdirected", "Host differs from the target")
-        self._refuse_tokens(request, b"")
+        lending.refuse_tokens(request, b"")
         self._allow(plan)
 
     def request(self, plan: Plan, request: Request, now: float, inner: Inner | None) -> None:
@@ -125,11 +97,11 @@ class Judge:
         if plan.query is not None and b"#" in plan.query:
             raise Refusal("bad-path", "a query has a fragment")
         if plan.entrance == "reverse":
-            self._lend(plan, request, now)
+            self._lender.lend(plan, request, now)
             self._allow(plan)
         else:
             self._allow(plan)
-            self._lend(plan, request, now)
+            self._lender.lend(plan, request, now)
         if plan.route is not None:
             self._verify_endpoint(plan.route, request, plan.path)
 
@@ -236,35 +208,13 @@ class Judge:
                 verdict = decide(self._config, target, each.narrow)
         return verdict
 
-    def _lend(self, plan: Plan, request: Request, now: float) -> None:
-        """Find the tokens in a request: each at its own route, in its own call and place."""
-        route = plan.route
-        if route is None or route.credential is None:
-            self._refuse_tokens(request, plan.query or b"")
-            return
-        parts = Parts(request.fields, plan.path, plan.query)
-        entries: dict[bytes, Entry | None] = {}
+    def body(self, plan: Plan, request: Request, body: bytes, now: float) -> None:
+        """Judge the body of a request whose token may stand in it.
 
-        def live(token: bytes) -> bool:
-            entries[token] = self._ledger.find(token, now)
-            return entries[token] is not None
-
-        found = placements.find(self._where[route.name], parts, live)
-        if not found and plan.entrance == "reverse":
-            raise Refusal("token-missing")
-        for each in found:
-            entry = entries.get(each.token) or self._ledger.find(each.token, now)
-            if entry is None or entry.route is None:
-                raise Refusal("token-unknown")
-            if entry.route != route.name:
-                raise Refusal("token-elsewhere", f"the token is for {entry.route}")
-            if plan.lease is not None and entry.lease is not plan.lease:
-                raise Refusal("token-elsewhere", "the token is another call's")
-            plan.lease = entry.lease
-        visible = sum(each.visible for each in found)
-        if _shapes(request) != visible:
-            raise Refusal("token-misplaced")
-        plan.found = found
+        Raises:
+            Refusal: It may not leave.
+        """
+        self._lender.lend_body(plan, request, body, now)
 
     def _verify_endpoint(self, route: Route, request: Request, path: bytes) -> None:
         if not route.endpoints:
@@ -279,21 +229,6 @@ class Judge:
             raise Refusal("endpoint-not-allowed", f"{method}: {path.decode('ascii')}"[:200])
         if len(self._endpoints) < _CACHED_MAX:
             self._endpoints.add(key)
-
-    def _refuse_tokens(self, request: Request, query: bytes) -> None:
-        """Refuse a request with a token where no credential is lent."""
-        hidden = 0
-        for name, line in request.fields:
-            if name == b"authorization":
-                pair = placements.decode_basic(value_of(line))
-                hidden += tokens.count_shapes(b":".join(pair)) if pair is not None else 0
-        if hidden or _shapes(request) or tokens.count_shapes(query):
-            raise Refusal("token-elsewhere", "no credential is lent to this host")
-
-
-def _shapes(request: Request) -> int:
-    lines = b"\n".join([request.target, *[line for _, line in request.fields]])
-    return tokens.count_shapes(lines)
 
 
 def _authority(text: bytes, port: int | None) -> Authority:

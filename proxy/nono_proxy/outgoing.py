@@ -6,8 +6,8 @@ Architecture invariant: no I/O; this is the one place where a credential enters 
 from nono_proxy import placements, rewrite, sigv4
 from nono_proxy.errors import CredentialUnavailableError, Refusal
 from nono_proxy.grammar import Request
-from nono_proxy.judge import Plan
 from nono_proxy.placements import Parts
+from nono_proxy.plan import Plan
 from nono_proxy.vault import Credential
 
 

@@ -1,7 +1,7 @@
 """Where a token may stand in a request, and the credential put in its place.
 
 Architecture invariant: no I/O. A token is replaced where its route's row says, and nowhere else;
-bodies are never looked into.
+bodies are `nono_proxy.bodies`' business.
 """
 
 import binascii
@@ -9,7 +9,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from nono_proxy.config import Header, Path, Placement, Query, Route, SigV4
+from nono_proxy.config import Header, InBody, Path, Placement, Query, Route, SigV4
 from nono_proxy.errors import Refusal
 from nono_proxy.grammar import Field, value_of
 
@@ -41,11 +41,12 @@ class Where(NamedTuple):
     fields: dict[bytes, list[Header | SigV4]]
     queries: list[Query]
     paths: list[Path]
+    bodies: list[InBody]
 
 
 def where(route: Route) -> Where:
     """Sort a route's placements."""
-    found = Where({}, [], [])
+    found = Where({}, [], [], [])
     for placement in route.placements:
         match placement:
             case Header():
@@ -57,6 +58,8 @@ def where(route: Route) -> Where:
                 found.queries.append(placement)
             case Path():
                 found.paths.append(placement)
+            case InBody():
+                found.bodies.append(placement)
     return found
 
 
@@ -154,7 +157,7 @@ def find(places: Where, parts: Parts, live: Live) -> list[Found]:
     Raises:
         Refusal: A field or parameter for tokens stands twice, or holds something else.
     """
-    by_name, queries, prefixes = places
+    by_name, queries, prefixes, _ = places
     seen: set[bytes] = set()
     found: list[Found] = []
     for index, (name, line) in enumerate(parts.fields):
@@ -204,7 +207,8 @@ def swap(parts: Parts, found: Sequence[Found], credential: bytes) -> Parts:
                 segments = path.split(b"/")
                 segments[each.at] = each.before + quoted(credential)
                 path = b"/".join(segments)
-            case SigV4():
+            case SigV4() | InBody():
+                # The head is `sigv4`'s to sign, a body `bodies`' to change.
                 pass
     return Parts(fields, path, query)
 

@@ -11,12 +11,12 @@ import asyncio
 from hashlib import sha256
 from typing import Protocol
 
-from nono_proxy import outgoing, sigv4
+from nono_proxy import bodies, outgoing, sigv4
 from nono_proxy.body import Body
-from nono_proxy.config import Limits, SigV4
+from nono_proxy.config import InBody, Limits, SigV4
 from nono_proxy.errors import Refusal
 from nono_proxy.grammar import Request
-from nono_proxy.judge import Plan
+from nono_proxy.plan import Plan
 from nono_proxy.state import State
 from nono_proxy.upstream import Key, Upstream
 from nono_proxy.vault import Credential
@@ -30,6 +30,12 @@ class Sender(Protocol):
 
     def release(self) -> None:
         """Let more of it come."""
+
+    def known(self) -> None:
+        """Take whose request it is: its plan says so now."""
+
+    def invite(self) -> None:
+        """Ask for the request's body."""
 
     def leaves(self, upstream: Upstream, credential: Credential | None) -> None:
         """Take the connection on which the request leaves, and what it was lent."""
@@ -73,17 +79,24 @@ class Sending:
         Raises:
             Refusal: It can't be signed.
         """
+        longest = self._limits.token_body_bytes_max if self._plan.in_body else 0
         if any(isinstance(each.placement, SigV4) for each in self._plan.found):
             self._payload_hash = sigv4.body_hash(self._request.fields)
-            self._holds = self._payload_hash is None
-            if self._holds and self._request.chunked:
-                raise Refusal("length-required")
-            if self._holds and self._request.length > self._limits.signed_body_bytes_max:
-                raise Refusal("body-too-large")
+            longest = self._limits.signed_body_bytes_max if self._payload_hash is None else 0
+        self._holds = bool(longest)
+        if self._holds and self._request.chunked:
+            raise Refusal("length-required")
+        if self._holds and self._request.length > longest:
+            raise Refusal("body-too-large")
+        if self._holds and self._request.expects:
+            # Its upstream isn't asked before the body has come: so it's asked for here.
+            kept = [field for field in self._request.fields if field[0] != b"expect"]
+            self._request = self._request._replace(fields=kept, expects=False)
+            self._sender.invite()
         if not self._holds:
             self._go()
         elif self._body.done:
-            self._signed(b"".join(self._waiting))
+            self._whole(b"".join(self._waiting))
 
     def retry(self) -> bool:
         """Send the request once more, on a new connection; tell whether that may be."""
@@ -114,7 +127,7 @@ class Sending:
         elif not self._given_up:
             self._waiting.append(out)
             if self._holds and self._body.done:
-                self._signed(b"".join(self._waiting))
+                self._whole(b"".join(self._waiting))
         return piece, rest
 
     @property
@@ -131,10 +144,24 @@ class Sending:
             raise AssertionError("what was judged has a target")
         return Key(self._plan.target, self._plan.tls)
 
-    def _signed(self, body: bytes) -> None:
-        self._payload_hash = sha256(body).hexdigest().encode()
+    def _whole(self, body: bytes) -> None:
+        """Sign a body that has come, or look for the token in it."""
         self._holds = False
+        if self._plan.in_body:
+            now = self._state.loop.time()
+            self._state.judge.body(self._plan, self._request, body, now)
+            self._sender.known()
+        else:
+            self._payload_hash = sha256(body).hexdigest().encode()
         self._go()
+
+    def _filled(self, credential: Credential) -> None:
+        """Put the credential in the body, if the token stood there."""
+        for found in self._plan.found:
+            if isinstance(found.placement, InBody):
+                body = bodies.swap(b"".join(self._waiting), found, credential.value)
+                self._waiting = [body]
+                self._request = self._request._replace(length=len(body))
 
     def _go(self) -> None:
         credential = None
@@ -177,6 +204,8 @@ class Sending:
     def _send(self, upstream: Upstream, credential: Credential | None) -> None:
         """Put the credential in the token's place, and send what has come of the request."""
         try:
+            if credential is not None:
+                self._filled(credential)
             head = outgoing.head(self._request, self._plan, credential, self._payload_hash)
         except BaseException:
             upstream.abort()

@@ -15,7 +15,8 @@ from typing import Protocol
 from nono_proxy.config import Config, Route
 from nono_proxy.dial import Connector, Dialer, Resolver
 from nono_proxy.errors import Refusal
-from nono_proxy.judge import Judge, Plan
+from nono_proxy.judge import Judge
+from nono_proxy.plan import Plan
 from nono_proxy.records import Record
 from nono_proxy.tls import SessionAuthority
 from nono_proxy.tokens import Lease, Ledger

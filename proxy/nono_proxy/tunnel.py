@@ -16,7 +16,7 @@ from nono_proxy.authority import literal
 from nono_proxy.client import ESTABLISHED, Client
 from nono_proxy.ends import End
 from nono_proxy.errors import Refusal
-from nono_proxy.judge import Inner, Plan
+from nono_proxy.plan import Inner, Plan
 from nono_proxy.sni import Hello, NotTLS
 from nono_proxy.state import State, record_of
 

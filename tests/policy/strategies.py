@@ -54,7 +54,9 @@ routes = st.builds(
     RouteSection,
     st.lists(hosts, max_size=2).map(tuple),
     st.lists(
-        st.sampled_from(["bearer", "basic-password:me", "header:X-Key", "query:k", "path:bot"]),
+        st.sampled_from(
+            ["bearer", "basic-password:me", "header:X-Key", "query:k", "path:bot", "body:/a/b"]
+        ),
         max_size=2,
     ).map(tuple),
     st.lists(names, max_size=2).map(tuple),

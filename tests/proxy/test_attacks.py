@@ -7,11 +7,15 @@ dialled, and what was recorded.
 
 import asyncio
 import gzip
+import json
 import ssl
 import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -24,6 +28,7 @@ from nono_proxy.config import (
     EndpointRule,
     Header,
     HostRule,
+    InBody,
     Limits,
     Narrow,
     Route,
@@ -61,6 +66,7 @@ class Stage(World):
     def __init__(self, roots: Roots) -> None:
         super().__init__(roots)
         self.answer: list[bytes] = [OK]
+        self.bodies: list[bytes] = []
         self.open_: Upstream
         self.plain: Upstream
         self.model: Upstream
@@ -81,7 +87,8 @@ class Stage(World):
             head = await peer.head()
             _, mark, rest = head.lower().partition(b"content-length: ")
             if mark:
-                await peer.reader.readexactly(int(rest.partition(b"\r\n")[0]))
+                length = int(rest.partition(b"\r\n")[0])
+                self.bodies.append(await peer.reader.readexactly(length))
             for piece in self.answer:
                 await peer.say(piece)
                 await asyncio.sleep(0)
@@ -811,6 +818,173 @@ async def test_a_token_in_a_body_stays_a_token(stage: Stage) -> None:
     assert (await stage.ask(head + body)).status == 200
     assert heard == [body]
     assert server.connections == 1
+
+
+TRADE = Route(
+    "trade",
+    ("model.example:8080",),
+    "model",
+    (InBody("/auth/secret"), InBody("/secret")),
+    base_urls=(BaseUrl("TRADE_URL"),),
+    endpoints=(EndpointRule("POST", "/token"),),
+    tls=False,
+)
+JSON, FORM = b"application/json", b"application/x-www-form-urlencoded"
+
+
+@asynccontextmanager
+async def trading(roots: Roots, **changes: Any) -> AsyncIterator[Stage]:  # noqa: ANN401
+    made = Stage(roots)
+    await made.prepare()
+    async with playing(made, config(roots, routes=(TRADE, route("openai")), **changes)):
+        yield made
+
+
+def trade(body: bytes, kind: bytes = JSON, extra: bytes = b"") -> bytes:
+    """A request that changes a secret for a token."""
+    head = b"POST /trade/token HTTP/1.1\r\nHost: x\r\nContent-Type: " + kind + b"\r\n" + extra
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("kind", ["JSON", "a form"])
+@pytest.mark.parametrize("pace", ["at once", "octet by octet", "when it's asked for"])
+async def test_a_token_in_a_body_where_its_route_says_so(
+    roots: Roots, kind: str, pace: str
+) -> None:
+    async with trading(roots) as stage:
+        stage.credentials["model"] = CREDENTIAL + b'"&=\\%'
+        token = stage.token("trade")
+        if kind == "JSON":
+            request = trade(b'{"n": [1, "\\u00fc"], "auth": {"secret": "' + token + b'"}} ', JSON)
+        else:
+            request = trade(b"a=b%20c&secret=" + token + b"&d", FORM + b"; charset=utf-8")
+        wire = await stage.open()
+        if pace == "when it's asked for":
+            head, _, body = request.partition(b"\r\n\r\n")
+            await wire.send(head + b"\r\nExpect: 100-continue\r\n\r\n")
+            assert (await wire.reply(bodiless=True)).status == 100
+            request = body
+        for piece in [request] if pace == "at once" else [bytes([one]) for one in request]:
+            await wire.send(piece)
+        assert (await wire.reply()).status == 200
+        wire.close()
+        (sent,) = stage.bodies
+        if kind == "JSON":
+            assert json.loads(sent) == {
+                "n": [1, "\u00fc"],
+                "auth": {"secret": stage.credentials["model"].decode()},
+            }
+        else:
+            assert parse_qs(sent.decode())["secret"] == [stage.credentials["model"].decode()]
+        assert token not in sent + stage.heard
+        assert b"Expect" not in stage.heard
+        await stage.until(lambda: bool(stage.records))
+        assert stage.records[-1].injected
+
+
+def bodies_out_of_place(stage: Stage) -> dict[str, bytes]:
+    token, other = stage.token("trade"), stage.token("openai")
+    escaped = b"\\u%04x" % token[0] + token[1:]
+    compressed = gzip.compress(b'{"secret": "' + token + b'"}')
+    return {
+        "none": trade(b'{"secret": "x"}'),
+        "no body": trade(b""),
+        "elsewhere": trade(b'{"public": "' + token + b'"}'),
+        "deeper": trade(b'{"secret": {"a": "' + token + b'"}}'),
+        "as a name": trade(b'{"' + token + b'": "secret"}'),
+        "twice": trade(b'{"secret": "' + token + b'", "b": "' + token + b'"}'),
+        "escaped, and elsewhere as it is": trade(
+            b'{"secret": "' + escaped + b'", "public": "' + token + b'"}'
+        ),
+        "escaped": trade(b'{"secret": "' + escaped + b'"}'),
+        "under a name that stands twice": trade(b'{"secret": "' + token + b'", "secret": "x"}'),
+        "under the second of two names": trade(b'{"secret": "x", "secret": "' + token + b'"}'),
+        "with another route's beside it": trade(
+            b'{"secret": "' + token + b'", "b": "' + other + b'"}'
+        ),
+        "of another route": trade(b'{"secret": "' + other + b'"}'),
+        "cut": trade(b'{"secret": "' + token[:-1] + b'"}'),
+        "in a longer text": trade(b'{"secret": "Bearer ' + token + b'"}'),
+        "in what isn't JSON": trade(b'{"secret": "' + token + b'"'),
+        "in what is too deep": trade(b"[" * 20000 + token),
+        "in a field that stands twice": trade(b"secret=" + token + b"&secret=x", FORM),
+        "in a field of another name": trade(b"public=" + token, FORM),
+        "as the name of a field": trade(token + b"=secret", FORM),
+        "in text": trade(b'{"secret": "' + token + b'"}', b"text/plain"),
+        "in what is of two kinds": trade(
+            b'{"secret": "' + token + b'"}', JSON, b"Content-Type: text/plain\r\n"
+        ),
+        "compressed": trade(compressed, JSON, b"Content-Encoding: gzip\r\n"),
+        "in the head": trade(b"{}", JSON, b"X-Secret: " + token + b"\r\n"),
+        "in the path": trade(b'{"secret": "' + token + b'"}').replace(
+            b"/token ", b"/token?a=" + token + b" "
+        ),
+    }
+
+
+@pytest.mark.claim("credential.only-in-its-place")
+@pytest.mark.parametrize("which", range(24))
+async def test_a_token_in_a_body_out_of_place_buys_nothing(roots: Roots, which: int) -> None:
+    async with trading(roots) as stage:
+        name, request = list(bodies_out_of_place(stage).items())[which]
+        assert (await stage.ask(request)).status in (400, 401, 403), name
+        assert quiet(stage), name
+        assert stage.asked == []
+
+
+async def test_a_body_that_is_looked_into_is_bounded(roots: Roots) -> None:
+    limits = Limits(token_body_bytes_max=200)
+    async with trading(roots, limits=limits) as stage:
+        padded = b'{"secret": "' + stage.token("trade") + b'", "a": "' + b"a" * 200 + b'"}'
+        assert (await stage.ask(trade(padded))).status == 413
+        head = trade(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        assert (await stage.ask(head + b"0\r\n\r\n")).status == 411
+        assert quiet(stage)
+
+
+async def test_a_body_without_its_token_goes_out_without_a_credential(roots: Roots) -> None:
+    async with trading(roots) as stage:
+        line = b"POST http://model.example:8080/token HTTP/1.1\r\nHost: model.example:8080\r\n"
+        head = line + stage.password + b"Content-Type: application/json\r\nContent-Length: "
+        plain, token = b'{"a": "b"}', b'{"public": "' + stage.token("trade") + b'"}'
+        assert (await stage.ask(head + b"%d\r\n\r\n" % len(token) + token)).status == 403
+        assert quiet(stage)
+        assert (await stage.ask(head + b"%d\r\n\r\n" % len(plain) + plain)).status == 200
+        assert (stage.bodies, stage.asked) == ([plain], [])
+
+
+async def test_a_call_that_ends_while_its_credential_is_fetched(roots: Roots) -> None:
+    async with trading(roots) as stage:
+        may_have = asyncio.Event()
+        lookup = stage.lookup
+
+        async def slow(name: str) -> bytes:
+            found = await lookup(name)
+            await may_have.wait()
+            return found
+
+        stage.proxy._state.vault._lookup = slow  # noqa: SLF001
+        wire = await stage.open()
+        await wire.send(trade(b'{"secret": "' + stage.token("trade") + b'"}'))
+        await stage.until(lambda: bool(stage.asked))
+        stage.proxy.revoke(stage.lease)
+        assert await wire.ended()
+        may_have.set()
+        await stage.until(lambda: not stage.proxy._state.tasks)  # noqa: SLF001
+        assert stage.heard == b""
+        wire.close()
+
+
+async def test_a_call_that_ends_while_its_body_comes(roots: Roots) -> None:
+    async with trading(roots) as stage:
+        request = trade(b'{"secret": "' + stage.token("trade") + b'"}')
+        wire = await stage.open()
+        await wire.send(request[:-1])
+        await stage.until(lambda: any(vars(each)["_exchange"] for each in clients(stage)))
+        stage.proxy.revoke(stage.lease)
+        assert (await wire.ask(request[-1:])).status == 401
+        assert quiet(stage)
+        wire.close()
 
 
 async def test_without_the_credential_nothing_goes_out(stage: Stage) -> None:

@@ -123,4 +123,5 @@ def test_any_octets_are_frames_or_an_error(data: bytes, pace: int) -> None:
             out += state.feed(data[at : at + pace])
     except GrammarError:
         return
-    assert len(out) <= 2 * len(data)
+    # At worst each octet comes alone, and goes on in a frame of its own.
+    assert len(out) <= 3 * len(data)
