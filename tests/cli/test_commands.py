@@ -23,6 +23,7 @@ WITH_USAGE = [
     "install",
     "credential",
     "serve",
+    "proxy",
     "snapshot",
     "rollback",
     "completion",

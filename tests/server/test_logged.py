@@ -110,10 +110,10 @@ def test_a_server_sends_spans_where_the_environment_says(
         wire.initialize()
         wire.text(wire.run("env; exit 5"))
         until(lambda: "execute_tool run_sandboxed" in spans(received))
+        call = spans(received)["execute_tool run_sandboxed"]
         shown = wire.text(wire.run("env"))
     finally:
         wire.close()
-    call = spans(received)["execute_tool run_sandboxed"]
     assert ("gen_ai.tool.name", "run_sandboxed") in call
     assert ("process.exit.code", "5") in call
     # The SDK's own span of the request is there too.
