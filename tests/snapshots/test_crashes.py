@@ -15,6 +15,7 @@ import pytest
 
 from nono_mcp.snapshots import database, staging
 from nono_mcp.snapshots.errors import StoreError, UnrecoveredError
+from nono_mcp.snapshots.values import Plan, Snapshot
 from tests.snapshots.state import Place, seen
 
 COUNTED = (
@@ -252,7 +253,8 @@ def test_a_recovery_killed_at_any_point_is_recovered(place: Place) -> None:
     assert points(once) > 40
 
 
-def test_nothing_is_taken_or_planned_before_recovery(place: Place) -> None:
+def interrupted(place: Place) -> tuple[Snapshot, Plan]:
+    """Leave a restore that died at its first rename; return what it was to put back, and how."""
     before_state(place.workspace)
     with place.open() as snapshots:
         taken = snapshots.take("auto")
@@ -265,6 +267,11 @@ def test_nothing_is_taken_or_planned_before_recovery(place: Place) -> None:
             snapshots.restore(plan)
 
     assert killed(1 << 40, restore)
+    return taken, plan
+
+
+def test_nothing_is_taken_or_planned_before_recovery(place: Place) -> None:
+    taken, plan = interrupted(place)
     with place.open() as snapshots:
         for forbidden in (
             lambda: snapshots.take("auto"),
@@ -280,18 +287,7 @@ def test_nothing_is_taken_or_planned_before_recovery(place: Place) -> None:
 
 
 def test_what_a_person_did_after_a_crash_is_in_a_snapshot_before_it_goes(place: Place) -> None:
-    before_state(place.workspace)
-    with place.open() as snapshots:
-        taken = snapshots.take("auto")
-        act(place.workspace)
-        plan = snapshots.plan(taken.id)
-
-    def restore(_: Killer) -> None:
-        os.rename = lambda *_a, **_n: os.kill(os.getpid(), signal.SIGKILL)
-        with place.open() as snapshots:
-            snapshots.restore(plan)
-
-    assert killed(1 << 40, restore)
+    taken, _ = interrupted(place)
     place.write("changed", "by a person, after the crash")
     with place.open() as snapshots:
         assert snapshots.recover() is not None

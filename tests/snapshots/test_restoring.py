@@ -18,7 +18,6 @@ from nono_mcp.snapshots.errors import (
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Conflict, Dirty, Snapshot
 from tests.snapshots.state import Place, seen
-from tests.snapshots.test_exactness import git
 
 
 def call(snapshots: Snapshots, name: str, act: object) -> tuple[Snapshot, Snapshot]:
@@ -27,50 +26,6 @@ def call(snapshots: Snapshots, name: str, act: object) -> tuple[Snapshot, Snapsh
     assert callable(act)
     act()
     return before, snapshots.take("after-call", call=name)
-
-
-def repository(path: Path) -> Path:
-    path.mkdir(parents=True)
-    git(path, "init", "-q", "-b", "main")
-    (path / "tracked").write_text("one\n")
-    git(path, "add", "-A")
-    git(path, "commit", "-q", "-m", "first")
-    return path
-
-
-def test_repositories_come_back_with_all_that_was_uncommitted(place: Place) -> None:
-    outer = repository(place.workspace / "project")
-    nested = repository(outer / "vendor/nested")
-    repository(place.base / "library")
-    git(outer, "submodule", "--quiet", "add", str(place.base / "library"), "library")
-    git(outer, "commit", "-q", "-m", "submodule")
-    git(outer, "worktree", "add", "-q", "../worktree", "-b", "side")
-    (nested / "tracked").write_text("uncommitted\n")
-    (outer / "staged").write_text("staged\n")
-    git(outer, "add", "staged")
-    (outer / "tracked").write_text("unstaged\n")
-    git(outer, "stash", "-q")
-    (outer / "untracked").write_text("untracked\n")
-    before = seen(place.workspace)
-    asked = ("status --porcelain", "log --all --format=%H", "reflog", "stash list", "fsck --full")
-    answers = [git(outer, *words.split()) for words in asked]
-    before = seen(place.workspace)
-    with place.open() as snapshots:
-        taken = snapshots.take("auto")
-        git(outer, "checkout", "-q", "-f", "-b", "evil")
-        git(outer, "stash", "drop", "-q")
-        git(outer, "clean", "-qffdx")
-        git(outer, "reflog", "expire", "--expire=now", "--all")
-        git(outer, "gc", "-q", "--prune=now")
-        git(outer, "config", "core.hooksPath", "/evil")
-        (outer / ".git/hooks/pre-commit").write_text("#!/bin/sh\nevil\n")
-        subprocess.run(["rm", "-rf", str(place.workspace / "worktree")], check=True)
-        outcome = snapshots.restore(snapshots.plan(taken.id))
-        assert outcome.verified, outcome.conflicts
-    assert seen(place.workspace) == before
-    assert [git(outer, *words.split()) for words in asked] == answers
-    assert git(nested, "status", "--porcelain") == " M tracked\n"
-    assert git(place.workspace / "worktree", "fsck") == ""
 
 
 def test_only_the_given_paths_are_restored(place: Place) -> None:
