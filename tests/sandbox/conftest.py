@@ -20,9 +20,9 @@ from typing import Any, Self
 
 import pytest
 
+from nono_sandbox import system
 from nono_sandbox.client import Ended, ForkServer, Lane
 from nono_sandbox.confinement import (
-    LANDLOCK,
     NAMESPACES,
     READ,
     WRITE,
@@ -31,6 +31,7 @@ from nono_sandbox.confinement import (
     Grant,
     Link,
 )
+from nono_sandbox.seatbelt.fixed import SYSTEM_GRANTS
 from nono_sandbox.seccomp.syscalls import numbers
 
 HERE = Path(__file__).parent
@@ -51,14 +52,14 @@ ENVIRONMENT = (("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"))  # noqa: S108  # the
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     wanted = os.environ.get("NONO_TEST_TIER", "")
+    here = (wanted,) if wanted else system.BACKEND.tiers
     others = [
         item
         for item in items
-        if wanted
-        and item.path.is_relative_to(HERE)
+        if item.path.is_relative_to(HERE)
         and isinstance(item, pytest.Function)
         and getattr(item, "callspec", None) is not None
-        and item.callspec.params.get("tier", wanted) != wanted
+        and item.callspec.params.get("tier", here[0]) not in here
     ]
     if others:
         config.hook.pytest_deselected(items=others)
@@ -71,7 +72,7 @@ def _namespaces_missing() -> str:
         return server.reason
 
 
-@pytest.fixture(params=[NAMESPACES, LANDLOCK])
+@pytest.fixture(params=system.BACKEND.tiers)
 def tier(request: pytest.FixtureRequest, _namespaces_missing: str) -> str:
     wanted: str = request.param
     if wanted == NAMESPACES and _namespaces_missing:
@@ -89,6 +90,9 @@ def granted(path: Path, access: int) -> Grant:
 def system_grants() -> tuple[Grant, ...]:
     """Return what a program of this machine can't start without, and Python's own place."""
     paths = [path for path in SYSTEM if path.exists() and not path.is_symlink()]
+    if system.BACKEND is system.MACOS:
+        present = [one.path for one in SYSTEM_GRANTS if Path(one.path).exists()]
+        paths = [Path(path) for path in present if os.path.realpath(path) == path]
     home = Path(sys.base_prefix).resolve()
     if not any(home.is_relative_to(path) for path in paths):
         paths.append(home)
@@ -110,10 +114,12 @@ def seen(path: Path) -> dict[str, tuple[object, ...]]:
             content = each.read_bytes()
         elif stat.S_ISLNK(status.st_mode):
             content = each.readlink()
-        attributes = tuple(
-            (name, os.getxattr(each, name, follow_symlinks=False))
-            for name in os.listxattr(each, follow_symlinks=False)
-        )
+        attributes: tuple[tuple[str, bytes], ...] = ()
+        if sys.platform == "linux":
+            attributes = tuple(
+                (name, os.getxattr(each, name, follow_symlinks=False))
+                for name in os.listxattr(each, follow_symlinks=False)
+            )
         found[os.fsdecode(each.relative_to(path))] = (
             content,
             status.st_mode,
@@ -328,7 +334,7 @@ def attack_argv(script: str, *arguments: object) -> list[str]:
     """Return the command line of an attack program."""
     words = [os.fsdecode(a) if isinstance(a, os.PathLike) else a for a in arguments]
     code = INSIDE + textwrap.dedent(script)
-    table = json.dumps(numbers(os.uname().machine))
+    table = json.dumps(numbers(os.uname().machine) if sys.platform == "linux" else {})
     return [PYTHON, "-I", "-S", "-c", code, table, json.dumps(words)]
 
 

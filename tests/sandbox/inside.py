@@ -57,6 +57,11 @@ def attempt(name: str, act: Callable[[], object]) -> None:
         act()
     except OSError as error:
         say(name, errno.errorcode.get(error.errno or 0, str(error)))
+    except AttributeError:
+        # Python has no word for what this system can't do.
+        if os.uname().sysname == "Linux":
+            raise
+        say(name, "ENOSYS")
     else:
         say(name, "done")
 

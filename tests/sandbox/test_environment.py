@@ -11,8 +11,6 @@ import pytest
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Sandbox, Yard
 
-pytestmark = pytest.mark.linux
-
 
 @pytest.mark.claim("environment.exact")
 def test_the_environment_is_what_was_given_and_nothing_else(
@@ -74,6 +72,7 @@ def test_a_program_starts_where_the_call_says(sandbox: Sandbox, yard: Yard) -> N
     assert sandbox.run("pwd", "-P", cwd=str(yard.workspace / "sub")).text.endswith("/sub\n")
 
 
+@pytest.mark.linux
 def test_signals_are_as_a_new_program_expects_them(sandbox: Sandbox) -> None:
     ignored = (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT)
     for number in (*ignored, signal.SIGCHLD, signal.SIGUSR1, signal.SIGTTOU):
@@ -90,6 +89,7 @@ def test_the_mask_for_new_files_is_the_persons(sandbox: Sandbox) -> None:
     assert int(sandbox.run("sh", "-c", "umask").text, 8) == mask
 
 
+@pytest.mark.linux
 def test_priority_and_processors_are_those_of_the_supervisor(sandbox: Sandbox) -> None:
     outcome = sandbox.attack(
         'say("settings", [os.nice(0), sorted(os.sched_getaffinity(0)), os.sched_getscheduler(0)])'
@@ -98,6 +98,7 @@ def test_priority_and_processors_are_those_of_the_supervisor(sandbox: Sandbox) -
     assert outcome.said["settings"] == ours
 
 
+@pytest.mark.linux
 def test_who_runs_is_who_asked(sandbox: Sandbox) -> None:
     outcome = sandbox.attack('say("ids", [*os.getresuid(), *os.getresgid()])')
     assert outcome.said["ids"] == [*os.getresuid(), *os.getresgid()]

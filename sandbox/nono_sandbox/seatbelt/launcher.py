@@ -9,8 +9,8 @@ start) and says so on the worker's stderr.
 Nobody has run it on a Mac. The tests run it on Linux, with a stand-in for sandbox-exec that
 reports how it was called.
 
-Architecture invariant: no preexec_fn, no fork, no shell; the environment is only what the call
-and the confinement name.
+Architecture invariant: no preexec_fn, no fork, no shell; the environment is what the call
+names, and nothing else.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def launch(
     refuse_limits(call.limits)
     text = profile(confinement)
     check_places(confinement)
-    environment = dict((*confinement.environment, *call.environment))
+    environment = dict(call.environment)
     program = find_program(call, confinement, environment.get("PATH", os.defpath))
     plan: stage.Plan = {
         "argv": [sandbox_exec, "-p", text, "--", program, *call.argv[1:]],
@@ -139,7 +139,8 @@ def find_program(call: Call, confinement: Confinement, path: str) -> str:
         found = _executable(os.path.join(call.cwd, name), confinement)
         if found is None:
             raise StartError(f"{name!r} can't be executed here", stage.CANNOT_RUN)
-        return found
+        # As it was named, which a script sees; where that leads from, the stage sees to.
+        return name
     for directory in path.split(":"):
         found = _executable(os.path.join(call.cwd, directory, name), confinement)
         if found is not None:

@@ -114,7 +114,8 @@ def confinement(workspace: Path) -> Confinement:
     roots = sorted({str(path.resolve()) for path in system})
     grants = [Grant(path, READ) for path in roots]
     grants.append(Grant(str(workspace), READ | WRITE))
-    return Confinement(str(workspace), tuple(grants), environment=(("PATH", "/usr/bin:/bin"),))
+    # The session's own environment isn't a call's: whoever makes that adds what it is to have.
+    return Confinement(str(workspace), tuple(grants), environment=(("SESSION", "x"),))
 
 
 def descriptors() -> set[str]:
@@ -122,7 +123,8 @@ def descriptors() -> set[str]:
 
 
 def call(*argv: str, cwd: Path, **changes: Any) -> Call:  # noqa: ANN401 - fields of any type
-    return Call(argv, (("GREETING", "hi"),), str(cwd)).replace(**changes)
+    environment = (("PATH", "/usr/bin:/bin"), ("GREETING", "hi"))
+    return Call(argv, environment, str(cwd)).replace(**changes)
 
 
 def test_it_is_called_with_the_profile_and_the_program(

@@ -56,7 +56,7 @@ def run(confinement: Confinement, *argv: str, limits: Limits | None = None) -> t
     """Return the exit status and what was written, of a program that ends by itself."""
     out, into = os.pipe()
     nothing = os.open(os.devnull, os.O_RDONLY)
-    call = Call(argv, (), confinement.cwd, limits or Limits())
+    call = Call(argv, confinement.environment, confinement.cwd, limits or Limits())
     try:
         pid = launcher.launch(call, confinement, (nothing, into, into))
     finally:
