@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from nono_mcp.guard.spots import Spot
     from nono_mcp.guard.tree import Kept
 
-    One = tuple[str, bytes]
+    One = tuple[str, bytes, bool]
 
 
 class Copies:
-    """The contents that are known, each with what it was called."""
+    """The contents that are known, each with what it was called and whether it's executable."""
 
     def __init__(self) -> None:
         self._known: set[One] = set()
@@ -51,7 +51,8 @@ def _files(called: str, kept: Kept) -> Iterator[One | None]:
     if not kept.is_whole or kept.kind not in ("file", "directory"):
         yield None
     elif kept.kind == "file":
-        yield called, hashlib.sha256(kept.data).digest()
+        # A hook that may not be executed is one that the person turned off.
+        yield called, hashlib.sha256(kept.data).digest(), bool(kept.mode & 0o111)
     else:
         for name, inner in kept.entries:
             yield from _files(f"{called}/{name}", inner)

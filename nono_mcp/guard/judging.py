@@ -54,7 +54,8 @@ class Judging:
         same = one is not None and one.print == found
         if (same and not self._known.is_gitfile(spot)) or self._was_there(spot, parent):
             return judge.is_directory(found)
-        if not self._is_in_order(spot, parent, one):
+        more = one is None and self._known.is_full()
+        if more or not self._is_in_order(spot, parent, one):
             self._undo(spot, parent, one)
             found = judge.printed(spot, parent)
         if found is None:

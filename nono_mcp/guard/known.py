@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 KEPT_BYTES_MAX = 64 * 1024 * 1024
 """Of all that is known together; what comes after can't be put back."""
+SPOTS_MAX = 20_000
+"""That calls may add to; of more of them none may stay, since each is looked at again."""
 
 
 class One(Value):
@@ -94,6 +96,10 @@ class Known:
                 return True
             path = path.rpartition("/")[0]
         return False
+
+    def is_full(self) -> bool:
+        """Tell whether as much is known as calls may add to."""
+        return len(self._spots) >= SPOTS_MAX
 
     def is_crowded(self, spot: Spot) -> bool:
         """Tell whether there was more than is looked through before."""

@@ -64,7 +64,7 @@ class _Row(Value):
 _COUNTED = (
     PARTLY,
     "rlimits, supervisor",
-    "memory and processes of a whole call are counted 10 to 40 times a second",
+    "memory, processes and disk of a whole call are counted 10 to 40 times a second",
 )
 _TABLE = (
     _Row(
@@ -133,7 +133,7 @@ _TABLE = (
         (
             PARTLY,
             "PID namespace, rlimits, supervisor",
-            "memory of a whole call is counted 10 to 40 times a second",
+            "memory and disk of a whole call are counted 10 to 40 times a second",
         ),
         _COUNTED,
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from nono_mcp.guard import known
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.undo.values import Wanted
@@ -89,6 +90,7 @@ CHANGED = {
     "settings by a link": "ln sub/.git/config t && echo '[core]pager=evil' >> t && rm t",
     "a hook": "echo evil >> sub/.git/hooks/post-commit",
     "a hook made": "echo evil >> sub/.git/hooks/pre-push",
+    "a hook turned on": "chmod +x sub/.git/hooks/post-commit",
     "a bare one's settings": f"{EVIL} >> bare.git/config",
     "a bare one's hook": "echo evil >> bare.git/hooks/update",
     "a worktree's target": (
@@ -320,6 +322,27 @@ def test_a_rollback_doesnt_bring_back_what_a_call_planted(bench: Bench) -> None:
     assert not any(path.exists() for path in plants)
     told = [f"{one.action} {one.path}" for one in found]
     assert sorted(told) == sorted(f"removed {path}" for path in plants)
+
+
+def test_a_name_that_is_no_text_hides_nothing(bench: Bench) -> None:
+    script = 'd=$(printf \'d\\377 \\nx\'); mkdir -p "$d" && echo evil > "$d/.envrc"'
+    assert bench.run(script) == ["removed d\udcff \nx/.envrc"]
+
+
+def test_what_is_too_deep_to_be_looked_into_is_told(bench: Bench) -> None:
+    script = "for i in $(seq 130); do mkdir d && cd d; done; echo evil > .envrc"
+    found = bench.run(script)
+    assert found[0] == "left " + "/".join(["d"] * 129)
+    # An event may tell of it all the same.
+    assert found[1:] in ([], ["removed " + "/".join([*["d"] * 130, ".envrc"])])
+
+
+def test_no_more_of_it_is_known_than_a_bound_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "SPOTS_MAX", 10)
+    script = "for i in $(seq 14); do mkdir -p $i/.vscode; done"
+    assert len(bench.run(script)) == 4
 
 
 def test_many_are_told_by_their_number_and_none_stays(bench: Bench) -> None:
