@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nono_sandbox.confinement import NAMESPACES, PORTS, Network
+from nono_sandbox.forward import CONNECTIONS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,3 +210,91 @@ def test_who_carries_is_out_of_a_workers_sight(confine: Confine, echo: socket.so
         port,
     )
     assert outcome.said["processes"] == sorted(outcome.said["own"])
+
+
+@pytest.mark.claim("net.ports")
+def test_a_port_that_is_granted_both_ways_is_the_sessions_own(
+    confine: Confine, free_port: int
+) -> None:
+    sandbox = confine(network=Network(PORTS, (free_port,), (free_port,)))
+    running = sandbox.begin_attack(ECHO, free_port, 0)
+    running.wait_for("ready")
+    with socket.create_connection((LOOPBACK, free_port), timeout=LONG_ENOUGH_S) as one:
+        one.shutdown(socket.SHUT_WR)
+        assert one.recv(3) == b"end"
+    outcome = sandbox.attack(
+        """
+        import socket
+        with socket.create_connection(("127.0.0.1", ARGUMENTS[0])) as one:
+            one.shutdown(socket.SHUT_WR)
+            say("heard", one.recv(3).decode())
+        """,
+        free_port,
+        lane=sandbox.new_lane(),
+    )
+    assert outcome.said["heard"] == "end"
+    running.lane.end("test")
+    running.wait()
+
+
+def status(pid: int) -> dict[str, list[str]]:
+    """Return what /proc says of a process; nothing of one that has gone."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+        return {name: text.split() for name, _, text in (line.partition(":") for line in lines)}
+    return {}
+
+
+def carrying(server_pid: int) -> list[dict[str, list[str]]]:
+    """Return the processes that each carry a connection: grandchildren in no other namespace."""
+    found: dict[int, dict[str, list[str]]] = {
+        int(path.name): status(int(path.name)) for path in Path("/proc").glob("[0-9]*")
+    }
+    here = {pid: facts for pid, facts in found.items() if len(facts.get("NSpid", ())) == 1}
+    carriers = {pid for pid, facts in here.items() if int(facts["PPid"][0]) == server_pid}
+    return [
+        facts
+        for facts in here.values()
+        if int(facts["PPid"][0]) in carriers and facts["State"][0] != "Z"
+    ]
+
+
+HOLDING = """
+    import socket
+    port, count = ARGUMENTS
+    held = []
+    for _ in range(count):
+        held.append(socket.create_connection(("127.0.0.1", port)))
+        held[-1].sendall(b"x")
+    say("held", True)
+    sys.stdin.read()
+    for one in held:
+        one.shutdown(socket.SHUT_WR)
+    heard = [one.recv(10) for one in held]
+    for one in held:
+        one.close()
+    say("heard", len([part for part in heard if part]))
+    """
+
+
+@pytest.mark.claim("net.ports")
+@pytest.mark.parametrize(("count", "carried"), [(1, 1), (CONNECTIONS_MAX + 10, CONNECTIONS_MAX)])
+def test_who_carries_has_no_privilege_and_is_as_many_as_may_be(
+    confine: Confine, echo: socket.socket, count: int, carried: int
+) -> None:
+    port = echo.getsockname()[1]
+    sandbox = confine(network=Network(PORTS, connect_ports=(port,)))
+    read_end, write_end = os.pipe()
+    running = sandbox.begin_attack(HOLDING, port, count, stdin=read_end)
+    os.close(read_end)
+    running.wait_for("held")
+    until(lambda: len(carrying(sandbox.server.pid)) == carried)
+    for _ in range(5):
+        now = carrying(sandbox.server.pid)
+        assert len(now) == carried
+        assert {(*one["CapEff"], *one["CapPrm"], *one["NoNewPrivs"]) for one in now} == {
+            ("0" * 16, "0" * 16, "1")
+        }
+    os.close(write_end)
+    assert running.wait().said["heard"] == count
+    until(lambda: not carrying(sandbox.server.pid))
