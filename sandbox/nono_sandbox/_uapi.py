@@ -39,12 +39,10 @@ SYS_FSCONFIG = 431
 SYS_FSMOUNT = 432
 SYS_CLOSE_RANGE = 436
 SYS_OPENAT2 = 437
-SYS_PIDFD_GETFD = 438
 SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_ADD_RULE = 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
-SYS_FCHMODAT2 = 452
 
 LANDLOCK_CREATE_RULESET_VERSION = 1 << 0
 LANDLOCK_CREATE_RULESET_ERRATA = 1 << 1
@@ -90,10 +88,8 @@ MOUNT_ATTR_NOEXEC = 0x8
 FSCONFIG_SET_STRING = 1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_CMD_CREATE = 6
-RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
-RESOLVE_IN_ROOT = 0x10
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
@@ -106,59 +102,62 @@ SFD_NONBLOCK = 0o4000
 SIGNALS_MAX = 64
 SIGNAL_SET_BYTES = 128
 
-_CAPABILITIES = struct.Struct("=6I")
-_THIS_THREAD = struct.pack("=Ii", 0x20080522, 0)
+CAPABILITIES = struct.Struct("=6I")
+THIS_THREAD = struct.pack("=Ii", 0x20080522, 0)
 """Of _LINUX_CAPABILITY_VERSION_3."""
 
-_libc = _foreign.Library()
-_raw = _libc.returning_long("syscall")
-_signal = _libc.returning_long("signal")
+LIBC = _foreign.Library()
+_raw = LIBC.returning_long("syscall")
+_signal = LIBC.returning_long("signal")
 
 
-def _checked(result: int, call: str) -> int:
+def checked(result: int, call: str) -> int:
+    """Return the *result* of a C function, unless it tells of an error: that is raised."""
     if result < 0:
         code = _foreign.get_errno()
         raise OSError(code, f"{call}: {os.strerror(code)}")
     return result
 
 
-def _syscall(call: str, number: int, *arguments: object) -> int:
-    return _checked(_raw(_foreign.Long(number), *arguments), call)
+def syscall(call: str, number: int, *arguments: object) -> int:
+    """Make the system call *number*, which an error names *call*."""
+    return checked(_raw(_foreign.Long(number), *arguments), call)
 
 
-def _number(call: str) -> int:
+def number_of(call: str) -> int:
+    """Return the number of a system call that has another one on each architecture."""
     return _NUMBERS[MACHINE][call]
 
 
 def landlock_create_ruleset(attr: bytes | None, flags: int) -> int:
     """Return a ruleset's file descriptor, or what *flags* asks for instead."""
     size = _foreign.ULong(len(attr) if attr else 0)
-    return _syscall("landlock_create_ruleset", SYS_LANDLOCK_CREATE_RULESET, attr, size, flags)
+    return syscall("landlock_create_ruleset", SYS_LANDLOCK_CREATE_RULESET, attr, size, flags)
 
 
 def landlock_add_path_rule(ruleset_fd: int, allowed_access: int, parent_fd: int) -> None:
     """Add a rule of type LANDLOCK_RULE_PATH_BENEATH; its struct is packed."""
     attr = struct.pack("=Qi", allowed_access, parent_fd)
     kind = LANDLOCK_RULE_PATH_BENEATH
-    _syscall("landlock_add_rule", SYS_LANDLOCK_ADD_RULE, ruleset_fd, kind, attr, 0)
+    syscall("landlock_add_rule", SYS_LANDLOCK_ADD_RULE, ruleset_fd, kind, attr, 0)
 
 
 def landlock_add_port_rule(ruleset_fd: int, allowed_access: int, port: int) -> None:
     """Add a rule of type LANDLOCK_RULE_NET_PORT; the port is in host order."""
     attr = struct.pack("=QQ", allowed_access, port)
     kind = LANDLOCK_RULE_NET_PORT
-    _syscall("landlock_add_rule", SYS_LANDLOCK_ADD_RULE, ruleset_fd, kind, attr, 0)
+    syscall("landlock_add_rule", SYS_LANDLOCK_ADD_RULE, ruleset_fd, kind, attr, 0)
 
 
 def landlock_restrict_self(ruleset_fd: int) -> None:
     """Enforce a ruleset on the calling thread, for good."""
-    _syscall("landlock_restrict_self", SYS_LANDLOCK_RESTRICT_SELF, ruleset_fd, 0)
+    syscall("landlock_restrict_self", SYS_LANDLOCK_RESTRICT_SELF, ruleset_fd, 0)
 
 
 def prctl(option: int, first: int = 0, second: int = 0) -> int:
     """Call `prctl`, its unused arguments zero, as newer options demand."""
     rest = [_foreign.ULong(argument) for argument in (first, second, 0, 0)]
-    return _checked(_libc.call("prctl", option, *rest), "prctl")
+    return checked(LIBC.call("prctl", option, *rest), "prctl")
 
 
 def seccomp_filter(program: bytes, flags: int = 0) -> int:
@@ -168,171 +167,109 @@ def seccomp_filter(program: bytes, flags: int = 0) -> int:
     """
     body = (_foreign.Char * len(program)).from_buffer_copy(program)
     fprog = struct.pack("@HP", len(program) // 8, _foreign.addressof(body))
-    return _syscall("seccomp", _number("seccomp"), SECCOMP_SET_MODE_FILTER, flags, fprog)
+    return syscall("seccomp", number_of("seccomp"), SECCOMP_SET_MODE_FILTER, flags, fprog)
 
 
 def drop_capabilities() -> None:
     """Empty the effective, permitted and inheritable sets of the calling thread."""
-    set_capabilities(bytes(_CAPABILITIES.size))
-
-
-def capabilities() -> bytes:
-    """Return the sets of the calling thread, as `set_capabilities` takes them."""
-    sets = (_foreign.Char * _CAPABILITIES.size)()
-    _syscall("capget", _number("capget"), _THIS_THREAD, sets)
-    return bytes(sets)
-
-
-def without_effective(sets: bytes) -> bytes:
-    """Return *sets* with nothing in effect; what is permitted can be put into effect again."""
-    _, permitted, inheritable, _, permitted_high, inheritable_high = _CAPABILITIES.unpack(sets)
-    return _CAPABILITIES.pack(0, permitted, inheritable, 0, permitted_high, inheritable_high)
+    set_capabilities(bytes(CAPABILITIES.size))
 
 
 def set_capabilities(sets: bytes) -> None:
     """Set the capability sets of the calling thread."""
-    _syscall("capset", _number("capset"), _THIS_THREAD, sets)
-
-
-def change_mode(fd: int, mode: int) -> None:
-    """Change the mode of what *fd* refers to, be it but an O_PATH descriptor."""
-    bits, at = _foreign.UInt(mode), _foreign.UInt(AT_EMPTY_PATH)
-    _syscall("fchmodat2", SYS_FCHMODAT2, fd, b"", bits, at)
-
-
-def change_owner(fd: int, uid: int, gid: int) -> None:
-    """Change owner and group of what *fd* refers to, be it but an O_PATH descriptor."""
-    ids = _foreign.UInt(uid), _foreign.UInt(gid)
-    _checked(_libc.call("fchownat", fd, b"", *ids, AT_EMPTY_PATH), "fchownat")
-
-
-def change_times(fd: int, times: bytes | None) -> None:
-    """Change the times of what *fd* refers to, to two struct timespec or, by None, to now."""
-    _checked(_libc.call("utimensat", fd, b"", times, AT_EMPTY_PATH), "utimensat")
+    syscall("capset", number_of("capset"), THIS_THREAD, sets)
 
 
 def join_new_session_keyring() -> None:
     """Leave the session keyring that was inherited, with the keys in it."""
-    _syscall("keyctl", _number("keyctl"), KEYCTL_JOIN_SESSION_KEYRING, None)
+    syscall("keyctl", number_of("keyctl"), KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
     """Close every descriptor from *first* to *last*, both included."""
-    _syscall("close_range", SYS_CLOSE_RANGE, _foreign.UInt(first), _foreign.UInt(last), 0)
+    syscall("close_range", SYS_CLOSE_RANGE, _foreign.UInt(first), _foreign.UInt(last), 0)
 
 
 def unshare(flags: int) -> None:
     """Move the caller (or, for CLONE_NEWPID, its next children) into new namespaces."""
-    _checked(_libc.call("unshare", flags), "unshare")
+    checked(LIBC.call("unshare", flags), "unshare")
 
 
 def setns(fd: int, kind: int) -> None:
     """Move the calling thread into the namespace *fd* refers to, which is of *kind*."""
-    _checked(_libc.call("setns", fd, kind), "setns")
+    checked(LIBC.call("setns", fd, kind), "setns")
 
 
 def mount_private() -> None:
     """Cut the propagation of every mount of this namespace."""
     flags = _foreign.ULong(MS_REC | MS_PRIVATE)
-    _checked(_libc.call("mount", b"none", b"/", None, flags, None), "mount")
+    checked(LIBC.call("mount", b"none", b"/", None, flags, None), "mount")
 
 
 def remove_segment(number: int) -> None:
     """Remove a System V shared memory segment; it goes when nobody is attached any more."""
-    _libc.call("shmctl", number, IPC_RMID, None)
+    LIBC.call("shmctl", number, IPC_RMID, None)
 
 
 def umount_detach(path: str) -> None:
     """Take the mount at *path* away, now from sight and later from memory."""
-    _checked(_libc.call("umount2", os.fsencode(path), MNT_DETACH), "umount2")
+    checked(LIBC.call("umount2", os.fsencode(path), MNT_DETACH), "umount2")
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """Make *new_root* the root of this mount namespace."""
     old = os.fsencode(put_old)
-    _syscall("pivot_root", _number("pivot_root"), os.fsencode(new_root), old)
+    syscall("pivot_root", number_of("pivot_root"), os.fsencode(new_root), old)
 
 
 def open_tree_clone(fd: int) -> int:
     """Return a detached copy of the mounts at and below the object *fd* refers to."""
     flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE)
-    return _syscall("open_tree", SYS_OPEN_TREE, fd, b"", flags)
+    return syscall("open_tree", SYS_OPEN_TREE, fd, b"", flags)
 
 
 def mount_setattr(fd: int, attributes: int, flags: int = AT_RECURSIVE) -> None:
     """Add mount attributes to the mount *fd* refers to and, by default, all below it."""
     attr = struct.pack("=QQQQ", attributes, 0, 0, 0)
     at = _foreign.UInt(AT_EMPTY_PATH | flags)
-    _syscall("mount_setattr", SYS_MOUNT_SETATTR, fd, b"", at, attr, _foreign.ULong(len(attr)))
+    syscall("mount_setattr", SYS_MOUNT_SETATTR, fd, b"", at, attr, _foreign.ULong(len(attr)))
 
 
 def move_mount(from_fd: int, to_fd: int) -> None:
     """Attach the detached mount *from_fd* on the object *to_fd* refers to."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    _syscall("move_mount", SYS_MOVE_MOUNT, from_fd, b"", to_fd, b"", flags)
+    syscall("move_mount", SYS_MOVE_MOUNT, from_fd, b"", to_fd, b"", flags)
 
 
 def new_mount(filesystem: str, attributes: int, **options: str) -> int:
     """Return a detached mount of a new instance of *filesystem*."""
-    context = _syscall("fsopen", SYS_FSOPEN, filesystem.encode(), 1)
+    context = syscall("fsopen", SYS_FSOPEN, filesystem.encode(), 1)
     try:
         for name, text in options.items():
             _fsconfig(context, FSCONFIG_SET_STRING if text else FSCONFIG_SET_FLAG, name, text)
         _fsconfig(context, FSCONFIG_CMD_CREATE, "", "")
-        return _syscall("fsmount", SYS_FSMOUNT, context, 1, attributes)
+        return syscall("fsmount", SYS_FSMOUNT, context, 1, attributes)
     finally:
         os.close(context)
 
 
 def _fsconfig(context: int, command: int, name: str, text: str) -> None:
     key, value = name.encode() or None, text.encode() or None
-    _syscall("fsconfig", SYS_FSCONFIG, context, command, key, value, 0)
+    syscall("fsconfig", SYS_FSCONFIG, context, command, key, value, 0)
 
 
 def open_beneath(directory_fd: int, path: str, flags: int) -> int:
     """Open *path*, relative, without leaving *directory_fd* or following any symlink."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     size = _foreign.ULong(len(how))
-    return _syscall("openat2", SYS_OPENAT2, directory_fd, os.fsencode(path), how, size)
+    return syscall("openat2", SYS_OPENAT2, directory_fd, os.fsencode(path), how, size)
 
 
 def rename_in(directory_fd: int, old: str, new: str, flags: int) -> None:
     """Rename *old* to *new* within one directory, as RENAME_NOREPLACE or RENAME_EXCHANGE says."""
     names = os.fsencode(old), os.fsencode(new)
     arguments = (directory_fd, names[0], directory_fd, names[1], _foreign.UInt(flags))
-    _syscall("renameat2", _number("renameat2"), *arguments)
-
-
-def open_plainly(directory_fd: int, path: bytes, flags: int) -> int:
-    """Open *path* as seen from *directory_fd*, by way of no link of /proc's to an open file."""
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
-    return _syscall("openat2", SYS_OPENAT2, directory_fd, path, how, _foreign.ULong(len(how)))
-
-
-def open_in_root(root_fd: int, path: bytes, flags: int) -> int:
-    """Open *path* as if *root_fd* were the root, by way of no link of /proc's to an open file."""
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    return _syscall("openat2", SYS_OPENAT2, root_fd, path, how, _foreign.ULong(len(how)))
-
-
-def pidfd_getfd(pidfd: int, fd: int) -> int:
-    """Return a duplicate of a descriptor of another process, close-on-exec."""
-    return _syscall("pidfd_getfd", SYS_PIDFD_GETFD, pidfd, fd, 0)
-
-
-def connect(fd: int, address: bytes) -> None:
-    """Connect a socket to an address as bytes; a signal interrupts it."""
-    _checked(_libc.call("connect", fd, address, len(address)), "connect")
-
-
-def bind(fd: int, address: bytes) -> None:
-    """Give a socket an address, as bytes."""
-    _checked(_libc.call("bind", fd, address, len(address)), "bind")
-
-
-def listen(fd: int, backlog: int) -> None:
-    """Have a socket take connections."""
-    _checked(_libc.call("listen", fd, backlog), "listen")
+    syscall("renameat2", number_of("renameat2"), *arguments)
 
 
 def _signal_set(*numbers: int) -> bytes:
@@ -343,15 +280,15 @@ def _signal_set(*numbers: int) -> bytes:
 def signalfd(*numbers: int) -> int:
     """Block the signals and return a descriptor that reads them."""
     mask = _signal_set(*numbers)
-    _checked(_libc.call("sigprocmask", SIG_BLOCK, mask, None), "sigprocmask")
-    return _checked(_libc.call("signalfd", -1, mask, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd")
+    checked(LIBC.call("sigprocmask", SIG_BLOCK, mask, None), "sigprocmask")
+    return checked(LIBC.call("signalfd", -1, mask, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd")
 
 
 def reset_signals() -> None:
     """Give every signal its default action and block none, as a new program expects."""
     for number in range(1, SIGNALS_MAX + 1):
         _signal(number, None)  # EINVAL for SIGKILL, SIGSTOP and libc's own two
-    _checked(_libc.call("sigprocmask", SIG_SETMASK, _signal_set(), None), "sigprocmask")
+    checked(LIBC.call("sigprocmask", SIG_SETMASK, _signal_set(), None), "sigprocmask")
 
 
 def ignore_signals(*numbers: int) -> None:

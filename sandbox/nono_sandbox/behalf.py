@@ -18,7 +18,7 @@ import select
 import stat
 import time
 
-from nono_sandbox import _uapi, addresses, borrowed, metadata, notices, own_sockets, wire
+from nono_sandbox import _stead, _uapi, addresses, borrowed, metadata, notices, own_sockets, wire
 from nono_sandbox.own_sockets import OwnSockets
 from nono_sandbox.seccomp.syscalls import numbers
 from nono_sandbox.values import Value
@@ -211,7 +211,7 @@ class Answerer:
         path = addresses.path_of(raw)
         if not kind.local:
             raise OSError(errno.EACCES, "it could be sent to any path")
-        target = caller.keep(_uapi.open_plainly(caller.cwd, path, os.O_PATH))
+        target = caller.keep(_stead.open_plainly(caller.cwd, path, os.O_PATH))
         if not _is_given(target, terms) and not self._own.knows(target):
             raise OSError(errno.EACCES, "a socket of others")
         return addresses.to_path(b"/proc/self/fd/%d" % target)
@@ -219,7 +219,7 @@ class Answerer:
     def _bind(self, caller: Caller, socket_fd: int, kind: Kind, raw: bytes, terms: _Terms) -> int:
         if kind.domain != addresses.AF_UNIX:
             both = kind.domain == addresses.AF_INET6 and not borrowed.is_v6_only(socket_fd)
-            _uapi.bind(socket_fd, addresses.binding(raw, kind, terms.network, both=both))
+            _stead.bind(socket_fd, addresses.binding(raw, kind, terms.network, both=both))
             return 0
         path = addresses.path_of(raw)
         if not kind.local:
@@ -227,7 +227,7 @@ class Answerer:
         error = borrowed.bind_in_child(caller, socket_fd, raw, terms.ruleset_fd)
         if not error:
             try:
-                self._own.add(socket_fd, _uapi.open_plainly(caller.cwd, path, _THE_LINK_ITSELF))
+                self._own.add(socket_fd, _stead.open_plainly(caller.cwd, path, _THE_LINK_ITSELF))
             except OSError:
                 return 0  # moved away already: it is bound, and nobody here will connect to it
         return error
@@ -254,7 +254,7 @@ def _in_own_network(caller: Caller, raw: bytes, terms: _Terms, asked: _socket.so
     path = addresses.path_of(raw)
     if not path.startswith(b"/"):
         path = caller.where + b"/" + path
-    target = caller.keep(_uapi.open_in_root(caller.root, path, os.O_PATH))
+    target = caller.keep(_stead.open_in_root(caller.root, path, os.O_PATH))
     mounts = f"/proc/{caller.tid}/mountinfo"
     if not _is_given(target, terms) and not own_sockets.are_all(asked, target, mounts):
         raise OSError(errno.EACCES, "a socket of others")

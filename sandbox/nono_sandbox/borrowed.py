@@ -9,7 +9,7 @@ import _socket
 import errno
 import os
 
-from nono_sandbox import _uapi
+from nono_sandbox import _stead, _uapi
 from nono_sandbox.addresses import Kind
 from nono_sandbox.confinement import CLOSED
 
@@ -67,7 +67,7 @@ def bind_in_child(caller: Caller, socket_fd: int, raw: bytes, ruleset_fd: int) -
         _uapi.prctl(_uapi.PR_SET_NO_NEW_PRIVS, 1)
         _uapi.landlock_restrict_self(ruleset_fd)
         _uapi.drop_capabilities()
-        _uapi.bind(socket_fd, raw)
+        _stead.bind(socket_fd, raw)
         error = 0
     except OSError as refused:
         error = refused.errno or errno.EACCES
@@ -85,7 +85,7 @@ def listen(socket_fd: int, backlog: int, kind: Kind, network: Network) -> int:
         borrowed.detach()
         if port not in network.bind_ports:
             return errno.EACCES  # unbound, it would take a port of its own
-    _uapi.listen(socket_fd, backlog)
+    _stead.listen(socket_fd, backlog)
     return 0
 
 
@@ -103,7 +103,7 @@ def connect_for(time_s: float, socket_fd: int, address: bytes) -> int:
     # Again and again: the first alarm may come before the call that it is to end.
     _signal.setitimer(_signal.ITIMER_REAL, time_s, time_s)
     try:
-        _uapi.connect(socket_fd, address)
+        _stead.connect(socket_fd, address)
     except InterruptedError:
         raise
     except OSError as error:

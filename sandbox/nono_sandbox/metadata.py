@@ -15,7 +15,7 @@ import fcntl
 import os
 import struct
 
-from nono_sandbox import _uapi, notices
+from nono_sandbox import _stead, _uapi, notices
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -72,8 +72,8 @@ class Changer:
     """Whoever changes metadata in the stead of workers whose user and groups are its own."""
 
     def __init__(self) -> None:
-        self._rights = _uapi.capabilities()
-        self._waived = _uapi.without_effective(self._rights)
+        self._rights = _stead.capabilities()
+        self._waived = _stead.without_effective(self._rights)
 
     def change(self, call: str, notice: Notice, caller: Caller, writable: Writable) -> int:
         """Do what *call* asks for, if what it is about lies in what is *writable*; return 0.
@@ -137,7 +137,7 @@ def _opened(form: _Form, args: tuple[int, ...], caller: Caller) -> int:
     if not path:
         return start
     how = os.O_PATH if follows else os.O_PATH | os.O_NOFOLLOW
-    return caller.keep(_uapi.open_plainly(start, path, how))
+    return caller.keep(_stead.open_plainly(start, path, how))
 
 
 def _own(fd: int, caller: Caller) -> int:
@@ -195,9 +195,9 @@ def _error(number: int) -> OSError:
 
 
 _ACTS: dict[str, Callable[..., None]] = {
-    "mode": _uapi.change_mode,
-    "owner": _uapi.change_owner,
-    "seconds": _uapi.change_times,
-    "microseconds": _uapi.change_times,
-    "nanoseconds": _uapi.change_times,
+    "mode": _stead.change_mode,
+    "owner": _stead.change_owner,
+    "seconds": _stead.change_times,
+    "microseconds": _stead.change_times,
+    "nanoseconds": _stead.change_times,
 }

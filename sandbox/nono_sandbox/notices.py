@@ -14,7 +14,7 @@ import fcntl
 import os
 import struct
 
-from nono_sandbox import _uapi
+from nono_sandbox import _stead
 from nono_sandbox.values import Value
 
 _RECEIVE = 0xC050_2100
@@ -166,7 +166,7 @@ class Caller:
 
     def take(self, fd: int) -> int:
         """Return our own descriptor of what its descriptor *fd* refers to; `close` closes it."""
-        return self.keep(_uapi.pidfd_getfd(self._pidfd, fd))
+        return self.keep(_stead.pidfd_getfd(self._pidfd, fd))
 
     def interrupted(self) -> bool:
         """Tell whether a signal waits for it that a call of the kernel's own would heed."""

@@ -1,0 +1,82 @@
+"""System calls as `_uapi` has them, of whoever acts in another process's stead.
+
+Architecture invariant: no policy and no state. Meaning belongs in the modules that call.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from nono_sandbox import _foreign, _uapi
+
+SYS_PIDFD_GETFD = 438
+SYS_FCHMODAT2 = 452
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+
+
+def capabilities() -> bytes:
+    """Return the sets of the calling thread, as `set_capabilities` takes them."""
+    sets = (_foreign.Char * _uapi.CAPABILITIES.size)()
+    _uapi.syscall("capget", _uapi.number_of("capget"), _uapi.THIS_THREAD, sets)
+    return bytes(sets)
+
+
+def without_effective(sets: bytes) -> bytes:
+    """Return *sets* with nothing in effect; what is permitted can be put into effect again."""
+    _, permitted, inheritable, _, permitted_high, inheritable_high = _uapi.CAPABILITIES.unpack(sets)
+    return _uapi.CAPABILITIES.pack(0, permitted, inheritable, 0, permitted_high, inheritable_high)
+
+
+def change_mode(fd: int, mode: int) -> None:
+    """Change the mode of what *fd* refers to, be it but an O_PATH descriptor."""
+    bits, at = _foreign.UInt(mode), _foreign.UInt(_uapi.AT_EMPTY_PATH)
+    _uapi.syscall("fchmodat2", SYS_FCHMODAT2, fd, b"", bits, at)
+
+
+def change_owner(fd: int, uid: int, gid: int) -> None:
+    """Change owner and group of what *fd* refers to, be it but an O_PATH descriptor."""
+    ids = _foreign.UInt(uid), _foreign.UInt(gid)
+    _uapi.checked(_uapi.LIBC.call("fchownat", fd, b"", *ids, _uapi.AT_EMPTY_PATH), "fchownat")
+
+
+def change_times(fd: int, times: bytes | None) -> None:
+    """Change the times of what *fd* refers to, to two struct timespec or, by None, to now."""
+    _uapi.checked(_uapi.LIBC.call("utimensat", fd, b"", times, _uapi.AT_EMPTY_PATH), "utimensat")
+
+
+def open_plainly(directory_fd: int, path: bytes, flags: int) -> int:
+    """Open *path* as seen from *directory_fd*, by way of no link of /proc's to an open file."""
+    return _open(directory_fd, path, flags, RESOLVE_NO_MAGICLINKS)
+
+
+def open_in_root(root_fd: int, path: bytes, flags: int) -> int:
+    """Open *path* as if *root_fd* were the root, by way of no link of /proc's to an open file."""
+    return _open(root_fd, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def _open(directory_fd: int, path: bytes, flags: int, resolve: int) -> int:
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    size = _foreign.ULong(len(how))
+    return _uapi.syscall("openat2", _uapi.SYS_OPENAT2, directory_fd, path, how, size)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """Return a duplicate of a descriptor of another process, close-on-exec."""
+    return _uapi.syscall("pidfd_getfd", SYS_PIDFD_GETFD, pidfd, fd, 0)
+
+
+def connect(fd: int, address: bytes) -> None:
+    """Connect a socket to an address as bytes; a signal interrupts it."""
+    _uapi.checked(_uapi.LIBC.call("connect", fd, address, len(address)), "connect")
+
+
+def bind(fd: int, address: bytes) -> None:
+    """Give a socket an address, as bytes."""
+    _uapi.checked(_uapi.LIBC.call("bind", fd, address, len(address)), "bind")
+
+
+def listen(fd: int, backlog: int) -> None:
+    """Have a socket take connections."""
+    _uapi.checked(_uapi.LIBC.call("listen", fd, backlog), "listen")
