@@ -23,7 +23,7 @@ from nono_mcp.server import results
 from nono_mcp.server.asking import asked_by, can_ask
 from nono_mcp.server.attending import refusal
 from nono_mcp.server.consent import UNASKED, Agreement
-from nono_mcp.server.wanting import NotWanted, Open, Question, Wanting
+from nono_mcp.server.wanting import NotWantedError, Open, Question, Wanting
 from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class AccessTools:
         self._requests_count += 1
         try:
             question = await self._wanting.question(arguments)
-        except NotWanted as error:
+        except NotWantedError as error:
             raise self._refusal(str(error), context) from error
         if isinstance(question, Open):
             return question

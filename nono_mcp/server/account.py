@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from mcp_types import ToolAnnotations
 
-from nono_mcp.policy import egress
+from nono_mcp.policy import asking, egress
+from nono_mcp.policy.document import LISTED
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import covers
 from nono_mcp.server.arguments import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX
 from nono_mcp.server.text import amount
-from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, SEATBELT, WRITE
+from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, READ, SEATBELT, WRITE
 from nono_sandbox.support import NOT, PARTLY
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def summary(prepared: Prepared, enforcement: Enforcement) -> str:
         lines.append(f"Commands that aren't to be run: {names}")
     lines += [f"Notice: {notice}" for notice in prepared.notices]
     lines.append("Everything else is closed. Only a person can change the policy.")
+    lines += _askable(prepared)
     return "\n".join(lines)
 
 
@@ -197,6 +199,19 @@ def theirs(prepared: Prepared, access: int) -> list[Grant]:
         for grant in prepared.confinement.grants
         if grant.access & access and grant.source is None and grant.path not in own
     ]
+
+
+def _askable(prepared: Prepared) -> list[str]:
+    """Return what may be asked for by `request_access`, as a line, if anything may."""
+    mode = asking.mode(prepared.document.ask)
+    if mode == asking.NEVER:
+        return []
+    if mode != LISTED:
+        return ["You may ask them (request_access) for whatever isn't closed."]
+    verbs = {READ: "read", READ | WRITE: "read and write"}
+    listed = [f"{verbs[access]} {quoted(path)}" for path, access in prepared.askable]
+    listed += [f"connect to {quoted(host)}" for host in prepared.document.ask.hosts]
+    return [f"You may ask them (request_access) to {_listed(listed)}."]
 
 
 def may_write(prepared: Prepared, directory: str) -> bool:

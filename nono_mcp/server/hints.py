@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nono_mcp.policy import egress
+from nono_mcp.policy import asking, egress
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import account
@@ -37,6 +37,16 @@ _UNREACHABLE = re.compile(
     r"could not resolve|name resolution|name or service not known|network is unreachable"
     r"|no address associated|unable to resolve|ENOTFOUND|EAI_AGAIN|ENETUNREACH|failed to connect",
     re.IGNORECASE,
+)
+_ASKABLE = frozenset(
+    [
+        "fs.outside-grants",
+        "fs.private-home",
+        "fs.private-tmp",
+        "fs.read-only",
+        "net.closed",
+        "net.host",
+    ]
 )
 _KINDS = {b"d": "directory", b"f": "file"}
 
@@ -142,7 +152,7 @@ def of_network(prepared: Prepared, output: str) -> str:
         return ""
     return (
         f"{verdict.code}: nothing leaves the sandbox ({verdict.rule}); "
-        f"{_for_a_person(verdict.remedy)}"
+        f"{_for_a_person(prepared, verdict)}"
     )
 
 
@@ -154,13 +164,16 @@ def denial(prepared: Prepared, verdict: Deny, operation: str) -> str:
     if operation == "write":
         parts.append(f"you may write: {writable(prepared)}")
     if verdict.remedy:
-        parts.append(_for_a_person(verdict.remedy))
+        parts.append(_for_a_person(prepared, verdict))
     return "; ".join(parts)
 
 
-def _for_a_person(remedy: str) -> str:
+def _for_a_person(prepared: Prepared, verdict: Deny) -> str:
+    remedy = verdict.remedy
     words = f"start nono serve with {remedy}" if remedy.startswith("--") else remedy
-    return f"only a person can change that: {words}"
+    may_ask = verdict.code in _ASKABLE and asking.mode(prepared.document.ask) != asking.NEVER
+    how = " (request_access asks them)" if may_ask else ""
+    return f"only a person can change that{how}: {words}"
 
 
 def writable(prepared: Prepared) -> str:

@@ -42,7 +42,7 @@ _VERBS = {READ: "read", READ | WRITE: "read and write"}
 _OPERATIONS = {READ: ("read",), READ | WRITE: ("read", "write")}
 
 
-class NotWanted(Exception):  # noqa: N818 - no error of ours: an answer
+class NotWantedError(Exception):
     """It isn't given, and nobody is asked; the text says why, for a model to read."""
 
 
@@ -83,16 +83,16 @@ class Wanting:
         """Return what to ask for *arguments*.
 
         Raises:
-            NotWanted: Nothing.
+            NotWantedError: Nothing.
         """
         if asking.mode(self._session.prepared.document.ask) == asking.NEVER:
-            raise NotWanted('the policy forbids asking ([ask] mode = "never"): do without')
+            raise NotWantedError('the policy forbids asking ([ask] mode = "never"): do without')
         try:
             if arguments.path is not None:
                 return await self._for_path(arguments, arguments.path)
             return await self._for_host(arguments, arguments.host or "")
         except (PolicyError, RefusedError) as error:
-            raise NotWanted(refusal(error)) from error
+            raise NotWantedError(refusal(error)) from error
 
     async def _for_path(self, arguments: AccessArguments, asked: str) -> Question | Open:
         prepared = self._session.prepared
@@ -108,9 +108,11 @@ class Wanting:
             return Open(f"open already: {request}")
         if denied[0].code in _CLOSED:
             # Whether it's there, and where it leads, is no agent's to know.
-            raise NotWanted(f"{denied[0].code}: {_shown(path)} stays closed, whoever asks for it")
+            raise NotWantedError(
+                f"{denied[0].code}: {_shown(path)} stays closed, whoever asks for it"
+            )
         if not place.kind:
-            raise NotWanted(
+            raise NotWantedError(
                 f"nothing is to be had at {_shown(path)}: ask for what is there, or for the "
                 "directory that is to hold it"
             )
@@ -134,7 +136,7 @@ class Wanting:
         egress.check_host(asked)
         rule = HostRule.parse(asked)
         if rule.pattern.startswith("*"):
-            raise NotWanted("ask for one host, not for a zone of them")
+            raise NotWantedError("ask for one host, not for a zone of them")
         request = f"connect to {_shown(str(rule))}"
         verdict = egress.judge_host(prepared, rule.pattern, rule.port)
         if not isinstance(verdict, Deny):
@@ -155,18 +157,18 @@ def _verify(verdict: Allow | Deny | None) -> None:
     if isinstance(verdict, Deny):
         rule = f" ({verdict.rule})" if verdict.rule and verdict.rule not in verdict.reason else ""
         remedy = f"; {verdict.remedy}" if verdict.remedy else ""
-        raise NotWanted(f"{verdict.code}: {verdict.reason}{rule}{remedy}")
+        raise NotWantedError(f"{verdict.code}: {verdict.reason}{rule}{remedy}")
 
 
 def _shown(text: str) -> str:
     """Return *text* as it's shown to the person: whole, on one line.
 
     Raises:
-        NotWanted: It's too long for that.
+        NotWantedError: It's too long for that.
     """
     shown = quoted(text)
     if len(shown) > SHOWN_CHARACTERS_MAX:
-        raise NotWanted(f"{len(text)} characters are too many to be shown to a person")
+        raise NotWantedError(f"{len(text)} characters are too many to be shown to a person")
     return shown
 
 

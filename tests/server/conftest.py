@@ -285,9 +285,23 @@ class Wire:
             if "method" not in message and message["id"] == id_:
                 return message
 
-    def initialize(self, version: str = "2025-06-18") -> dict[str, Any]:
+    def start_line(self, part: bytes) -> None:
+        """Send the next part of a line that `send` ends."""
+        self._in.write(part)
+
+    def send_answer(self, id_: object, result: Mapping[str, object]) -> None:
+        """Answer a request of the server's."""
+        self.send(json.dumps({"jsonrpc": "2.0", "id": id_, "result": result}).encode())
+
+    def initialize(
+        self, version: str = "2025-06-18", capabilities: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
         info = {"name": "test", "version": "0"}
-        params = {"protocolVersion": version, "capabilities": {}, "clientInfo": info}
+        params = {
+            "protocolVersion": version,
+            "capabilities": capabilities or {},
+            "clientInfo": info,
+        }
         answer = self.answer(self.request("initialize", params))
         self.notify("notifications/initialized")
         result: dict[str, Any] = answer["result"]

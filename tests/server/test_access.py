@@ -1,15 +1,20 @@
 """Asking the person for access: what is asked, what a yes gives, and what nobody is asked for."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mcp import Client
 from mcp.client.session import ClientRequestContext
 from mcp_types import ElicitRequestParams, ElicitResult, ToolListChangedNotification
+from pydantic import ValidationError
 
 from nono_mcp.audit.end import AuditWriteError
 from nono_mcp.audit.reading import Filters, tail
@@ -17,6 +22,8 @@ from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import AskSection, Document, FilesystemSection, NetworkSection
 from nono_mcp.server import access_tools
 from nono_mcp.server.app import build
+from nono_mcp.server.arguments import AccessArguments
+from nono_mcp.server.wanting import NotWantedError, Open, Question, Wanting
 from nono_mcp.session import Session
 from tests.server.conftest import DEADLINE_S, ERAS, TIER, Agent, Machine, Marked, text_of
 
@@ -106,6 +113,8 @@ async def test_a_yes_gives_it_to_later_calls(
         written = text_of(await agent.call("request_access", **about(data, access="write")))
         await agent.run(f"touch {data}/new")
         told = await agent.explain()
+        assert "request_access asks them" in await agent.explain(path=str(machine.root))
+        assert "request_access asks" not in await agent.explain(path="~/.ssh")
         (machine.workspace / "go").touch()
         ended = text_of(await agent.call("read_output", job=job, wait_s=20))
     assert given.startswith(f"given until the session ends: read {data}\n")
@@ -223,6 +232,7 @@ async def test_a_policy_says_what_may_be_asked_for(machine: Machine, data: Path)
         await agent.call("request_access", **about(data / "sub", access="write"))
         for wanted in (about(data, access="write"), about(machine.home / "notes.txt")):
             assert "ask.ceiling" in await agent.refused("request_access", **wanted)
+        assert f"(request_access) to read {data}, read and write" in await agent.explain()
         host = {"host": "api.example.com", "why": "x"}
         assert "ask.ceiling" in await agent.refused("request_access", **host)
     assert len(person.asked) == 2
@@ -400,3 +410,51 @@ async def test_a_host_is_given(machine: Machine) -> None:
     assert given.startswith("given until the session ends: connect to api.example.com\n")
     assert "allowed" in told
     assert len(person.asked) == 1
+
+
+HOSTILE_PATHS = st.one_of(
+    st.text(min_size=1, max_size=30).filter(lambda text: "\0" not in text),
+    st.lists(
+        st.sampled_from(
+            ["..", ".", "~", "/", "work", "data", "home", ".ssh", "proc", "self", "dev"]
+        ),
+        min_size=1,
+        max_size=6,
+    ).map("/".join),
+    st.just("/" + "x/" * 3000),
+)
+
+
+@pytest.mark.claim("ask.ceiling")
+@pytest.mark.usefixtures("data")
+async def test_whatever_is_asked_for_is_asked_closed_or_open(machine: Machine) -> None:
+    async with Session.open(machine.request(), tier=TIER) as session:
+        wanting = Wanting(session)
+
+        async def ask(**asked: object) -> None:
+            try:
+                arguments = AccessArguments.model_validate({"why": "x", **asked})
+            except ValidationError:
+                return
+            said = ""
+            question: Question | Open | None = None
+            try:
+                question = await wanting.question(arguments)
+            except NotWantedError as error:
+                said = str(error)
+            assert said.isprintable(), asked
+            if isinstance(question, Question):
+                assert question.text.replace("\n", "").isprintable()
+                for closed in (".ssh", "state/nono", "config/nono"):
+                    assert f"{machine.root}/{closed}" not in question.text
+                    assert f"{machine.home}/{closed}" not in question.text
+
+        loop = asyncio.get_running_loop()
+
+        @settings(max_examples=80, deadline=None)
+        @given(HOSTILE_PATHS, st.sampled_from(["read", "write"]), st.text(max_size=12))
+        def fuzz(path: str, access: str, host: str) -> None:
+            for asked in ({"path": path, "access": access}, {"host": host}):
+                asyncio.run_coroutine_threadsafe(ask(**asked), loop).result(30)
+
+        await anyio.to_thread.run_sync(fuzz)
