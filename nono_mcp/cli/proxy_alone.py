@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nono_proxy.config import Config
     from nono_proxy.records import Record
 
-GRACE_S = 5.0
+GRACE_S = 8.0
 """How long what is under way has to end, once a signal has come."""
 TIMED_OUT = 124
 NEVER_S = 400 * 86400.0

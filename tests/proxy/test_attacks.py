@@ -693,6 +693,18 @@ async def test_what_is_between_two_hops_does_not_travel(stage: Stage) -> None:
     assert stage.plain.heard == b"GET / HTTP/1.1\r\nHost: plain.example\r\nX-Kept: b\r\n\r\n"
 
 
+async def test_an_upgrade_to_what_carries_requests_is_never_passed_on(stage: Stage) -> None:
+    stage.answer = [b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"]
+    extra = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
+    assert (await stage.ask(stage.get(extra=extra))).status == 502
+    head = b"GET http://plain.example/ HTTP/1.1\r\nHost: plain.example\r\n" + stage.password
+    assert (await stage.ask(head + extra + b"\r\n")).status == 502
+    # Asked for another, an upstream that answers with this one is a liar.
+    assert (await stage.ask(stage.get(extra=extra.replace(b"h2c", b"websocket")))).status == 502
+    assert b"h2c" not in stage.heard
+    assert b"HTTP2-Settings" not in stage.heard
+
+
 ENDPOINTS = [
     b"/v2/x",
     b"/admin",
@@ -1166,18 +1178,6 @@ async def test_a_codings_second_field_is_refused(stage: Stage) -> None:
     fields = b"Content-Encoding: identity\r\nContent-Encoding: br\r\n"
     stage.answer = [b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 1\r\n\r\na"]
     assert (await stage.ask(stage.get())).status == 502
-
-
-async def test_an_upgrade_to_what_carries_requests_is_never_passed_on(stage: Stage) -> None:
-    stage.answer = [b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"]
-    extra = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
-    assert (await stage.ask(stage.get(extra=extra))).status == 502
-    head = b"GET http://plain.example/ HTTP/1.1\r\nHost: plain.example\r\n" + stage.password
-    assert (await stage.ask(head + extra + b"\r\n")).status == 502
-    # Asked for another, an upstream that answers with this one is a liar.
-    assert (await stage.ask(stage.get(extra=extra.replace(b"h2c", b"websocket")))).status == 502
-    assert b"h2c" not in stage.heard
-    assert b"HTTP2-Settings" not in stage.heard
 
 
 @pytest.mark.parametrize(
