@@ -15,9 +15,7 @@ from nono_mcp.policy.standing import Closed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from nono_mcp.policy.document import Document
+    from collections.abc import Iterable
 
 CODE = "exec.blocked"
 SCRIPTS = ".nono-blocked"
@@ -53,7 +51,10 @@ def scripts(blocked: Iterable[Blocked]) -> dict[str, str]:
     return found
 
 
-def path_before(document: Document, environ: Mapping[str, str], tmpdir: str) -> str:
-    """Return a worker's PATH with the scripts in *tmpdir* before all else."""
-    own = dict(document.environment.set).get("PATH", environ.get("PATH", ""))
-    return f"{tmpdir}/{SCRIPTS}:{environment.search_path(own)}"
+def led_to_scripts(
+    variables: tuple[tuple[str, str], ...], tmpdir: str
+) -> tuple[tuple[str, str], ...]:
+    """Return a worker's *variables* with a PATH that leads to the scripts in *tmpdir* first."""
+    own = dict(variables)
+    own["PATH"] = f"{tmpdir}/{SCRIPTS}:{own.get('PATH', environment.PATH_FALLBACK)}"
+    return tuple(sorted(own.items()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from nono_mcp.policy import environment, resolve
 from nono_mcp.policy.blocked import CODE, SCRIPTS, SHELL, Blocked, script
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 SHARED_MAX = 8
 """Other names that a blocked file may have; one of more is many programs in one (busybox)."""
 _MODE = 0o755
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Commands:
@@ -139,14 +142,37 @@ def _speaking(found: list[Blocked]) -> list[Blocked]:
 
 
 def ensure(prepared: Prepared) -> None:
-    """Make the scripts that PATH leads to, where no others stand in the commands' places."""
-    directory = f"{dict(prepared.confinement.environment).get('TMPDIR', '')}/{SCRIPTS}"
+    """Make the scripts that PATH leads to, where no others stand in the commands' places.
+
+    What a worker has put there stays, to its own loss.
+    """
     if prepared.confinement.tier == NAMESPACES or not prepared.blocked:
         return
-    os.mkdir(directory, 0o700)
-    for name, text in prepared.blocked:
-        path = os.path.join(directory, name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), _MODE)
+    place = next((path for path in _path(prepared) if path.endswith(f"/{SCRIPTS}")), "")
+    if not place:
+        return
+    tmpdir = os.open(os.path.dirname(place), _DIRECTORY)
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(SCRIPTS, 0o700, dir_fd=tmpdir)
+        with suppress(NotADirectoryError, FileNotFoundError):
+            _write(os.open(SCRIPTS, _DIRECTORY, dir_fd=tmpdir), prepared.blocked)
+    finally:
+        os.close(tmpdir)
+
+
+def _path(prepared: Prepared) -> list[str]:
+    return dict(prepared.confinement.environment).get("PATH", "").split(":")
+
+
+def _write(directory: int, scripts: Iterable[tuple[str, str]]) -> None:
+    """Write the *scripts* that aren't there yet in the open *directory*, which is closed."""
+    try:
+        for name, text in scripts:
+            with suppress(FileExistsError):
+                made = os.open(name, _NEW, 0o600, dir_fd=directory)
+                with open(made, "w", encoding="utf-8") as file:
+                    file.write(text)
+                    os.fchmod(file.fileno(), _MODE)
+    finally:
+        os.close(directory)

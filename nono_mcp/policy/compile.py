@@ -271,12 +271,13 @@ def _environment(plan: Plan, cwd: str, *, home_is_private: bool) -> tuple[tuple[
         own["TMPDIR"] = TMP
     elif plan.tmpdir is not None:
         own["TMPDIR"] = plan.tmpdir.path
-        if plan.blocked:
-            from nono_mcp.policy import blocked
-
-            own["PATH"] = blocked.path_before(plan.document, plan.environ, plan.tmpdir.path)
     section = plan.document.environment
-    return environment.allowed(plan.environ, section.passed, section.set, own.items())
+    variables = environment.allowed(plan.environ, section.passed, section.set, own.items())
+    if not plan.blocked or plan.tier == NAMESPACES or plan.tmpdir is None:
+        return variables
+    from nono_mcp.policy import blocked
+
+    return blocked.led_to_scripts(variables, plan.tmpdir.path)
 
 
 def _rules(plan: Plan) -> tuple[Rule, ...]:
