@@ -104,7 +104,7 @@ The rest:
   --env NAME[=VALUE]       pass a variable of yours, or set one
   --block-command NAME     a command that isn't run, by this name or another of its file
   --ptrace                 let the program's processes trace each other (gdb, strace)
-  --tier TIER              insist on namespaces, or on landlock
+  --tier TIER              insist on namespaces, or on landlock (macOS: seatbelt)
   --best-effort            run even if a guarantee that the policy requires can't be had
 """
 

@@ -220,3 +220,35 @@ def test_a_blocked_command_says_so_and_its_file_isnt_executed(on_mac: Mac) -> No
     found = os.path.realpath("/usr/bin/dd")
     assert not judged.decide(Query("process-exec", path=found)).allowed
     assert judged.decide(Query("process-exec", path=os.path.realpath("/usr/bin/sh"))).allowed
+
+
+def test_where_hosts_are_named_the_proxys_port_alone_is_reached(on_mac: Mac) -> None:
+    options = ("--allow-cwd", "--allow-domain", "example.org")
+    ended = on_mac.run("run", *options, "--", "sh", "-c", 'echo "$HTTPS_PROXY"')
+    assert ended.returncode == 0, ended.stderr
+    port = int(ended.stdout.strip().rstrip("/").rpartition(":")[2])
+    judged = Profile(on_mac.calls()[0][1])
+    for number, here, may in ((port, True, True), (port + 1, True, False), (port, False, False)):
+        query = Query("network-outbound", protocol="tcp", port=number, here=here)
+        assert judged.decide(query).allowed is may
+    for query in (
+        Query("network-outbound", path="/private/var/run/mDNSResponder"),
+        Query("network-outbound", protocol="udp", port=53, here=False),
+        Query("network-bind", protocol="tcp", port=port),
+    ):
+        assert not judged.decide(query).allowed
+
+
+def test_a_shell_runs_as_any_program(on_mac: Mac) -> None:
+    ended = subprocess.run(
+        on_mac.command("shell", "--allow-cwd"),
+        capture_output=True,
+        check=False,
+        cwd=on_mac.machine.workspace,
+        env=on_mac.machine.environ | {"SHELL": "/bin/sh"},
+        input="echo in a shell; exit 5\n",
+        text=True,
+    )
+    assert "in a shell" in ended.stdout, ended.stderr
+    assert ended.returncode == 5
+    assert on_mac.calls()[0][1].startswith("(version 1)\n(deny default)\n")
