@@ -16,17 +16,24 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
 
 
-def capabilities() -> bytes:
-    """Return the sets of the calling thread, as `set_capabilities` takes them."""
-    sets = (_foreign.Char * _uapi.CAPABILITIES.size)()
-    _uapi.syscall("capget", _uapi.number_of("capget"), _uapi.THIS_THREAD, sets)
-    return bytes(sets)
+class Unprivileged:
+    """While it is entered, this thread has no capability in effect, as no worker has one."""
 
+    def __init__(self) -> None:
+        sets = (_foreign.Char * _uapi.CAPABILITIES.size)()
+        _uapi.syscall("capget", _uapi.number_of("capget"), _uapi.THIS_THREAD, sets)
+        self._all = bytes(sets)
+        fields = list(_uapi.CAPABILITIES.unpack(self._all))
+        fields[0] = fields[3] = 0  # the lower and the upper half of what is effective
+        self._none = _uapi.CAPABILITIES.pack(*fields)
 
-def without_effective(sets: bytes) -> bytes:
-    """Return *sets* with nothing in effect; what is permitted can be put into effect again."""
-    _, permitted, inheritable, _, permitted_high, inheritable_high = _uapi.CAPABILITIES.unpack(sets)
-    return _uapi.CAPABILITIES.pack(0, permitted, inheritable, 0, permitted_high, inheritable_high)
+    def __enter__(self) -> None:
+        if self._none != self._all:
+            _uapi.set_capabilities(self._none)
+
+    def __exit__(self, *_: object) -> None:
+        if self._none != self._all:
+            _uapi.set_capabilities(self._all)
 
 
 def change_mode(fd: int, mode: int) -> None:

@@ -73,7 +73,8 @@ class Answerer:
     def __init__(self, poll: select.poll) -> None:
         self._poll = poll
         self._own = OwnSockets()
-        self._changer = metadata.Changer()
+        self._unprivileged = _stead.Unprivileged()
+        self._changer = metadata.Changer(self._unprivileged)
         self._introductions: dict[int, _socket.socket] = {}
         self._terms: dict[int, _Terms] = {}
         self._waiting: list[_Waiting] = []
@@ -188,7 +189,7 @@ class Answerer:
         if terms.asked is not None:
             local = kind.domain == addresses.AF_UNIX and addresses.is_path(raw)
             # Whatever else there is in a network of their own is theirs.
-            address = _in_own_network(caller, raw, terms, terms.asked) if local else raw
+            address = self._in_own_network(caller, raw, terms, terms.asked) if local else raw
         elif kind.domain == addresses.AF_UNIX:
             address = self._judged(caller, kind, raw, terms)
         else:
@@ -196,7 +197,8 @@ class Answerer:
         if not notices.valid(notice):
             return 0
         try:
-            return borrowed.connect_for(_TRY_S, socket_fd, address)
+            with self._unprivileged:
+                return borrowed.connect_for(_TRY_S, socket_fd, address)
         except InterruptedError:
             if len(self._waiting) >= WAITING_MAX:
                 return errno.EAGAIN
@@ -206,12 +208,32 @@ class Answerer:
         self._waiting.append(one)
         return _ANSWERED_ON_ITS_OWN
 
+    def _in_own_network(
+        self, caller: Caller, raw: bytes, terms: _Terms, asked: _socket.socket
+    ) -> bytes:
+        """Return the address of a descriptor of the local socket that *raw* leads to (first tier).
+
+        It's looked up in the caller's root: in the one here, /proc is the machine's.
+        """
+        path = addresses.path_of(raw)
+        if not path.startswith(b"/"):
+            path = caller.where + b"/" + path
+        root = caller.root
+        with self._unprivileged:
+            target = caller.keep(_stead.open_in_root(root, path, os.O_PATH))
+        mounts = f"/proc/{caller.tid}/mountinfo"
+        if not _is_given(target, terms) and not own_sockets.are_all(asked, target, mounts):
+            raise OSError(errno.EACCES, "a socket of others")
+        return addresses.to_path(b"/proc/self/fd/%d" % target)
+
     def _judged(self, caller: Caller, kind: Kind, raw: bytes, terms: _Terms) -> bytes:
         """Return the address of a descriptor of the local socket that *raw* leads to."""
         path = addresses.path_of(raw)
         if not kind.local:
             raise OSError(errno.EACCES, "it could be sent to any path")
-        target = caller.keep(_stead.open_plainly(caller.cwd, path, os.O_PATH))
+        directory = caller.cwd
+        with self._unprivileged:
+            target = caller.keep(_stead.open_plainly(directory, path, os.O_PATH))
         if not _is_given(target, terms) and not self._own.knows(target):
             raise OSError(errno.EACCES, "a socket of others")
         return addresses.to_path(b"/proc/self/fd/%d" % target)
@@ -219,7 +241,9 @@ class Answerer:
     def _bind(self, caller: Caller, socket_fd: int, kind: Kind, raw: bytes, terms: _Terms) -> int:
         if kind.domain != addresses.AF_UNIX:
             both = kind.domain == addresses.AF_INET6 and not borrowed.is_v6_only(socket_fd)
-            _stead.bind(socket_fd, addresses.binding(raw, kind, terms.network, both=both))
+            address = addresses.binding(raw, kind, terms.network, both=both)
+            with self._unprivileged:
+                _stead.bind(socket_fd, address)
             return 0
         path = addresses.path_of(raw)
         if not kind.local:
@@ -227,7 +251,9 @@ class Answerer:
         error = borrowed.bind_in_child(caller, socket_fd, raw, terms.ruleset_fd)
         if not error:
             try:
-                self._own.add(socket_fd, _stead.open_plainly(caller.cwd, path, _THE_LINK_ITSELF))
+                with self._unprivileged:
+                    bound = _stead.open_plainly(caller.cwd, path, _THE_LINK_ITSELF)
+                self._own.add(socket_fd, bound)
             except OSError:
                 return 0  # moved away already: it is bound, and nobody here will connect to it
         return error
@@ -238,27 +264,13 @@ class Answerer:
             if not notices.valid(one.notice):
                 one.caller.close()
                 continue
-            error = _tried(one)
+            with self._unprivileged:
+                error = _tried(one)
             if error is None:
                 self._waiting.append(one)
                 continue
             one.caller.close()
             notices.answer(one.notice, error)
-
-
-def _in_own_network(caller: Caller, raw: bytes, terms: _Terms, asked: _socket.socket) -> bytes:
-    """Return the address of a descriptor of the local socket that *raw* leads to (first tier).
-
-    It's looked up in the caller's root: in the one here, /proc is the machine's.
-    """
-    path = addresses.path_of(raw)
-    if not path.startswith(b"/"):
-        path = caller.where + b"/" + path
-    target = caller.keep(_stead.open_in_root(caller.root, path, os.O_PATH))
-    mounts = f"/proc/{caller.tid}/mountinfo"
-    if not _is_given(target, terms) and not own_sockets.are_all(asked, target, mounts):
-        raise OSError(errno.EACCES, "a socket of others")
-    return addresses.to_path(b"/proc/self/fd/%d" % target)
 
 
 def _is_given(target: int, terms: _Terms) -> bool:

@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nono_sandbox._stead import Unprivileged
     from nono_sandbox.notices import Caller, Notice
     from nono_sandbox.writable import Writable
 
@@ -71,9 +72,8 @@ CALLS = frozenset(_FORMS)
 class Changer:
     """Whoever changes metadata in the stead of workers whose user and groups are its own."""
 
-    def __init__(self) -> None:
-        self._rights = _stead.capabilities()
-        self._waived = _stead.without_effective(self._rights)
+    def __init__(self, unprivileged: Unprivileged) -> None:
+        self._unprivileged = unprivileged
 
     def change(self, call: str, notice: Notice, caller: Caller, writable: Writable) -> int:
         """Do what *call* asks for, if what it is about lies in what is *writable*; return 0.
@@ -82,32 +82,17 @@ class Changer:
             OSError: What the call is to return. Nothing was changed.
         """
         form = _FORMS[call]
-        self._waive()
-        try:
+        with self._unprivileged:
             subject = _opened(form, notice.args, caller)
             value = _value(form, notice.args, caller)
-        finally:
-            self._resume()
         # All that was copied and taken was the caller's, if it still waits.
         if not notices.valid(notice):
             return 0
         if not writable.holds(subject):
             return REFUSED
-        self._waive()
-        try:
+        with self._unprivileged:
             _ACTS[form.act](subject, *value)
-        finally:
-            self._resume()
         return 0
-
-    def _waive(self) -> None:
-        """Have no capability in effect: a worker has none."""
-        if self._waived != self._rights:
-            _uapi.set_capabilities(self._waived)
-
-    def _resume(self) -> None:
-        if self._waived != self._rights:
-            _uapi.set_capabilities(self._rights)
 
 
 def _opened(form: _Form, args: tuple[int, ...], caller: Caller) -> int:

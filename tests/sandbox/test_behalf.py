@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from nono_sandbox import notices
 from nono_sandbox.confinement import (
     LANDLOCK,
     NAMESPACES,
+    OPEN,
     PORTS,
     READ,
     WRITE,
@@ -25,7 +27,6 @@ from nono_sandbox.confinement import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.sandbox.conftest import Confine, Sandbox, Yard
 
@@ -261,6 +262,45 @@ def test_a_socket_that_was_granted_by_itself_is_spoken_to(
     )
     assert outcome.done == [str(paths[0]), "by a link", "from there"]
     outsider.assert_reached(1)
+
+
+@pytest.mark.claim("privilege.none")
+def test_whoever_connects_lends_no_privilege(sandbox: Sandbox) -> None:
+    outcome = sandbox.attack(
+        sockets(
+            """
+        own = serving("own")
+        attempt("own", lambda: connected("own"))
+        os.chmod("own", 0o555)
+        attempt("closed", lambda: connected("own"))
+        os.chmod("own", 0o777)
+        os.mkdir("closed")
+        os.rename("own", "closed/own")
+        os.chmod("closed", 0)
+        attempt("beneath what is closed", lambda: connected("closed/own"))
+        os.chmod("closed", 0o700)
+        attempt("opened", lambda: connected("closed/own"))
+        def multicast():
+            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).connect((0, 1))
+        attempt("to a group of the kernel's", multicast)
+        """
+        )
+    )
+    assert outcome.done == ["own", "opened"]
+
+
+@pytest.mark.claim("privilege.none")
+def test_a_port_of_the_privileged_isnt_bound_in_an_open_network(confine: Confine) -> None:
+    first = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii")
+    port = 1023
+    outcome = confine(network=Network(OPEN)).attack(
+        """
+        import socket
+        attempt("bind", lambda: socket.socket().bind(("127.0.0.1", ARGUMENTS[0])))
+        """,
+        port,
+    )
+    assert outcome.said["bind"] == ("EACCES" if int(first) > port else "done")
 
 
 @pytest.mark.claim("net.unix-sockets")
