@@ -8,7 +8,7 @@ one run: on a busy machine the seconds move, the ratios hardly.
 
 import argparse
 import os
-import resource
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +20,7 @@ from pathlib import Path
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Dirty
+from nono_mcp.snapshots.watch import Watcher
 
 SOURCES = (Path(os.__file__).parent, Path("/usr/include"), Path("/usr/share/perl"))
 SUFFIXES = {".c", ".h", ".hpp", ".js", ".json", ".md", ".pl", ".pm", ".py", ".pyi", ".rst", ".txt"}
@@ -105,6 +106,39 @@ class Git:
         self.run("clean", "-fdq")
 
 
+def memory(state: str, workspace: str, *words: str) -> None:
+    """Print how many MB this process grows by, at most and in the end, to look at *workspace*.
+
+    With a word more by a first snapshot; else as a server does: watched, with nothing changed.
+    """
+    with tempfile.TemporaryDirectory(prefix="snapshots-") as place:
+        small, elsewhere = Path(place) / "small", str(Path(place) / "state")
+        small.mkdir()
+        populate(small, 100)
+        grown(elsewhere, str(small))  # What is imported on the way isn't the workspace's.
+        most, after = grown(elsewhere if words else state, workspace)
+    sys.stdout.write(f"{most / 1024:.1f} {after / 1024:.1f}\n")
+
+
+def grown(state: str, workspace: str) -> tuple[int, int]:
+    """Return by how many KiB this process grows to watch and look, at most and in the end."""
+    Path("/proc/self/clear_refs").write_text("5")  # from here on, the peak is this look's
+    before = kib("VmRSS")
+    watcher = Watcher(workspace)
+    with Snapshots.open(state, workspace) as snapshots, watcher.changes() as dirty:
+        snapshots.take("auto", dirty=dirty)
+        found = kib("VmHWM") - before, kib("VmRSS") - before
+    watcher.close()
+    return found
+
+
+def kib(name: str) -> int:
+    """Return a figure of this process's memory."""
+    status = Path("/proc/self/status").read_text()
+    (found,) = re.findall(rf"^{name}:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found)
+
+
 def change(workspace: Path, count: int) -> Dirty:
     """Change *count* files, and return what a watcher would tell."""
     files = sorted(path for path in workspace.rglob("*") if path.is_file())
@@ -112,23 +146,24 @@ def change(workspace: Path, count: int) -> Dirty:
     for path in changed:
         path.write_bytes(b"changed %d\n" % time.time_ns() + path.read_bytes())
     relative = [os.fsencode(path.relative_to(workspace)) for path in changed]
-    return Dirty(
-        relist=frozenset(os.path.dirname(each) for each in relative),  # noqa: PTH120 - bytes
-        rehash=frozenset(relative),
-    )
+    return Dirty(rehash=frozenset(relative))
 
 
 def taking(snapshots: Snapshots, git: Git, workspace: Path, source_bytes: int, state: str) -> None:
     """The first snapshot, one where nothing changed, and one of ten changes."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ours = timed(lambda: snapshots.take("auto"))
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    beside("first snapshot", ours, timed(git.take))
+    beside("first snapshot", timed(lambda: snapshots.take("auto")), timed(git.take))
     used = upkeep.usage(state).store_bytes
     gits = sum(path.stat().st_size for path in git.directory.rglob("*") if path.is_file())
     note = f"git {gits / 1e6:.1f} MB; {used / source_bytes:.2f} of the source's"
     line("store", used / 1e6, "MB", note)
-    line("memory grown at most, first snapshot", grown / 1024, "MB")
+    for name, words in (("first snapshot", ["new"]), ("held by a server", [])):
+        told = subprocess.run(  # noqa: S603 - ourselves
+            [sys.executable, __file__, "--memory", state, str(workspace), *words],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        line(f"memory, {name}: at most", float(told[0]), "MB", f"{told[1]} MB afterwards")
     git.take()
     beside(
         "nothing changed, nobody watched", timed(lambda: snapshots.take("auto")), timed(git.take)
@@ -160,7 +195,7 @@ def restoring(snapshots: Snapshots, git: Git, workspace: Path) -> None:
         change(workspace, count)
 
         def unwatched(taken_id: str = taken.id) -> None:
-            snapshots.restore(snapshots.plan(taken_id))
+            snapshots.roll_back(taken_id, begin=lambda _: None)
 
         beside(f"restore {count} files, nobody watched", timed(unwatched), gits)
 
@@ -169,7 +204,11 @@ def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--memory", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.memory:
+        memory(*args.memory)
+        return
     base = Path(tempfile.mkdtemp(prefix="snapshots-"))
     try:
         workspace = base / "workspace"

@@ -18,6 +18,8 @@ _STAT = struct.Struct("<QQqqIH")
 pack_fields: Final = _STAT.pack
 """Packs inode, size, mtime, ctime, mode and how long the name is that follows."""
 _DIRECTORY_STAT: Final = (0, 0, 0, 0o040000)
+_TYPE: Final = 0o170000
+_REGULAR: Final = 0o100000
 STAT_SIZE: Final = _STAT.size
 
 
@@ -95,6 +97,15 @@ def matches(packed: bytes, status: os.stat_result, *, ctime: bool = True) -> boo
         == (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)
         and (not ctime or ctime_ns in {0, status.st_ctime_ns})
     )
+
+
+def counted(packed: bytes | None) -> tuple[int, int]:
+    """Return how many files are packed there, one or none, and how many bytes."""
+    if packed is None:
+        return 0, 0
+    _, size, _, _, mode, _ = _STAT.unpack_from(packed)
+    kind = mode & _TYPE
+    return int(kind != _DIRECTORY_STAT[3]), size if kind == _REGULAR else 0
 
 
 def pack_excluded(name: bytes) -> bytes:
@@ -231,6 +242,14 @@ class Index:
                 "INSERT INTO unprotected (workspace, dir, name, why) VALUES (?, ?, ?, ?)",
                 [(*where, *each) for each in found],
             )
+
+    def is_whole(self, row_id: int) -> bool:
+        """Tell whether all that is in a directory is kept."""
+        found = self._db.execute(
+            "SELECT 1 FROM unprotected WHERE workspace = ? AND dir = ? LIMIT 1",
+            (self.workspace, row_id),
+        )
+        return found.fetchone() is None
 
     def unprotected(self, count_max: int) -> tuple[list[tuple[bytes, str]], int]:
         """Return the first paths that aren't kept, with why, and how many there are."""

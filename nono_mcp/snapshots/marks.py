@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Mark:
-    """What to do in one directory, and in which of those beneath it there is something to do."""
+    """What to do in one directory, and in which of those beneath it there is something to do.
+
+    Without any of it, the directory itself is looked at.
+    """
 
     __slots__ = ("beneath", "rehash", "relist", "rescan")
 
@@ -54,9 +57,7 @@ def marked(dirty: Dirty) -> Mark:
         top.at(components(path)).rescan = True
     for path in dirty.rehash:
         *above, name = components(path) or [b""]
-        mark = top.at(above)
-        mark.relist = True
-        mark.rehash.add(name)
+        top.at(above).rehash.add(name)
     return top
 
 

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import encoding, index, visits
 from nono_mcp.snapshots.descent import LISTING, Descent, OtherFileSystemError, closed_to_owner
-from nono_mcp.snapshots.index import Index, Row
 from nono_mcp.snapshots.marks import Mark, everything
-from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError
+from nono_mcp.snapshots.reading import Reader, UnreadableError
+from nono_mcp.snapshots.storing import Storer
 from nono_mcp.snapshots.visits import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nono_mcp.snapshots.index import Index, Row
     from nono_mcp.snapshots.modes import Modes
     from nono_mcp.snapshots.objects import Objects
     from nono_mcp.snapshots.patterns import Patterns, State
@@ -54,7 +55,6 @@ class Scan:
         self._reader = Reader(objects, modes, self._path)
         self._visits: list[Visit] = []
         self._skip: bytes | None = None
-        self._whole = True
         self._looked_count = 0
         self._started_ns = 0
         self._everything = everything()
@@ -78,7 +78,8 @@ class Scan:
             WorkspaceReplacedError: Directories are being moved about; try again.
             OSError: Something can't be read, or the store can't be written.
         """
-        self._skip, self._whole = skip, whole
+        self._skip = skip
+        storer = Storer(self._objects, self._index, self._reader, whole=whole)
         self._visits = []
         self._started_ns = time.time_ns()
         status = os.fstat(root_fd)
@@ -92,7 +93,7 @@ class Scan:
                 if visit.pending:
                     self._down(descent, visit)
                     continue
-                row = self._finish(descent, visit)
+                row = storer.finish(descent, visit)
                 self._visits.pop()
                 if not self._visits:
                     break
@@ -164,7 +165,7 @@ class Scan:
         if visits.racy(status, visit.started_ns):
             visit.kept = index.pack_seen(status, racy=True)
         self._visits.append(visit)
-        if mark.rescan or mark.relist:
+        if mark.rescan or mark.relist or (mark.rehash and not self._look_at(descent, visit)):
             self._list(descent, visit)
             return
         visit.pending = list(mark.beneath)
@@ -172,9 +173,35 @@ class Scan:
             # One that is named isn't known: the listing tells what it is.
             self._list(descent, visit)
 
+    def _look_at(self, descent: Descent, visit: Visit) -> bool:
+        """Look at the files that are named, and at no others; tell whether that will do."""
+        # What isn't kept is known only of whole directories, and of which files others are links.
+        old = visit.old
+        if old is None or not old.stats or self._exclusions:
+            return False
+        if not self._index.is_whole(visit.row_id):
+            return False
+        for name in visit.mark.rehash:
+            try:
+                status = os.stat(name, dir_fd=descent.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                visit.named[name] = None
+                continue
+            if stat.S_ISDIR(status.st_mode) or status.st_nlink > 1:
+                return False
+            try:
+                fresh, status = self._reader.read(descent.fd, name, status)
+            except (UnreadableError, FileNotFoundError):
+                return False
+            racy = visits.racy(status, visit.started_ns)
+            packed = index.pack_stat(name, status, racy=racy)
+            visit.named[name] = packed, encoding.encode_entry(fresh)
+        return True
+
     def _list(self, descent: Descent, visit: Visit) -> None:
         """Look at all names in a directory."""
         visit.listed = True
+        visit.named.clear()
         visit.pending = []
         packed: list[bytes] = []
         directories: list[tuple[bytes, bytes]] = []
@@ -239,90 +266,3 @@ class Scan:
             for name, packed in directories
             if name in visit.mark.beneath or known.get(name) != packed
         ]
-
-    def _finish(self, descent: Descent, visit: Visit) -> Row:
-        """Return the row of a directory of which all was looked at, stored if it changed."""
-        old = visit.old
-        if old is None or self._differs(visit, old):
-            return self._store(descent, visit)
-        if old.seen == visit.seen:
-            return old
-        known = encoding.decode_entry(old.entry)
-        entry = visits.own_entry(descent, visit)._replace(target=known.target)
-        encoded = old.entry if entry == known else encoding.encode_entry(entry)
-        row = old._replace(seen=visit.kept, entry=encoded)
-        self._index.update(row, old, None)
-        return row
-
-    def _differs(self, visit: Visit, old: Row) -> bool:
-        if visit.changed or (visit.listed and (visit.mark.rehash or visit.stats != old.stats)):
-            return True
-        if self._whole or not visit.entries:
-            return False
-        stored = encoding.split_tree(self._index.tree(old.id))
-        return any(stored.get(name) != entry for name, entry in visit.entries.items())
-
-    def _store(self, descent: Descent, visit: Visit) -> Row:
-        old = visit.old
-        tree = encoding.split_tree(self._index.tree(old.id)) if old else {}
-        if visit.listed:
-            tree, stats = self._listed(descent, visit, tree)
-            files, size = visits.count(visit)
-            self._index.set_unprotected(visit.row_id, visit.unprotected)
-            self._index.set_links(visit.row_id, visits.linked(visit))
-        else:
-            stats = b"" if visit.stale or old is None else old.stats
-            files, size = (old.files, old.size) if old else (0, 0)
-        for name, known in visit.entries.items():
-            if known is None:
-                tree.pop(name, None)
-            else:
-                tree[name] = known
-        self._forget_gone(visit, tree)
-        encoded = b"".join(tree[name] for name in sorted(tree))
-        entry = visits.own_entry(descent, visit)._replace(target=self._objects.put_tree(encoded))
-        row = Row(visit.row_id, visit.kept, encoding.encode_entry(entry), files, size, stats)
-        self._index.update(row, old, encoded)
-        return row
-
-    def _forget_gone(self, visit: Visit, tree: dict[bytes, bytes]) -> None:
-        for name, row_id in self._index.children(visit.row_id).items():
-            gone = name not in tree or tree[name][visits.KIND_AT] != encoding.DIRECTORY
-            if gone:
-                self._index.remove(row_id)
-
-    def _listed(
-        self, descent: Descent, visit: Visit, tree: dict[bytes, bytes]
-    ) -> tuple[dict[bytes, bytes], bytes]:
-        """Return a listed directory's entries and packed statuses, reading what changed."""
-        known = index.unpack_stats(visit.old.stats) if visit.old else {}
-        entries: dict[bytes, bytes] = {}
-        packed = []
-        for name, status in visit.statuses.items():
-            if stat.S_ISDIR(status.st_mode):
-                packed.append(index.pack_directory(name, status.st_ino))
-                if name in tree:
-                    entries[name] = tree[name]
-                continue
-            seen = index.pack_stat(name, status)
-            if name in tree and known.get(name) == seen and name not in visit.mark.rehash:
-                entries[name] = tree[name]
-                packed.append(seen)
-                continue
-            try:
-                fresh, status_read = self._reader.read(descent.fd, name, status)
-            except UnreadableError as error:
-                visit.unprotected.append((name, str(error)))
-                # What a socket is, it stays; what kept changing is tried again.
-                packed.append(index.pack_stat(name, status, racy=str(error) == KEPT_CHANGING))
-            except FileNotFoundError:
-                visit.stale = True
-            else:
-                entries[name] = encoding.encode_entry(fresh)
-                racy = visits.racy(status_read, visit.started_ns)
-                packed.append(index.pack_stat(name, status_read, racy=racy))
-        packed += [
-            index.pack_excluded(name) for name, why in visit.unprotected if why == "excluded"
-        ]
-        packed.sort(key=visits.packed_name)
-        return entries, b"" if visit.stale else b"".join(packed)

@@ -32,7 +32,7 @@ class Dirty:
     relist: frozenset[bytes] = frozenset()
     """Directories whose entries are listed and looked at anew, but not what is beneath those."""
     rehash: frozenset[bytes] = frozenset()
-    """Files whose content is read again, though nothing else tells that it changed."""
+    """Files that came, went or changed: their content is read again, whatever else they show."""
     rescan: frozenset[bytes] = frozenset()
     """Directories that are walked in full."""
 

@@ -34,8 +34,9 @@ class Visit:
     """One directory that the walk is in."""
 
     __slots__ = (
-        "changed", "entries", "kept", "listed", "mark", "name", "old", "pending", "row_id", "rows",
-        "seen", "stale", "started_ns", "state", "stats", "statuses", "unprotected",
+        "changed", "entries", "kept", "listed", "mark", "name", "named", "old", "pending",
+        "row_id", "rows", "seen", "stale", "started_ns", "state", "stats", "statuses",
+        "unprotected",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,8 @@ class Visit:
         """The rows of those, if they were read together."""
         self.entries: dict[bytes, bytes | None] = {}
         """The entries of those that were; None of one that is gone."""
+        self.named: dict[bytes, tuple[bytes, bytes] | None] = {}
+        """Of files that alone were looked at, the packed status and the entry; None of one gone."""
         self.statuses: dict[bytes, os.stat_result] = {}
         self.stats = b""
         self.unprotected: list[tuple[bytes, str]] = []

@@ -50,7 +50,9 @@ class DoubtError(Exception):
 class Node:
     """A directory: where it is, and what changed in it."""
 
-    __slots__ = ("children", "depth", "gone", "name", "names", "parent", "watch", "whole")
+    __slots__ = (
+        "children", "depth", "gone", "listing", "name", "names", "parent", "watch", "whole",
+    )  # fmt: skip
 
     def __init__(self, name: bytes, parent: Node | None) -> None:
         self.name = name
@@ -60,6 +62,8 @@ class Node:
         self.watch = -1
         self.names: set[bytes] = set()
         """Entries that aren't directories and that an event named."""
+        self.listing = False
+        """More changed of it than the entries that are named."""
         self.whole = False
         """Everything in it and beneath it counts as changed."""
         self.gone = False
@@ -165,10 +169,13 @@ class Tree:
         for node in self._changed:
             if node.gone or any(above.whole for above in node.ancestors()):
                 continue
-            (rescan if node.whole else relist).add(node.path())
+            if node.whole:
+                rescan.add(node.path())
+            elif node.listing:
+                relist.add(node.path())
         for node in self._changed:
             node.names.clear()
-            node.whole = False
+            node.whole = node.listing = False
         self._changed.clear()
         self._names_count = self._steps_count = 0
         return Dirty(frozenset(relist), rehash, frozenset(rescan))
@@ -195,11 +202,12 @@ class Tree:
 
     def _note(self, node: Node, mask: int, name: bytes) -> None:
         self._changed.add(node)
-        if not name:
-            return
-        if not mask & IN_ISDIR:
+        if name and not mask & IN_ISDIR:
             self._add_name(node, name)
-        elif not mask & IN_ATTRIB or name not in node.children or node.children[name].watch < 0:
+            return
+        node.listing = True
+        child = node.children.get(name)
+        if name and (not mask & IN_ATTRIB or child is None or child.watch < 0):
             key = node, name
             self._named[key] = self._named.get(key, False) or bool(mask & IN_MOVED_TO)
 

@@ -1,9 +1,11 @@
 """A snapshot is what the workspace is: whatever hides a change, and however it was looked for."""
+# mypy: disable-error-code="func-returns-value"
 
 import mmap
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -372,3 +374,66 @@ def test_a_name_is_text_and_an_exclusion_may_be_bytes(place: Place) -> None:
             snapshots.take("named", name="\udcff")
         with pytest.raises(NoSuchSnapshotError):
             snapshots.get("\udcff")
+
+
+NAMED: dict[str, Callable[[Path], object]] = {
+    "write": lambda d: (d / "a").write_text("other and longer"),
+    "create": lambda d: (d / "new").write_text("new"),
+    "remove": lambda d: (d / "a").unlink(),
+    "rename": lambda d: (d / "a").rename(d / "new"),
+    "rename over": lambda d: (d / "a").rename(d / "b"),
+    "chmod": lambda d: (d / "a").chmod(0o600),
+    "touch": lambda d: os.utime(d / "a", (1, 1)),
+    "a link": lambda d: ((d / "a").unlink(), (d / "a").symlink_to("b")),
+    "a FIFO": lambda d: ((d / "a").unlink(), os.mkfifo(d / "a")),
+    "a directory": lambda d: ((d / "a").unlink(), (d / "a/x").mkdir(parents=True)),
+    "a file for a directory": lambda d: ((d / "sub").rmdir(), (d / "sub").write_text("file")),
+    "no directory": lambda d: (d / "sub").rmdir(),
+    "a socket": lambda d: ((d / "a").unlink(), bound(d / "a")),
+    "another name": lambda d: (d / "new").hardlink_to(d / "a"),
+    "closed": lambda d: (d / "a").chmod(0),
+    "everything": lambda d: [p.unlink() for p in d.iterdir() if p.is_file()],
+}
+
+
+def bound(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        # A socket's path may be shorter than where tests are.
+        os.chdir(path.parent)
+        made.bind(path.name)
+
+
+@pytest.mark.claim("undo.complete")
+@pytest.mark.parametrize("name", NAMED)
+def test_files_that_are_named_are_looked_at_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(place.workspace)
+    for each in ("d/a", "d/b", "other/c", "top"):
+        place.write(each)
+    (place.workspace / "d/sub").mkdir()
+    with place.open() as snapshots:
+        before = snapshots.take("auto")
+        NAMED[name](place.workspace / "d")
+        names = {b"d/a", b"d/b", b"d/new", b"d/sub"}
+        told = snapshots.take("auto", dirty=Dirty(rehash=frozenset(names)))
+        whole = snapshots.take("auto")
+        assert told.root == whole.root != before.root
+        assert (told.files_count, told.bytes_total) == (whole.files_count, whole.bytes_total)
+        assert told.unprotected == whole.unprotected
+        # And from there as well.
+        place.write("d/b", "once more")
+        (place.workspace / "d/later").write_text("later")
+        told = snapshots.take("auto", dirty=Dirty(rehash=frozenset({b"d/b", b"d/later"})))
+        assert told.root == snapshots.take("auto").root != whole.root
+
+
+def test_no_file_is_looked_at_but_those_that_are_named(place: Place) -> None:
+    for each in ("d/a", "d/b"):
+        place.write(each)
+    with place.open() as snapshots:
+        snapshots.take("auto")
+        place.write("d/a", "changed")
+        place.write("d/b", "changed and not told")
+        snapshots.take("auto", dirty=Dirty(rehash=frozenset({b"d/a"})))
+        assert changes(snapshots) == [(b"d/a", "modified")]

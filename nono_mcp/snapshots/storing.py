@@ -1,0 +1,136 @@
+"""What was found in a directory, stored: its files if they changed, and its own row and tree.
+
+Architecture invariant: only what a visit found is stored; the walk is somebody else's.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+from nono_mcp.snapshots import encoding, index, visits
+from nono_mcp.snapshots.index import Index, Row
+from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError
+
+if TYPE_CHECKING:
+    from nono_mcp.snapshots.descent import Descent
+    from nono_mcp.snapshots.objects import Objects
+    from nono_mcp.snapshots.visits import Visit
+
+
+class Storer:
+    """Stores the directories of one look; unless *whole*, the look before was broken off."""
+
+    def __init__(self, objects: Objects, rows: Index, reader: Reader, *, whole: bool) -> None:
+        self._objects = objects
+        self._index = rows
+        self._reader = reader
+        self._whole = whole
+
+    def finish(self, descent: Descent, visit: Visit) -> Row:
+        """Return the row of a directory of which all was looked at, stored if it changed."""
+        old = visit.old
+        if old is None or self._differs(visit, old):
+            return self._store(descent, visit)
+        if old.seen == visit.seen:
+            return old
+        known = encoding.decode_entry(old.entry)
+        entry = visits.own_entry(descent, visit)._replace(target=known.target)
+        encoded = old.entry if entry == known else encoding.encode_entry(entry)
+        row = old._replace(seen=visit.kept, entry=encoded)
+        self._index.update(row, old, None)
+        return row
+
+    def _differs(self, visit: Visit, old: Row) -> bool:
+        if visit.changed or visit.named:
+            return True
+        if visit.listed and (visit.mark.rehash or visit.stats != old.stats):
+            return True
+        if self._whole or not visit.entries:
+            return False
+        stored = encoding.split_tree(self._index.tree(old.id))
+        return any(stored.get(name) != entry for name, entry in visit.entries.items())
+
+    def _store(self, descent: Descent, visit: Visit) -> Row:
+        old = visit.old
+        tree = encoding.split_tree(self._index.tree(old.id)) if old else {}
+        if visit.listed:
+            tree, stats = self._listed(descent, visit, tree)
+            files, size = visits.count(visit)
+            self._index.set_unprotected(visit.row_id, visit.unprotected)
+            self._index.set_links(visit.row_id, visits.linked(visit))
+        else:
+            stats, files, size = self._patched(visit, old, tree)
+        for name, known in visit.entries.items():
+            if known is None:
+                tree.pop(name, None)
+            else:
+                tree[name] = known
+        self._forget_gone(visit, tree)
+        encoded = b"".join(tree[name] for name in sorted(tree))
+        entry = visits.own_entry(descent, visit)._replace(target=self._objects.put_tree(encoded))
+        row = Row(visit.row_id, visit.kept, encoding.encode_entry(entry), files, size, stats)
+        self._index.update(row, old, encoded)
+        return row
+
+    def _patched(
+        self, visit: Visit, old: Row | None, tree: dict[bytes, bytes]
+    ) -> tuple[bytes, int, int]:
+        """Put into *tree* what was looked at alone; return packed statuses, files and bytes."""
+        if old is None:
+            return b"", 0, 0
+        if not visit.named:
+            return b"" if visit.stale else old.stats, old.files, old.size
+        known, files, size = index.unpack_stats(old.stats), old.files, old.size
+        for name, found in visit.named.items():
+            before, after = index.counted(known.pop(name, None)), (0, 0)
+            tree.pop(name, None)
+            if found is not None:
+                known[name], tree[name] = found
+                after = index.counted(known[name])
+            files += after[0] - before[0]
+            size += after[1] - before[1]
+        stats = b"".join(known[name] for name in sorted(known))
+        return b"" if visit.stale else stats, files, size
+
+    def _forget_gone(self, visit: Visit, tree: dict[bytes, bytes]) -> None:
+        for name, row_id in self._index.children(visit.row_id).items():
+            gone = name not in tree or tree[name][visits.KIND_AT] != encoding.DIRECTORY
+            if gone:
+                self._index.remove(row_id)
+
+    def _listed(
+        self, descent: Descent, visit: Visit, tree: dict[bytes, bytes]
+    ) -> tuple[dict[bytes, bytes], bytes]:
+        """Return a listed directory's entries and packed statuses, reading what changed."""
+        known = index.unpack_stats(visit.old.stats) if visit.old else {}
+        entries: dict[bytes, bytes] = {}
+        packed = []
+        for name, status in visit.statuses.items():
+            if stat.S_ISDIR(status.st_mode):
+                packed.append(index.pack_directory(name, status.st_ino))
+                if name in tree:
+                    entries[name] = tree[name]
+                continue
+            seen = index.pack_stat(name, status)
+            if name in tree and known.get(name) == seen and name not in visit.mark.rehash:
+                entries[name] = tree[name]
+                packed.append(seen)
+                continue
+            try:
+                fresh, status_read = self._reader.read(descent.fd, name, status)
+            except UnreadableError as error:
+                visit.unprotected.append((name, str(error)))
+                # What a socket is, it stays; what kept changing is tried again.
+                packed.append(index.pack_stat(name, status, racy=str(error) == KEPT_CHANGING))
+            except FileNotFoundError:
+                visit.stale = True
+            else:
+                entries[name] = encoding.encode_entry(fresh)
+                racy = visits.racy(status_read, visit.started_ns)
+                packed.append(index.pack_stat(name, status_read, racy=racy))
+        packed += [
+            index.pack_excluded(name) for name, why in visit.unprotected if why == "excluded"
+        ]
+        packed.sort(key=visits.packed_name)
+        return entries, b"" if visit.stale else b"".join(packed)
