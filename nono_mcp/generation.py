@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nono_mcp.policy import egress, home, load, required
 from nono_sandbox import scratch
 from nono_sandbox.client import ForkServer
-from nono_sandbox.confinement import NAMESPACES, WRITE
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nono_sandbox.client import Lane
 
 LANES_MIN = 2
-"""So that one gets ready while the other runs a call."""
+"""In the second tier, so that one gets ready while the other runs a call."""
 LANES_IDLE_MAX = 8
 SETTLED_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
@@ -122,7 +122,9 @@ class Generation:
         Raises:
             LaneLostError: The fork server died.
         """
-        while not self._idle or len(self._idle) + self._busy_count < LANES_MIN:
+        while not self._idle or (
+            self.server.tier == LANDLOCK and len(self._idle) + self._busy_count < LANES_MIN
+        ):
             self._idle.append(self.server.lane())
         # The one that has waited longest: another may be getting ready for its next call yet.
         lane = self._idle.pop(0)

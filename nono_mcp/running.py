@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _ID_BYTES = 8
 _PIPE_BYTES = 256 * 1024
 _KILL_S_MAX = 15.0
+_LATE_S_MAX = 20.0
 _ROWS, _COLUMNS = 40, 120
 _END_OF_INPUT = b"\x04"
 """What a terminal takes for it, at the beginning of a line."""
@@ -117,7 +118,10 @@ async def run(
     capture = Capture()
     with _output_of(lane, call, stdin, live) as output_fd:
         try:
-            await _attend(lane, call, output_fd, capture, on_output)
+            with anyio.move_on_after(_late_s(call)) as waiting:
+                await _attend(lane, call, output_fd, capture, on_output)
+            if waiting.cancelled_caught:
+                await _end(lane, "wall")
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await _end(lane, "cancelled")
@@ -126,6 +130,15 @@ async def run(
     if lane.ended is None:
         raise LaneLostError("the call ended without a report; run it again")
     return lane.ended, capture, time.monotonic() - began_at
+
+
+def _late_s(call: Call) -> float | None:
+    """Return when a lane that says nothing isn't waited for any more.
+
+    It starts most programs itself, and till they are executed it can't attend to anything: where
+    they are read from may not answer.
+    """
+    return None if call.limits.wall_s is None else call.limits.wall_s + _LATE_S_MAX
 
 
 @contextmanager

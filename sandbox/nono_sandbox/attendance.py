@@ -210,6 +210,8 @@ def drain(signals: int) -> None:
 
 def _failure(report_fd: int) -> tuple[int, str] | None:
     """Return why nothing was executed, if that is so."""
+    if report_fd < 0:
+        return None
     try:
         message = os.read(report_fd, 65536)
     except BlockingIOError:

@@ -4,7 +4,11 @@ In the first tier a lane is process 1 of a PID namespace; in the second it is a 
 in a Landlock domain that its signals can't leave. Either way every process of a call stays below
 it, `kill(-1)` reaches those and no others, and `wait` says when none is left.
 
-A lane keeps the next call's worker forked and confined ahead of need, waiting for its program.
+In the first tier a lane that serves enters the Landlock domain of its calls, which it runs one at a
+time and shares with no other lane, and starts their programs itself (vfork(2)). What a process has
+to set for a single call, such as a limit, is set in a worker forked for that call. Elsewhere a lane
+keeps the next call's worker forked and confined ahead of need, waiting for its program. From its
+calls it is kept apart by what process 1 is to them, by being undumpable, and by their filter.
 
 Architecture invariant: a lane never reads what a worker writes, save the message that says why
 nothing was executed, and ends with whoever holds the other end of its control channel.
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM = 1, 2, 3, 13, 15
 _CAPABILITIES_MAX = 64
+_STANDARD_MAX = 2
 _CAP_SETPCAP = 8
 _WITH_LISTENER = (
     _uapi.SECCOMP_FILTER_FLAG_NEW_LISTENER | _uapi.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -58,6 +63,8 @@ class Plan(Value):
     """Those of others that they may connect to."""
     is_answered: bool = False
     """Somebody does: the filter has a listener."""
+    spawns: bool = False
+    """A lane that serves enters its calls' Landlock domain, and starts their programs itself."""
 
 
 def seal(plan: Plan) -> tuple[int, ...]:
@@ -133,10 +140,12 @@ def _scope_signals() -> None:
 
 def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Never:
     """Run the calls that arrive, one after the other, until the other end is gone."""
+    signals = _uapi.signalfd(_uapi.SIGCHLD)
+    if plan.spawns:
+        _serve_spawning(control, requests, plan, signals)
     # Only who waits pays for the import; the fork server has imported it.
     from nono_sandbox import rehearsal
 
-    signals = _uapi.signalfd(_uapi.SIGCHLD)
     while True:
         parked = _park(requests, plan, control)
         attendance = Attendance(parked, signals, plan.tier, plan.places)
@@ -147,6 +156,85 @@ def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Neve
         _tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
+
+
+def _serve_spawning(
+    control: _socket.socket, requests: _socket.socket, plan: Plan, signals: int
+) -> Never:
+    """Run the calls that arrive, in this lane's own Landlock domain, most of them without a fork.
+
+    A lane has as many pages as Python. To copy them for a process that executes another program at
+    once costs more than all else that is done for a call. But till that is executed the lane
+    attends to nothing, and if it's read from where nobody answers, not even to the call's time.
+    """
+    _see_nothing_inherited()
+    _uapi.landlock_restrict_self(plan.ruleset_fd)
+    worker.limit_cores()
+    while True:
+        call, stdio = _next_call(control, requests)
+        started = _started(call, stdio, plan)
+        for fd in stdio:
+            os.close(fd)
+        if not isinstance(started, Parked):
+            _tell(control, ("ended", started[0] << 8, "", started, (0.0, 0.0), 0, False))
+            continue
+        pidfd = os.pidfd_open(started.pid)
+        wire.send(control, "parked", fds=[pidfd])
+        os.close(pidfd)
+        attendance = Attendance(started, signals, plan.tier, plan.places)
+        report = _attend(attendance, started, control, signals)
+        _tell(control, report)
+        if report[0] != "ended" or report[-1]:
+            os._exit(1)
+
+
+def _see_nothing_inherited() -> None:
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > _STANDARD_MAX and os.path.lexists(f"/proc/self/fd/{fd}") and os.get_inheritable(fd):
+            raise UnsupportedError(f"descriptor {fd} would be a program's too")
+
+
+def _next_call(control: _socket.socket, requests: _socket.socket) -> tuple[Call, tuple[int, ...]]:
+    """Wait for a call; what is said meanwhile was meant for the one before.
+
+    Raises:
+        ClosedError: There will be none. Exit.
+    """
+    while True:
+        select.select([control, requests], [], [])
+        # A call is sent before what is said of it, so it is there when that is.
+        if select.select([requests], [], [], 0)[0]:
+            message, fds = wire.receive(requests)
+            return message[1], tuple(fds)
+        wire.receive(control)
+
+
+def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
+    """Start *call*; return its process, or a status and why nothing was executed."""
+    if _is_plain(call, plan):
+        started = worker.spawn(call, stdio, plan.tier)
+        return started if isinstance(started, tuple) else Parked(started, -1)
+    read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            worker.prepare(plan.ruleset_fd)
+        except OSError as error:
+            worker.fail(write_end, worker.NOT_RUN, f"can't confine the worker: {error}")
+        worker.execute(call, stdio, write_end, plan.tier, plan.narrowing)
+    os.close(write_end)
+    return Parked(pid, read_end)
+
+
+def _is_plain(call: Call, plan: Plan) -> bool:
+    """Tell whether *call* sets a process nothing that its lane hasn't set itself."""
+    limits, narrowing = call.limits, call.narrowing
+    narrows = narrowing.network_closed or narrowing.writes is not None
+    own = (limits.cpu_s, limits.memory_bytes_max, limits.open_files_max, limits.file_size_bytes_max)
+    if narrows or call.tty or call.builtin or own != (None, None, None, None):
+        return False
+    return limits.processes_max in (None, plan.processes_max)
 
 
 def run_one(control: _socket.socket, call: Call, stdio: tuple[int, ...], plan: Plan) -> Never:

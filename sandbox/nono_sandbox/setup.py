@@ -6,6 +6,7 @@ Architecture invariant: each step is for good. A process in which one fails exit
 from __future__ import annotations
 
 import errno
+import os
 
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS, WRITE, is_answered
@@ -79,7 +80,20 @@ def plan_for(
         places=tuple(grant.path for grant in confinement.grants if grant.access & WRITE),
         sockets=confinement.sockets,
         is_answered=is_answered(tier, confinement.network.mode),
+        spawns=_may_spawn(confinement, tier),
     )
+
+
+def _may_spawn(confinement: Confinement, tier: str) -> bool:
+    """Tell whether lanes may be in the domain of their calls, with limits that bind both.
+
+    Not where a call may trace what is in its domain, nor where what bounds its processes would
+    bound its lane too.
+    """
+    bounded = confinement.limits.processes_max is not None
+    if tier != NAMESPACES or confinement.ptrace:
+        return False
+    return not bounded or namespaces.bounds_pids(os.uname().release)
 
 
 def _leave_keyring() -> None:

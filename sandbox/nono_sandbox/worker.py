@@ -23,10 +23,12 @@ from nono_sandbox.fresh_root import DEVICES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Never
 
     from nono_sandbox.confinement import Call, Limits, Narrowing
+
+    Execute = Callable[[str, tuple[str, ...], Mapping[str, str]], int]
 
 NOT_FOUND = 127
 NOT_RUN = 126
@@ -37,6 +39,8 @@ _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 _GIB = 1 << 30
 _CPU_SPARE_S = 10
 _FAR_FD = 1 << 24
+_SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
+"""All that may be ignored; a program's start ignores none."""
 
 
 def prepare(ruleset_fd: int, *, leader: bool = True) -> None:
@@ -73,10 +77,37 @@ def execute(
         if call.builtin:
             os.close(report)
             _do_builtin(call.argv[0])
-        status, text = _exec(call.argv, dict(call.environment))
+        failure = _exec(call.argv, dict(call.environment), os.execve)
     except (OSError, ValueError) as error:  # ValueError: text that no system call takes
-        status, text = NOT_RUN, f"can't run {call.argv[0]!r} confined: {error}"
-    fail(report, status, text)
+        failure = NOT_RUN, f"can't run {call.argv[0]!r} confined: {error}"
+    fail(report, *failure if isinstance(failure, tuple) else (NOT_RUN, ""))
+
+
+def spawn(call: Call, stdio: Sequence[int], tier: str) -> int | tuple[int, str]:
+    """Start the program of *call*, without a fork, in a child confined as this process is.
+
+    Return its process id, or a status and why nothing was executed. The call narrows nothing, and
+    every descriptor but *stdio* is close-on-exec.
+    """
+    opened: list[int] = []
+    try:
+        opened.extend(_handed_in(fd, tier) for fd in stdio)
+        _change_directory(call.cwd)
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(opened)]
+
+        def start(path: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
+            return os.posix_spawn(
+                path, argv, environment, file_actions=actions, setsid=True, setsigmask=(),
+                setsigdef=_SIGNALS,
+            )  # fmt: skip
+
+        return _exec(call.argv, dict(call.environment), start)
+    except (OSError, ValueError) as error:
+        return NOT_RUN, f"can't run {call.argv[0]!r} confined: {error}"
+    finally:
+        os.chdir("/")
+        for fd in {*opened} - {*stdio}:
+            os.close(fd)
 
 
 def try_out(call: Call, stdio: Sequence[int], tier: str, narrowing: tuple[bytes, ...]) -> None:
@@ -90,7 +121,7 @@ def try_out(call: Call, stdio: Sequence[int], tier: str, narrowing: tuple[bytes,
         os.close(fd)
     _uapi.close_range(_FAR_FD)
     _settle(call, tier, narrowing)
-    _exec(call.argv, dict(call.environment))
+    _exec(call.argv, dict(call.environment), os.execve)
 
 
 def _put_in_place(stdio: Sequence[int], tier: str) -> None:
@@ -144,9 +175,14 @@ def _take_terminal() -> None:
     _uapi.reset_signals()
 
 
-def _limit(limits: Limits, tier: str) -> None:
+def limit_cores() -> None:
+    """Let this process and its children leave no core."""
     # 1, not 0: a core_pattern that is a pipe heeds no limit but this one (core(5)).
     _lower(resource.RLIMIT_CORE, 1)
+
+
+def _limit(limits: Limits, tier: str) -> None:
+    limit_cores()
     if limits.open_files_max is not None:
         _lower(resource.RLIMIT_NOFILE, limits.open_files_max)
     if limits.file_size_bytes_max is not None:
@@ -206,15 +242,17 @@ def _rights_known() -> int:
     return landlock.handled(landlock.abi_version())[0]
 
 
-def _exec(argv: tuple[str, ...], environment: Mapping[str, str]) -> tuple[int, str]:
-    """Execute *argv*, found as a shell finds it; return only to say why that failed."""
+def _exec(
+    argv: tuple[str, ...], environment: Mapping[str, str], act: Execute
+) -> int | tuple[int, str]:
+    """Execute *argv*, found as a shell finds it; return what *act* does, or why that failed."""
     name = argv[0]
     folders = environment.get("PATH", _PATH_DEFAULT).split(":")
     paths = [name] if "/" in name else [f"{folder}/{name}" for folder in folders if folder]
     refused = ""
     for path in paths:
         try:
-            os.execve(path, argv, environment)  # noqa: S606 - the program of the call
+            return act(path, argv, environment)
         except FileNotFoundError:
             if os.path.lexists(path):
                 refused = refused or f"{path} leads to a program, or needs one, that isn't there"
@@ -226,7 +264,7 @@ def _exec(argv: tuple[str, ...], environment: Mapping[str, str]) -> tuple[int, s
             if error.errno != errno.ENOEXEC:
                 return NOT_RUN, f"{path}: {error.strerror}"
             script = ("/bin/sh", path, *argv[1:])
-            os.execve("/bin/sh", script, environment)  # noqa: S606 - as execvp(3) does
+            return act("/bin/sh", script, environment)  # as execvp(3) does
     if refused:
         return NOT_RUN, refused
     where = f"at {name}" if "/" in name else f"named {name!r} on the PATH of the call"

@@ -17,7 +17,7 @@ import pytest
 
 from nono_sandbox import forkserver, namespaces
 from nono_sandbox.client import ForkServer, Lane, pid_of
-from nono_sandbox.confinement import NAMESPACES, READ, Call, Limits
+from nono_sandbox.confinement import NAMESPACES, OPEN, READ, Call, Limits, Narrowing, Network
 from nono_sandbox.errors import ConfinementError, LaneLostError, SandboxError, StartError
 
 if TYPE_CHECKING:
@@ -114,10 +114,36 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
 
 
+def test_an_idle_lane_of_the_first_tier_has_no_process_beside_it(confine: Confine) -> None:
+    sandbox = confine()
+    for _ in range(2):
+        assert sandbox.run("true").status == 0
+    (leader,) = children_of(sandbox.server.pid)
+    if sandbox.tier == NAMESPACES:
+        assert children_of(leader) == []
+    else:
+        deadline = time.monotonic() + LONG_ENOUGH_S
+        while len(children_of(leader)) != 1:
+            assert time.monotonic() < deadline
+
+
+def test_what_can_only_be_set_in_a_child_is_set_in_one(confine: Confine, yard: Yard) -> None:
+    """After a call that its lane started itself, on the same lane; and the next is free of it."""
+    sandbox = confine()
+    write = ("sh", "-c", f"echo 1 > {yard.workspace}/made; ulimit -n")
+    free = sandbox.run(*write)
+    assert free.status == 0
+    narrowed = sandbox.run(*write, narrowing=Narrowing(writes=()), limits=Limits(open_files_max=77))
+    assert (narrowed.status, narrowed.text.splitlines()[-1]) == (0, "77")
+    assert "denied" in narrowed.text or "not permitted" in narrowed.text.lower()
+    assert sandbox.run(*write).text == free.text
+
+
 def test_a_call_that_no_worker_took_is_never_run(tier: str, confine: Confine, yard: Yard) -> None:
     """Its worker dies after it was sent; the next one finds it waiting."""
     assert tier
-    sandbox = confine()
+    # With which no lane starts a program itself.
+    sandbox = confine(ptrace=True)
     lane = sandbox.new_lane()
     assert sandbox.run("true", lane=lane).status == 0
     deadline = time.monotonic() + LONG_ENOUGH_S
@@ -208,8 +234,40 @@ def test_a_session_runs_call_after_call_and_many_at_once(sandbox: Sandbox) -> No
         assert one.wait().text == f"{number}\n"
 
 
+def test_calls_at_the_same_time_share_no_domain(confine: Confine) -> None:
+    """A socket without a path is reached by its own call alone, in the same network."""
+    sandbox = confine(network=Network(OPEN))
+    name = f"\0nono-{os.urandom(8).hex()}"
+    first = sandbox.begin_attack(
+        """
+        import socket
+        listening = socket.socket(1)
+        attempt("made", lambda: (listening.bind(ARGUMENTS[0]), listening.listen()))
+        attempt("its own", lambda: socket.socket(1).connect(ARGUMENTS[0]))
+        say("ready", True)
+        sleep_for_ever()
+        """,
+        name,
+        lane=sandbox.new_lane(),
+    )
+    first.wait_for("ready")
+    second = sandbox.begin_attack(
+        """
+        import socket
+        attempt("another's", lambda: socket.socket(1).connect(ARGUMENTS[0]))
+        """,
+        name,
+        lane=sandbox.new_lane(),
+    ).wait()
+    first.lane.end("enough")
+    said = first.wait().said
+    assert second.said["another's"] != "done"
+    # Without namespaces nobody may make one.
+    assert said["made"] == said["its own"] == "done" or sandbox.tier != NAMESPACES
+
+
 def between_two_calls(sandbox: Sandbox) -> tuple[Lane, int]:
-    """Return a lane whose next worker is parked, and its process id."""
+    """Return a lane that runs nothing, and its process id; if it parks workers, the next is."""
     lane = sandbox.new_lane()
     running = sandbox.begin("cat", stdin=(ends := os.pipe())[0], lane=lane)
     os.close(ends[0])
@@ -218,8 +276,8 @@ def between_two_calls(sandbox: Sandbox) -> tuple[Lane, int]:
     pid = parent_of(pid_of(lane.pidfd))
     os.close(ends[1])
     assert running.wait().status == 0
-    # The next worker is parked.
-    assert select.select([lane], [], [], LONG_ENOUGH_S)[0]
+    if sandbox.tier != NAMESPACES:
+        assert select.select([lane], [], [], LONG_ENOUGH_S)[0]
     return lane, pid
 
 
@@ -229,7 +287,8 @@ def test_an_order_to_end_that_comes_late_doesnt_end_the_next_call(sandbox: Sandb
     os.kill(pid, signal.SIGSTOP)
     lane.end("too late")
     after = sandbox.begin("sh", "-c", "echo whole", lane=lane)
-    after.wait_for_end_of_output()
+    if sandbox.tier != NAMESPACES:
+        after.wait_for_end_of_output()
     os.kill(pid, signal.SIGCONT)
     outcome = after.wait()
     assert (outcome.status, outcome.text, outcome.ended.limit) == (0, "whole\n", "")
@@ -248,9 +307,11 @@ def test_a_signal_that_comes_late_doesnt_reach_the_next_call(sandbox: Sandbox) -
         lane=lane,
     )
     try:
-        running.wait_for("ready")
+        if sandbox.tier != NAMESPACES:
+            running.wait_for("ready")
     finally:
         os.kill(pid, signal.SIGCONT)
+    running.wait_for("ready")
     lane.signal(int(signal.SIGUSR1))
     outcome = running.wait()
     assert (outcome.status, outcome.said["got"]) == (5, signal.SIGUSR1)
