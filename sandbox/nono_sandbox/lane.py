@@ -214,7 +214,9 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
     """Start *call*; return its process, or a status and why nothing was executed."""
     if _is_plain(call, plan):
         started = worker.spawn(call, stdio, plan.tier)
-        return started if isinstance(started, tuple) else Parked(started, -1)
+        if isinstance(started, tuple):
+            return started[0], started[1][: worker.WHY_CHARACTERS_MAX]
+        return Parked(started, -1)
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = os.fork()
     if pid == 0:

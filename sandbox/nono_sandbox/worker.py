@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NOT_FOUND = 127
 NOT_RUN = 126
+WHY_CHARACTERS_MAX = 4000
 _HANDED_IN = tuple(name for name in DEVICES if name != "tty")
 _TIOCSCTTY = 0x540E
 _SIGTTOU = 22
@@ -137,7 +138,7 @@ def _settle(call: Call, tier: str, narrowing: tuple[bytes, ...]) -> None:
 
 def fail(report: int, status: int, text: str) -> Never:
     """Say on *report* why nothing was run, and exit."""
-    os.write(report, marshal.dumps((status, text[:4000])))
+    os.write(report, marshal.dumps((status, text[:WHY_CHARACTERS_MAX])))
     os._exit(status)
 
 
