@@ -1,7 +1,7 @@
 """Serving by HTTP: one person's session, or one for each of a team, as the team's file says.
 
 Architecture invariant: no session is granted what tells this server's identity or anybody's token:
-the file and the certificate's key are closed to all.
+the file and the certificate's key are closed to all, and to each of a team the others' workspaces.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from nono_mcp.policy import files, load
+from nono_mcp.policy.document import LISTED, AskSection
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.server import http as serving
 from nono_mcp.server import listening, team
@@ -137,15 +138,17 @@ def house_of(options: ServeOptions, http: Http, path: str) -> House:
         ServeError: The authorization server isn't to be asked like that.
     """
     people = read(path)
-    base = _closed(options.request, http, path)
-    requests = {
-        name: base.replace(workspace=one.workspace, base=one.workspace, profile=one.profile)
-        for name, one in people.principals.items()
-    }
     # Whatever leads there: links count as what they lead to.
     real = {name: os.path.realpath(one.workspace) for name, one in people.principals.items()}
     for name, other in team.overlapping(real):
         raise PolicyError(f"{name}'s workspace overlaps {other}'s", file=path)
+    requests = {}
+    for name, one in people.principals.items():
+        others = (place for other, place in real.items() if other != name)
+        closed = _unasked(_closed(options.request, http, path, *others))
+        requests[name] = closed.replace(
+            workspace=one.workspace, base=one.workspace, profile=one.profile
+        )
     for name, request in requests.items():
         _check(name, request)
     return House(
@@ -184,6 +187,14 @@ def _closed(request: Request, http: Http, *paths: str) -> Request:
     filesystem = request.flags.filesystem
     closed = filesystem.replace(deny=(*filesystem.deny, *secrets))
     return request.replace(flags=request.flags.replace(filesystem=closed))
+
+
+def _unasked(request: Request) -> Request:
+    """Return *request* with nobody asked but for what the profile lists.
+
+    Who answers at the client isn't the one whose machine this is.
+    """
+    return request.replace(flags=request.flags.replace(ask=AskSection(mode=LISTED)))
 
 
 def _check(name: str, request: Request) -> None:

@@ -8,12 +8,14 @@ Architecture invariant: nobody reaches a session by naming it. Who asks has been
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
 
+from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server.errors import ServeError
 from nono_mcp.snapshots.errors import SnapshotError
@@ -30,7 +32,15 @@ if TYPE_CHECKING:
 
     Begin = Callable[[str, Share], AbstractAsyncContextManager[ASGIApp]]
 
-NOT_BEGUN = (ServeError, PolicyError, RefusedError, SandboxError, SnapshotError, OSError)
+NOT_BEGUN = (
+    ServeError,
+    PolicyError,
+    RefusedError,
+    SandboxError,
+    SnapshotError,
+    AuditError,
+    OSError,
+)
 """Why a session isn't to be had, for its owner to read."""
 LOOKS_PER_IDLE = 4
 """How often in the time a session may be idle somebody looks whether it was."""
@@ -151,6 +161,8 @@ class Tenants:
                 tenant.known.set()
                 await tenant.left.wait()
         except NOT_BEGUN as error:
+            if tenant.known.is_set():
+                logging.getLogger("nono").warning("%s's session ended: %s", tenant.name, error)
             tenant.error = error
         finally:
             del self._tenants[tenant.name]

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import anyio
 import pytest
+from mcp import MCPError
+from mcp_types import ResourceTemplateReference
 
 from nono_mcp.cli import serve
 from nono_mcp.cli.options import UsageError
 from nono_mcp.policy.errors import PolicyError
 from nono_mcp.server import Http, ServeOptions
 from nono_mcp.server.shared import house_of
-from tests.server.conftest import ERAS, SECRET, Machine, Marked, until
+from tests.server.conftest import ERAS, SECRET, TIER, Agent, Machine, Marked, until
 from tests.server.teamwork import NAMES, People, Shared, nono, people, sharing
+from tests.server.test_access import Person
 from tests.server.test_http import DISCOVER, MODERN, PING, Website, calling, handshake
 
 pytestmark = pytest.mark.linux
@@ -113,13 +116,91 @@ async def test_jobs_outputs_snapshots_and_records_of_one_arent_anothers(
             records = str((await alice.call("audit_tail", **arguments)).content)
             assert "made-by-bob" not in records
             assert f"echo {marked.text}" not in records
-        for uri in (f"nono://audit/call/{call}", "nono://audit/session"):
-            text = str((await alice.client.read_resource(uri)).contents)
+        for uri in (
+            f"nono://audit/call/{call}",
+            "nono://audit/session",
+            f"nono://output/{job}",
+            f"nono://output/{job}/0",
+            f"nono://snapshot/{snapshot}",
+            "nono://snapshots",
+            "nono://policy",
+        ):
+            text = await read(alice, uri)
             assert marked.text not in text
+            assert "made-by-bob" not in text
+            assert snapshot not in text or snapshot in uri
+        for uri, name in (("snapshot/{id}", "id"), ("output/{job}", "job")):
+            template = ResourceTemplateReference(type="ref/resource", uri=f"nono://{uri}")
+            argument = {"name": name, "value": ""}
+            told = str(await alice.client.complete(template, argument))
+            assert snapshot not in told
+            assert job not in told
         assert marked.text in str((await bob.call("audit_tail")).content)
         assert "alice was here" not in str((await bob.call("read_output", job=job)).content)
         assert (shared.people.workspace("bob") / "made-by-bob").exists()
         await bob.call("stop_job", job=job)
+
+
+@pytest.mark.anyio
+@pytest.mark.claim("shared.sessions-apart")
+@pytest.mark.parametrize("era", ERAS)
+async def test_nobody_gives_themselves_more_by_saying_yes_for_the_person(
+    shared: Shared, era: str
+) -> None:
+    theirs = shared.people.workspace("bob")
+    public = shared.people.root / "public"
+    public.mkdir(exist_ok=True)
+    (public / "file").write_text(f"public {SECRET}")
+    person = Person()
+    async with shared.of("alice").client(era, elicitation_callback=person.answer) as alice:
+        for path in (theirs, theirs / "secret", public, shared.people.root):
+            told = await alice.refused("request_access", path=str(path), why="to read it")
+            assert "ask.ceiling" in told or "fs." in told
+        for host in ("example.com", "127.0.0.1:80"):
+            await alice.refused("request_access", host=host, why="to reach it")
+        told = await alice.run(f"cat {theirs}/secret {public}/file; true")
+        assert SECRET not in told
+    assert not person.asked
+
+
+@pytest.mark.anyio
+@pytest.mark.claim("shared.sessions-apart")
+async def test_a_profile_that_grants_what_is_around_opens_nobodys_workspace(
+    team: People,
+) -> None:
+    profile = team.root / "machine" / "config" / "nono" / "profiles" / "wide.toml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text(
+        f"[filesystem]\nallow = [{json.dumps(str(team.root / 'people'))}]\n"
+        f"[ask]\nread = [{json.dumps(str(team.workspace('bob')))}]\n"
+    )
+    for path in (profile.parent, profile.parent.parent, profile):
+        path.chmod(path.stat().st_mode & 0o755)
+    (team.root / "people" / "shared").write_text("everybody's")
+    team.write(each='profile = "wide"')
+    with sharing(team) as shared:
+        if TIER == "landlock":
+            # Nothing is closed there inside of a grant: nobody is served, and nothing is open.
+            assert discover(shared.of("alice")) == 503
+            return
+        person = Person()
+        theirs = team.workspace("bob")
+        async with shared.of("alice").client(MODERN, elicitation_callback=person.answer) as alice:
+            told = await alice.run(
+                f"cat {theirs.parent}/shared {theirs}/secret; ls {theirs}; echo x > {theirs}/new"
+            )
+            assert "everybody's" in told
+            assert SECRET not in told
+            await alice.refused("request_access", path=str(theirs), why="to read it")
+            assert SECRET not in await alice.run(f"cat {theirs}/secret; true")
+        assert sorted(path.name for path in theirs.iterdir()) == ["secret"]
+
+
+async def read(agent: Agent, uri: str) -> str:
+    try:
+        return str((await agent.client.read_resource(uri)).contents)
+    except MCPError as error:
+        return str(error)
 
 
 def test_a_protocol_session_of_one_isnt_anothers(shared: Shared) -> None:
