@@ -69,6 +69,7 @@ def test_what_is_denied_stays_closed_whether_it_is_there_or_not(on_mac: Mac) -> 
     ("options", "item"),
     [
         (("--memory", "1G"), "memory limit"),
+        (("--max-disk", "1G"), "disk limit"),
         (("--ptrace",), "ptrace"),
         (tuple(f"--connect-port={port}" for port in range(1000, 1065)), "65 ports to connect"),
         (("--tier", "landlock"), "landlock"),
@@ -98,8 +99,9 @@ def test_time_and_processes_are_bounded_and_nothing_survives(on_mac: Mac, marked
     assert "timeout" in ended.stderr or "time" in ended.stderr
     marked.await_disappearance()
     many = f"for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; {marked.sleeper}"
-    ended = on_mac.run("run", "--allow-cwd", "--processes", "5", "--", "sh", "-c", many)
-    assert "processes" in ended.stderr
+    ended = on_mac.run("run", "--allow-cwd", "--max-processes", "5", "--", "sh", "-c", many)
+    assert "max-processes" in ended.stderr
+    assert ended.returncode == 137
     marked.await_disappearance()
 
 

@@ -158,6 +158,17 @@ def test_the_fork_server_is_started_again(served: Served) -> None:
     assert "exit status 0" in served.run("true")
 
 
+def test_a_call_ends_with_the_fork_server(served: Served, marked: Marked) -> None:
+    served.wire.run(marked.sleeper)
+    until(lambda: bool(marked.alive()))
+    (pid, *_) = [one for one, text in served.descendants().items() if "mac.server" in text]
+    parents = {one: Path(f"/proc/{one}/stat").read_text().split()[3] for one in (pid,)}
+    assert parents[pid] == str(served.wire.process.pid)
+    os.kill(pid, signal.SIGKILL)
+    marked.await_disappearance()
+    assert "exit status 0" in served.run("true")
+
+
 def test_nothing_is_left_of_a_killed_server(tmp_path: Path, marked: Marked) -> None:
     server = Served(a_mac(tmp_path))
     server.wire.run(f"setsid sh -c 'sleep 1000; : {marked.text}' & {marked.sleeper}")

@@ -19,6 +19,7 @@ from nono_sandbox.confinement import (
 )
 from nono_sandbox.seatbelt import profile as generator
 from nono_sandbox.seatbelt.evaluator import Profile, Query, Reading
+from nono_sandbox.seatbelt.expressible import refuse_limits
 from nono_sandbox.seatbelt.profile import GROUPS, PROFILE_BYTES_MAX, profile
 from nono_sandbox.seatbelt.reader import MalformedError, read
 from nono_sandbox.seatbelt.sbpl import RefusedError
@@ -52,6 +53,7 @@ EVERYTHING = Confinement(
         ({"network": Network(PORTS, connect_ports=(65536,))}, "port 65536"),
         ({"network": Network(PORTS, connect_ports=(-1,))}, "port -1"),
         ({"limits": Limits(memory_bytes_max=1)}, "memory"),
+        ({"limits": Limits(disk_bytes_max=1)}, "disk"),
     ],
 )
 def test_what_macos_cant_express_is_refused_by_name(changes: dict[str, object], item: str) -> None:
@@ -185,3 +187,17 @@ def test_the_evaluator_knows_the_filters(rule: str, query: Query, *, allowed: bo
 def test_the_evaluator_guesses_at_nothing(rule: str) -> None:
     with pytest.raises(MalformedError):
         Profile(f"(version 1)\n(deny default)\n{rule}")
+
+
+def test_every_limit_there_is_is_kept_or_refused() -> None:
+    """One that came to be for Linux alone would be taken here and not kept."""
+    by_kernel = {"cpu_s", "open_files_max", "file_size_bytes_max"}
+    by_lane = {"wall_s", "processes_max"}
+    by_supervisor = {"output_bytes_max"}
+    refused = set()
+    for name in vars(Limits()):
+        try:
+            refuse_limits(Limits().replace(**{name: 1}))
+        except RefusedError:
+            refused.add(name)
+    assert set(vars(Limits())) == by_kernel | by_lane | by_supervisor | refused
