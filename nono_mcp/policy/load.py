@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from nono_mcp.policy import asking, protection, resolve, rules, standing, tools
+from nono_mcp.policy import asking, planted, protection, resolve, rules, standing, tools
 from nono_mcp.policy.compile import Plan, compile_policy
 from nono_mcp.policy.document import Document, FilesystemSection, merge
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
@@ -80,7 +80,7 @@ def prepare(request: Request) -> Prepared:
         workspace=workspace,
         cwd=cwd,
         home=home,
-        grants=standing.standing(grants, closed, given),
+        grants=planted.without(standing.standing(grants, closed, given)),
         closed=closed.all,
         absent=protected.absent,
         private_home=private_home(request.state_dir, workspace.path),
@@ -206,10 +206,11 @@ def _tool_grants(
     """Return read grants of what PATH, and the interpreter that runs this, lead to."""
     granted = {asked.place.path for asked in grants if asked.place.kind == "directory"}
     texts = [text for text in request.environ.get("PATH", "").split(":") if text.startswith("/")]
+    writable = planted.writable(grants)
     found: dict[str, None] = {}
     for place in [look.resolve(text) for text in dict.fromkeys(texts)]:
         covered = not granted.isdisjoint((place.path, *ancestors(place.path)))
-        if place.kind != "directory" or covered:
+        if place.kind != "directory" or covered or planted.is_turned(place, writable):
             continue
         needed = list(tools.needed(place.path, home, workspace, os.path.exists))
         # A symlink on PATH is asked for by its own name too, so that it's there to be followed.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from nono_mcp.policy.document import Document, FilesystemSection
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.session import Command, Session
 from nono_sandbox.confinement import READ, WRITE
@@ -81,3 +82,23 @@ async def test_what_is_refused_changes_nothing(bench: Bench, data: Path) -> None
                 await session.grant(str(path), READ)
         assert session.prepared == before
         assert (await session.run(shell(f"! ls {home}/.ssh; ! ls {data}"))).status == 0
+
+
+@pytest.mark.claim("fs.planted-links")
+async def test_a_grant_that_a_call_turned_leads_nowhere_when_another_is_given(
+    bench: Bench, data: Path
+) -> None:
+    inner = bench.workspace / "inner"
+    inner.mkdir()
+    secret = bench.root / "home" / "secret"
+    secret.mkdir(parents=True)
+    (secret / "one").write_text("a secret")
+    flags = Document(filesystem=FilesystemSection(read=(str(inner),)))
+    async with Session.open(bench.request().replace(flags=flags), tier=bench.tier) as session:
+        turned = await session.run(shell(f"mv inner moved && ln -s {secret} inner"))
+        with pytest.raises(RefusedError, match="where calls may write"):
+            await session.grant(str(data), READ)
+        read = await session.run(shell(f"cat {secret}/one inner/one"))
+    assert turned.status == 0
+    assert read.status != 0
+    assert b"a secret" not in b"".join(read.output.ends())
