@@ -103,6 +103,7 @@ def _hosts(rules: NetworkSection) -> dict[str, object]:
         "deny_domains": list(rules.deny_domains),
         "credentials": list(rules.credentials),
         "endpoints": list(rules.endpoints),
+        "upstream_proxy": rules.upstream_proxy,
     }
 
 

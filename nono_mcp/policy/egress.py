@@ -309,6 +309,8 @@ def told(rules: NetworkSection) -> str:
     text = f"by a proxy, to hosts: {hosts}"
     if rules.credentials:
         text += f"; with credentials: {', '.join(rules.credentials)}"
+    if rules.upstream_proxy is not None:
+        text += f"; by way of {rules.upstream_proxy}"
     if rules.deny_domains:
         text += f"; never: {', '.join(rules.deny_domains)}"
     return text

@@ -311,11 +311,14 @@ def test_why_tells_of_hosts(person: Person, host: str, status: int, said: str) -
 
 def test_a_policy_is_told_with_credentials_by_name_alone(person: Person) -> None:
     words = ["--credential", "openai=file:///run/the/place", "--allow-domain", "a.test"]
+    words += ["--upstream-proxy", "http://proxy.test:3128"]
+    words += ["--upstream-proxy-credential", "file:///run/the/place/of/it"]
     for more in ([], ["--json"]):
         done = person.nono("run", "--dry-run", *more, *words, "--", "true")
         assert done.returncode == 0
         assert "a.test" in done.stdout
         assert "openai" in done.stdout
+        assert "http://proxy.test:3128" in done.stdout
         assert "/run/the/place" not in done.stdout
 
 
