@@ -82,9 +82,8 @@ class Changer:
             OSError: What the call is to return. Nothing was changed.
         """
         form = _FORMS[call]
-        with self._unprivileged:
-            subject = _opened(form, notice.args, caller)
-            value = _value(form, notice.args, caller)
+        subject = self._opened(form, notice.args, caller)
+        value = _value(form, notice.args, caller)
         # All that was copied and taken was the caller's, if it still waits.
         if not notices.valid(notice):
             return 0
@@ -94,35 +93,37 @@ class Changer:
             _ACTS[form.act](subject, *value)
         return 0
 
-
-def _opened(form: _Form, args: tuple[int, ...], caller: Caller) -> int:
-    """Return a descriptor of what the call is about."""
-    directory = _uapi.AT_FDCWD if form.directory is None else notices.as_int(args[form.directory])
-    flags = 0 if form.flags is None else notices.as_int(args[form.flags])
-    if flags & ~_FLAGS:
-        raise _error(errno.EINVAL)
-    if form.path is None:
-        return _own(directory, caller)
-    address = args[form.path]
-    if form.takes_null and not address and directory != _uapi.AT_FDCWD:
-        if flags:
+    def _opened(self, form: _Form, args: tuple[int, ...], caller: Caller) -> int:
+        """Return a descriptor of what the call is about."""
+        directory = (
+            _uapi.AT_FDCWD if form.directory is None else notices.as_int(args[form.directory])
+        )
+        flags = 0 if form.flags is None else notices.as_int(args[form.flags])
+        if flags & ~_FLAGS:
             raise _error(errno.EINVAL)
-        return _own(directory, caller)
-    path = caller.read_path(address)
-    if not path and not flags & _uapi.AT_EMPTY_PATH:
-        raise _error(errno.ENOENT)
-    follows = form.follows and not flags & _SYMLINK_NOFOLLOW
-    named = _descriptor_in(path) if follows else None
-    if named is not None:
-        return _named(named, caller)
-    if directory == _uapi.AT_FDCWD or path.startswith(b"/"):
-        start = caller.cwd
-    else:
-        start = caller.take(directory)
-    if not path:
-        return start
-    how = os.O_PATH if follows else os.O_PATH | os.O_NOFOLLOW
-    return caller.keep(_stead.open_plainly(start, path, how))
+        if form.path is None:
+            return _own(directory, caller)
+        address = args[form.path]
+        if form.takes_null and not address and directory != _uapi.AT_FDCWD:
+            if flags:
+                raise _error(errno.EINVAL)
+            return _own(directory, caller)
+        path = caller.read_path(address)
+        if not path and not flags & _uapi.AT_EMPTY_PATH:
+            raise _error(errno.ENOENT)
+        follows = form.follows and not flags & _SYMLINK_NOFOLLOW
+        named = _descriptor_in(path) if follows else None
+        if named is not None:
+            return _named(named, caller)
+        if directory == _uapi.AT_FDCWD or path.startswith(b"/"):
+            start = caller.cwd
+        else:
+            start = caller.take(directory)
+        if not path:
+            return start
+        how = os.O_PATH if follows else os.O_PATH | os.O_NOFOLLOW
+        with self._unprivileged:
+            return caller.keep(_stead.open_plainly(start, path, how))
 
 
 def _own(fd: int, caller: Caller) -> int:

@@ -143,6 +143,8 @@ def fail(report: int, status: int, text: str) -> Never:
 
 
 def _do_builtin(name: str) -> Never:
+    # As what executes a program is: else nobody could read what it asks to have done on its behalf.
+    _uapi.prctl(_uapi.PR_SET_DUMPABLE, 1)
     # The fork server has imported it: here the standard library may be out of reach.
     from nono_sandbox import builtin
 

@@ -494,3 +494,16 @@ def test_nobody_acts_where_mounts_hold(sandbox: Sandbox) -> None:
         """
     )
     assert outcome.done == ["mode"]
+
+
+def test_a_file_tool_keeps_the_mode_of_what_it_writes(sandbox: Sandbox, yard: Yard) -> None:
+    """Its worker executes nothing, so it is read in the state that its lane left it in."""
+    notes = yard.workspace / "notes"
+    notes.chmod(0o640)
+    read_end, write_end = os.pipe()
+    os.write(write_end, json.dumps({"path": str(notes), "content": "new"}).encode())
+    os.close(write_end)
+    outcome = sandbox.run("write_file", stdin=read_end, builtin=True)
+    os.close(read_end)
+    assert "error" not in json.loads(outcome.text)
+    assert (notes.read_text(), notes.stat().st_mode & 0o777) == ("new", 0o640)
