@@ -138,17 +138,18 @@ async def test_what_never_got_as_far_as_running_is_recorded_as_refused(
 
 
 @pytest.mark.claim("guard.put-right")
+@pytest.mark.claim("guard.beneath")
 async def test_what_was_put_right_is_told_and_recorded(machine: Machine, audit_log: Log) -> None:
     (machine.workspace / ".git").mkdir()
     async with (
         Session.open(machine.request(), tier=TIER, log=audit_log) as session,
         Client(build(session)) as client,
     ):
-        command = "echo x > .envrc; echo x > .git/commondir; mkdir .claude"
+        command = "echo x > .envrc; echo x > .git/commondir; mkdir .claude d; echo x > d/.npmrc"
         answer = await client.call_tool("run_sandboxed", {"command": command})
-    names = [".claude", ".envrc", ".git/commondir"]
+    names = [".claude", ".envrc", ".git/commondir", "d/.npmrc"]
     paths = [f"{machine.workspace}/{name}" for name in names]
-    assert [path.name for path in machine.workspace.rglob("*")] == [".git"]
+    assert sorted(path.name for path in machine.workspace.rglob("*")) == [".git", "d"]
     assert answer.meta is not None
     data = answer.meta["nono-mcp/call"]
     assert sorted(one["path"] for one in data["guarded"]) == paths
