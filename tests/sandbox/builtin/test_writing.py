@@ -92,6 +92,7 @@ def test_a_symlink_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> Non
     assert (tmp_path / "made").read_text() == "x"
 
 
+@pytest.mark.linux
 def test_hard_links_and_attributes_are_kept_by_writing_in_place(tmp_path: Path) -> None:
     path, other = tmp_path / "file", tmp_path / "other"
     path.write_text("a longer text")
@@ -127,6 +128,7 @@ class Meanwhile:
         self._rename(directory, old, new, flags)
 
 
+@pytest.mark.linux
 def test_a_change_made_meanwhile_is_kept_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,8 @@ from nono_sandbox.confinement import OPEN, PORTS
 from nono_sandbox.seccomp import Options, base_filter, closed_network_filter
 from nono_sandbox.seccomp import rows as rows_of
 
+pytestmark = pytest.mark.linux
+
 ARCH = os.uname().machine
 Kernel = Any
 Confined = Callable[..., Any]

@@ -9,6 +9,8 @@ import pytest
 
 from nono_sandbox.seccomp.syscalls import AARCH64, X86_64, UnsupportedArchitectureError, numbers
 
+pytestmark = pytest.mark.linux
+
 # What arch/arm64/include/asm/unistd.h asks of the generic header.
 ARM64_WANTS = (
     "RENAMEAT",

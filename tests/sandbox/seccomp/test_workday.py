@@ -16,6 +16,8 @@ import pytest
 
 from nono_sandbox.seccomp import Options, base_filter
 
+pytestmark = pytest.mark.linux
+
 Confined = Callable[..., Any]
 
 ARCH = os.uname().machine
