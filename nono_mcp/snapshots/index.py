@@ -122,11 +122,13 @@ class Index:
         self.files_change = 0
         self.bytes_change = 0
         self.links_change = False
+        self._met: dict[int, int] = {}
 
     def begin(self) -> None:
         """Count changes from here."""
         self.files_change = self.bytes_change = 0
         self.links_change = False
+        self._met.clear()
 
     def row(self, parent: int, name: bytes) -> Row | None:
         """Return the row of a directory; the root's parent is 0."""
@@ -196,7 +198,7 @@ class Index:
             ).fetchone()
             self.files_change -= counted[0]
             self.bytes_change -= counted[1]
-            self.set_links(each, [])
+            self.set_links(each, {})
             self.set_unprotected(each, [])
             self._db.execute("DELETE FROM dirs WHERE id = ?", (each,))
 
@@ -205,20 +207,33 @@ class Index:
         for table in ("dirs", "links", "unprotected"):
             self._db.execute(f"DELETE FROM {table} WHERE workspace = ?", (self.workspace,))  # noqa: S608 - a name of ours
 
-    def set_links(self, row_id: int, links: list[tuple[bytes, int]]) -> None:
-        """Set the (name, inode) of the files in a directory that have other names."""
+    def set_links(self, row_id: int, found: dict[bytes, tuple[int, int]]) -> None:
+        """Set inode and how many names of the files in a directory that have other names."""
         where = (self.workspace, row_id)
+        links = [(name, ino) for name, (ino, _) in found.items()]
         old = self._db.execute(
             "SELECT name, ino FROM links WHERE workspace = ? AND dir = ?", where
         ).fetchall()
         if old == links:
             return
         self.links_change = True
+        known = set(old)
+        self._met.update(found[name] for name, ino in links if (name, ino) not in known)
         self._db.execute("DELETE FROM links WHERE workspace = ? AND dir = ?", where)
         self._db.executemany(
             "INSERT INTO links (workspace, dir, name, ino) VALUES (?, ?, ?, ?)",
             [(*where, *link) for link in links],
         )
+
+    def is_settled(self) -> bool:
+        """Tell whether of all that was met with other names since `begin` those are known."""
+        if not self._met:
+            return True
+        found = self._db.execute(
+            "SELECT ino, COUNT(*) FROM links WHERE workspace = ? GROUP BY ino", (self.workspace,)
+        )
+        known = dict(found.fetchall())
+        return all(known.get(ino, 0) >= count for ino, count in self._met.items())
 
     def linked_directories(self) -> list[int]:
         """Return the directories with files that have other names."""

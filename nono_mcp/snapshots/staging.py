@@ -197,7 +197,7 @@ class Stager:
         if group is not None:
             leader = self._leaders.setdefault(group, name)
             if leader != name:
-                os.link(leader, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+                os.link(leader, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
                 return
         if entry.kind == encoding.SYMLINK:
             os.symlink(entry.target, name, dir_fd=dir_fd)

@@ -28,6 +28,7 @@ _SECOND_NS: Final = 1_000_000_000
 KIND_AT: Final = 4
 """Where in an encoded entry its kind stands."""
 _REGULAR: Final = stat.S_IFREG
+_LINKED: Final = frozenset({stat.S_IFREG, stat.S_IFIFO, stat.S_IFLNK})
 
 
 class Visit:
@@ -84,13 +85,13 @@ def count(visit: Visit) -> tuple[int, int]:
     return files, sum(status.st_size for status in regular)
 
 
-def linked(visit: Visit) -> list[tuple[bytes, int]]:
-    """Return (name, inode) of a listed directory's files that have other names."""
-    return [
-        (name, status.st_ino)
+def linked(visit: Visit) -> dict[bytes, tuple[int, int]]:
+    """Return, of what has other names in a listed directory, inode and how many names."""
+    return {
+        name: (status.st_ino, status.st_nlink)
         for name, status in visit.statuses.items()
-        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
-    ]
+        if status.st_nlink > 1 and stat.S_IFMT(status.st_mode) in _LINKED
+    }
 
 
 def racy(status: os.stat_result, now_ns: int) -> bool:

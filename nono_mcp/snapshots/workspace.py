@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 _TRIES: Final = 3
 
 
+class _UnsettledError(Exception):
+    """A look met a file of which it doesn't know all names."""
+
+
 class Looked:
     """What a look at the workspace found."""
 
@@ -160,6 +164,9 @@ class Workspace:
         for attempt in range(_TRIES):
             try:
                 return self._look(dirty if not attempt else None, skip, on_progress, finish)
+            except _UnsettledError:
+                # Nothing of it was kept; the next look is at everything.
+                continue
             except WorkspaceReplacedError:
                 if attempt == _TRIES - 1:
                     raise
@@ -194,6 +201,10 @@ class Workspace:
             self.index.begin()
             mark = self._mark(dirty if whole and seen_rules == rules else None)
             row = scan.run(self.fd, mark, self._save_part, skip=skip, whole=bool(whole))
+            if not mark.rescan and not self.index.is_settled():
+                # Something got another name, and no event tells in which directory the first is:
+                # what is written by one of them is to be found at both.
+                raise _UnsettledError
             links = self._links()
             totals = db.execute(
                 "UPDATE workspaces SET whole = 1, rules = ?, generation = generation + 1,"

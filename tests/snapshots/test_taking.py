@@ -437,3 +437,39 @@ def test_no_file_is_looked_at_but_those_that_are_named(place: Place) -> None:
         place.write("d/b", "changed and not told")
         snapshots.take("auto", dirty=Dirty(rehash=frozenset({b"d/a"})))
         assert changes(snapshots) == [(b"d/a", "modified")]
+
+
+@pytest.mark.claim("undo.complete")
+@pytest.mark.parametrize("kind", ["file", "fifo", "symlink"])
+def test_another_name_is_found_at_both_though_one_alone_is_told(place: Place, kind: str) -> None:
+    first, second = place.workspace / "one" / "first", place.workspace / "two" / "second"
+    first.parent.mkdir()
+    second.parent.mkdir()
+    if kind == "file":
+        first.write_text("before")
+    elif kind == "fifo":
+        os.mkfifo(first)
+    else:
+        first.symlink_to("nowhere")
+    with place.open() as snapshots:
+        snapshots.take("auto")
+        os.link(first, second, follow_symlinks=False)
+        # An event tells of the new name alone.
+        told = snapshots.take("auto", dirty=Dirty(rehash=frozenset({b"two/second"})))
+        assert told.root == snapshots.take("auto").root
+        if kind == "file":
+            second.write_text("through the other name")
+        else:
+            os.utime(second, (1, 1), follow_symlinks=False)
+        told = snapshots.take("auto", dirty=Dirty(rehash=frozenset({b"two/second"})))
+        assert told.root == snapshots.take("auto").root
+        before = seen(place.workspace)
+        first.unlink()
+        second.unlink()
+        assert snapshots.restore(snapshots.plan(told.id)).verified
+        assert seen(place.workspace) == before
+        assert first.lstat().st_ino == second.lstat().st_ino
+        # Of what has a name outside, all names are never known: that is settled by one look.
+        os.link(first, place.base / "outside", follow_symlinks=False)
+        told = snapshots.take("auto", dirty=Dirty())
+        assert told.root == snapshots.take("auto").root
