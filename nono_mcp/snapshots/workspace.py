@@ -167,7 +167,8 @@ class Workspace:
             except _UnsettledError:
                 # Nothing of it was kept; the next look is at everything.
                 continue
-            except WorkspaceReplacedError:
+            except (WorkspaceReplacedError, PermissionError):
+                # Moved, or closed by its owner, while it was open: another look finds it so.
                 if attempt == _TRIES - 1:
                     raise
             except BaseException:

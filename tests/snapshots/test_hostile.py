@@ -1,5 +1,6 @@
 """While it's restored a workspace is somebody else's: nothing outside is ever written."""
 
+import errno
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from nono_mcp.snapshots import staging
 from nono_mcp.snapshots.errors import SnapshotError
+from nono_mcp.snapshots.reading import Reader
 from tests.snapshots.state import Place, seen
 
 
@@ -258,3 +260,25 @@ def test_a_directory_with_very_many_files(place: Place) -> None:
         outcome = snapshots.restore(snapshots.plan(taken.id))
         assert (outcome.verified, outcome.restored_count) == (True, count // 10)
     os.close(fd)
+
+
+def test_a_directory_closed_while_it_is_read_is_looked_at_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("d/a")
+    read = Reader.read
+    closed: list[bytes] = []
+
+    def closing(self: Reader, dir_fd: int, name: bytes, status: os.stat_result) -> object:
+        if not closed:
+            closed.append(name)
+            # What an ordinary user's next call meets, once its owner has shut the directory.
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return read(self, dir_fd, name, status)
+
+    monkeypatch.setattr(Reader, "read", closing)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        assert closed
+        assert (taken.files_count, taken.unprotected_count) == (1, 0)
+        assert snapshots.take("auto").root == taken.root
