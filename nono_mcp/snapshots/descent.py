@@ -107,7 +107,7 @@ class Descent:
         self._levels.append(_Level(fd, status, mode))
         level = self._levels[max(0, len(self._levels) - OPEN_MAX)]
         # One whose mode is to be put back stays open for that, and so does the root.
-        if len(self._levels) > OPEN_MAX and level.mode is None:
+        if len(self._levels) > OPEN_MAX and level.mode is None and level.fd >= 0:
             os.close(level.fd)
             level.fd = -1
         return status

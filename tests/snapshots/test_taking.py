@@ -3,6 +3,7 @@
 
 import mmap
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nono_mcp.snapshots.descent import OPEN_MAX
 from nono_mcp.snapshots.errors import (
     AmbiguousIdError,
     BroadWorkspaceError,
@@ -473,3 +475,18 @@ def test_another_name_is_found_at_both_though_one_alone_is_told(place: Place, ki
         os.link(first, place.base / "outside", follow_symlinks=False)
         told = snapshots.take("auto", dirty=Dirty())
         assert told.root == snapshots.take("auto").root
+
+
+def test_deep_down_there_may_be_many_directories_beside_each_other(place: Place) -> None:
+    deep = place.workspace.joinpath(*["d"] * (OPEN_MAX + 6))
+    for name in ("a/b/c", "d/e/f", "g/h"):
+        (deep / name).mkdir(parents=True)
+        (deep / name / "file").write_text(name)
+        (deep.parent.parent / name).mkdir(parents=True)
+    before = seen(place.workspace)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        assert taken.files_count == 3
+        shutil.rmtree(place.workspace / "d")
+        assert snapshots.restore(snapshots.plan(taken.id)).verified
+        assert seen(place.workspace) == before
