@@ -26,6 +26,10 @@ SEGMENTS_MAX: Final = 1 << 18
 """A file of more runs and holes than this isn't protected."""
 KEPT_CHANGING: Final = "kept changing"
 _TRIES: Final = 3
+# What opening or reading says of a file that isn't one any more.
+_BECAME_ELSE: Final = frozenset(
+    {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EAGAIN, errno.EINVAL}
+)
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _KEPT: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
 _STAT_BLOCK_BYTES: Final = 512
@@ -59,7 +63,7 @@ class Reader:
             try:
                 entry = self._once(dir_fd, name, before)
             except OSError as error:
-                if error.errno not in {errno.ELOOP, errno.ENXIO, errno.EAGAIN, errno.EINVAL}:
+                if error.errno not in _BECAME_ELSE:
                     raise
                 entry = None
             status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)

@@ -282,3 +282,24 @@ def test_a_directory_closed_while_it_is_read_is_looked_at_again(
         assert closed
         assert (taken.files_count, taken.unprotected_count) == (1, 0)
         assert snapshots.take("auto").root == taken.root
+
+
+def test_a_file_that_becomes_a_directory_while_it_is_read_is_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place.write("d/a")
+    read = Reader.read
+
+    def becoming(self: Reader, dir_fd: int, name: bytes, status: os.stat_result) -> object:
+        if path.is_file():
+            path.unlink()
+            path.mkdir()
+            (path / "inside").write_text("1")
+        return read(self, dir_fd, name, status)
+
+    monkeypatch.setattr(Reader, "read", becoming)
+    with place.open() as snapshots:
+        snapshots.take("auto")
+        taken = snapshots.take("auto")
+        assert taken.files_count == 1
+        assert taken.root == snapshots.take("auto").root
