@@ -250,7 +250,7 @@ def test_it_ends_by_itself(start: Start) -> None:
 )
 def test_what_it_cant_do_is_refused(person: Person, words: list[str], status: int) -> None:
     done = person.nono("proxy", *words)
-    assert (done.returncode, done.stdout) == (status, "")
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
     assert done.stderr
 
 
