@@ -78,6 +78,7 @@ class Below:
                 self._identity = (status.st_dev, status.st_ino)
                 self._known = Known(self._root, self._closed)
                 changed = None
+            self._known.trust()
             for found in self._found(root, changed, learning=True):
                 self._learn(found, root)
         finally:
@@ -96,7 +97,9 @@ class Below:
         try:
             status = os.fstat(root)
             same = self._identity == (status.st_dev, status.st_ino)
-            if not same or self._again or self._known.differing(root):
+            if learning:
+                self._known.trust()
+            if not same or not self._is_same(root):
                 return False
         finally:
             os.close(root)
@@ -110,7 +113,7 @@ class Below:
         if root is None:
             return ()
         try:
-            if changed == _NOTHING and not self._again and not self._known.differing(root):
+            if changed == _NOTHING and self._is_same(root):
                 return ()
             since_ns = self._began_ns if changed is None else 0
             judging = Judging(self._known, self._quarantine, root, since_ns)
@@ -120,6 +123,9 @@ class Below:
             return (*judging.done(), *failed)
         finally:
             os.close(root)
+
+    def _is_same(self, root: int) -> bool:
+        return not (self._again or self._known.is_doubted() or self._known.differing(root))
 
     def _opened(self) -> int | None:
         try:

@@ -63,6 +63,8 @@ class _Root:
         self.is_home = False
         self.crowded: set[tuple[tuple[str, ...], str]] = set()
         """What was more than is looked through before."""
+        self.unsure: set[tuple[tuple[str, ...], str]] = set()
+        """What was seen while a call ran, which may have it mapped and so change it unseen."""
         self.still: object = None
         """What `Guard.still` said when what is in `seen` was looked at."""
         self._listing: tuple[int, tuple[str, ...]] | None = None
@@ -86,8 +88,10 @@ class _Root:
         os.close(fd)
         return None
 
-    def files_are_same(self) -> bool:
-        """Tell whether the files that are guarded are as they were seen, by their status."""
+    def is_as_seen(self, still: object) -> bool:
+        """Tell whether nothing needs a look: by what *still* is, and the status of the files."""
+        if still is None or still != self.still or self.unsure:
+            return False
         try:
             return all(
                 judge.is_directory(seen.print)
@@ -161,8 +165,9 @@ class Guard:
         if not self._running_count:
             self._close(self._closed_next)
             for root in self._roots.values():
+                root.unsure.clear()
                 still = self._watched(root)
-                if still is not None and still == root.still and root.files_are_same():
+                if root.is_as_seen(still):
                     continue
                 root.still = None
                 try:
@@ -196,7 +201,7 @@ class Guard:
         actions: list[Action] = []
         for root in self._roots.values():
             still = self._watched(root)
-            if still is not None and still == root.still and root.files_are_same():
+            if root.is_as_seen(still):
                 continue
             root.still = None
             try:
@@ -246,7 +251,7 @@ class Guard:
             old = root.seen.get(spot.key)
             found = judge.printed(spot, parent)
             crowded = spot.rule == spots.TOO_MANY and spot.key not in root.crowded
-            if crowded or found != (None if old is None else old.print):
+            if crowded or not _is_same(root, spot, parent, found):
                 actions.extend(self._judge(root, spot, parent, old))
                 found = judge.printed(spot, parent)
             return judge.is_directory(found)
@@ -270,17 +275,23 @@ class Guard:
 
     def _judge(self, root: _Root, spot: Spot, parent: int, old: Seen | None) -> list[Action]:
         """Put *spot* right, if it isn't in order; return what was done."""
-        done = []
+        found = judge.printed(spot, parent)
+        now = judge.kept(spot, parent, found)
         movable = spot.rule == spots.GIT or spot.name == spots.HOOKS
         if movable and old is not None and judge.is_directory(old.print):
             done = self._swap_back(root, spot, parent, old)
-        elif not judge.is_in_order(spot, parent, old, root.path):
-            done = [self._undo(root, spot, parent, old)]
-        found = judge.printed(spot, parent)
-        if found is None:
-            root.seen.pop(spot.key, None)
+            found, now = _as_left(spot, parent, old, done)
+        elif judge.is_in_order(spot, found, now, old, root.path):
+            done = []
         else:
-            root.seen[spot.key] = Seen(found, judge.kept(spot, parent, found))
+            done = [self._undo(root, spot, parent, old)]
+            found, now = _as_left(spot, parent, old, done)
+        root.seen.pop(spot.key, None)
+        root.unsure.discard(spot.key)
+        if found is not None:
+            root.seen[spot.key] = Seen(found, now)
+            if not any(action.action == LEFT for action in done):
+                root.unsure.add(spot.key)
         return done
 
     def _undo(self, root: _Root, spot: Spot, parent: int, old: Seen | None) -> Action:
@@ -301,6 +312,31 @@ class Guard:
             os.rename(moved, spot.name, src_dir_fd=parent, dst_dir_fd=parent)
             action = action.replace(action=RESTORED)
         return [action]
+
+
+def _is_same(root: _Root, spot: Spot, parent: int, found: Print) -> bool:
+    """Tell whether what was *found* at *spot* is what was seen there last."""
+    old = root.seen.get(spot.key)
+    if old is None or old.print != found:
+        return old is None and found is None
+    return spot.key not in root.unsure or judge.kept(spot, parent, found) == old.kept
+
+
+def _as_left(
+    spot: Spot, parent: int, old: Seen | None, done: list[Action]
+) -> tuple[Print, Kept | None]:
+    """Return what is known of *spot* once that was *done*, and what it should hold.
+
+    A call that runs may have got at it by now, and isn't to have what it did taken for known.
+    """
+    found = judge.printed(spot, parent)
+    if not done:
+        return (found, None) if judge.is_directory(found) else (None, None)
+    if done[0].action == LEFT:
+        return found, judge.kept(spot, parent, found)
+    if done[0].action == REMOVED or old is None:
+        return None, None
+    return found, old.kept
 
 
 def undo(

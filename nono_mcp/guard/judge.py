@@ -52,12 +52,13 @@ def kept(spot: Spot, parent: int, found: Print) -> Kept | None:
     return None if entered else tree.keep(spot.name, parent)
 
 
-def is_in_order(spot: Spot, parent: int, old: Seen | None, root: str) -> bool:
-    """Tell whether what stands at *spot*, which isn't what stood there, may stay."""
-    found = printed(spot, parent)
+def is_in_order(spot: Spot, found: Print, now: Kept | None, old: Seen | None, root: str) -> bool:
+    """Tell whether what was *found* at *spot*, which isn't what stood there, may stay.
+
+    What it holds is *now*. Who takes it for known then takes just that, and doesn't read again.
+    """
     if spot.rule in (spots.DIRECTORY, spots.GIT) and (found is None or is_directory(found)):
         return True
-    now = tree.keep(spot.name, parent)
     before = None if old is None else old.kept
     if spot.rule != spots.TOO_MANY and now is not None and now.is_whole and now == before:
         return True

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.guard.known import Known
     from nono_mcp.guard.quarantine import Quarantine
+    from nono_mcp.guard.tree import Kept, Print
 
 ACTIONS_MAX = 200
 """That are told one by one, and what was there kept; of others the number is told."""
@@ -51,18 +52,38 @@ class Judging:
             if not self._known.is_crowded(spot):
                 self._undo(spot, parent, None)
             return False
-        same = one is not None and one.print == found
+        same = self._is_same(spot, parent, one, found)
         if (same and not self._known.is_gitfile(spot)) or self._was_there(spot, parent):
             return judge.is_directory(found)
+        now = judge.kept(spot, parent, found)
         more = one is None and self._known.is_full()
-        if more or not self._is_in_order(spot, parent, one):
-            self._undo(spot, parent, one)
-            found = judge.printed(spot, parent)
-        if found is None:
-            self._known.forget(spot)
+        if more or not self._is_in_order(spot, found, now, one):
+            found = self._replaced(spot, parent, one)
         else:
-            self._known.take(spot, parent, self._root, found)
+            self._known.take(spot, now, self._root, found)
+            if now is not None:
+                self._known.doubt(spot)
         return judge.is_directory(found)
+
+    def _is_same(self, spot: Spot, parent: int, one: known.One | None, found: Print) -> bool:
+        if one is None or one.print != found:
+            return False
+        return not self._known.is_doubted(spot) or judge.kept(spot, parent, found) == one.kept
+
+    def _replaced(self, spot: Spot, parent: int, one: known.One | None) -> Print:
+        """Undo what became of *spot*, and return what stands there then."""
+        action = self._undo(spot, parent, one)
+        found = judge.printed(spot, parent)
+        if found is None or action == REMOVED:
+            self._known.forget(spot)
+            return found
+        if action == LEFT or one is None:
+            self._known.take(spot, judge.kept(spot, parent, found), self._root, found)
+        else:
+            # A call that runs may have got at it by now: known is what was put there.
+            self._known.take(spot, one.kept, self._root, found)
+            self._known.doubt(spot)
+        return found
 
     def see_bare(self, directory: tuple[str, ...], fd: int) -> None:
         """Judge the repository that the open directory *fd* is."""
@@ -73,7 +94,8 @@ class Judging:
 
         def see(spot: Spot, parent: int) -> bool:
             found = judge.printed(spot, parent)
-            if found is not None and not self._is_in_order(spot, parent, None):
+            now = judge.kept(spot, parent, found)
+            if found is not None and not self._is_in_order(spot, found, now, None):
                 wrong.append(spot)
             return judge.is_directory(found) and not wrong
 
@@ -114,9 +136,10 @@ class Judging:
         status = os.stat(spot.name, dir_fd=parent, follow_symlinks=False)
         return status.st_ctime_ns < self._since_ns - _SLACK_NS
 
-    def _is_in_order(self, spot: Spot, parent: int, one: known.One | None) -> bool:
+    def _is_in_order(
+        self, spot: Spot, found: Print, now: Kept | None, one: known.One | None
+    ) -> bool:
         seen = None if one is None else judge.Seen(one.print, one.kept)
-        now = judge.kept(spot, parent, judge.printed(spot, parent))
         if now is None:
             return spot.rule != spots.TOO_MANY
         if self._known.has_to_lead_inside(spot, now, self._root):
@@ -126,18 +149,21 @@ class Judging:
         if spot.rule == spots.GIT:
             before = None if one is None else one.kept
             return now.is_whole and now == before and not self._known.is_gitfile(spot)
-        return judge.is_in_order(spot, parent, seen, "")
+        return judge.is_in_order(spot, found, now, seen, "")
 
-    def _undo(self, spot: Spot, parent: int, one: known.One | None) -> None:
+    def _undo(self, spot: Spot, parent: int, one: known.One | None) -> str:
+        """Undo what became of *spot*, and return what was done."""
         package = finding.in_package(spot.directory)
         if package and _is_name(spot):
             top = spot.directory[:package]
             self._in_packages[top] = self._in_packages.get(top, 0) + 1
-            return
+            return LEFT
         before = None if one is None or self._known.is_gitfile(spot) else one.kept
         keeping = len(self._actions) < ACTIONS_MAX
         quarantine = self._quarantine if keeping else None
-        self._tell(undo(quarantine, self._known.path(spot), spot, parent, before))
+        action = undo(quarantine, self._known.path(spot), spot, parent, before)
+        self._tell(action)
+        return action.action
 
     def _tell(self, action: Action) -> None:
         if len(self._actions) < ACTIONS_MAX:

@@ -51,6 +51,8 @@ class Known:
         self._spots: dict[Key, One] = {}
         self._gitfiles: set[Key] = set()
         self._crowded: set[Key] = set()
+        self._unsure: set[Key] = set()
+        """What was taken while a call ran, which may have it mapped and so change it unseen."""
         self._bytes_left = KEPT_BYTES_MAX
 
     def get(self, spot: Spot) -> One | None:
@@ -62,25 +64,38 @@ class Known:
         if spot.rule == spots.TOO_MANY:
             self._crowded.add(spot.key)
             return
-        kept = self.take(spot, parent, root, found)
+        kept = judge.kept(spot, parent, found)
+        self.take(spot, kept, root, found)
         if kept is not None:
             self.copies.learn(spot, kept)
 
-    def take(self, spot: Spot, parent: int, root: int, found: Print) -> Kept | None:
-        """Take *spot* for what it should be, and return what is there if it's no directory."""
-        kept = judge.kept(spot, parent, found)
+    def take(self, spot: Spot, kept: Kept | None, root: int, found: Print) -> None:
+        """Take *spot*, as it was *found*, for what it should be: *kept*, if it's no directory."""
+        self._unsure.discard(spot.key)
         if kept is None or is_at_top(spot):
             self._spots[spot.key] = One(found, None)
-            return kept
-        self._spots[spot.key] = One(found, self._fitting(kept), _stamps(spot, kept, root))
+            return
+        self._spots[spot.key] = One(found, self._fitting(spot, kept), _stamps(spot, kept, root))
         if self.has_to_lead_inside(spot, kept, root):
             self._gitfiles.add(spot.key)
-        return kept
+
+    def doubt(self, spot: Spot) -> None:
+        """Compare what *spot* holds, and not its status alone, for as long as a call runs."""
+        self._unsure.add(spot.key)
+
+    def trust(self) -> None:
+        """Go by the status of everything again, since no call runs that could have it mapped."""
+        self._unsure.clear()
+
+    def is_doubted(self, spot: Spot | None = None) -> bool:
+        """Tell whether the status of *spot*, or of any, says too little."""
+        return bool(self._unsure) if spot is None else spot.key in self._unsure
 
     def forget(self, spot: Spot) -> None:
         """Know nothing more of *spot*, where nothing is."""
         self._spots.pop(spot.key, None)
         self._gitfiles.discard(spot.key)
+        self._unsure.discard(spot.key)
 
     def path(self, spot: Spot) -> str:
         """Return the absolute path of *spot*."""
@@ -116,8 +131,8 @@ class Known:
         return gitfile.leads_inside(kept.data, spot.directory, root, self._root_path)
 
     def touched(self, root: int) -> set[str]:
-        """Return the paths to look at whatever else changed: by other names, or by their target."""
-        found = {"/".join((*directory, name)) for directory, name in self._gitfiles}
+        """Return the paths to look at whatever else changed: by other names, a map or a target."""
+        found = {"/".join((*directory, name)) for directory, name in self._gitfiles | self._unsure}
         return found | self.differing(root)
 
     def differing(self, root: int) -> set[str]:
@@ -127,7 +142,10 @@ class Known:
             found.update(path for path, stamp in one.stamps if _stamp(path, root) != stamp)
         return found
 
-    def _fitting(self, kept: Kept) -> Kept:
+    def _fitting(self, spot: Spot, kept: Kept) -> Kept:
+        old = self._spots.get(spot.key)
+        if old is not None and old.kept == kept:
+            return kept
         self._bytes_left -= _size(kept)
         if self._bytes_left >= 0:
             return kept

@@ -1,0 +1,121 @@
+"""What a call changes without a new status, since it has the file mapped, is put right."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from nono_mcp.guard import judge
+from nono_mcp.guard.below import Below
+from nono_mcp.guard.guard import Guard
+from nono_mcp.session import Command, Session
+from tests.guard.conftest import LONG_ENOUGH_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.spots import Spot
+    from tests.guard.conftest import Bench
+
+pytestmark = [
+    pytest.mark.linux,
+    pytest.mark.claim("guard.put-right"),
+    pytest.mark.claim("guard.beneath"),
+]
+
+HARMLESS = "[core]\n#" + "x" * 40 + "\n"
+EVIL = "[core]\nfsmonitor=evil".ljust(len(HARMLESS) - 1) + "\n"
+# A page that is dirty already is written to without a fault, and so without a new time.
+MAPPED = """
+    import mmap, os, sys, time
+    path, harmless, evil = sys.argv[1], sys.argv[2].encode(), sys.argv[3].encode()
+    os.makedirs(os.path.dirname(path))
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.write(fd, harmless)
+    os.fsync(fd)
+    shared = mmap.mmap(fd, len(harmless))
+    shared[0:1] = shared[0:1]
+    print("mapped", flush=True)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    shared[:] = evil
+"""
+PATHS = [".git/config", "sub/.git/config"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_a_job_has_mapped_when_another_call_ends_is_put_right_at_its_own(
+    bench: Bench, path: str
+) -> None:
+    words = ("-I", "-S", "-c", textwrap.dedent(MAPPED), path, HARMLESS, EVIL)
+
+    async def act() -> None:
+        with anyio.fail_after(LONG_ENOUGH_S):
+            async with Session.open(bench.request(), tier=bench.tier) as session:
+                mapped = anyio.Event()
+
+                async def job() -> None:
+                    command = Command(("/usr/bin/python3", *words))
+                    result = await session.run(command, on_output=lambda _: mapped.set())
+                    assert result.status == 0
+                    assert [one.action for one in result.guarded] == ["restored"]
+                    assert (bench.workspace / path).read_text() == HARMLESS
+
+                async with anyio.create_task_group() as group:
+                    group.start_soon(job)
+                    await mapped.wait()
+                    other = await session.run(Command(("/bin/true",)))
+                    assert other.guarded == ()
+                    (bench.workspace / "go").touch()
+                again = await session.run(Command(("/bin/true",)))
+                assert again.guarded == ()
+
+    anyio.run(act)
+
+
+def _guard(workspace: Path, state: Path) -> Callable[[], tuple[Action, ...]]:
+    guard = Guard(str(state))
+    guard.settle([(str(workspace), None)], ())
+    guard.begin()
+    return guard.put_right
+
+
+def _below(workspace: Path, state: Path) -> Callable[[], tuple[Action, ...]]:
+    below = Below(str(state))
+    below.settle(str(workspace), ())
+    below.learn(None)
+    return lambda: below.put_right(None)
+
+
+@pytest.mark.parametrize(("path", "make"), [(PATHS[0], _guard), (PATHS[1], _below)])
+def test_what_changes_once_it_was_judged_is_judged_by_the_next_look(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    make: Callable[[Path, Path], Callable[[], tuple[Action, ...]]],
+) -> None:
+    workspace = tmp_path / "work"
+    workspace.mkdir()
+    put_right = make(workspace, tmp_path / "state")
+    config = workspace / path
+    config.parent.mkdir(parents=True)
+    config.write_text(HARMLESS)
+    judged = judge.is_in_order
+
+    def is_in_order(spot: Spot, *words: object) -> bool:
+        verdict = judged(spot, *words)  # type: ignore[arg-type]
+        if spot.name == "config":
+            config.write_text(EVIL)
+        return verdict
+
+    with monkeypatch.context() as patch:
+        patch.setattr(judge, "is_in_order", is_in_order)
+        assert put_right() == ()
+    assert config.read_text() == EVIL
+    assert [one.action for one in put_right()] == ["restored"]
+    assert config.read_text() == HARMLESS
