@@ -286,11 +286,14 @@ class Guard:
         else:
             done = [self._undo(root, spot, parent, old)]
             found, now = _as_left(spot, parent, old, done)
+        left = any(action.action == LEFT for action in done)
+        if left and (old is None or old.kept is None or old.kept.is_whole):
+            return done  # a call that runs got in between: the next look tries again
         root.seen.pop(spot.key, None)
         root.unsure.discard(spot.key)
         if found is not None:
             root.seen[spot.key] = Seen(found, now)
-            if not any(action.action == LEFT for action in done):
+            if not left:
                 root.unsure.add(spot.key)
         return done
 

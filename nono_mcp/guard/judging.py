@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from nono_mcp.guard import finding, judge, known, names, spots
-from nono_mcp.guard.guard import LEFT, REMOVED, Action, undo
+from nono_mcp.guard.guard import LEFT, REMOVED, RESTORED, Action, undo
 from nono_mcp.guard.spots import Spot
 
 TYPE_CHECKING = False
@@ -77,7 +77,10 @@ class Judging:
         if found is None or action == REMOVED:
             self._known.forget(spot)
             return found
-        if action == LEFT or one is None:
+        if action == LEFT and (one is None or one.kept is None or one.kept.is_whole):
+            # A call that runs got in between, so that the next look tries again.
+            self._known.doubt(spot)
+        elif action != RESTORED or one is None:
             self._known.take(spot, judge.kept(spot, parent, found), self._root, found)
         else:
             # A call that runs may have got at it by now: known is what was put there.
@@ -152,12 +155,12 @@ class Judging:
         return judge.is_in_order(spot, found, now, seen, "")
 
     def _undo(self, spot: Spot, parent: int, one: known.One | None) -> str:
-        """Undo what became of *spot*, and return what was done."""
+        """Undo what became of *spot*, and return what was done; of a package's nothing is."""
         package = finding.in_package(spot.directory)
         if package and _is_name(spot):
             top = spot.directory[:package]
             self._in_packages[top] = self._in_packages.get(top, 0) + 1
-            return LEFT
+            return ""
         before = None if one is None or self._known.is_gitfile(spot) else one.kept
         keeping = len(self._actions) < ACTIONS_MAX
         quarantine = self._quarantine if keeping else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nono_mcp.guard import judge
+from nono_mcp.guard import judge, tree
 from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
 from nono_mcp.session import Command, Session
@@ -90,6 +90,33 @@ def _below(workspace: Path, state: Path) -> Callable[[], tuple[Action, ...]]:
     below.settle(str(workspace), ())
     below.learn(None)
     return lambda: below.put_right(None)
+
+
+@pytest.mark.parametrize(("path", "make"), [(PATHS[0], _guard), (PATHS[1], _below)])
+def test_what_comes_between_is_put_right_by_the_next_look(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    make: Callable[[Path, Path], Callable[[], tuple[Action, ...]]],
+) -> None:
+    workspace = tmp_path / "work"
+    config = workspace / path
+    config.parent.mkdir(parents=True)
+    config.write_text(HARMLESS)
+    put_right = make(workspace, tmp_path / "state")
+    config.write_text(EVIL)
+    put_back = tree.put_back
+
+    def come_between(*words: object) -> None:
+        config.write_text(EVIL)
+        put_back(*words)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tree, "put_back", come_between)
+        assert [one.action for one in put_right()] == ["left"]
+    assert config.read_text() == EVIL
+    assert [one.action for one in put_right()] == ["restored"]
+    assert config.read_text() == HARMLESS
 
 
 @pytest.mark.parametrize(("path", "make"), [(PATHS[0], _guard), (PATHS[1], _below)])
