@@ -174,7 +174,8 @@ def _is_repository(parts: tuple[str, ...], root: int) -> bool:
     if fd is None:
         return False
     try:
-        return parts[-1:] == (".git",) or is_bare(marks(fd))
+        # What is in a `.git` is visited from there, or by nobody.
+        return parts[-1:] == (".git",) or (".git" not in parts and is_bare(marks(fd)))
     finally:
         os.close(fd)
 

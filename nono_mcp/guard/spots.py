@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LISTED_MAX = 1000
 """Hooks, submodules or linked worktrees of one repository; with more of them it isn't kept."""
 MODULES_DEPTH_MAX = 24
+WORKTREES_DEPTH_MAX = 4
+"""Linked worktrees of linked worktrees, which Git doesn't make."""
 
 HOOKS = "hooks"
 MODULES = "modules"
@@ -124,11 +126,11 @@ def standing(path: str) -> list[Spot]:
     return found
 
 
-def _repository(at: tuple[str, ...], git: int, see: See) -> None:
+def _repository(at: tuple[str, ...], git: int, see: See, common: str = AS_IT_WAS) -> None:
     """See what a repository, or a submodule's, can be told to run by."""
     see(Spot(at, "config", CONFIGURATION, names.GIT), git)
     see(Spot(at, "config.worktree", CONFIGURATION, names.GIT), git)
-    see(Spot(at, "commondir", AS_IT_WAS, names.GIT), git)
+    see(Spot(at, "commondir", common, names.GIT), git)
     for name, inner in _PARTS:
         if see(Spot(at, name, DIRECTORY, names.GIT), git):
             _descend(at, name, git, see, inner)
@@ -184,17 +186,16 @@ def is_module(directory: int) -> bool:
 
 
 def _worktrees(at: tuple[str, ...], worktrees: int, see: See) -> None:
+    if at.count(WORKTREES) > WORKTREES_DEPTH_MAX:
+        raise TooManyError
     for name in _listed(worktrees):
         if see(Spot(at, name, DIRECTORY, names.GIT), worktrees):
             _descend(at, name, worktrees, see, _worktree)
 
 
 def _worktree(at: tuple[str, ...], worktree: int, see: See) -> None:
-    see(Spot(at, "config.worktree", CONFIGURATION, names.GIT), worktree)
-    see(Spot(at, "commondir", COMMON, names.GIT), worktree)
-    # The submodules of a linked worktree have repositories of their own.
-    if see(Spot(at, MODULES, DIRECTORY, names.GIT), worktree):
-        _descend(at, MODULES, worktree, see, _modules)
+    # Without a commondir Git takes it for a repository of its own, with all that one has.
+    _repository(at, worktree, see, COMMON)
 
 
 _PARTS = ((HOOKS, _hooks), ("info", _info), (MODULES, _modules), (WORKTREES, _worktrees))

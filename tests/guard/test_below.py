@@ -52,6 +52,13 @@ PLANTED = {
     "sub/.git/worktrees/w/modules/m/config": (
         f"{INIT} && d=sub/.git/worktrees/w/modules/m && mkdir -p $d && {EVIL} > $d/config"
     ),
+    "sub/.git/worktrees/w/config": (
+        f"{INIT} && d=sub/.git/worktrees/w && mkdir -p $d/objects $d/refs && echo x > $d/HEAD "
+        f"&& {EVIL} > $d/config"
+    ),
+    "sub/.git/worktrees/w/hooks/pre-commit": (
+        f"{INIT} && d=sub/.git/worktrees/w/hooks && mkdir -p $d && echo evil > $d/pre-commit"
+    ),
     "bare/HEAD": f"{BARE} && {EVIL} >> bare/config",
     "d/HEAD": "git init -q --bare t && echo x > t/hooks/post-checkout && mv t/* d",
     "x/HEAD": "mkdir -p x y/objects y/refs && echo ref: refs/heads/m > x/HEAD "
@@ -240,6 +247,8 @@ LEADING = (
     "../l/../sub/.git/modules/m",
     "../sub/.git/modules/../modules/m",
     "../sub/.git/worktrees/w/logs",
+    "../sub/.git/B/modules/m",
+    "../sub/.git/rr-cache/worktrees/k",
     "../sub/.git/modules/m\\0",
     "../../sub/.git/modules/m",
     "../sub/.git",
@@ -250,7 +259,9 @@ LEADING = (
 def test_a_file_of_git_leads_plainly_to_a_part_of_a_repository(bench: Bench) -> None:
     made = (
         "git init -q sub; git init -q --bare sub/.git/modules/m; ln -s sub l; mkdir d; "
-        "mkdir -p sub/.git/modules/m/objects/e sub/.git/worktrees/w/logs"
+        "mkdir -p sub/.git/modules/m/objects/e sub/.git/worktrees/w/logs; "
+        "for d in B rr-cache; do git init -q --bare sub/.git/$d; done; "
+        "git init -q --bare sub/.git/B/modules/m; git init -q --bare sub/.git/rr-cache/worktrees/k"
     )
     planted = [f"printf 'gitdir: {text}\\n' > d/.git" for text in LEADING]
     good = "echo 'gitdir: ../sub/.git/modules/m' > d/.git"
