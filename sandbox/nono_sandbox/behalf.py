@@ -136,7 +136,7 @@ class Answerer:
             terms.asked.close()
         for one in [one for one in self._waiting if one.notice.listener == listener]:
             self._waiting.remove(one)
-            one.caller.close()
+            borrowed.give_back(one.caller)
         os.close(listener)
 
     def _answer(self, listener: int) -> None:
@@ -149,7 +149,7 @@ class Answerer:
         except OSError as refused:
             error = refused.errno or errno.EACCES
         if error != _ANSWERED_ON_ITS_OWN:
-            caller.close()
+            borrowed.give_back(caller)
             notices.answer(notice, error)
 
     def _act(self, notice: Notice, caller: Caller) -> int:
@@ -262,14 +262,14 @@ class Answerer:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if not notices.valid(one.notice):
-                one.caller.close()
+                borrowed.give_back(one.caller)
                 continue
             with self._unprivileged:
                 error = _tried(one)
             if error is None:
                 self._waiting.append(one)
                 continue
-            one.caller.close()
+            borrowed.give_back(one.caller)
             notices.answer(one.notice, error)
 
 

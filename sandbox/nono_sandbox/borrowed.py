@@ -25,6 +25,7 @@ else:
 _SO_DOMAIN, _SO_PROTOCOL = 39, 38
 _IPPROTO_IPV6, _IPV6_V6ONLY = 41, 26
 _TIMEVAL_BYTES = 16
+_CLOSE_S = 0.002
 
 
 def option(socket_fd: int, level: int, name: int) -> int:
@@ -92,6 +93,22 @@ def listen(socket_fd: int, backlog: int, kind: Kind, network: Network) -> int:
 def be_interruptible() -> None:
     """Have an alarm interrupt a system call of this process: that is all it is for."""
     _signal.signal(_signal.SIGALRM, lambda *_: None)
+
+
+def give_back(caller: Caller) -> None:
+    """Close what was taken of *caller*, in no time.
+
+    If it has closed a socket meanwhile, closing ours ends that, and a socket may linger
+    (socket(7), SO_LINGER) for as long as its owner has said.
+    """
+    if not caller.has_lent:
+        caller.close()
+        return
+    _signal.setitimer(_signal.ITIMER_REAL, _CLOSE_S, _CLOSE_S)
+    try:
+        caller.close()
+    finally:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
 def connect_for(time_s: float, socket_fd: int, address: bytes) -> int:

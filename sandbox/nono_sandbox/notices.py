@@ -84,6 +84,8 @@ class Caller:
         self._opened: dict[str, int] = {}
         self.umask = 0o777
         """Its own, once it is held."""
+        self.has_lent = False
+        """A descriptor of its own was taken: closing that may be what ends it, and may wait."""
 
     def hold(self) -> None:
         """Open all of it, so that the next `valid` vouches for whatever is asked for later.
@@ -166,6 +168,7 @@ class Caller:
 
     def take(self, fd: int) -> int:
         """Return our own descriptor of what its descriptor *fd* refers to; `close` closes it."""
+        self.has_lent = True
         return self.keep(_stead.pidfd_getfd(self._pidfd, fd))
 
     def interrupted(self) -> bool:

@@ -7,13 +7,15 @@ import os
 import select
 import signal
 import socket
+import struct
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox import notices
+from nono_sandbox import borrowed, notices
 from nono_sandbox.confinement import (
     LANDLOCK,
     NAMESPACES,
@@ -599,6 +601,32 @@ def test_a_call_that_ends_while_it_waits_leaves_the_next_one_served(sandbox: San
         )
     )
     assert outcome.done == ["connect"]
+
+
+def test_a_socket_that_would_linger_detains_nobody_but_its_owner() -> None:
+    """Its owner may have closed it while whoever connects on its behalf has it."""
+    with socket.socket() as listening, socket.socket() as lingering:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        lingering.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        lingering.connect(listening.getsockname())
+        long = struct.pack("ii", 1, 3 * LONG_ENOUGH_S)
+        lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, long)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                lingering.send(bytes(65536), socket.MSG_DONTWAIT)
+        caller = notices.Caller(os.getpid())
+        caller.take(lingering.fileno())
+        os.close(lingering.detach())
+        before = signal.getsignal(signal.SIGALRM)
+        borrowed.be_interruptible()
+        try:
+            began_at = time.monotonic()
+            borrowed.give_back(caller)
+            assert time.monotonic() - began_at < LONG_ENOUGH_S
+        finally:
+            signal.signal(signal.SIGALRM, before)
 
 
 @without_namespaces
