@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 
 from nono_mcp.guard import finding, judge, names, spots, tree
-from nono_mcp.guard.guard import LEFT, Action
+from nono_mcp.guard.guard import LEFT, MOVED, Action
 from nono_mcp.guard.judging import Judging
 from nono_mcp.guard.known import Known
 from nono_mcp.guard.quarantine import Quarantine
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     SeeBare = Callable[[tuple[str, ...], int], None]
 
+_NOT_ENTERED = (finding.DEEP, finding.SHUT)
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -58,6 +59,7 @@ class Below:
         self._identity: tuple[int, int] | None = None
         self._known = Known("", ())
         self._began_ns = 0
+        self._told_moved = False
         self._again: list[Found] = []
         """What couldn't be looked at, since a call that still ran was changing it."""
 
@@ -69,13 +71,14 @@ class Below:
 
     def learn(self, changed: Changed | None) -> None:
         """Take in what is there, while no call that may write runs; None is everything."""
+        self._told_moved = False
         root = self._opened()
         if root is None:
+            self._identity = None
             return
         try:
-            status = os.fstat(root)
-            if self._identity != (status.st_dev, status.st_ino):
-                self._identity = (status.st_dev, status.st_ino)
+            if self._identity != _identity(root):
+                self._identity = _identity(root)
                 self._known = Known(self._root, self._closed)
                 changed = None
             self._known.trust()
@@ -93,13 +96,11 @@ class Below:
         """
         root = self._opened()
         if root is None:
-            return True
+            return self._identity is None
         try:
-            status = os.fstat(root)
-            same = self._identity == (status.st_dev, status.st_ino)
             if learning:
                 self._known.trust()
-            if not same or not self._is_same(root):
+            if self._identity != _identity(root) or not self._is_same(root):
                 return False
         finally:
             os.close(root)
@@ -110,6 +111,10 @@ class Below:
     def put_right(self, changed: Changed | None) -> tuple[Action, ...]:
         """Put right what changed since `learn`, and return what was done; None is everything."""
         root = self._opened()
+        if self._root and self._identity not in (None, _identity(root)):
+            if root is not None:
+                os.close(root)
+            return self._moved()
         if root is None:
             return ()
         try:
@@ -126,6 +131,13 @@ class Below:
 
     def _is_same(self, root: int) -> bool:
         return not (self._again or self._known.is_doubted() or self._known.differing(root))
+
+    def _moved(self) -> tuple[Action, ...]:
+        """Tell, once, that the workspace is another directory, or none; the calls' was moved."""
+        if self._told_moved:
+            return ()
+        self._told_moved = True
+        return (Action(self._root, LEFT, "what is guarded beneath it", why=MOVED),)
 
     def _opened(self) -> int | None:
         try:
@@ -167,8 +179,8 @@ class Below:
 
     def _judge(self, found: Found, root: int, judging: Judging) -> list[Action]:
         """Have what was *found* judged; return why it couldn't be."""
-        if found.kind == finding.DEEP:
-            judging.too_deep(found.directory)
+        if found.kind in _NOT_ENTERED:
+            judging.left(found)
             return []
         try:
             self._visit(found, root, judging.see, judging.see_bare)
@@ -181,7 +193,8 @@ class Below:
         return []
 
     def _visit(self, found: Found, root: int, see: See, see_bare: SeeBare) -> None:
-        directory = None if found.kind == finding.DEEP else tree.beneath(found.directory, root)
+        left = found.kind in _NOT_ENTERED
+        directory = None if left else tree.beneath(found.directory, root)
         if directory is None:
             return
         try:
@@ -198,6 +211,13 @@ class Below:
                 self._known.bare.discard(found.directory)
         finally:
             os.close(directory)
+
+
+def _identity(root: int | None) -> tuple[int, int] | None:
+    if root is None:
+        return None
+    status = os.fstat(root)
+    return status.st_dev, status.st_ino
 
 
 def _by_depth(found: Iterable[Found]) -> list[Found]:

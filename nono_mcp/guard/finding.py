@@ -8,6 +8,7 @@ Architecture invariant: reads only, by open directories that are never reached t
 
 from __future__ import annotations
 
+import errno
 import os
 
 from nono_mcp.guard import names, spots, tree
@@ -25,11 +26,14 @@ GIT = "git"
 BARE = "bare"
 DEEP = "deep"
 """A directory that isn't looked into, since it's too deep."""
+SHUT = "shut"
+"""A directory of ours that can't be looked into, for the reason that is its name."""
 
 PACKAGES = frozenset({"node_modules", "site-packages", "vendor"})
 """Directories of packages as they were published, each in one of its own."""
 
 _MARKS = frozenset({"HEAD", "objects", "refs", "commondir"})
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Found(Value):
@@ -81,43 +85,57 @@ def _of_path(parts: tuple[str, ...], bare: Collection[tuple[str, ...]]) -> Itera
 def by_walk(root: int, top: tuple[str, ...], *, packages: bool, forcing: bool) -> Iterator[Found]:
     """Yield what is in the directory *top* beneath the open *root*, and in all beneath it.
 
-    Without *packages* those aren't looked into. *forcing* looks into what is shut as well.
+    Without *packages* those aren't looked into. *forcing* looks into what is shut as well, which
+    stays open while what is beneath it is looked into, and tells of what can't be.
     """
-    start = tree.beneath(top, root)
-    if start is None:
-        return
-    pending = [_Level(top, start)]
+    pending = [_Level((), os.dup(root))]
     try:
+        left = _lead(top, pending)
+        if left is not None:
+            yield left
+        if pending[-1].directory != top:
+            return
+        pending[-1].take_in()
         while pending:
             level = pending[-1]
             yield from level.take_found()
             name = level.next(packages=packages)
             if name is None:
-                os.close(pending.pop().fd)
+                pending.pop().close()
                 continue
             directory = (*level.directory, name)
             if len(directory) > DEPTH_MAX:
                 yield Found(DEEP, directory)
                 continue
-            fd = _entered(name, level.fd, forcing=forcing)
-            if fd is not None:
-                pending.append(_Level(directory, fd))
+            below = _entered(directory, level.fd, forcing=forcing)
+            if isinstance(below, _Level):
+                pending.append(below)
+                below.take_in()
+            elif below is not None:
+                yield below
     finally:
-        for level in pending:
-            os.close(level.fd)
+        while pending:
+            pending.pop().close()
 
 
 class _Level:
     """A directory on the way, and what of it wasn't gone into yet."""
 
-    def __init__(self, directory: tuple[str, ...], fd: int) -> None:
+    def __init__(self, directory: tuple[str, ...], fd: int, mode: int | None = None) -> None:
         self.directory = directory
         self.fd = fd
+        self._mode = mode
+        """What it was shut by, and is again afterwards."""
         self._found: list[Found] = []
         self._below: list[str] = []
-        self._list()
 
-    def _list(self) -> None:
+    def close(self) -> None:
+        """Leave the directory as it was."""
+        tree.shut_again(self.fd, self._mode)
+        os.close(self.fd)
+
+    def take_in(self) -> None:
+        """Take in what is in the directory."""
         present = set()
         with os.scandir(self.fd) as entries:
             for entry in entries:
@@ -147,15 +165,41 @@ class _Level:
         return None
 
 
-def _entered(name: str, parent: int, *, forcing: bool) -> int | None:
-    """Open a directory, as long as it's there and not a symlink by now."""
-    try:
-        return (
-            tree.entered(name, parent) if forcing else os.open(name, tree.DIRECTORY, dir_fd=parent)
-        )
-    except OSError:
-        # Gone, or another's: what a worker makes is its own.
+def _lead(top: tuple[str, ...], pending: list[_Level]) -> Found | None:
+    """Add to *pending*, the top directory, those that lead to *top*; return what doesn't."""
+    if len(top) > DEPTH_MAX:
+        # Too many to be open at the same time.
+        fd = tree.beneath(top, pending[-1].fd)
+        if fd is not None:
+            pending.append(_Level(top, fd))
         return None
+    while len(pending) <= len(top):
+        below = _entered(top[: len(pending)], pending[-1].fd, forcing=True)
+        if not isinstance(below, _Level):
+            return below
+        pending.append(below)
+    return None
+
+
+def _entered(directory: tuple[str, ...], parent: int, *, forcing: bool) -> _Level | Found | None:
+    """Open a directory, as long as it's there and not a symlink by now."""
+    name = directory[-1]
+    try:
+        if forcing:
+            return _Level(directory, *tree.entered(name, parent))
+        return _Level(directory, os.open(name, tree.DIRECTORY, dir_fd=parent))
+    except OSError as error:
+        if not forcing or error.errno in _GONE or _is_anothers(name, parent):
+            return None
+        return Found(SHUT, directory, str(error))
+
+
+def _is_anothers(name: str, parent: int) -> bool:
+    """Tell whether a directory is none that a worker can have made: what it makes is its own."""
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False).st_uid != os.geteuid()
+    except OSError:
+        return False
 
 
 def is_reached(parts: tuple[str, ...], root: int) -> bool:

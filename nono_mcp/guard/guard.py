@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 REMOVED, RESTORED, LEFT = "removed", "restored", "left"
 _OLD_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
+MOVED = "it isn't where it was when the call began, so nothing in it was looked at"
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -61,6 +62,8 @@ class _Root:
         self.seen: dict[tuple[tuple[str, ...], str], Seen] = {}
         self.awaited: tuple[Spot, ...] = ()
         self.is_home = False
+        self.was_there = False
+        """When what is in it was taken in."""
         self.crowded: set[tuple[tuple[str, ...], str]] = set()
         """What was more than is looked through before."""
         self.unsure: set[tuple[tuple[str, ...], str]] = set()
@@ -93,6 +96,9 @@ class _Root:
         if still is None or still != self.still or self.unsure:
             return False
         try:
+            status = os.stat(self.path, follow_symlinks=False)
+            if self.identity not in (None, (status.st_dev, status.st_ino)):
+                return False
             return all(
                 judge.is_directory(seen.print)
                 or tree.is_same(seen.print, "/".join((self.path, *directory, name)))
@@ -185,6 +191,7 @@ class Guard:
 
     def _take_in_anew(self, root: _Root) -> None:
         fd = root.open()
+        root.was_there = fd is not None
         if fd is not None:
             try:
                 self._take_in(root, fd)
@@ -219,6 +226,8 @@ class Guard:
                 self._put_right(root, fd, actions)
             finally:
                 os.close(fd)
+        elif root.was_there:
+            actions.append(Action(root.path, LEFT, "what is guarded in it", why=MOVED))
 
     def _take_in(self, root: _Root, fd: int) -> None:
         before, root.seen = root.seen, {}
@@ -312,7 +321,8 @@ class Guard:
             return []
         action = self._undo(root, spot, parent, None)
         if moved is not None and action.action != LEFT:
-            os.rename(moved, spot.name, src_dir_fd=parent, dst_dir_fd=parent)
+            with tree.Writable(parent):
+                os.rename(moved, spot.name, src_dir_fd=parent, dst_dir_fd=parent)
             action = action.replace(action=RESTORED)
         return [action]
 
@@ -354,13 +364,14 @@ def undo(
         return Action(path, LEFT, spot.what, why=why)
     kept_in = ""
     try:
-        if judge.printed(spot, parent) is not None:
-            if quarantine is None:
-                tree.remove(spot.name, parent)
-            else:
-                kept_in = quarantine.take(spot.name, parent)
-        if before is not None:
-            tree.put_back(before, spot.name, parent)
+        with tree.Writable(parent):
+            if judge.printed(spot, parent) is not None:
+                if quarantine is None:
+                    tree.remove(spot.name, parent)
+                else:
+                    kept_in = quarantine.take(spot.name, parent)
+            if before is not None:
+                tree.put_back(before, spot.name, parent)
     except OSError as error:
         return Action(path, LEFT, spot.what, kept_in, str(error))
     return Action(path, REMOVED if before is None else RESTORED, spot.what, kept_in)
@@ -416,7 +427,8 @@ def _walk(directory: tuple[str, ...], root: int, *, make: bool) -> int | None:
     for depth, name in enumerate(directory, start=1):
         try:
             if make and depth == len(directory) and name not in os.listdir(fd):
-                os.mkdir(name, 0o755, dir_fd=fd)
+                with tree.Writable(fd):
+                    os.mkdir(name, 0o755, dir_fd=fd)
             below = tree.enter(name, fd)
         except (FileNotFoundError, NotADirectoryError):
             return None

@@ -112,10 +112,11 @@ class Judging:
             self._known.bare.add(directory)
             spots.visit_bare(directory, fd, self.see)
 
-    def too_deep(self, directory: tuple[str, ...]) -> None:
-        """Tell of a *directory* that isn't looked into."""
-        spot = Spot(directory[:-1], directory[-1], "", "what is in it")
-        why = f"what is over {finding.DEPTH_MAX} levels deep isn't looked at"
+    def left(self, found: finding.Found) -> None:
+        """Tell of a directory that isn't looked into."""
+        spot = Spot(found.directory[:-1], found.directory[-1], "", "what is in it")
+        too_deep = f"what is over {finding.DEPTH_MAX} levels deep isn't looked at"
+        why = too_deep if found.kind == finding.DEEP else f"it can't be looked into: {found.name}"
         self._tell(Action(self._known.path(spot), LEFT, spot.what, why=why))
 
     def done(self) -> tuple[Action, ...]:

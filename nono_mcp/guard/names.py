@@ -8,24 +8,37 @@ from __future__ import annotations
 TABLE: dict[str, str] = {
     "an editor's settings, which can run commands": (
         ".vscode .idea .zed .fleet .devcontainer .devcontainer.json .vim .nvim .nvimrc .exrc "
-        ".vimrc .nvim.lua .dir-locals.el .sublime-project"
+        ".vimrc .nvim.lua .lazy.lua .dir-locals.el .dir-locals-2.el .helix .sublime-project"
     ),
     "an agent's settings, which can run commands": (
         ".mcp.json .claude .codex .cursor .gemini .qwen .windsurf .continue .aider.conf.yml "
         ".cline .roo .kiro .amp .opencode opencode.json opencode.jsonc .copilot"
     ),
     "what a shell runs on entering the directory": (
-        ".envrc .env.nu mise.toml .mise.toml .mise .autoenv .autoenv.zsh"
+        ".envrc .env.nu mise.toml .mise.toml mise.local.toml .mise.local.toml .mise .autoenv "
+        ".autoenv.zsh"
     ),
     "hooks that Git runs by way of a tool": (
-        ".husky .pre-commit-config.yaml .pre-commit-hooks.yaml lefthook.yml .lefthook.yml "
-        ".lefthook lefthook-local.yml .overcommit.yml .lintstagedrc .simple-git-hooks.json"
+        ".husky .pre-commit-config.yaml .pre-commit-hooks.yaml .overcommit.yml "
+        ".simple-git-hooks.json .lefthook .lefthook-local"
+    ),
+    "hooks that Git runs by way of lefthook": (
+        "lefthook.yml lefthook.yaml lefthook.toml lefthook.json lefthook.jsonc "
+        ".lefthook.yml .lefthook.yaml .lefthook.toml .lefthook.json .lefthook.jsonc "
+        "lefthook-local.yml lefthook-local.yaml lefthook-local.toml lefthook-local.json "
+        "lefthook-local.jsonc .lefthook-local.yml .lefthook-local.yaml .lefthook-local.toml "
+        ".lefthook-local.json .lefthook-local.jsonc"
+    ),
+    "commands that lint-staged runs in a hook of Git's": (
+        ".lintstagedrc .lintstagedrc.json .lintstagedrc.yaml .lintstagedrc.yml .lintstagedrc.js "
+        ".lintstagedrc.mjs .lintstagedrc.cjs .lintstagedrc.ts .lintstagedrc.mts .lintstagedrc.cts"
     ),
     "a package manager's settings, which name registries and programs": (
         ".npmrc .yarnrc .yarnrc.yml .pnpmfile.cjs .bunfig.toml bunfig.toml pip.conf .pip .pypirc "
         ".cargo .netrc .condarc"
     ),
     "a debugger's start-up file": ".gdbinit .lldbinit .pdbrc",
+    "an interpreter's start-up file": ".Rprofile .ghci .ocamlinit .irbrc .pryrc",
 }
 
 NAMES: dict[str, str] = {name: what for what, names in TABLE.items() for name in names.split()}

@@ -60,26 +60,61 @@ def enter(name: str, parent: int) -> int:
     Raises:
         OSError: It is no directory, or not ours.
     """
-    try:
-        return os.open(name, DIRECTORY, dir_fd=parent)
-    except PermissionError:
-        open_up(name, parent)
-        return os.open(name, DIRECTORY, dir_fd=parent)
+    return entered(name, parent)[0]
 
 
-def entered(name: str, parent: int) -> int:
-    """Open the directory *name* without a trace: one that was shut is shut again.
+def entered(name: str, parent: int) -> tuple[int, int | None]:
+    """Open the directory *name*, and return the mode that it was shut by, or None.
+
+    Whoever leaves no trace gives it that mode again, once done with all beneath it.
 
     Raises:
         OSError: It is no directory, or not ours.
     """
     try:
-        return os.open(name, DIRECTORY, dir_fd=parent)
+        return _open(name, parent), None
     except PermissionError:
         mode = stat.S_IMODE(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-        fd = enter(name, parent)
-        os.fchmod(fd, mode)
-        return fd
+        open_up(name, parent)
+        return _open(name, parent), mode
+
+
+def _open(name: str, parent: int) -> int:
+    """Open the directory *name*, if what is in it can be both listed and looked up."""
+    fd = os.open(name, DIRECTORY, dir_fd=parent)
+    try:
+        os.stat(".", dir_fd=fd)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def shut_again(directory: int, mode: int | None) -> None:
+    """Give the open *directory* back the *mode* that it was shut by, if it was."""
+    try:
+        if mode is not None:
+            os.fchmod(directory, mode)
+    except OSError:
+        return  # then it stays open, to its owner alone
+
+
+class Writable:
+    """Names in the open *directory* come and go by our hand, if a worker had it shut to that."""
+
+    def __init__(self, directory: int) -> None:
+        self._directory = directory
+        self._mode: int | None = None
+
+    def __enter__(self) -> None:
+        status = os.fstat(self._directory)
+        mode = stat.S_IMODE(status.st_mode)
+        if not mode & stat.S_IWUSR and status.st_uid == os.geteuid():
+            os.fchmod(self._directory, mode | stat.S_IRWXU)
+            self._mode = mode
+
+    def __exit__(self, *_: object) -> None:
+        shut_again(self._directory, self._mode)
 
 
 def beneath(directory: tuple[str, ...], root: int, *, entering: bool = True) -> int | None:
@@ -261,7 +296,7 @@ def put_away(name: str, parent: int, quarantine: int) -> None:
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if stat.S_ISDIR(status.st_mode):
         # To be moved, and to be looked into by the person, it must be open to us.
-        os.close(enter(name, parent))
+        open_up(name, parent)
     try:
         os.rename(name, name, src_dir_fd=parent, dst_dir_fd=quarantine)
     except OSError:

@@ -79,8 +79,10 @@ class Workspace:
         self.comparisons = Comparisons(store.objects)
 
     def close(self) -> None:
-        """Let go of the directory."""
-        os.close(self.fd)
+        """Let go of the directory, if that wasn't done before."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _register(self) -> int:
         """Return the workspace's number; what was seen of another directory there is forgotten."""

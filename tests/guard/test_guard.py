@@ -48,6 +48,17 @@ def test_what_a_call_plants_is_taken_away(bench: Bench, path: str, script: str) 
     assert len(list(bench.quarantine.iterdir())) == 1
 
 
+NAMES = (
+    "lefthook.toml .lefthook.json lefthook-local.yaml .lefthook-local.jsonc .lintstagedrc.mjs "
+    ".dir-locals-2.el .helix mise.local.toml .lazy.lua .Rprofile .ghci .ocamlinit .pryrc .irbrc"
+)
+
+
+def test_settings_of_many_tools_are_taken_away(bench: Bench) -> None:
+    found = bench.run(f"for n in {NAMES}; do echo evil > $n; done")
+    assert found == sorted(f"removed {name}" for name in NAMES.split())
+
+
 CHANGED = {
     "a hook": "echo evil >> .git/hooks/post-commit",
     "a hook's mode": "chmod 700 .git/hooks/post-commit",
