@@ -114,6 +114,8 @@ def test_files_are_chosen_by_number(terminal: Open, person: Person) -> None:
     for wrong in ("9", "0", "1-", "x"):
         window.type(wrong + "\r")
         window.expect("numbers from 1 to 4")
+        # What is typed before it asks again is no answer.
+        window.expect(CHOOSING.rstrip())
     odd = next(line.split()[0] for line in listed.splitlines() if "odd" in line)
     gone = next(line.split()[0] for line in listed.splitlines() if "gone" in line)
     window.type(f"{odd} {gone}\r")
