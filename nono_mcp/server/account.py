@@ -111,19 +111,17 @@ def of_changing(title: str) -> ToolAnnotations:
 
 def of_asking() -> ToolAnnotations:
     """Return what may be said of asking the person: by itself it changes nothing."""
-    return ToolAnnotations(
-        title="Ask the person for access",
-        read_only_hint=False,
-        destructive_hint=False,
-        idempotent_hint=False,
-        open_world_hint=False,
-    )
+    return _of_adding("Ask the person for access")
 
 
 def of_keeping() -> ToolAnnotations:
     """Return what may be said of taking a snapshot."""
+    return _of_adding("Keep the workspace as it is")
+
+
+def _of_adding(title: str) -> ToolAnnotations:
     return ToolAnnotations(
-        title="Keep the workspace as it is",
+        title=title,
         read_only_hint=False,
         destructive_hint=False,
         idempotent_hint=False,
