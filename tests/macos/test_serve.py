@@ -11,7 +11,7 @@ import pytest
 
 from nono_sandbox.seatbelt.evaluator import Profile, Query
 from tests.macos.conftest import Mac, a_mac
-from tests.server.conftest import Marked, Wire, command_lines, until
+from tests.server.conftest import Marked, Wire, command_lines, has_ended, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,15 +163,17 @@ def test_the_fork_server_is_started_again(served: Served) -> None:
     assert "exit status 0" in served.run("true")
     pid = served.fork_server()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: pid not in served.descendants())
+    until(lambda: has_ended(pid))
     assert "exit status 0" in served.run("true")
 
 
 def test_a_call_ends_with_the_fork_server(served: Served, marked: Marked) -> None:
     served.wire.run(marked.sleeper)
     until(lambda: bool(marked.alive()))
-    os.kill(served.fork_server(), signal.SIGKILL)
+    pid = served.fork_server()
+    os.kill(pid, signal.SIGKILL)
     marked.await_disappearance()
+    until(lambda: has_ended(pid))
     assert "exit status 0" in served.run("true")
 
 

@@ -210,6 +210,15 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether its parent can tell: a process has no command line before it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
 def command_lines() -> Iterator[tuple[int, str]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -8,9 +8,11 @@ import anyio
 import pytest
 
 from nono_mcp import running
+from nono_mcp.generation import LANES_MIN
 from nono_mcp.session import Command, Session
+from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.errors import LaneLostError
-from tests.server.conftest import TIER, Machine
+from tests.server.conftest import TIER, Machine, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 
@@ -19,9 +21,12 @@ LONG_ENOUGH_S = 60
 
 
 def lanes_of(session: Session) -> list[int]:
+    """Return the processes of the lanes, once nobody is left who forked one for a namespace."""
     pid = session.fork_server_pid
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-    return [int(child) for child in found.split()]
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    wanted = 1 if session.tier == NAMESPACES else LANES_MIN
+    until(lambda: len(children.read_text(encoding="ascii").split()) == wanted)
+    return [int(child) for child in children.read_text(encoding="ascii").split()]
 
 
 async def test_it_is_waited_for_no_longer_than_its_call_may_take_and_some(
