@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.widening import Given
     from nono_mcp.running import Live
     from nono_mcp.snapshots.values import Outcome, Plan
-    from nono_mcp.undo.undo import OnProgress
+    from nono_mcp.undo.keeping import OnProgress
     from nono_mcp.undo.values import Changed, Kept, Wanted
     from nono_sandbox.client import Ended
     from nono_sandbox.confinement import Call

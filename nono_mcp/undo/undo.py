@@ -11,79 +11,53 @@ rollback is refused. A call that comes while one is put back waits for its end.
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from nono_mcp.policy.errors import quoted
-from nono_mcp.policy.paths import covers
-from nono_mcp.snapshots import upkeep
-from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
+from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.living import Living
-from nono_mcp.snapshots.values import Dirty
-from nono_mcp.snapshots.watch import Watcher
 from nono_mcp.undo import rolling
-from nono_mcp.undo.beneath import Beneath, both
-from nono_mcp.undo.opening import broad_error, open_store, retention
+from nono_mcp.undo.keeping import Keeping, reason_of
 from nono_mcp.undo.rules import Rules
+from nono_mcp.undo.thinning import Thinning
 from nono_mcp.undo.values import CallsRunError, Changed, Kept, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.snapshots.snapshots import Snapshots
-    from nono_mcp.snapshots.values import (
-        Outcome,
-        Plan,
-        Progress,
-        Reason,
-        Snapshot,
-    )
+    from nono_mcp.snapshots.values import Outcome, Plan, Reason, Snapshot
     from nono_mcp.snapshots.watch import Stillness
     from nono_mcp.undo.beneath import OnGuarded
+    from nono_mcp.undo.keeping import OnProgress
     from nono_sandbox.confinement import Call
-
-    OnProgress = Callable[[Progress], None] | None
 
 T = TypeVar("T")
 
 LISTED_MAX = 20
 """How many changed paths of a call are named."""
-TAKES_A_PRUNE = 200
-"""Snapshots after which the old ones are thinned."""
 _WAIT_S = 0.02
 
 
 class Undo:
     """The snapshots of one session. Made by `opened`."""
 
-    def __init__(
-        self, snapshots: Snapshots, living: Living, rules: Rules, log: Log | None, below: Below
-    ) -> None:
+    def __init__(self, keeping: Keeping, living: Living, rules: Rules, log: Log | None) -> None:
         self.rules = rules
         self.recovered: Outcome | None = None
         """What came of a rollback that an earlier process didn't finish."""
-        self._snapshots = snapshots
+        self._keeping = keeping
         self._living = living
         self._log = log
-        self._watcher = Watcher(rules.workspace) if rules.watched else None
-        # Who takes a snapshot has to be told all that changed since the one before.
-        self._turn = threading.Lock()
-        self._beneath = Beneath(below)
-        self._ahead: Dirty | None = Dirty()
-        """What was told of as changed, and isn't in a snapshot yet."""
-        self._last: tuple[Stillness, Snapshot] | None = None
         self._writing: list[Kept] = []
-        self._takes_count = 0
+        self._thinning = Thinning()
         self.listeners: list[Callable[[], None]] = []
         """Told that there is a snapshot more."""
 
@@ -101,8 +75,8 @@ class Undo:
         if prepared.document.snapshots.enabled is False:
             return None
         rules = Rules.of(request, prepared)
-        snapshots = _opened(rules)
-        undo = cls(snapshots, Living(request.state_dir, rules.workspace), rules, log, below)
+        keeping = Keeping(rules, below)
+        undo = cls(keeping, Living(request.state_dir, rules.workspace), rules, log)
         try:
             undo._recover()
         except BaseException:
@@ -112,10 +86,8 @@ class Undo:
 
     def close(self) -> None:
         """Let go of the store."""
-        if self._watcher is not None:
-            self._watcher.close()
         self._living.close()
-        self._snapshots.close()
+        self._keeping.close()
 
     @asynccontextmanager
     async def around(self, call_id: str, call: Call, on_guarded: OnGuarded) -> AsyncIterator[Kept]:
@@ -154,18 +126,11 @@ class Undo:
                 with anyio.CancelScope(shield=True):
                     kept.changed = await self._changed(before, call_id, kept)
         finally:
-            self._beneath.end(kept)
+            self._keeping.end(kept)
 
     async def put_right(self) -> tuple[Action, ...]:
         """Put right what calls that run have done beneath the top directory by now."""
-
-        def look() -> tuple[Action, ...]:
-            with self._turn:
-                dirty = None if self._watcher is None else self._watcher.take()
-                self._ahead = both(self._ahead, dirty)
-                return self._beneath.put_right(dirty)
-
-        return await anyio.to_thread.run_sync(look)
+        return await anyio.to_thread.run_sync(self._keeping.put_right)
 
     async def take(
         self,
@@ -192,67 +157,24 @@ class Undo:
         on_progress: OnProgress = None,
         kept: Kept | None = None,
     ) -> Snapshot:
-        ending = kept if reason == "after-call" else None
-
         def take() -> Snapshot:
-            with self._turn, self._changes() as dirty:
-                # Before it is kept: what is put right is in no snapshot.
-                self._beneath.look(dirty, ending)
-                since = None if self._watcher is None else self._watcher.since
-                taken = self._snapshots.take(
-                    reason, name=name, call=call, dirty=dirty, progress=on_progress
-                )
-                self._last = None if since is None else (since, taken)
-                if kept is not None and kept is not ending:
-                    self._beneath.begin(kept)
-                return taken
+            return self._keeping.take(reason, call, name=name, on_progress=on_progress, kept=kept)
 
-        def take_anew() -> Snapshot:
-            try:
-                return take()
-            except WorkspaceReplacedError:
-                # The session has judged it anew as well.
-                self._reopen()
-                return take()
-
-        try:
-            taken = await anyio.to_thread.run_sync(take_anew)
-        except OSError as error:
-            raise SnapshotError(f"the workspace can't be kept: {_reason(error)}") from error
-        return self._noted(taken)
+        return self._noted(await anyio.to_thread.run_sync(take))
 
     def still(self, path: str) -> Stillness | None:
         """Return what stays the same while nothing changes in *path*; None is unknown."""
-        if self._watcher is None or not covers(self.rules.workspace, path):
-            return None
-        return self._watcher.still()
+        return self._keeping.still(path)
 
     def settle(self, request: Request, prepared: Prepared) -> None:
         """Go by another policy from here on."""
         self.rules = Rules.of(request, prepared)
-        if self._watcher is not None and not self.rules.watched:
-            # What is written from where it can be written now may raise no event.
-            self._watcher.close()
-            self._watcher = None
+        self._keeping.settle(self.rules)
 
     async def _take_for(self, call: str, reason: Reason, kept: Kept) -> Snapshot:
         """Take a snapshot, without a look if nothing has changed since the last."""
-        if not self._turn.acquire(blocking=False):
-            return await self._take(reason, call, kept=kept)
-        try:
-            taken = self._again(call, reason)
-            if taken is not None and reason == "before-call":
-                self._beneath.begin(kept)
-        finally:
-            self._turn.release()
+        taken = self._keeping.again(reason, call, kept)
         return await self._take(reason, call, kept=kept) if taken is None else self._noted(taken)
-
-    def _again(self, call: str, reason: Reason) -> Snapshot | None:
-        if self._last is None or self.still(self.rules.workspace) != self._last[0]:
-            return None
-        if self._ahead != Dirty() or not self._beneath.is_still():
-            return None
-        return self._snapshots.again(self._last[1], reason, call)
 
     def _noted(self, taken: Snapshot) -> Snapshot:
         if self._log is not None:
@@ -260,7 +182,7 @@ class Undo:
             self._log.append(
                 "snapshot", fields | ({} if taken.call is None else {"call": taken.call})
             )
-        self._thin_sometimes()
+        self._thinning.taken(self.rules)
         for listener in self.listeners:
             listener()
         return taken
@@ -272,9 +194,9 @@ class Undo:
             SnapshotError: It isn't to be had.
         """
         try:
-            return await anyio.to_thread.run_sync(ask, self._snapshots)
+            return await anyio.to_thread.run_sync(ask, self._keeping.snapshots)
         except OSError as error:
-            raise SnapshotError(_reason(error)) from error
+            raise SnapshotError(reason_of(error)) from error
 
     async def plan(self, wanted: Wanted, on_progress: OnProgress = None) -> Plan:
         """Return what a rollback would do.
@@ -324,39 +246,17 @@ class Undo:
             yield
             return
 
-        def learn() -> None:
-            with self._turn:
-                self._beneath.learn()
-
-        def put_right() -> tuple[Action, ...]:
-            with self._turn:
-                return self._beneath.put_right(None)
-
-        await anyio.to_thread.run_sync(learn)
+        await anyio.to_thread.run_sync(self._keeping.learn)
         try:
             yield
         finally:
-            on_guarded(await anyio.to_thread.run_sync(put_right))
-
-    @contextmanager
-    def _changes(self) -> Iterator[Dirty | None]:
-        if self._watcher is None:
-            yield None
-            return
-        with self._watcher.changes() as dirty:
-            yield both(self._ahead, dirty)
-            self._ahead = Dirty()
-
-    def _reopen(self) -> None:
-        with self._turn:
-            self._snapshots.close()
-            self._last = None
-            self._snapshots = _opened(self.rules)
+            on_guarded(await anyio.to_thread.run_sync(self._keeping.put_all_right))
 
     def _planned(self, wanted: Wanted, on_progress: OnProgress) -> Plan:
         # Of everything there is, whatever events said: what is put back has to be right.
-        return self._snapshots.plan(
-            self._snapshots.get(wanted.snapshot).id,
+        store = self._keeping.snapshots
+        return store.plan(
+            store.get(wanted.snapshot).id,
             scope=wanted.scope,
             paths=wanted.paths,
             progress=on_progress,
@@ -391,33 +291,9 @@ class Undo:
         if not self._living.be_alone():
             return  # a call is refused until somebody has
         try:
-            outcome = self._snapshots.recover()
+            outcome = self._keeping.snapshots.recover()
             if outcome is not None:
                 self.recovered = outcome
                 rolling.record(self._log, outcome.safety.id, "end", rolling.of_outcome(outcome))
         finally:
             self._living.let_in()
-
-    def _thin_sometimes(self) -> None:
-        if self._takes_count % TAKES_A_PRUNE == 0:
-            threading.Thread(target=self._thin, daemon=True, name="thin").start()
-        self._takes_count += 1
-
-    def _thin(self) -> None:
-        try:
-            upkeep.prune(self.rules.state_dir, retention(self.rules.section))
-        except (SnapshotError, OSError) as error:
-            logging.getLogger("nono").warning("old snapshots weren't thinned: %s", error)
-
-
-def _opened(rules: Rules) -> Snapshots:
-    remedy = "say broad = true, or enabled = false, in the policy's [snapshots]"
-    if rules.is_broad and not rules.broad:
-        raise broad_error(rules.workspace, remedy)
-    where = rules.state_dir, rules.workspace
-    return open_store(*where, rules.section, broad=rules.broad, remedy=remedy)
-
-
-def _reason(error: OSError) -> str:
-    where = f"{quoted(os.fsdecode(error.filename))}: " if error.filename else ""
-    return f"{where}{(error.strerror or str(error)).lower()}"

@@ -11,7 +11,7 @@ import pytest
 from nono_mcp.guard import spots
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots.scan import Scan
-from nono_mcp.undo.undo import Undo
+from nono_mcp.undo.thinning import Thinning
 from nono_sandbox.confinement import LANDLOCK
 from tests.guard.conftest import LONG_ENOUGH_S
 
@@ -102,7 +102,7 @@ def test_a_call_that_changes_nothing_costs_no_look(
     (bench.workspace / "file").write_text("1")
     looks = Looks(monkeypatch)
     # It begins with the first snapshot, and has the index for itself now and then.
-    monkeypatch.setattr(Undo, "_thin_sometimes", lambda _: None)
+    monkeypatch.setattr(Thinning, "taken", lambda *_: None)
 
     async def act() -> None:
         async with Session.open(bench.request(), tier=bench.tier) as session:

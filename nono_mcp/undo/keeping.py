@@ -1,0 +1,180 @@
+"""Keeping the workspace at a moment, with a look at no more than may have changed.
+
+Blocking, and safe to use from several threads.
+
+Architecture invariant: a snapshot is taken by one who has the turn, and so was told of all that
+changed since the one before. What is guarded is put right before it is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from nono_mcp.policy.errors import quoted
+from nono_mcp.policy.paths import covers
+from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
+from nono_mcp.snapshots.values import Dirty
+from nono_mcp.snapshots.watch import Watcher
+from nono_mcp.undo.beneath import Beneath, both
+from nono_mcp.undo.opening import broad_error, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nono_mcp.guard.below import Below
+    from nono_mcp.guard.guard import Action
+    from nono_mcp.snapshots.snapshots import Snapshots
+    from nono_mcp.snapshots.values import Progress, Reason, Snapshot
+    from nono_mcp.snapshots.watch import Stillness
+    from nono_mcp.undo.rules import Rules
+    from nono_mcp.undo.values import Kept
+
+    OnProgress = Callable[[Progress], None] | None
+
+
+class Keeping:
+    """The store of one workspace, and what is known of its changes since the last snapshot."""
+
+    def __init__(self, rules: Rules, below: Below) -> None:
+        self._rules = rules
+        self.snapshots = _opened(rules)
+        self._watcher = Watcher(rules.workspace) if rules.watched else None
+        self._turn = threading.Lock()
+        self._beneath = Beneath(below)
+        self._ahead: Dirty | None = Dirty()
+        """What was told of as changed, and isn't in a snapshot yet."""
+        self._last: tuple[Stillness, Snapshot] | None = None
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._watcher is not None:
+            self._watcher.close()
+        self.snapshots.close()
+
+    def settle(self, rules: Rules) -> None:
+        """Go by the *rules* of another policy from here on."""
+        self._rules = rules
+        if self._watcher is not None and not rules.watched:
+            # What is written from where it can be written now may raise no event.
+            self._watcher.close()
+            self._watcher = None
+
+    def still(self, path: str) -> Stillness | None:
+        """Return what stays the same while nothing changes in *path*; None is unknown."""
+        if self._watcher is None or not covers(self._rules.workspace, path):
+            return None
+        return self._watcher.still()
+
+    def take(
+        self,
+        reason: Reason,
+        call: str | None,
+        *,
+        name: str | None = None,
+        on_progress: OnProgress = None,
+        kept: Kept | None = None,
+    ) -> Snapshot:
+        """Keep the workspace as it is now; *kept* is the call that begins or ends, if one does.
+
+        Raises:
+            SnapshotError: It couldn't be.
+        """
+        ending = kept if reason == "after-call" else None
+
+        def take() -> Snapshot:
+            with self._turn, self._changes() as dirty:
+                # Before it is kept: what is put right is in no snapshot.
+                self._beneath.look(dirty, ending)
+                since = None if self._watcher is None else self._watcher.since
+                taken = self.snapshots.take(
+                    reason, name=name, call=call, dirty=dirty, progress=on_progress
+                )
+                self._last = None if since is None else (since, taken)
+                if kept is not None and kept is not ending:
+                    self._beneath.begin(kept)
+                return taken
+
+        try:
+            try:
+                return take()
+            except WorkspaceReplacedError:
+                # The session has judged it anew as well.
+                self._reopen()
+                return take()
+        except OSError as error:
+            raise SnapshotError(f"the workspace can't be kept: {reason_of(error)}") from error
+
+    def again(self, reason: Reason, call: str, kept: Kept) -> Snapshot | None:
+        """Keep it without a look, if nothing has changed since the last one; else return None.
+
+        This waits for nobody.
+        """
+        if not self._turn.acquire(blocking=False):
+            return None
+        try:
+            taken = self._again(reason, call)
+            if taken is not None and reason == "before-call":
+                self._beneath.begin(kept)
+            return taken
+        finally:
+            self._turn.release()
+
+    def _again(self, reason: Reason, call: str) -> Snapshot | None:
+        if self._last is None or self.still(self._rules.workspace) != self._last[0]:
+            return None
+        if self._ahead != Dirty() or not self._beneath.is_still():
+            return None
+        return self.snapshots.again(self._last[1], reason, call)
+
+    def end(self, kept: Kept) -> None:
+        """Hold the call of *kept* responsible for nothing more."""
+        self._beneath.end(kept)
+
+    def put_right(self) -> tuple[Action, ...]:
+        """Put right what calls that run have done beneath the top directory by now."""
+        with self._turn:
+            dirty = None if self._watcher is None else self._watcher.take()
+            self._ahead = both(self._ahead, dirty)
+            return self._beneath.put_right(dirty)
+
+    def learn(self) -> None:
+        """Take all that is guarded for the person's; no call that may write runs."""
+        with self._turn:
+            self._beneath.learn()
+
+    def put_all_right(self) -> tuple[Action, ...]:
+        """Put right, wherever it is, what differs from what was learnt."""
+        with self._turn:
+            return self._beneath.put_right(None)
+
+    @contextmanager
+    def _changes(self) -> Iterator[Dirty | None]:
+        if self._watcher is None:
+            yield None
+            return
+        with self._watcher.changes() as dirty:
+            yield both(self._ahead, dirty)
+            self._ahead = Dirty()
+
+    def _reopen(self) -> None:
+        with self._turn:
+            self.snapshots.close()
+            self._last = None
+            self.snapshots = _opened(self._rules)
+
+
+def _opened(rules: Rules) -> Snapshots:
+    remedy = "say broad = true, or enabled = false, in the policy's [snapshots]"
+    if rules.is_broad and not rules.broad:
+        raise broad_error(rules.workspace, remedy)
+    where = rules.state_dir, rules.workspace
+    return open_store(*where, rules.section, broad=rules.broad, remedy=remedy)
+
+
+def reason_of(error: OSError) -> str:
+    """Return what the system said, and of what, for people."""
+    where = f"{quoted(os.fsdecode(error.filename))}: " if error.filename else ""
+    return f"{where}{(error.strerror or str(error)).lower()}"
