@@ -2,14 +2,19 @@
 
 All of it is what programs need in order to start and to know what they run on; nothing in it is
 anybody's data. Each name was seen in a published profile of someone who runs macOS (Chromium's
-`sandbox/policy/mac/common.sb`, Codex's `seatbelt_base_policy.sbpl`, Apple's own
-`/System/Library/Sandbox/Profiles/system.sb`); which of them a given macOS really asks for,
-nobody has measured for this package.
+`sandbox/policy/mac/common.sb`, Codex's `codex-rs/sandboxing/src/*.sbpl`, Nix's
+`sandbox-defaults.sb`, sandbox-runtime's `macos-sandbox-utils.ts`, Apple's own
+`/System/Library/Sandbox/Profiles/system.sb`), or in a report of what breaks without it, which is
+named then; which of them a given macOS really asks for, nobody has measured for this package.
 
-Absent on purpose: securityd and SecurityServer (the keychain), launchd's and LaunchServices'
-services (`lsd`, `launchservicesd`, `coreservicesd`: they start programs outside the sandbox),
-Apple events, the pasteboard, the window server, cfprefsd (it would write preferences on a
-worker's behalf), FSEvents (it tells of the whole volume), distributed notifications, IOKit.
+Absent on purpose, though some of those have it: securityd and SecurityServer (the keychain),
+launchd's and LaunchServices' services (`lsd`, `launchservicesd`, `coreservicesd`: they start
+programs outside the sandbox), Apple events, the pasteboard, the window server, cfprefsd (it would
+write preferences on a worker's behalf), FSEvents (it tells of the whole volume), distributed
+notifications, IOKit, `mach-priv-task-port` (debuggers), the sysctls `kern.proc.*` and
+`kern.procargs*` (everybody's processes), /tmp and the user's own temporary directory. Absent
+because their denial is only a line in the log (seen: github.com/openai/codex pull 11277):
+/dev/dtracehelper, /dev/autofs_nowait, `kern.bootargs`, diagnosticd, analyticsd, the syslog socket.
 
 Architecture invariant: data alone.
 """
@@ -28,9 +33,15 @@ MACH_SERVICES = (
 )
 """Mach services that can be looked up whatever the confinement."""
 
+CONFIGURATION_SERVICES = (
+    ("com.apple.SystemConfiguration.configd", "which interfaces and proxies there are"),
+)
+"""Mach services that any network adds. HTTP clients in Rust have been seen to panic without it
+(github.com/mullvad/system-configuration-rs issue 71, mended in 0.7.0), also where all they will
+reach is a proxy. It resolves nothing, and lets only root change anything."""
+
 NETWORK_SERVICES = (
     ("com.apple.SystemConfiguration.DNSConfiguration", "which resolver to ask"),
-    ("com.apple.SystemConfiguration.configd", "which interfaces and proxies there are"),
     ("com.apple.networkd", "the network stack's helper"),
     ("com.apple.ocspd", "revocation of certificates"),
     ("com.apple.trustd", "evaluation of certificates"),
@@ -50,8 +61,8 @@ SYSCTLS = (
     "hw.cpufamily",
     "hw.cpufrequency",
     "hw.cpufrequency_compat",
-    "hw.cputype",
     "hw.cpusubtype",
+    "hw.cputype",
     "hw.l1dcachesize",
     "hw.l1dcachesize_compat",
     "hw.l1icachesize",
@@ -79,26 +90,45 @@ SYSCTLS = (
     "kern.iossupportversion",
     "kern.maxfilesperproc",
     "kern.maxproc",
+    "kern.ngroups",
     "kern.osproductversion",
     "kern.osrelease",
     "kern.ostype",
     "kern.osvariant_status",
     "kern.osversion",
     "kern.secure_kernel",
+    "kern.sysv.semmni",
+    "kern.tcsm_available",
     "kern.usrstack64",
     "kern.version",
+    "kern.willshutdown",
     "machdep.cpu.brand_string",
     "machdep.ptrauth_enabled",
     "security.mac.lockdown_mode_state",
     "sysctl.proc_cputype",
     "vm.loadavg",
 )
-"""What programs ask of the machine; no table of processes, routes or sockets among them."""
+"""What programs ask of the machine; no table of processes, routes or sockets among them.
+
+`kern.sysv.semmni` is what Python's ProcessPoolExecutor looks at before it starts
+(github.com/anthropics/claude-code issue 81032).
+"""
 
 SYSCTL_PREFIXES = ("hw.optional.", "hw.perflevel", "machdep.cpu.")
+"""All of `hw.optional.`: what asks in vain for one of a processor's abilities takes the machine
+for another, or aborts (github.com/openai/codex issue 46656, anthropics/claude-code issue 82423)."""
 
-SEMAPHORES = r"^/mp-[0-9A-Za-z_]+$"
-"""Named semaphores of Python's multiprocessing, which macOS shares among all sandboxes."""
+SYSCTLS_ASKED_IN_WRITING = ("kern.grade_cputype",)
+"""A question that is put as a value to write, and changes nothing: whether a processor's kind can
+be run. /usr/bin/java finds no runtime without it (github.com/eugene1g/agent-safehouse issue 10)."""
+
+NETWORK_SYSCTL_PREFIXES = ("net.routetable.",)
+"""getifaddrs(3), which Node's `os.networkInterfaces` throws without; and the routes, which can't
+be told apart from it. Any network adds it."""
+
+SEMAPHORES = r"^/(mp|loky-[0-9]+)-[0-9A-Za-z_]+$"
+"""Named semaphores of Python's multiprocessing, and of joblib's, which macOS shares among all
+sandboxes."""
 SHARED_MEMORY = r"^/(psm_[0-9A-Za-z]+|__KMP_REGISTERED_LIB_[0-9]+)$"
 """Shared memory of Python's multiprocessing and of OpenMP, shared likewise."""
 
@@ -111,6 +141,10 @@ TERMINAL_SLAVES = r"^/dev/ttys[0-9]+$"
 OWN_TERMINAL = "com.apple.sandbox.pty"
 """The extension the kernel gives a process for the slave of a terminal it opened itself."""
 
+SEEN = ("/Library/Internet Plug-Ins", "/dev")
+"""What shows its own metadata alone: a compiler looks at where /dev/null is before it writes there
+(Nix), and /usr/bin/java for a runtime in the other (eugene1g/agent-safehouse issue 10)."""
+
 LAUNCHD_SOCKETS = r"^(/System/Volumes/Data)?(/private)?/tmp/com\.apple\.launchd\."
 """Sockets launchd makes for the user's session in /tmp: ssh-agent, X11."""
 
@@ -121,6 +155,9 @@ SYSTEM_GRANTS = (
     Grant("/Library/Frameworks", READ),
     Grant("/Library/Java", READ),
     Grant("/Library/Preferences/Logging", READ),
+    # That the licence was agreed to: without it git, clang and swift of Xcode exit with 69
+    # (github.com/tuist/tuist pull 7631).
+    Grant("/Library/Preferences/com.apple.dt.Xcode.plist", READ, exact=True),
     Grant("/System/Applications", READ),
     Grant("/System/Cryptexes", READ),
     Grant("/System/DriverKit", READ),
@@ -140,11 +177,15 @@ SYSTEM_GRANTS = (
     Grant("/private/etc/paths.d", READ),
     Grant("/private/etc/profile", READ, exact=True),
     Grant("/private/etc/protocols", READ, exact=True),
+    # A symlink, which a resolver has to follow.
+    Grant("/private/etc/resolv.conf", READ, exact=True),
     Grant("/private/etc/services", READ, exact=True),
     Grant("/private/etc/shells", READ, exact=True),
     Grant("/private/etc/ssl", READ),
     Grant("/private/etc/zprofile", READ, exact=True),
     Grant("/private/etc/zshrc", READ, exact=True),
+    # getpwuid(3) where opendirectoryd doesn't answer (Apple's system.sb, as Codex has it).
+    Grant("/private/var/db/DarwinDirectory/local/recordStore.data", READ, exact=True),
     Grant("/private/var/db/dyld", READ),
     Grant("/private/var/db/timezone", READ),
     Grant("/private/var/db/xcode_select_link", READ),

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from nono_sandbox.confinement import OPEN, PORTS, READ, WRITE, Confinement
+from nono_sandbox.confinement import CLOSED, OPEN, PORTS, READ, WRITE, Confinement
 from nono_sandbox.seatbelt import fixed
 from nono_sandbox.seatbelt.expressible import refuse_inexpressible
 from nono_sandbox.seatbelt.rules import (
@@ -88,14 +88,21 @@ def _process(_: Confinement) -> Rules:
     ]
 
 
-def _sysctl(_: Confinement) -> Rules:
-    names = texts("sysctl-name", fixed.SYSCTLS)
-    prefixes = texts("sysctl-name-prefix", fixed.SYSCTL_PREFIXES)
-    return rule("allow", ["sysctl-read"], names + prefixes)
+def _sysctl(confinement: Confinement) -> Rules:
+    prefixes = list(fixed.SYSCTL_PREFIXES)
+    if confinement.network.mode != CLOSED:
+        prefixes += fixed.NETWORK_SYSCTL_PREFIXES
+    read = texts("sysctl-name", fixed.SYSCTLS) + texts("sysctl-name-prefix", prefixes)
+    return [
+        *rule("allow", ["sysctl-read"], read),
+        *rule("allow", ["sysctl-write"], texts("sysctl-name", fixed.SYSCTLS_ASKED_IN_WRITING)),
+    ]
 
 
 def _mach(confinement: Confinement) -> Rules:
     services = [name for name, _ in fixed.MACH_SERVICES]
+    if confinement.network.mode != CLOSED:
+        services += [name for name, _ in fixed.CONFIGURATION_SERVICES]
     if confinement.network.mode == OPEN:
         services += [name for name, _ in fixed.NETWORK_SERVICES]
     return rule("allow", ["mach-lookup"], texts("global-name", services))
@@ -114,6 +121,7 @@ def _devices(_: Confinement) -> Rules:
     # The loader lists the root directory before anything runs (github.com/jdx/mise pull 12263).
     read = texts("literal", ["/", *fixed.DEVICES_READ])
     return [
+        *rule("allow", SEEN_OPERATIONS, texts("literal", chain(*map(spellings, fixed.SEEN)))),
         *rule("allow", ["file-read*", "file-test-existence"], read),
         *rule("allow", ["file-read*", "file-test-existence", "file-write-data"], written),
     ]
@@ -167,12 +175,16 @@ def _ports(confinement: Confinement) -> Rules:
     network = confinement.network
     if network.mode != PORTS:
         return []
-    # "localhost" is any address of this machine; Seatbelt takes that or "*" and no other.
+    # "localhost" is any address of this machine; Seatbelt takes that or "*" and no other. Servers
+    # bind to none in particular, which isn't one of them (github.com/bazelbuild/bazel pull 30865):
+    # "*" of what is bound is no more than the machine's own addresses.
+    bound: Rules = [("local", "tcp", Text(f"*:{port}")) for port in network.bind_ports]
     local: Rules = [("local", "tcp", Text(f"localhost:{port}")) for port in network.bind_ports]
     remote: Rules = [("remote", "tcp", Text(f"localhost:{port}")) for port in network.connect_ports]
     return [
         *_internet(),
-        *rule("allow", ["network-bind", "network-inbound"], local),
+        *rule("allow", ["network-bind"], bound),
+        *rule("allow", ["network-inbound"], local),
         *rule("allow", ["network-outbound"], remote),
     ]
 

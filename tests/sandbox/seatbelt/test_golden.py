@@ -1,7 +1,7 @@
 """The text of every shipped profile, as reviewed, for one person on one Mac.
 
-A difference is either a mistake or a change that somebody reads line by line: run this file with
-NONO_WRITE_GOLDEN=1 and look at what git shows.
+A difference is either a mistake or a change that somebody reads line by line, by golden/README.md:
+run this file with NONO_WRITE_GOLDEN=1 and look at what git shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nono_mcp.policy.profiles import SHIPPED
 from nono_sandbox.confinement import CLOSED, READ, WRITE, Confinement, Denial, Grant, Network
 from nono_sandbox.seatbelt.evaluator import Profile, Query, Reading
 from nono_sandbox.seatbelt.fixed import SYSTEM_GRANTS
-from nono_sandbox.seatbelt.profile import profile
+from nono_sandbox.seatbelt.profile import GROUPS, profile
 
 if TYPE_CHECKING:
     from nono_mcp.policy.document import Document
@@ -88,6 +88,12 @@ def test_the_text_is_the_one_that_was_reviewed(name: str) -> None:
     assert text == file.read_text()
 
 
+def test_every_group_of_every_text_is_in_the_review() -> None:
+    review = (GOLDEN / "README.md").read_text()
+    reviewed = {row.split("|")[1].strip() for row in review.splitlines() if row.startswith("| ")}
+    assert {group.name for group in GROUPS} == reviewed - {"group", "---"}
+
+
 def test_there_is_a_text_for_every_shipped_profile() -> None:
     assert sorted(file.stem for file in GOLDEN.glob("*.sb")) == NAMES
 
@@ -144,6 +150,12 @@ ESCAPES = (
     Query("mach-priv-task-port", same_sandbox=True),
     Query("sysctl-read", name="kern.procargs2"),
     Query("sysctl-write", name="kern.hostname"),
+    Query("sysctl-read", name="kern.proc.all"),
+    Query("sysctl-read", name="kern.proc.pid.1"),
+    Query("forbidden-exec-sugid", path="/usr/bin/sudo"),
+    Query("file-read-data", path="/dev"),
+    Query("file-read-data", path="/Library/Internet Plug-Ins"),
+    Query("file-read-metadata", path="/dev/disk0"),
     Query("nvram-set"),
     Query("system-kext-load"),
     Query("job-creation"),
@@ -179,6 +191,14 @@ NEEDS = (
     Query("file-ioctl", path="/dev/ttys004"),
     Query("signal", same_sandbox=True),
     Query("sysctl-read", name="hw.ncpu"),
+    Query("sysctl-read", name="hw.optional.neon"),
+    Query("sysctl-read", name="kern.sysv.semmni"),
+    Query("sysctl-write", name="kern.grade_cputype"),
+    Query("file-read-metadata", path="/dev"),
+    Query("file-read-metadata", path="/private/etc/resolv.conf"),
+    Query("file-read-data", path="/Library/Preferences/com.apple.dt.Xcode.plist"),
+    Query("file-read-data", path="/private/var/select/sh"),
+    Query("ipc-posix-sem", name="/mp-a_b"),
     Query("mach-lookup", name="com.apple.system.opendirectoryd.libinfo"),
 )
 

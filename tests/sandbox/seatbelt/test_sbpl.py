@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,19 +103,17 @@ SPEAKABLE = st.lists(SPELLED | st.text('()";#\\*[]ab', min_size=1), min_size=1, 
 )
 
 
-@settings(max_examples=1000, deadline=None)
-@given(
-    paths=st.lists(PATH | SPEAKABLE | st.sampled_from(HOSTILE), min_size=1, max_size=5),
-    exact=st.booleans(),
-)
-def test_arbitrary_bytes_give_the_very_rules_or_a_refusal(paths: list[str], *, exact: bool) -> None:
-    """Invariant: the text parsed back is the rules that went in, and no form more."""
+SOME_PATHS = st.lists(PATH | SPEAKABLE | st.sampled_from(HOSTILE), min_size=1, max_size=5)
+
+
+def gives_the_very_rules_or_a_refusal(paths: list[str], *, exact: bool) -> bool:
+    """Tell whether there is a text: parsed back, it's the rules that went in and no form more."""
     grants = tuple(Grant(path, READ | WRITE, exact) for path in paths)
     made = Confinement("/", grants, tuple(Denial(path) for path in paths))
     try:
         text = profile(made)
     except RefusedError:
-        return
+        return False
     wanted: Rules = [("version", "1"), ("deny", "default")]
     for group in GROUPS:
         wanted += group.rules(made)
@@ -123,6 +122,30 @@ def test_arbitrary_bytes_give_the_very_rules_or_a_refusal(paths: list[str], *, e
     spelled = {(kind, Text(spelling)) for path in paths for spelling in spellings(path)}
     granted = next(form for form in wanted if form[:2] == ("allow", "file-map-executable"))
     assert set(granted[5:]) == spelled
+    return True
+
+
+@settings(max_examples=500)
+@given(paths=SOME_PATHS, exact=st.booleans())
+def test_arbitrary_bytes_give_the_very_rules_or_a_refusal(paths: list[str], *, exact: bool) -> None:
+    gives_the_very_rules_or_a_refusal(paths, exact=exact)
+
+
+CASES = 10_000
+LETTERS = "abkKs\u017fﬁßé\u0391文.\\()[]#;$^*|?+' "
+RARE = '\n\x7f\udcff"/'
+
+
+@pytest.mark.slow
+def test_ten_thousand_random_confinements_do() -> None:
+    """Beside what hypothesis looks for, and as cheap as they come."""
+    pick = random.Random(7)  # noqa: S311 - no secret
+    texts = 0
+    for _ in range(CASES):
+        letters = LETTERS + (RARE if pick.random() < 0.1 else "")
+        names = ["".join(pick.choices(letters, k=pick.randrange(1, 9))) for _ in range(2)]
+        texts += gives_the_very_rules_or_a_refusal(["/" + "/".join(names)], exact=False)
+    assert texts > CASES / 2
 
 
 @given(
