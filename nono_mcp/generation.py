@@ -5,6 +5,7 @@ Architecture invariant: a lane is idle, runs one call, or is ended.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import time
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 LANES_MIN = 2
 """In the second tier, so that one gets ready while the other runs a call."""
-LANES_IDLE_MAX = 8
+LANES_KEPT = 4
+"""Idle ones that stay; each has 2 MiB to itself."""
+LANE_IDLE_S_MAX = 20.0
+"""How long the others wait for the next call: to start one takes as long as several calls."""
 SETTLED_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
 IDENTITIES_MAX = 64
@@ -97,7 +101,9 @@ class Generation:
         writable = {grant.path for grant in prepared.confinement.grants if grant.access & WRITE}
         self._closed = closed
         self._grants.sort(key=lambda pair: pair[0] not in writable)
-        self._idle: list[Lane] = []
+        self._idle: list[tuple[Lane, float]] = []
+        """Since when each one is, the longest first."""
+        self._trimming: asyncio.TimerHandle | None = None
         self._busy_count = 0
         self._retired = False
 
@@ -122,28 +128,45 @@ class Generation:
         Raises:
             LaneLostError: The fork server died.
         """
-        while not self._idle or (
-            self.server.tier == LANDLOCK and len(self._idle) + self._busy_count < LANES_MIN
-        ):
-            self._idle.append(self.server.lane())
-        # The one that has waited longest: another may be getting ready for its next call yet.
-        lane = self._idle.pop(0)
+        prepares = self.server.tier == LANDLOCK
+        wanted = LANES_MIN - self._busy_count if prepares else 1
+        while len(self._idle) < max(wanted, 1):
+            self._idle.append((self.server.lane(), time.monotonic()))
+        # The last, whose memory is at hand, and so that some are idle long enough to be ended; but
+        # of those that get ready after a call the one before it, which had the time.
+        lane, _ = self._idle.pop(-2 if prepares and len(self._idle) > 1 else -1)
         self._busy_count += 1
         return lane
 
     def give_back(self, lane: Lane, *, keep: bool) -> None:
         """Take *lane* back; without *keep* it is ended with whatever it still runs."""
         self._busy_count -= 1
-        if keep and not self._retired and len(self._idle) < LANES_IDLE_MAX:
-            self._idle.append(lane)
+        if keep and not self._retired:
+            self._idle.append((lane, time.monotonic()))
+            self._trim_later()
         else:
             lane.close()
         self._end_if_unused()
 
+    def _trim_later(self) -> None:
+        if self._trimming is None and len(self._idle) > LANES_KEPT:
+            due_s = self._idle[0][1] + LANE_IDLE_S_MAX - time.monotonic()
+            self._trimming = asyncio.get_running_loop().call_later(max(0.0, due_s), self._trim)
+
+    def _trim(self) -> None:
+        """End lanes that nobody has needed for a while."""
+        self._trimming = None
+        due = time.monotonic() - LANE_IDLE_S_MAX
+        while len(self._idle) > LANES_KEPT and self._idle[0][1] <= due:
+            self._idle.pop(0)[0].close()
+        self._trim_later()
+
     def retire(self) -> None:
         """End the fork server, once the calls that still use it have ended."""
         self._retired = True
-        for lane in self._idle:
+        if self._trimming is not None:
+            self._trimming.cancel()
+        for lane, _ in self._idle:
             lane.close()
         self._idle.clear()
         self._end_if_unused()

@@ -5,14 +5,15 @@ Architecture invariant: when this is left, by whatever end, nothing of the call 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
-import selectors
 import struct
 import termios
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -118,9 +119,7 @@ async def run(
     capture = Capture()
     with _output_of(lane, call, stdin, live) as output_fd:
         try:
-            with anyio.move_on_after(_late_s(call)) as waiting:
-                await _attend(lane, call, output_fd, capture, on_output)
-            if waiting.cancelled_caught:
+            if not await _attend(lane, call, output_fd, capture, on_output):
                 await _end(lane, "wall")
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -130,15 +129,6 @@ async def run(
     if lane.ended is None:
         raise LaneLostError("the call ended without a report; run it again")
     return lane.ended, capture, time.monotonic() - began_at
-
-
-def _late_s(call: Call) -> float | None:
-    """Return when a lane that says nothing isn't waited for any more.
-
-    It starts most programs itself, and till they are executed it can't attend to anything: where
-    they are read from may not answer.
-    """
-    return None if call.limits.wall_s is None else call.limits.wall_s + _LATE_S_MAX
 
 
 @contextmanager
@@ -195,24 +185,57 @@ async def _attend(
     output_fd: int,
     capture: Capture,
     on_output: Callable[[bytes], None] | None,
-) -> None:
-    """Take in output until the lane says that the call has ended."""
-    # epoll or kqueue: either is itself a descriptor to wait for.
-    with selectors.DefaultSelector() as events:
-        events.register(lane.fileno(), selectors.EVENT_READ)
-        events.register(output_fd, selectors.EVENT_READ)
-        output_bytes_max = call.limits.output_bytes_max
-        while True:
-            await anyio.wait_readable(events.fileno())
-            for key, _ in events.select(0):
-                if key.fd == lane.fileno():
-                    if lane.receive():
-                        return
-                elif not _read_some(output_fd, capture, on_output):
-                    events.unregister(output_fd)
-            if output_bytes_max is not None and capture.total_bytes > output_bytes_max:
-                lane.end("output")
-                output_bytes_max = None
+) -> bool:
+    """Take in output until the lane says that the call has ended; tell whether it did in time.
+
+    A lane starts most programs itself, and till they are executed it can't attend to anything:
+    where they are read from may not answer. So nobody waits for it for ever.
+    """
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[bool] = loop.create_future()
+    output_bytes_max = call.limits.output_bytes_max
+
+    def hear() -> None:
+        if lane.receive():
+            _end_wait(over, in_time=True)
+
+    def read() -> None:
+        nonlocal output_bytes_max
+        if not _read_some(output_fd, capture, on_output):
+            loop.remove_reader(output_fd)
+        if output_bytes_max is not None and capture.total_bytes > output_bytes_max:
+            lane.end("output")
+            output_bytes_max = None
+
+    # By the loop itself: to wait anew for each of the two costs more than all that they say.
+    loop.add_reader(lane.fileno(), _telling, over, hear)
+    loop.add_reader(output_fd, _telling, over, read)
+    late = None
+    if call.limits.wall_s is not None:
+        late_s = call.limits.wall_s + _LATE_S_MAX
+        late = loop.call_later(late_s, partial(_end_wait, over, in_time=False))
+    try:
+        return await over
+    finally:
+        loop.remove_reader(lane.fileno())
+        loop.remove_reader(output_fd)
+        if late is not None:
+            late.cancel()
+
+
+def _end_wait(over: asyncio.Future[bool], *, in_time: bool) -> None:
+    if not over.done():
+        over.set_result(in_time)
+
+
+def _telling(over: asyncio.Future[bool], act: Callable[[], None]) -> None:
+    """Call *act*; what that raises is raised where *over* is waited for."""
+    try:
+        act()
+    except BaseException as error:
+        if over.done():
+            raise
+        over.set_exception(error)
 
 
 def _read_some(fd: int, capture: Capture, on_output: Callable[[bytes], None] | None) -> bool:

@@ -5,8 +5,10 @@ Architecture invariant: what a command is isn't known here, and nothing of it ou
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,7 +23,7 @@ from nono_mcp.snapshots.errors import SnapshotError
 from nono_sandbox.errors import SandboxError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mcp.server.mcpserver import Context
 
@@ -31,8 +33,8 @@ CALLS_MAX = 256
 """Commands of one server that run or wait for their turn."""
 PROGRESS_S = 3.0
 """How often a client that asked for it hears that a command still runs."""
-GONE = "nono.gone"
-"""Where in an HTTP request's scope the event is that its client left."""
+LEAVING = "nono.leaving"
+"""Where in an HTTP request's scope its `Leaving` is."""
 REFUSALS = (CommandError, SandboxError, PolicyError, RefusedError, AuditError, SnapshotError)
 """Why a command isn't run, for the one who wanted it to read."""
 
@@ -48,6 +50,78 @@ class _Watched:
         self.output_bytes += len(chunk)
         if self.on_output is not None:
             self.on_output(chunk)
+
+
+class Leaving:
+    """An HTTP client that may leave; then what is done for it is cancelled."""
+
+    def __init__(self) -> None:
+        self._scopes: list[anyio.CancelScope] = []
+        self._left = False
+
+    def left(self) -> None:
+        """Say that it did."""
+        self._left = True
+        for scope in self._scopes:
+            scope.cancel()
+
+    @contextmanager
+    def cancels(self, scope: anyio.CancelScope) -> Iterator[None]:
+        """Cancel *scope* when it leaves while the body runs, or has left before."""
+        self._scopes.append(scope)
+        if self._left:
+            scope.cancel()
+        try:
+            yield
+        finally:
+            self._scopes.remove(scope)
+
+
+@dataclass(slots=True)
+class _Telling:
+    """Tells a client now and then that its command still runs; for a short one, never begins."""
+
+    context: Context
+    watched: _Watched
+    scope: anyio.CancelScope
+    """Cancelled when the client can't be told any more."""
+    began_at: float = field(default_factory=time.monotonic)
+    timer: asyncio.TimerHandle = field(init=False)
+    task: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.timer = asyncio.get_running_loop().call_later(PROGRESS_S, self._begin)
+
+    def _begin(self) -> None:
+        self.task = asyncio.create_task(self._tell())
+        self.task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self.scope.cancel()
+
+    async def _tell(self) -> None:
+        while True:
+            elapsed_s = time.monotonic() - self.began_at
+            printed = amount(self.watched.output_bytes)
+            text = f"{duration(elapsed_s)}, {printed} of output so far"
+            # Says nothing to a client that didn't ask for it.
+            await self.context.report_progress(elapsed_s, None, text)
+            await anyio.sleep(PROGRESS_S)
+
+    async def end(self) -> None:
+        """Tell no more.
+
+        Raises what telling raised.
+        """
+        self.timer.cancel()
+        if self.task is None:
+            return
+        self.task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([self.task])
+        if not self.task.cancelled():
+            self.task.result()
 
 
 class Attendant:
@@ -95,18 +169,17 @@ class Attendant:
     ) -> Result:
         """Run *command*, telling the client that it does; end it if the client leaves."""
         outcome: Result | Exception = ToolError("the client is gone")
-        async with anyio.create_task_group() as group:
-            group.start_soon(_tell_progress, context, watched)
-            gone = _gone(context)
-            if gone is not None:
-                group.start_soon(_cancel_when, gone, group.cancel_scope)
+        with anyio.CancelScope() as scope:
+            telling = _Telling(context, watched, scope)
             try:
-                outcome = await self.session.run(
-                    command, tool=tool, asked=asked_by(context), on_output=watched.feed
-                )
+                with _leaving(context, scope):
+                    outcome = await self.session.run(
+                        command, tool=tool, asked=asked_by(context), on_output=watched.feed
+                    )
             except REFUSALS as error:
                 outcome = error
-            group.cancel_scope.cancel()
+            finally:
+                await telling.end()
         if isinstance(outcome, Exception):
             raise ToolError(refusal(outcome)) from outcome
         return outcome
@@ -122,22 +195,8 @@ def refusal(error: Exception) -> str:
     return text
 
 
-async def _tell_progress(context: Context, watched: _Watched) -> None:
-    began_at = time.monotonic()
-    while True:
-        await anyio.sleep(PROGRESS_S)
-        elapsed_s = time.monotonic() - began_at
-        text = f"{duration(elapsed_s)}, {amount(watched.output_bytes)} of output so far"
-        # Says nothing to a client that didn't ask for it.
-        await context.report_progress(elapsed_s, None, text)
-
-
-def _gone(context: Context) -> anyio.Event | None:
-    """Return the event that an HTTP client left; on stdio the transport cancels."""
+def _leaving(context: Context, scope: anyio.CancelScope) -> AbstractContextManager[None]:
+    """Cancel *scope* when an HTTP client leaves; on stdio the transport cancels."""
     request = context.request_context.request
-    return None if request is None else request.scope.get(GONE)
-
-
-async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
+    leaving: Leaving | None = None if request is None else request.scope.get(LEAVING)
+    return nullcontext() if leaving is None else leaving.cancels(scope)

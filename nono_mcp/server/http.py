@@ -20,7 +20,7 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 
 from nono_mcp.server import listening
-from nono_mcp.server.attending import GONE
+from nono_mcp.server.attending import LEAVING, Leaving
 from nono_mcp.server.door import UNAUTHORIZED, Refused, digest_of
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
 from nono_mcp.server.metrics import CONTENT_TYPE, Metrics
@@ -179,8 +179,8 @@ class Guard:
         self._calls_count += is_call
         try:
             async with self._tenants.session(owner) as app:
-                gone = scope[GONE] = anyio.Event()
-                await app(scope, _telling(receive, gone), self._counting(owner, send))
+                leaving = scope[LEAVING] = Leaving()
+                await app(scope, _telling(receive, leaving), self._counting(owner, send))
         except BusyError as error:
             return Refused(_UNAVAILABLE, str(error))
         except NOT_BEGUN as error:
@@ -213,13 +213,13 @@ class Guard:
         await _answer(send, refused.status, body, b"text/plain", headers)
 
 
-def _telling(receive: Receive, gone: anyio.Event) -> Receive:
+def _telling(receive: Receive, leaving: Leaving) -> Receive:
     # Clients of the 2025 protocols reconnect to fetch what they missed, where it is kept; here
     # it isn't, and a result that nobody can fetch is nothing to work for.
     async def told() -> Message:
         message = await receive()
         if message["type"] == "http.disconnect":
-            gone.set()
+            leaving.left()
         return message
 
     return told

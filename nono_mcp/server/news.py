@@ -10,6 +10,7 @@ Architecture invariant: nobody waits for a reader. News are gathered and told at
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +54,17 @@ class News:
         self._some = anyio.Event()
         self._subscribed: dict[Connection, set[str]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._telling_count = 0
 
     def hear(self, *uris: str) -> None:
         """Take in, from any thread, that these resources changed."""
-        if self._loop is not None:
+        if self._loop is None:
+            return
+        if threading.get_ident() == self._thread:
+            # Wakes nobody by a byte through a socket.
+            self._note(uris)
+        else:
             self._loop.call_soon_threadsafe(self._note, uris)
 
     async def tools_changed(self, context: Context) -> None:
@@ -100,7 +107,7 @@ class News:
     async def telling(self, _app: object) -> AsyncIterator[None]:
         """Tell of changes while the body runs."""
         # Over HTTP each client of the 2025 protocols is a life of the server's.
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._telling_count += 1
         try:
             async with anyio.create_task_group() as group:

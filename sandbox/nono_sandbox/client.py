@@ -169,7 +169,6 @@ class Lane:
     def __init__(self, control: _socket.socket, requests: _socket.socket) -> None:
         self._control = control
         self._requests = requests
-        self._pidfds: list[int] = []
         self.ended: Ended | None = None
 
     def fileno(self) -> int:
@@ -184,8 +183,6 @@ class Lane:
         """
         self.ended = None
         try:
-            # What it said while it was idle needn't wake anybody in the middle of the call.
-            self._receive_one()
             # In this order: who is woken first runs first, and the lane has only to watch.
             wire.send(self._requests, "call", call, fds=stdio)
             wire.send(self._control, "begin", call.limits)
@@ -215,59 +212,33 @@ class Lane:
             LaneLostError: The lane died; what it had started was killed.
             StartError: The lane could not be made.
         """
-        while self.ended is None:
-            if not self._receive_one():
-                return False
-        return True
-
-    def _receive_one(self) -> bool:
-        """Take in one message, if there is any; tell whether there was."""
+        if self.ended is not None:
+            return True
         try:
-            message, fds = wire.receive(self._control)
+            message, _ = wire.receive(self._control)
         except BlockingIOError:
             return False
         except wire.ClosedError as error:
             raise LaneLostError("the call's lane died; run it again") from error
-        self._take(message, fds)
+        self._take(message)
         return True
 
-    def _take(self, message: tuple[Any, ...], fds: list[int]) -> None:
-        if message[0] == "parked":
-            self._pidfds.extend(fds)
-            return
+    def _take(self, message: tuple[Any, ...]) -> None:
         if message[0] == "broken":
             raise StartError(message[1], 126)
-        if self._pidfds:  # none on macOS, which knows no descriptors of processes
-            os.close(self._pidfds.pop(0))
         status, limit, failure, (user_s, system_s), peak_kib, leftovers = message[1:]
         self.ended = Ended(status, limit, failure, user_s, system_s, peak_kib * 1024, leftovers)
 
     def _last_words(self) -> str:
         try:
             while True:
-                self._take(*wire.receive(self._control))
+                self._take(wire.receive(self._control)[0])
         except StartError as error:
             return str(error)
         except (wire.ClosedError, BlockingIOError):
             return "the call's lane died; run it again"
 
-    @property
-    def pidfd(self) -> int:
-        """Return the running program's pidfd, the lane's to close; -1 before it is known."""
-        return self._pidfds[0] if self._pidfds else -1
-
     def close(self) -> None:
         """End the lane and whatever it runs."""
-        for fd in self._pidfds:
-            os.close(fd)
-        self._pidfds.clear()
         self._control.close()
         self._requests.close()
-
-
-def pid_of(pidfd: int) -> int:
-    """Return the process id that *pidfd* refers to, or -1 if it has ended and was collected."""
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines():
-        if line.startswith("Pid:"):
-            return int(line.split()[1])
-    return -1

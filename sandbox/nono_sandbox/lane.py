@@ -147,7 +147,7 @@ def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Neve
     from nono_sandbox import rehearsal
 
     while True:
-        parked = _park(requests, plan, control)
+        parked = _park(requests, plan)
         attendance = Attendance(parked, signals, plan.tier, plan.places)
         rehearsal.of_lane(attendance)
         report = _attend(attendance, parked, control, signals)
@@ -178,9 +178,6 @@ def _serve_spawning(
         if not isinstance(started, Parked):
             _tell(control, ("ended", started[0] << 8, "", started, (0.0, 0.0), 0, False))
             continue
-        pidfd = os.pidfd_open(started.pid)
-        wire.send(control, "parked", fds=[pidfd])
-        os.close(pidfd)
         attendance = Attendance(started, signals, plan.tier, plan.places)
         report = _attend(attendance, started, control, signals)
         _tell(control, report)
@@ -273,15 +270,12 @@ def _took_back(requests: _socket.socket) -> bool:
     return there
 
 
-def _park(requests: _socket.socket, plan: Plan, control: _socket.socket) -> Parked:
+def _park(requests: _socket.socket, plan: Plan) -> Parked:
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = os.fork()
     if pid == 0:
         _wait_and_become(requests, write_end, plan)
     os.close(write_end)
-    pidfd = os.pidfd_open(pid)
-    wire.send(control, "parked", fds=[pidfd])
-    os.close(pidfd)
     return Parked(pid, read_end)
 
 

@@ -56,21 +56,29 @@ class ClosedError(Exception):
 
 
 def plain(thing: object) -> object:
-    """Turn values, however nested, into tuples that `marshal` takes."""
+    """Turn values, however nested, into what `marshal` takes: a list is a value, or holds some."""
     if isinstance(thing, Value):
-        return ("V", type(thing).__name__, *(plain(part) for part in thing.__dict__.values()))
-    if isinstance(thing, tuple):
-        return ("T", *(plain(part) for part in thing))
+        return [type(thing).__name__, *(plain(part) for part in thing.__dict__.values())]
+    if isinstance(thing, tuple) and not _is_plain(thing):
+        return ["", *(plain(part) for part in thing)]
     return thing
+
+
+def _is_plain(thing: tuple[object, ...]) -> bool:
+    # To ask `marshal` is many times quicker than to look at an environment's every text.
+    try:
+        marshal.dumps(thing)  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    return True
 
 
 def whole(thing: Any) -> Any:  # noqa: ANN401 - what the sender sent
     """Turn what `plain` made back into what it was."""
-    if not isinstance(thing, tuple):
+    if not isinstance(thing, list):
         return thing
-    if thing[0] == "T":
-        return tuple(whole(part) for part in thing[1:])
-    return _VALUES[thing[1]](*(whole(part) for part in thing[2:]))
+    parts = [whole(part) for part in thing[1:]]
+    return _VALUES[thing[0]](*parts) if thing[0] else tuple(parts)
 
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
@@ -97,7 +105,7 @@ def send(sock: _socket.socket, kind: str, *parts: object, fds: Sequence[int] = (
     Raises:
         ClosedError: The other end is gone; nothing was sent.
     """
-    body = marshal.dumps(("T", kind, *(plain(part) for part in parts)))  # type: ignore[arg-type]
+    body = marshal.dumps((kind, *(plain(part) for part in parts)))  # type: ignore[arg-type]
     try:
         if sock.type == _socket.SOCK_STREAM:
             from nono_sandbox import stream
@@ -143,7 +151,8 @@ def receive(sock: _socket.socket) -> tuple[tuple[Any, ...], list[int]]:
         body, received = _received(sock)
     if not body:
         raise ClosedError("the other end of the channel is gone")
-    return whole(marshal.loads(body)), received  # noqa: S302 - see the module's invariant
+    message = marshal.loads(body)  # noqa: S302 - see the module's invariant
+    return tuple(whole(part) for part in message), received
 
 
 def _received(sock: _socket.socket) -> tuple[bytes, list[int]]:

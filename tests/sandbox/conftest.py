@@ -208,11 +208,21 @@ class Outcome:
         return [name for name, value in self.said.items() if value == "done"]
 
 
+def below(pid: int) -> list[int]:
+    """Return the processes that came of *pid*, which has a single thread, and theirs."""
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split():
+            found += [int(child), *below(int(child))]
+    return found
+
+
 class Running:
     """A call under way."""
 
-    def __init__(self, lane: Lane, read_end: int) -> None:
+    def __init__(self, lane: Lane, read_end: int, server: int) -> None:
         self.lane = lane
+        self._server = server
         self._read_end = read_end
         self._kept = bytearray()
         self._bytes = 0
@@ -232,6 +242,19 @@ class Running:
             self._read()
         os.close(self._read_end)
         return Outcome(ended, bytes(self._kept), self._bytes)
+
+    def pid(self) -> int:
+        """Return the process id of the program, once its standard output is the call's."""
+        pipe = Path(f"/proc/self/fd/{self._read_end}").readlink()
+        deadline = time.monotonic() + LONG_ENOUGH_S
+        while True:
+            for pid in below(self._server):
+                # It may have ended meanwhile; and of a lane nobody may ask.
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    if Path(f"/proc/{pid}/fd/1").readlink() == pipe:
+                        return pid
+            assert time.monotonic() < deadline, "it doesn't run"
+            time.sleep(0.01)
 
     def wait_for(self, text: str) -> None:
         """Take in output until *text* was in it."""
@@ -313,7 +336,7 @@ class Sandbox:
         finally:
             os.close(nothing)
             os.close(write_end)
-        return Running(lane, read_end)
+        return Running(lane, read_end, self.server.pid)
 
     def run(self, *argv: str, **changes: Any) -> Outcome:  # noqa: ANN401  # see begin
         """Run a program to its end."""

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nono_sandbox import forkserver, namespaces
-from nono_sandbox.client import ForkServer, Lane, pid_of
+from nono_sandbox.client import ForkServer, Lane
 from nono_sandbox.confinement import NAMESPACES, OPEN, READ, Call, Limits, Narrowing, Network
 from nono_sandbox.errors import ConfinementError, LaneLostError, SandboxError, StartError
+from tests.sandbox.conftest import below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ def parent_of(pid: int) -> int:
 def test_nothing_survives_its_lane(sandbox: Sandbox, yard: Yard, alive: Alive) -> None:
     running = sandbox.begin_attack(STUBBORN, yard.secret, lane=sandbox.new_lane())
     running.wait_for("ready")
-    os.kill(parent_of(pid_of(running.lane.pidfd)), signal.SIGKILL)
+    os.kill(parent_of(running.pid()), signal.SIGKILL)
     with pytest.raises(LaneLostError):
         running.wait()
     assert_all_end(alive, yard.secret)
@@ -287,13 +288,14 @@ def between_two_calls(sandbox: Sandbox) -> tuple[Lane, int]:
     lane = sandbox.new_lane()
     running = sandbox.begin("cat", stdin=(ends := os.pipe())[0], lane=lane)
     os.close(ends[0])
-    while lane.pidfd < 0:
-        lane.receive()
-    pid = parent_of(pid_of(lane.pidfd))
+    program = running.pid()
+    pid = parent_of(program)
     os.close(ends[1])
     assert running.wait().status == 0
-    if sandbox.tier != NAMESPACES:
-        assert select.select([lane], [], [], LONG_ENOUGH_S)[0]
+    deadline = time.monotonic() + LONG_ENOUGH_S
+    while sandbox.tier != NAMESPACES and not {*below(pid)} - {program}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     return lane, pid
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox.client import pid_of
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, Limits
 
 if TYPE_CHECKING:
@@ -280,7 +279,7 @@ def test_two_calls_of_a_session_cant_touch_each_other(confine: Confine, *, ptrac
         lane=sandbox.new_lane(),
     )
     victim.wait_for("ready")
-    pid = pid_of(victim.lane.pidfd)
+    pid = victim.pid()
     other = sandbox.new_lane()
     for script in (SIGNALS, INTRUSIONS):
         assert sandbox.attack(script, pid, lane=other).done == []

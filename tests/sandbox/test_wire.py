@@ -67,7 +67,7 @@ def ends() -> Iterator[tuple[_socket.socket, _socket.socket]]:
     other.close()
 
 
-@given(plain_things | confinements | calls)
+@given(plain_things | confinements | calls | st.tuples(plain_things, grants, st.tuples(calls)))
 def test_what_is_made_plain_becomes_whole_again(thing: object) -> None:
     assert wire.whole(wire.plain(thing)) == thing
 

@@ -1,0 +1,103 @@
+"""The lanes of a session: how many wait for calls, for how long, and what ends a call on one."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp.server.mcpserver import Context
+
+from nono_mcp import generation
+from nono_mcp.server import attending
+from nono_mcp.session import Command, Session
+from nono_sandbox.client import ForkServer, Lane
+from tests.server.conftest import TIER, Connect, Machine, Marked
+
+pytestmark = [pytest.mark.anyio, pytest.mark.linux]
+
+LONG_ENOUGH_S = 60
+MANY = generation.LANES_KEPT + 3
+
+
+def lanes_of(session: Session) -> set[int]:
+    """Return the lanes that are there now, and whoever is about to fork one."""
+    pid = session.fork_server_pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return {int(child) for child in children.split()}
+
+
+async def run_many(session: Session) -> None:
+    """Have many calls run at once: each waits for all of them."""
+    meet = "touch $1; while [ $(ls | wc -l) -lt $2 ]; do sleep 0.01; done"
+    async with anyio.create_task_group() as group:
+        for number in range(MANY):
+            argv = ("/bin/sh", "-c", meet, "-", str(number), str(MANY))
+            group.start_soon(session.run, Command(argv))
+    await session.run(Command(("/bin/sh", "-c", "rm *")))
+
+
+@pytest.fixture(name="started")
+def _started(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
+    """Return the lanes that were started so far."""
+    started: list[Lane] = []
+    start = ForkServer.lane
+
+    def told(server: ForkServer) -> Lane:
+        started.append(start(server))
+        return started[-1]
+
+    monkeypatch.setattr(ForkServer, "lane", told)
+    return started
+
+
+async def test_lanes_that_many_calls_needed_serve_the_next_many(
+    machine: Machine, started: list[Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "LANE_IDLE_S_MAX", LONG_ENOUGH_S)
+    with anyio.fail_after(LONG_ENOUGH_S):
+        async with Session.open(machine.request(), tier=TIER) as session:
+            await run_many(session)
+            assert len(started) == MANY
+            await run_many(session)
+            assert len(started) == MANY
+
+
+async def test_lanes_that_nobody_needs_for_a_while_are_ended_but_a_few(
+    machine: Machine, started: list[Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "LANE_IDLE_S_MAX", 0.1)
+    with anyio.fail_after(LONG_ENOUGH_S):
+        async with Session.open(machine.request(), tier=TIER) as session:
+            await run_many(session)
+            count = len(started)
+            while len(lanes_of(session)) != generation.LANES_KEPT:  # noqa: ASYNC110 - others' ends
+                await anyio.sleep(0.01)
+            # The one that was used last is one of those that stay.
+            assert (await session.run(Command(("/bin/true",)))).status == 0
+            assert len(started) == count
+
+
+async def test_what_fails_to_take_output_in_ends_its_call(machine: Machine, marked: Marked) -> None:
+    def refuse(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    with anyio.fail_after(LONG_ENOUGH_S):
+        async with Session.open(machine.request(), tier=TIER) as session:
+            command = Command(("/bin/sh", "-c", f"echo hello; {marked.sleeper}"))
+            with pytest.raises(ZeroDivisionError):
+                await session.run(command, on_output=refuse)
+            await marked.disappear()
+            assert (await session.run(Command(("/bin/true",)))).status == 0
+
+
+async def test_a_client_that_cant_be_told_of_progress_has_its_call_ended(
+    connect: Connect, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(attending, "PROGRESS_S", 0.05)
+    monkeypatch.setattr(Context, "report_progress", fail)
+    async with connect() as agent:
+        assert "Error executing" in await agent.refused("run_sandboxed", command=marked.sleeper)
+        await marked.disappear()
+        assert "exit status 0" in await agent.run("true")
