@@ -1,7 +1,7 @@
 """`nono serve`: the MCP server of one workspace, on standard input and output or by HTTP.
 
-`messages` and `stdio` are the wire, `http` and `listening` the other one, `shared`, `team`,
-`tenants`, `turns`, `oauth` and `metrics` what it takes to share it; `arguments`, `tools`,
+`messages` and `stdio` are the wire, `http`, `listening` and `strangers` the other one, `shared`,
+`team`, `tenants`, `turns`, `oauth` and `metrics` what it takes to share it; `arguments`, `tools`,
 `results`, `text`, `hints`, `account` and `enforcement` are what a client sees; `door` says who gets
 in, `logged`, `asking`, `telemetry`, `audit_tools` and `audit_resources` keep and show the log;
 `news`, `outputs` and `snapshot_resources` show the rest; `access_tools`, `wanting` and `consent`

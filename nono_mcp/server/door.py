@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, MISDIRECTED = 400, 401, 403, 421
 _BEARER = b"bearer "
+_DECIDING = (b"host", b"origin", b"authorization")
+_LENGTHS = (b"content-length", b"transfer-encoding")
 _PORTS = {"http": 80, "https": 443}
 _NEEDED = "send Authorization: Bearer and a token of this server's"
 
@@ -34,6 +36,13 @@ class Refused:
 def digest_of(token: bytes) -> str:
     """Return what a token is known by."""
     return hashlib.sha256(token).hexdigest()
+
+
+def knows(digests: Iterable[str], token: bytes) -> bool:
+    """Tell whether *token* is one of those that are known, in a time that tells of none."""
+    given = digest_of(token)
+    # All of them, whichever it is.
+    return sum(hmac.compare_digest(digest, given) for digest in digests) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,16 @@ class Door:
 
     def refusal(self, headers: Iterable[tuple[bytes, bytes]]) -> Refused | None:
         """Return why a request with these headers isn't for this server, whoever sends it."""
-        found: dict[bytes, list[bytes]] = {b"host": [], b"origin": [], b"authorization": []}
+        found: dict[bytes, list[bytes]] = {name: [] for name in (*_DECIDING, *_LENGTHS)}
         for name, value in headers:
             if name in found:
                 found[name].append(value)
-        if any(len(values) > 1 for values in found.values()):
+        if any(len(found[name]) > 1 for name in _DECIDING):
             return Refused(BAD_REQUEST, "a header that decides who is let in stands there twice")
+        if all(found[name] for name in _LENGTHS):
+            # What is before us may have taken the other one, and the rest for somebody else's
+            # request (RFC 9112 section 6.1).
+            return Refused(BAD_REQUEST, "two headers tell how long the request is")
         if not found[b"host"] or not self._is_ours(found[b"host"][0]):
             return Refused(MISDIRECTED, "this server isn't at the host that was asked for")
         if found[b"origin"] and not self._is_our_origin(found[b"origin"][0]):

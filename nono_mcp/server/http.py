@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 import anyio
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import ClientDisconnect
 
 from nono_mcp.server import listening
 from nono_mcp.server.attending import LEAVING, Leaving
-from nono_mcp.server.door import UNAUTHORIZED, Refused, digest_of
+from nono_mcp.server.door import BAD_REQUEST, UNAUTHORIZED, Refused, knows
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
 from nono_mcp.server.metrics import CONTENT_TYPE, Metrics
 from nono_mcp.server.oauth import Unreachable
+from nono_mcp.server.strangers import ACCEPTED_MAX, Strangers
 from nono_mcp.server.tenants import NOT_BEGUN, BusyError
 
 if TYPE_CHECKING:
@@ -44,7 +46,6 @@ HEALTH, METRICS = "/healthz", "/metrics"
 SESSIONS_MAX = 64
 """Clients of the 2025 protocols of one session at once; newer ones have no session to count."""
 SESSION_IDLE_S_MAX = 1800.0
-CONNECTIONS_MAX = 256
 RETRY_S = 5
 _SHUTDOWN_S_MAX = 1
 _OK, _BAD_GATEWAY, _UNAVAILABLE = 200, 502, 503
@@ -73,7 +74,8 @@ async def listen(guard: Guard, http: Http, listener: socket.socket, draining: an
     """Answer on *listener* by *guard* until cancelled, or until *draining* is done."""
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     async with anyio.create_task_group() as group:
-        group.start_soon(_Server(_configuration(guard, http)).serve, [listener])
+        watched = guard.strangers.at(listener)
+        group.start_soon(_Server(_configuration(guard, http)).serve, [watched])
         await draining.wait()
         await guard.drained()
         group.cancel_scope.cancel()
@@ -89,7 +91,7 @@ def _configuration(guard: Guard, http: Http) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=CONNECTIONS_MAX,
+        backlog=ACCEPTED_MAX,
         timeout_graceful_shutdown=_SHUTDOWN_S_MAX,
         ssl_certfile=http.certificate,
         ssl_keyfile=http.key,
@@ -112,6 +114,7 @@ class Guard:
         self._readers = readers
         """Digests of the tokens that may read the metrics."""
         self._oauth = oauth
+        self.strangers = Strangers()
         self._metrics = Metrics()
         self._draining = False
         self._calls_count = 0
@@ -151,12 +154,13 @@ class Guard:
         owner = await self._owner(token)
         if isinstance(owner, Refused):
             return owner
-        return await self._serve(owner, scope, receive, send)
+        with self.strangers.known(scope["client"]):
+            return await self._serve(owner, scope, receive, send)
 
     async def _tell_metrics(self, token: bytes, send: Send) -> Refused | None:
-        if not token or digest_of(token) not in self._readers:
+        if not token or not knows(self._readers, token):
             return Refused(UNAUTHORIZED, "the metrics want a token of their own")
-        text = self._metrics.text(self._tenants.present)
+        text = self._metrics.text(self._tenants.present, self.strangers.count)
         await _answer(send, _OK, text.encode(), CONTENT_TYPE)
         return None
 
@@ -181,6 +185,9 @@ class Guard:
             async with self._tenants.session(owner) as app:
                 leaving = scope[LEAVING] = Leaving()
                 await app(scope, _telling(receive, leaving), self._counting(owner, send))
+        except ClientDisconnect:
+            # It left before it had said all; nobody is there to be answered.
+            return None
         except BusyError as error:
             return Refused(_UNAVAILABLE, str(error))
         except NOT_BEGUN as error:
@@ -202,6 +209,9 @@ class Guard:
 
     async def _refuse(self, refused: Refused, send: Send) -> None:
         headers = []
+        if refused.status == BAD_REQUEST:
+            # Where it ends isn't known, so nothing after it is another request.
+            headers.append((b"connection", b"close"))
         if refused.status == UNAUTHORIZED:
             challenge = 'Bearer realm="nono"'
             if self._oauth is not None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from nono_mcp.policy.errors import quoted
+from nono_mcp.server import strangers
 from nono_mcp.server.errors import ServeError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 PATH = "/mcp"
 TOKEN_BYTES = 32
-BACKLOG_MAX = 256
 _CERTIFICATE_BYTES_MAX = 1 << 20
 _LOCALHOST = "localhost"
 
@@ -116,7 +116,7 @@ def listening(address: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((address, port))
-            listener.listen(BACKLOG_MAX)
+            listener.listen(strangers.BACKLOG_MAX)
         except (OSError, OverflowError) as error:
             raise ServeError(f"can't listen on {address} port {port}: {error}") from error
         yield listener

@@ -18,6 +18,7 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _ABOUT = {
     "nono_requests_total": ("counter", "Requests answered, by whose and by status."),
     "nono_refused_total": ("counter", "Requests refused at the door, by status."),
+    "nono_strangers": ("gauge", "Connections with no request of somebody's in hand."),
     "nono_sessions": ("gauge", "Sessions that there are."),
     "nono_requests": ("gauge", "Requests in hand."),
     "nono_calls_running": ("gauge", "Commands that run."),
@@ -40,8 +41,8 @@ class Metrics:
         """Count somebody who wasn't."""
         self._refused[status] += 1
 
-    def text(self, present: Iterable[Tenant]) -> str:
-        """Return everything, with those who have a session now."""
+    def text(self, present: Iterable[Tenant], strangers_count: int) -> str:
+        """Return everything, with those who have a session now, and those who have none."""
         tenants = list(present)
         values: dict[str, list[str]] = {
             "nono_requests_total": [
@@ -51,6 +52,7 @@ class Metrics:
             "nono_refused_total": [
                 f'{{status="{status}"}} {count}' for status, count in sorted(self._refused.items())
             ],
+            "nono_strangers": [f" {strangers_count}"],
             "nono_sessions": [f" {len(tenants)}"],
             "nono_requests": [_of(one, one.requests_count) for one in tenants],
             "nono_calls_running": [_of(one, one.share.running_count) for one in tenants],

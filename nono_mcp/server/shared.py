@@ -25,7 +25,7 @@ from nono_mcp.server.door import Door, digest_of
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.logged import open_log
 from nono_mcp.server.oauth import ResourceServer
-from nono_mcp.server.tenants import Allowance, Tenants
+from nono_mcp.server.tenants import REQUESTS_MAX, Allowance, Tenants
 from nono_mcp.server.turns import Turns
 from nono_mcp.session import LANES_MAX, Session
 from nono_sandbox.confinement import NAMESPACES
@@ -123,7 +123,7 @@ def _alone(options: ServeOptions, http: Http, token: str) -> House:
     owners = {digest_of(token.encode()): ALONE}
     return House(
         requests={ALONE: _closed(options.request, http)},
-        allowances={ALONE: Allowance(LANES_MAX, serving.CONNECTIONS_MAX)},
+        allowances={ALONE: Allowance(LANES_MAX, REQUESTS_MAX)},
         owners=owners,
         readers=frozenset(owners),
         calls_max=LANES_MAX,

@@ -42,6 +42,8 @@ NOT_BEGUN = (
     OSError,
 )
 """Why a session isn't to be had, for its owner to read."""
+REQUESTS_MAX = 256
+"""Requests of everybody at once; from there on each has an equal part of them, and one at least."""
 LOOKS_PER_IDLE = 4
 """How often in the time a session may be idle somebody looks whether it was."""
 
@@ -129,7 +131,7 @@ class Tenants:
                 can't be begun.
         """
         tenant = await self._tenant(name)
-        if tenant.requests_count >= self._allowances[name].requests_max:
+        if tenant.requests_count >= self._requests_max(name):
             raise BusyError("too many requests at once; try again later")
         tenant.requests_count += 1
         try:
@@ -140,6 +142,12 @@ class Tenants:
         finally:
             tenant.requests_count -= 1
             tenant.used_at = time.monotonic()
+
+    def _requests_max(self, name: str) -> int:
+        requests_max = self._allowances[name].requests_max
+        if sum(one.requests_count for one in self._tenants.values()) < REQUESTS_MAX:
+            return requests_max
+        return min(requests_max, max(1, REQUESTS_MAX // self._sessions_max))
 
     async def _tenant(self, name: str) -> Tenant:
         while (tenant := self._tenants.get(name)) is not None and tenant.left.is_set():
@@ -164,6 +172,10 @@ class Tenants:
             if tenant.known.is_set():
                 logging.getLogger("nono").warning("%s's session ended: %s", tenant.name, error)
             tenant.error = error
+        except Exception as error:
+            # Whatever it is, it's this session's: everybody else's go on.
+            logging.getLogger("nono").exception("%s's session failed", tenant.name)
+            tenant.error = ServeError(f"it failed: {type(error).__name__}")
         finally:
             del self._tenants[tenant.name]
             self._turns.leave(tenant.share)

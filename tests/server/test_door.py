@@ -63,6 +63,13 @@ def test_a_header_that_stands_twice_lets_nobody_in(name: bytes) -> None:
     )
 
 
+def test_a_length_that_is_told_in_two_ways_lets_nobody_in() -> None:
+    one, other = (b"content-length", b"5"), (b"transfer-encoding", b"chunked")
+    assert status([*GOOD.items(), one]) is None
+    assert status([*GOOD.items(), other]) is None
+    assert status([*GOOD.items(), one, other]) == 400
+
+
 @pytest.mark.parametrize("missing", [b"host", b"authorization"])
 def test_host_and_token_are_needed(missing: bytes) -> None:
     assert status([(k, v) for k, v in GOOD.items() if k != missing]) in (401, 421)

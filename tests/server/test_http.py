@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import select
 import signal
 import socket
 import stat
@@ -28,6 +30,7 @@ from tests.server.conftest import (
     Marked,
     furnished,
     serving,
+    until,
 )
 
 pytestmark = pytest.mark.linux
@@ -97,6 +100,16 @@ def listening(machine: Machine) -> Iterator[Website]:
         process.stderr.close()
 
 
+def told(website: Website) -> str:
+    """Return what the server has said on standard error since it was asked last."""
+    assert website.process.stderr is not None
+    fd = website.process.stderr.fileno()
+    text = b""
+    while select.select([fd], [], [], 0)[0]:
+        text += os.read(fd, 65536)
+    return text.decode()
+
+
 @pytest.fixture
 def website(machine: Machine) -> Iterator[Website]:
     with listening(machine) as website:
@@ -144,6 +157,41 @@ def test_nothing_of_a_body_is_awaited_before_the_door_has_answered(abused: Websi
             b"POST /mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n"
         )
         assert connection.recv(4096).startswith(b"HTTP/1.1 421 ")
+
+
+def test_what_follows_a_length_told_in_two_ways_is_no_request(abused: Website) -> None:
+    head = "".join(f"{name}: {value}\r\n" for name, value in abused.headers.items())
+    head += f"Host: 127.0.0.1:{abused.port}\r\n"
+    second = f"GET /healthz HTTP/1.1\r\n{head}\r\n"
+    first = (
+        f"POST /mcp HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n"
+        f"Content-Length: {len(second) + 5}\r\n\r\n0\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", abused.port), timeout=30) as connection:
+        connection.sendall((first + second).encode())
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_client_that_leaves_in_mid_request_is_no_error(abused: Website) -> None:
+    headers = abused.headers | {"Host": f"127.0.0.1:{abused.port}", "Content-Length": "9"}
+    headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": "server/discover"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection(("127.0.0.1", abused.port), timeout=30) as connection:
+        connection.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n{{".encode())
+        until(lambda: in_hand(abused) == 1)
+    until(lambda: in_hand(abused) == 0)
+    assert not told(abused)
+
+
+def in_hand(website: Website) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection.request("GET", "/metrics", headers=website.headers)
+    text = connection.getresponse().read().decode()
+    connection.close()
+    # The server's own is one for as long as it lives.
+    return int(text.split('nono_requests{principal="person"} ')[1].split("\n")[0]) - 1
 
 
 def test_the_token_is_in_a_file_of_the_persons_alone(website: Website, machine: Machine) -> None:
