@@ -19,6 +19,7 @@ from nono_mcp.policy.document import Document, merge
 from nono_mcp.server import changes
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.living import Living
+from nono_mcp.snapshots.values import Dirty, Unsure
 from nono_mcp.undo import rolling
 from nono_mcp.undo.opening import open_store
 
@@ -65,10 +66,15 @@ class Kept:
         """
         with showing() as hear:
             reason: Reason = "auto" if name is None else "named"
-            taken = self.snapshots.take(reason, name=name, progress=hear)
+            taken = self.snapshots.take(reason, name=name, dirty=self.dirty(), progress=hear)
         with recorded(self, program) as log:
             log.append("snapshot", {"id": taken.id, "root": taken.root, "reason": taken.reason})
         return taken
+
+    def dirty(self) -> Dirty | None:
+        """Return what to look at, which is everything, and whether a server's call runs."""
+        runs = self.living.runs_elsewhere()
+        return Dirty(rescan=frozenset({b""}), unsure=Unsure()) if runs else None
 
     def roll_back(self, wanted: Wanted, log: Log, agreed: Plan | None = None) -> Outcome:
         """Put back what is *wanted*; if the person *agreed* to a plan, as that says.

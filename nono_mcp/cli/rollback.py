@@ -89,7 +89,11 @@ def _wanted(parsed: Parsed, opened: Kept) -> Wanted:
 def _plan(opened: Kept, wanted: Wanted) -> Plan:
     with kept.showing() as hear:
         plan = opened.snapshots.plan(
-            wanted.snapshot, scope=wanted.scope, paths=wanted.paths, progress=hear
+            wanted.snapshot,
+            scope=wanted.scope,
+            paths=wanted.paths,
+            dirty=opened.dirty(),
+            progress=hear,
         )
     if plan.nothing:
         raise FailedError(f"nothing to put back: {changes.of_plan(plan)}")

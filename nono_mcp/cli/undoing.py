@@ -121,7 +121,9 @@ class Undoing:
         if not opened.living.enter():
             raise FailedError("a rollback is going on in it: try again")
         with kept.showing() as hear:
-            self.before = opened.snapshots.take("before-call", call=self.call, progress=hear)
+            self.before = opened.snapshots.take(
+                "before-call", call=self.call, dirty=opened.dirty(), progress=hear
+            )
 
     def look(self) -> None:
         """Find out what the run changed; nothing of it lives any more."""
@@ -135,7 +137,9 @@ class Undoing:
         store = self._kept.snapshots
         try:
             with kept.showing() as hear:
-                self.after = store.take("after-call", call=self.call, progress=hear)
+                self.after = store.take(
+                    "after-call", call=self.call, dirty=self._kept.dirty(), progress=hear
+                )
             if self.after.root != self.before.root:
                 ends = self.before.id, self.after.id
                 self._difference = store.diff(*ends, limit=CHOICES_MAX)

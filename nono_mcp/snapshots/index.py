@@ -72,6 +72,12 @@ def pack_stat(name: bytes, status: os.stat_result, *, racy: bool = False) -> byt
     )
 
 
+def unsure(packed: bytes) -> bytes:
+    """Return what marks an entry of that status as read while it might be changed unseen."""
+    *fields, ctime_ns, mode, length = _STAT.unpack_from(packed)
+    return _STAT.pack(*fields, ~ctime_ns, mode, length) + packed[STAT_SIZE:]
+
+
 def pack_directory(name: bytes, ino: int) -> bytes:
     """Return the same for a directory, whose own row says the rest."""
     return _STAT.pack(ino, *_DIRECTORY_STAT, len(name)) + name
@@ -95,7 +101,7 @@ def matches(packed: bytes, status: os.stat_result, *, ctime: bool = True) -> boo
     return bool(
         (ino, size, mtime_ns, mode)
         == (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)
-        and (not ctime or ctime_ns in {0, status.st_ctime_ns})
+        and (not ctime or ctime_ns in {0, status.st_ctime_ns, ~status.st_ctime_ns})
     )
 
 
@@ -241,6 +247,13 @@ class Index:
             "SELECT DISTINCT dir FROM links WHERE workspace = ?", (self.workspace,)
         )
         return [row_id for (row_id,) in found]
+
+    def inodes(self, row_id: int, names: set[bytes]) -> set[int]:
+        """Return the inodes of those *names* in a directory that have other names."""
+        found = self._db.execute(
+            "SELECT name, ino FROM links WHERE workspace = ? AND dir = ?", (self.workspace, row_id)
+        )
+        return {inode for name, inode in found if name in names}
 
     def links(self) -> list[tuple[int, bytes, int]]:
         """Return (directory, name, inode) of all files that have other names."""

@@ -11,9 +11,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import struct
+import sys
 from pathlib import Path
 
 DIRECTORY = "run"
+_FLOCK = struct.Struct("hhqqi4x")
+"""Type, whence, start, length and process, as fcntl(2) has them on Linux."""
 
 
 class Living:
@@ -33,6 +37,8 @@ class Living:
         """Begin a call, unless a restore is going on."""
         if self._alone or not (self.count or self._lock(fcntl.LOCK_SH)):
             return False
+        if not self.count:
+            self._show(fcntl.F_RDLCK)
         self.count += 1
         return True
 
@@ -40,6 +46,7 @@ class Living:
         """End a call."""
         self.count -= 1
         if not self.count:
+            self._show(fcntl.F_UNLCK)
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def be_alone(self) -> bool:
@@ -53,6 +60,22 @@ class Living:
         """Let calls in again."""
         self._alone = False
         fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def runs_elsewhere(self) -> bool:
+        """Tell whether a call of another process runs; on macOS that isn't known, and no."""
+        if sys.platform != "linux":
+            return False
+        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        # Locks of an open file, not of a process: our own is in nobody's way here.
+        found = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, wanted)
+        kind: int = _FLOCK.unpack(found)[0]
+        return kind != fcntl.F_UNLCK
+
+    def _show(self, kind: int) -> None:
+        """Let others see that a call runs here, or that none does."""
+        if sys.platform == "linux":
+            lock = _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, lock)
 
     def close(self) -> None:
         """Let go of everything."""

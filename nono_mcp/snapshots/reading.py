@@ -45,7 +45,7 @@ class Reader:
     def __init__(self, objects: Objects, modes: Modes, path: Callable[[], list[bytes]]) -> None:
         self._objects = objects
         self._modes = modes
-        self._path = path
+        self.path = path
         self._forced_open = False
 
     def read(
@@ -111,7 +111,7 @@ class Reader:
             if found.st_ino != status.st_ino or not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EAGAIN, "changed while it was opened")
             self._forced_open = True
-            self._modes.note([*self._path(), name], found)
+            self._modes.note([*self.path(), name], found)
             mode = stat.S_IMODE(found.st_mode)
             change_mode(look_fd, mode | stat.S_IRUSR)
             try:

@@ -17,6 +17,7 @@ from nono_mcp.snapshots.descent import LISTING, Descent, OtherFileSystemError, c
 from nono_mcp.snapshots.marks import Mark, everything
 from nono_mcp.snapshots.reading import Reader, UnreadableError
 from nono_mcp.snapshots.storing import Storer
+from nono_mcp.snapshots.trust import Trust
 from nono_mcp.snapshots.visits import Visit
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Scan:
         self._exclusions = exclusions
         self._on_looked = on_looked
         self._reader = Reader(objects, modes, self._path)
+        self._trust = Trust()
         self._visits: list[Visit] = []
         self._skip: bytes | None = None
         self._looked_count = 0
@@ -65,21 +67,22 @@ class Scan:
         root_fd: int,
         mark: Mark,
         prepare: Callable[[], None],
+        trust: Trust,
         *,
         skip: bytes | None = None,
-        whole: bool = True,
     ) -> Row:
         """Look at what *mark* says, and return the root's row.
 
-        The name *skip* in the root is ours. Unless *whole*, the look before this one was broken
-        off. *prepare* is called before a part of a long look is committed.
+        The name *skip* in the root is ours. *prepare* is called before a part of a long look is
+        committed.
 
         Raises:
             WorkspaceReplacedError: Directories are being moved about; try again.
             OSError: Something can't be read, or the store can't be written.
         """
         self._skip = skip
-        storer = Storer(self._objects, self._index, self._reader, whole=whole)
+        self._trust = trust
+        storer = Storer(self._objects, self._index, self._reader, trust)
         self._visits = []
         self._started_ns = time.time_ns()
         status = os.fstat(root_fd)
@@ -194,7 +197,7 @@ class Scan:
             except (UnreadableError, FileNotFoundError):
                 return False
             racy = visits.racy(status, visit.started_ns)
-            packed = index.pack_stat(name, status, racy=racy)
+            packed = self._trust.kept([*self._path(), name], status, racy=racy)
             visit.named[name] = packed, encoding.encode_entry(fresh)
         return True
 

@@ -15,17 +15,18 @@ from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError
 if TYPE_CHECKING:
     from nono_mcp.snapshots.descent import Descent
     from nono_mcp.snapshots.objects import Objects
+    from nono_mcp.snapshots.trust import Trust
     from nono_mcp.snapshots.visits import Visit
 
 
 class Storer:
-    """Stores the directories of one look; unless *whole*, the look before was broken off."""
+    """Stores the directories of one look."""
 
-    def __init__(self, objects: Objects, rows: Index, reader: Reader, *, whole: bool) -> None:
+    def __init__(self, objects: Objects, rows: Index, reader: Reader, trust: Trust) -> None:
         self._objects = objects
         self._index = rows
         self._reader = reader
-        self._whole = whole
+        self._trust = trust
 
     def finish(self, descent: Descent, visit: Visit) -> Row:
         """Return the row of a directory of which all was looked at, stored if it changed."""
@@ -46,7 +47,9 @@ class Storer:
             return True
         if visit.listed and (visit.mark.rehash or visit.stats != old.stats):
             return True
-        if self._whole or not visit.entries:
+        if visit.listed and not self._trust.times:
+            return True
+        if self._trust.whole or not visit.entries:
             return False
         stored = encoding.split_tree(self._index.tree(old.id))
         return any(stored.get(name) != entry for name, entry in visit.entries.items())
@@ -104,6 +107,7 @@ class Storer:
     ) -> tuple[dict[bytes, bytes], bytes]:
         """Return a listed directory's entries and packed statuses, reading what changed."""
         known = index.unpack_stats(visit.old.stats) if visit.old else {}
+        path = self._reader.path()
         entries: dict[bytes, bytes] = {}
         packed = []
         for name, status in visit.statuses.items():
@@ -113,9 +117,10 @@ class Storer:
                     entries[name] = tree[name]
                 continue
             seen = index.pack_stat(name, status)
-            if name in tree and known.get(name) == seen and name not in visit.mark.rehash:
+            was = known.get(name)
+            if name in tree and name not in visit.mark.rehash and self._trust.known(was, seen):
                 entries[name] = tree[name]
-                packed.append(seen)
+                packed.append(was or seen)
                 continue
             try:
                 fresh, status_read = self._reader.read(descent.fd, name, status)
@@ -128,7 +133,7 @@ class Storer:
             else:
                 entries[name] = encoding.encode_entry(fresh)
                 racy = visits.racy(status_read, visit.started_ns)
-                packed.append(index.pack_stat(name, status_read, racy=racy))
+                packed.append(self._trust.kept([*path, name], status_read, racy=racy))
         packed += [
             index.pack_excluded(name) for name, why in visit.unprotected if why == "excluded"
         ]

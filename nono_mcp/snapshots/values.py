@@ -16,9 +16,33 @@ ChangeKind = Literal["added", "modified", "deleted", "touched"]
 EntryType = Literal["file", "directory", "symlink", "fifo"]
 Phase = Literal["scan", "stage", "apply", "verify", "collect"]
 
+UNSURE_MAX: Final = 100_000
+"""How many paths are kept of what was read while it might be changed."""
 LISTED_MAX: Final = 1000
 """How many paths an answer lists; its counts are exact."""
 QUOTA_BYTES: Final = 5 << 30
+
+
+class Unsure:
+    """What was read while programs ran that may change it by a lost name, or by a map."""
+
+    def __init__(self) -> None:
+        self.paths: set[bytes] = set()
+        self.is_full = False
+        """There is more of it than `paths` has."""
+
+    def add(self, path: bytes) -> None:
+        """Take in one more."""
+        if len(self.paths) < UNSURE_MAX:
+            self.paths.add(path)
+        else:
+            self.is_full = True
+
+    def merge(self, other: Unsure) -> None:
+        """Take in all of another."""
+        self.is_full |= other.is_full
+        for path in other.paths:
+            self.add(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +59,11 @@ class Dirty:
     """Files that came, went or changed: their content is read again, whatever else they show."""
     rescan: frozenset[bytes] = frozenset()
     """Directories that are walked in full."""
+    unsure: Unsure | None = None
+    """Programs run that may change the workspace; this is told what was read meanwhile."""
+    generation: int | None = None
+    """What the rest is since. If somebody else has looked after that, everything is looked at:
+    what they read, and programs then changed, is nowhere in the rest."""
 
 
 @dataclass(frozen=True, slots=True)

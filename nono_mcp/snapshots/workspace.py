@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,14 +23,14 @@ from nono_mcp.snapshots.marks import Mark, everything, marked
 from nono_mcp.snapshots.modes import Modes
 from nono_mcp.snapshots.patterns import Patterns, literal
 from nono_mcp.snapshots.scan import Scan
-from nono_mcp.snapshots.values import LISTED_MAX, Progress, Unprotected
+from nono_mcp.snapshots.trust import Trust, times_tell
+from nono_mcp.snapshots.values import LISTED_MAX, Dirty, Progress, Unprotected
 from nono_sandbox.look import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from nono_mcp.snapshots.store import Store
-    from nono_mcp.snapshots.values import Dirty
 
     OnProgress = Callable[[Progress], None]
 
@@ -73,6 +74,7 @@ class Workspace:
         except OSError as error:
             raise SnapshotError(f"{path}: can't be opened as a directory: {error}") from error
         self.status = os.fstat(self.fd)
+        self._times_tell = times_tell(self.fd)
         self.id = self._register()
         self.index = Index(store.db, self.id)
         self.modes = Modes(store.fd, self.id)
@@ -165,7 +167,7 @@ class Workspace:
         """
         for attempt in range(_TRIES):
             try:
-                return self._look(dirty if not attempt else None, skip, on_progress, finish)
+                return self._look(_all_of(dirty) if attempt else dirty, skip, on_progress, finish)
             except _UnsettledError:
                 # Nothing of it was kept; the next look is at everything.
                 continue
@@ -198,12 +200,9 @@ class Workspace:
 
         scan = Scan(self.store.objects, self.index, self.modes, self.patterns, on_looked)
         with self.store.objects.writing():
-            whole, seen_rules = db.execute(
-                "SELECT whole, rules FROM workspaces WHERE id = ?", (self.id,)
-            ).fetchone()
+            mark, trust = self._known(dirty, rules)
             self.index.begin()
-            mark = self._mark(dirty if whole and seen_rules == rules else None)
-            row = scan.run(self.fd, mark, self._save_part, skip=skip, whole=bool(whole))
+            row = scan.run(self.fd, mark, self._save_part, trust, skip=skip)
             if not mark.rescan and not self.index.is_settled():
                 # Something got another name, and no event tells in which directory the first is:
                 # what is written by one of them is to be found at both.
@@ -233,13 +232,34 @@ class Workspace:
         self.index.begin()
         self.index.links_change = True
 
+    def _known(self, dirty: Dirty | Mark | None, rules: str) -> tuple[Mark, Trust]:
+        """Return where to look, and what to go by."""
+        whole, seen_rules, generation = self.store.db.execute(
+            "SELECT whole, rules, generation FROM workspaces WHERE id = ?", (self.id,)
+        ).fetchone()
+        told = dirty if isinstance(dirty, Dirty) else Dirty()
+        alone = told.generation in {None, generation}
+        mark = self._mark(dirty if whole and seen_rules == rules else None)
+        mark.rescan |= not alone
+        times = self._times_tell or not mark.rescan
+        marks = told.unsure is not None and alone
+        return mark, Trust(told.unsure, whole=bool(whole), times=times, marks=marks)
+
     def _mark(self, dirty: Dirty | Mark | None) -> Mark:
         if dirty is None or self.index.row(0, b"") is None:
             return everything()
         mark = dirty if isinstance(dirty, Mark) else marked(dirty)
         # A write through another name of a file, perhaps outside, shows in no directory.
+        inodes: set[int] = set()
         for row_id in self.index.linked_directories():
-            mark.at(self.index.components(row_id)).relist = True
+            at = mark.at(self.index.components(row_id))
+            at.relist = True
+            if at.rehash:
+                inodes |= self.index.inodes(row_id, at.rehash)
+        # One by a map, by the one name that is told of, shows in no status either.
+        for row_id, name, inode in self.index.links() if inodes else ():
+            if inode in inodes:
+                mark.at(self.index.components(row_id)).rehash.add(name)
         return mark
 
     def untouchable(self) -> list[list[bytes]]:
@@ -260,6 +280,11 @@ class Workspace:
         if not shared:
             return encoding.NO_ID
         return self.store.objects.put_links(encoding.encode_links(shared))
+
+
+def _all_of(dirty: Dirty | Mark | None) -> Dirty | None:
+    """Return everything, and what is known of it."""
+    return replace(dirty, rescan=frozenset({b""})) if isinstance(dirty, Dirty) else None
 
 
 def _signed(identity: tuple[int, int]) -> tuple[int, int]:

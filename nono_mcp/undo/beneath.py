@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     OnGuarded = Callable[[Iterable[Action]], None]
 
-_EVERYTHING = frozenset({b""})
+EVERYTHING = frozenset({b""})
 
 
 class Beneath:
@@ -38,6 +38,10 @@ class Beneath:
     def __init__(self, below: Below) -> None:
         self._below = below
         self._running: list[Kept] = []
+
+    def running(self, but: Kept | None) -> list[Kept]:
+        """Return the calls that run and may write, all *but* one."""
+        return [kept for kept in self._running if kept is not but]
 
     def begin(self, kept: Kept) -> None:
         """Judge what changes from here on, as done by the call of *kept* or another."""
@@ -90,7 +94,7 @@ def both(one: Dirty | None, other: Dirty | None) -> Dirty | None:
             one.relist | other.relist, one.rehash | other.rehash, one.rescan | other.rescan
         )
     known = one or other
-    return Dirty(rescan=_EVERYTHING, rehash=known.rehash) if known and known.rehash else None
+    return Dirty(rescan=EVERYTHING, rehash=known.rehash) if known and known.rehash else None
 
 
 class Unkept:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import covers
 from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
-from nono_mcp.snapshots.values import Dirty
+from nono_mcp.snapshots.values import Dirty, Unsure
 from nono_mcp.snapshots.watch import Watcher
-from nono_mcp.undo.beneath import Beneath, both
+from nono_mcp.undo.beneath import EVERYTHING, Beneath, both
 from nono_mcp.undo.opening import broad_error, open_store
 
 if TYPE_CHECKING:
@@ -27,19 +28,26 @@ if TYPE_CHECKING:
     from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Action
     from nono_mcp.snapshots.snapshots import Snapshots
-    from nono_mcp.snapshots.values import Progress, Reason, Snapshot
+    from nono_mcp.snapshots.values import Plan, Progress, Reason, Snapshot
     from nono_mcp.snapshots.watch import Stillness
     from nono_mcp.undo.rules import Rules
-    from nono_mcp.undo.values import Kept
+    from nono_mcp.undo.values import Kept, Wanted
 
     OnProgress = Callable[[Progress], None] | None
+
+_NEVER = -1
+"""A generation that is none."""
 
 
 class Keeping:
     """The store of one workspace, and what is known of its changes since the last snapshot."""
 
-    def __init__(self, rules: Rules, below: Below) -> None:
+    def __init__(self, rules: Rules, below: Below, runs_elsewhere: Callable[[], bool]) -> None:
         self._rules = rules
+        self._runs_elsewhere = runs_elsewhere
+        """Tells whether calls of another server run in the workspace."""
+        self._generation: int | None = None
+        """What the last look of ours made it."""
         self.snapshots = _opened(rules)
         self._watcher = Watcher(rules.workspace) if rules.watched else None
         self._turn = threading.Lock()
@@ -85,13 +93,17 @@ class Keeping:
         ending = kept if reason == "after-call" else None
 
         def take() -> Snapshot:
-            with self._turn, self._changes() as dirty:
+            with self._turn, self._changes(ending) as dirty:
                 # Before it is kept: what is put right is in no snapshot.
                 self._beneath.look(dirty, ending)
                 since = None if self._watcher is None else self._watcher.since
+                unsure = self._unsure(ending)
+                known = self._known(dirty, unsure, ending)
                 taken = self.snapshots.take(
-                    reason, name=name, call=call, dirty=dirty, progress=on_progress
+                    reason, name=name, call=call, dirty=known, progress=on_progress
                 )
+                self._generation = taken.generation
+                self._tell_running(unsure, ending)
                 self._last = None if since is None else (since, taken)
                 if kept is not None and kept is not ending:
                     self._beneath.begin(kept)
@@ -115,7 +127,9 @@ class Keeping:
         if not self._turn.acquire(blocking=False):
             return None
         try:
-            taken = self._again(reason, call)
+            # What others read while it ran is to be read again.
+            done = reason == "after-call" and (kept.unsure.paths or kept.unsure.is_full)
+            taken = None if done else self._again(reason, call)
             if taken is not None and reason == "before-call":
                 self._beneath.begin(kept)
             return taken
@@ -128,6 +142,40 @@ class Keeping:
         if self._ahead != Dirty() or not self._beneath.is_still():
             return None
         return self.snapshots.again(self._last[1], reason, call)
+
+    def plan(self, wanted: Wanted, on_progress: OnProgress) -> Plan:
+        """Return what a rollback would do, as all there is is found, whatever events said.
+
+        Raises:
+            SnapshotError, OSError: It can't be done.
+        """
+        with self._turn:
+            found = self.snapshots.get(wanted.snapshot).id
+            unsure = self._unsure(None)
+            plan = self.snapshots.plan(
+                found, scope=wanted.scope, paths=wanted.paths, progress=on_progress,
+                dirty=Dirty(rescan=EVERYTHING, unsure=unsure),
+            )  # fmt: skip
+            self._tell_running(unsure, None)
+            return plan
+
+    def _unsure(self, ending: Kept | None) -> Unsure | None:
+        """Return what is to be told of what is read now, if anybody may change it meanwhile."""
+        alone = not self._beneath.running(ending) and not self._runs_elsewhere()
+        return None if alone else Unsure()
+
+    def _known(self, dirty: Dirty | None, unsure: Unsure | None, ending: Kept | None) -> Dirty:
+        # Who looked while a call of ours ran may have read what that changed afterwards.
+        generation = self._generation if self._beneath.running(None) else None
+        if ending is not None and ending.unsure.is_full:
+            generation = _NEVER
+        dirty = Dirty(rescan=EVERYTHING) if dirty is None else dirty
+        return replace(dirty, unsure=unsure, generation=generation)
+
+    def _tell_running(self, unsure: Unsure | None, ending: Kept | None) -> None:
+        if unsure is not None:
+            for kept in self._beneath.running(ending):
+                kept.unsure.merge(unsure)
 
     def end(self, kept: Kept) -> None:
         """Hold the call of *kept* responsible for nothing more."""
@@ -151,11 +199,11 @@ class Keeping:
             return self._beneath.put_right(None)
 
     @contextmanager
-    def _changes(self) -> Iterator[Dirty | None]:
-        if self._watcher is None:
-            yield None
-            return
-        with self._watcher.changes() as dirty:
+    def _changes(self, ending: Kept | None) -> Iterator[Dirty | None]:
+        if ending is not None:
+            # It may have changed what others have read since, by a lost name or a map.
+            self._ahead = both(self._ahead, Dirty(rehash=frozenset(ending.unsure.paths)))
+        with nullcontext() if self._watcher is None else self._watcher.changes() as dirty:
             yield both(self._ahead, dirty)
             self._ahead = Dirty()
 

@@ -75,8 +75,8 @@ class Undo:
         if prepared.document.snapshots.enabled is False:
             return None
         rules = Rules.of(request, prepared)
-        keeping = Keeping(rules, below)
-        undo = cls(keeping, Living(request.state_dir, rules.workspace), rules, log)
+        living = Living(request.state_dir, rules.workspace)
+        undo = cls(Keeping(rules, below, living.runs_elsewhere), living, rules, log)
         try:
             undo._recover()
         except BaseException:
@@ -204,7 +204,7 @@ class Undo:
         Raises:
             SnapshotError: It can't be done.
         """
-        return await self.look(lambda _: self._planned(wanted, on_progress))
+        return await self.look(lambda _: self._keeping.plan(wanted, on_progress))
 
     async def roll_back(
         self,
@@ -251,16 +251,6 @@ class Undo:
             yield
         finally:
             on_guarded(await anyio.to_thread.run_sync(self._keeping.put_all_right))
-
-    def _planned(self, wanted: Wanted, on_progress: OnProgress) -> Plan:
-        # Of everything there is, whatever events said: what is put back has to be right.
-        store = self._keeping.snapshots
-        return store.plan(
-            store.get(wanted.snapshot).id,
-            scope=wanted.scope,
-            paths=wanted.paths,
-            progress=on_progress,
-        )
 
     def _who_runs(self) -> str:
         count = self._living.count

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nono_mcp.snapshots.errors import SnapshotError
+from nono_mcp.snapshots.values import Unsure
 
 if TYPE_CHECKING:
     from nono_mcp.guard.guard import Action
@@ -41,6 +42,8 @@ class Kept:
         self.overlapped = False
         self.guarded: list[Action] = []
         """What was put right of what it did beneath the top directory."""
+        self.unsure = Unsure()
+        """What was read for others while it ran, and it may have changed unseen."""
 
 
 @dataclass(frozen=True, slots=True)
