@@ -9,12 +9,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from nono_mcp.snapshots.comparing import LISTED as _LISTED
+from nono_mcp.snapshots.comparing import SEEN as _SEEN
+from nono_mcp.snapshots.comparing import STAT as _STAT
+
 if TYPE_CHECKING:
     import os
     import sqlite3
 
-_SEEN = struct.Struct("<QqqIII")
-_STAT = struct.Struct("<QQqqIH")
 pack_fields: Final = _STAT.pack
 """Packs inode, size, mtime, ctime, mode and how long the name is that follows."""
 _DIRECTORY_STAT: Final = (0, 0, 0, 0o040000)
@@ -44,8 +46,19 @@ def pack_seen(status: os.stat_result, *, racy: bool = False) -> bytes:
     """
     ctime_ns = 0 if racy else status.st_ctime_ns
     return _SEEN.pack(
-        status.st_ino, status.st_mtime_ns, ctime_ns, status.st_mode, status.st_uid, status.st_gid
+        status.st_ino,
+        status.st_mtime_ns,
+        ctime_ns,
+        status.st_mode | _LISTED,
+        status.st_uid,
+        status.st_gid,
     )
+
+
+def doubted(seen: bytes) -> bytes:
+    """Return what was packed, but equal to nothing: names may have come and gone since."""
+    ino, mtime_ns, _, *rest = _SEEN.unpack(seen)
+    return _SEEN.pack(ino, mtime_ns, 0, *rest)
 
 
 def seen_ino(seen: bytes) -> int:

@@ -38,8 +38,9 @@ class Storer:
         known = encoding.decode_entry(old.entry)
         entry = visits.own_entry(descent, visit)._replace(target=known.target)
         encoded = old.entry if entry == known else encoding.encode_entry(entry)
-        row = old._replace(seen=visit.kept, entry=encoded)
-        self._index.update(row, old, None)
+        row = old._replace(seen=_kept(visit), entry=encoded)
+        if row != old:
+            self._index.update(row, old, None)
         return row
 
     def _differs(self, visit: Visit, old: Row) -> bool:
@@ -72,7 +73,7 @@ class Storer:
         self._forget_gone(visit, tree)
         encoded = b"".join(tree[name] for name in sorted(tree))
         entry = visits.own_entry(descent, visit)._replace(target=self._objects.put_tree(encoded))
-        row = Row(visit.row_id, visit.kept, encoding.encode_entry(entry), files, size, stats)
+        row = Row(visit.row_id, _kept(visit), encoding.encode_entry(entry), files, size, stats)
         self._index.update(row, old, encoded)
         return row
 
@@ -139,3 +140,16 @@ class Storer:
         ]
         packed.sort(key=visits.packed_name)
         return entries, b"" if visit.stale else b"".join(packed)
+
+
+def _kept(visit: Visit) -> bytes:
+    """Return what is kept of a directory's own status.
+
+    The next look takes it that no names came or went where that is the same. So of a directory that
+    wasn't listed only what the last listing saw is kept.
+    """
+    if visit.listed and not visit.stale:
+        return visit.kept
+    if visit.old is not None and visit.old.seen == visit.seen and not visit.stale:
+        return visit.seen
+    return index.doubted(visit.seen)

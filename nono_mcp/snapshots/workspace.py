@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import database, encoding, place
+from nono_mcp.snapshots import database, encoding, looking, place
 from nono_mcp.snapshots.difference import Comparisons
 from nono_mcp.snapshots.encoding import Root
 from nono_mcp.snapshots.errors import (
@@ -19,17 +19,17 @@ from nono_mcp.snapshots.errors import (
     WorkspaceReplacedError,
 )
 from nono_mcp.snapshots.index import Index
-from nono_mcp.snapshots.marks import Mark, everything, marked
 from nono_mcp.snapshots.modes import Modes
 from nono_mcp.snapshots.patterns import Patterns, literal
 from nono_mcp.snapshots.scan import Scan
-from nono_mcp.snapshots.trust import Trust, times_tell
+from nono_mcp.snapshots.trust import times_tell
 from nono_mcp.snapshots.values import LISTED_MAX, Dirty, Progress, Unprotected
 from nono_sandbox.look import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from nono_mcp.snapshots.marks import Mark
     from nono_mcp.snapshots.store import Store
 
     OnProgress = Callable[[Progress], None]
@@ -74,7 +74,7 @@ class Workspace:
         except OSError as error:
             raise SnapshotError(f"{path}: can't be opened as a directory: {error}") from error
         self.status = os.fstat(self.fd)
-        self._times_tell = times_tell(self.fd)
+        self.times_tell = times_tell(self.fd)
         self.id = self._register()
         self.index = Index(store.db, self.id)
         self.modes = Modes(store.fd, self.id)
@@ -167,7 +167,8 @@ class Workspace:
         """
         for attempt in range(_TRIES):
             try:
-                return self._look(_all_of(dirty) if attempt else dirty, skip, on_progress, finish)
+                told = _all_of(dirty) if attempt else dirty
+                return self._look(told, skip, on_progress, finish, again=bool(attempt))
             except _UnsettledError:
                 # Nothing of it was kept; the next look is at everything.
                 continue
@@ -191,6 +192,8 @@ class Workspace:
         skip: bytes | None,
         on_progress: OnProgress | None,
         finish: Callable[[Looked], None] | None,
+        *,
+        again: bool,
     ) -> Looked:
         db, rules = self.store.db, json.dumps(self.exclusions)
 
@@ -200,7 +203,7 @@ class Workspace:
 
         scan = Scan(self.store.objects, self.index, self.modes, self.patterns, on_looked)
         with self.store.objects.writing():
-            mark, trust = self._known(dirty, rules)
+            mark, trust = looking.where(self, dirty, rules, None if again else on_looked)
             self.index.begin()
             row = scan.run(self.fd, mark, self._save_part, trust, skip=skip)
             if not mark.rescan and not self.index.is_settled():
@@ -231,36 +234,6 @@ class Workspace:
         )
         self.index.begin()
         self.index.links_change = True
-
-    def _known(self, dirty: Dirty | Mark | None, rules: str) -> tuple[Mark, Trust]:
-        """Return where to look, and what to go by."""
-        whole, seen_rules, generation = self.store.db.execute(
-            "SELECT whole, rules, generation FROM workspaces WHERE id = ?", (self.id,)
-        ).fetchone()
-        told = dirty if isinstance(dirty, Dirty) else Dirty()
-        alone = told.generation in {None, generation}
-        mark = self._mark(dirty if whole and seen_rules == rules else None)
-        mark.rescan |= not alone
-        times = self._times_tell or not mark.rescan
-        marks = told.unsure is not None and alone
-        return mark, Trust(told.unsure, whole=bool(whole), times=times, marks=marks)
-
-    def _mark(self, dirty: Dirty | Mark | None) -> Mark:
-        if dirty is None or self.index.row(0, b"") is None:
-            return everything()
-        mark = dirty if isinstance(dirty, Mark) else marked(dirty)
-        # A write through another name of a file, perhaps outside, shows in no directory.
-        inodes: set[int] = set()
-        for row_id in self.index.linked_directories():
-            at = mark.at(self.index.components(row_id))
-            at.relist = True
-            if at.rehash:
-                inodes |= self.index.inodes(row_id, at.rehash)
-        # One by a map, by the one name that is told of, shows in no status either.
-        for row_id, name, inode in self.index.links() if inodes else ():
-            if inode in inodes:
-                mark.at(self.index.components(row_id)).rehash.add(name)
-        return mark
 
     def untouchable(self) -> list[list[bytes]]:
         """Return where there is what isn't kept, and so isn't to go; sockets may."""
