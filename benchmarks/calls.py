@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from benchmarks.timing import interleaved, interleaved_async, show
+from nono_mcp.generation import LANE_IDLE_S_MAX, LANES_KEPT
 from nono_mcp.policy.document import Document, FilesystemSection
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Session
@@ -125,7 +126,12 @@ async def calls(base: Path) -> None:
         del ballast
         for count in (8, 64):
             await _many(opened["plain"], count)
-        _memory(opened["plain"])
+        _memory(opened["plain"], "just after 64 callers at once")
+        with anyio.move_on_after(2 * LANE_IDLE_S_MAX):
+            # Other processes' ends raise no event here.
+            while len(_below(opened["plain"].fork_server_pid)) > LANES_KEPT:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+        _memory(opened["plain"], f"{LANE_IDLE_S_MAX:g} s later")
 
 
 def _true(session: Session, timeout_s: float | None = None) -> Callable[[], Awaitable[object]]:
@@ -179,10 +185,11 @@ async def _many(session: Session, count: int) -> None:
     show(f"{count} callers at once", rows)
 
 
-def _memory(session: Session) -> None:
-    sys.stdout.write("\nmemory of an idle session (proportional set size)\n")
+def _memory(session: Session, when: str) -> None:
     fork_server = session.fork_server_pid
     lanes = _below(fork_server)
+    sys.stdout.write(f"\nmemory of a session {when}\n{'':<44} {'PSS MiB':>10} {'own MiB':>8}\n")
+    _print_memory("supervisor", [os.getpid()])
     _print_memory("fork server", [fork_server])
     _print_memory(f"its {len(lanes)} lanes and waiting workers", lanes)
 
@@ -190,17 +197,21 @@ def _memory(session: Session) -> None:
 def _below(pid: int) -> list[int]:
     found = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text(encoding="ascii").split():
-            found += [int(child), *_below(int(child))]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in children.read_text(encoding="ascii").split():
+                found += [int(child), *_below(int(child))]
     return found
 
 
 def _print_memory(name: str, pids: list[int]) -> None:
-    kib = 0
+    total = own = 0
     for pid in pids:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-        kib += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-    sys.stdout.write(f"{name:<44} {kib / 1024:>10.1f} MiB\n")
+        with suppress(FileNotFoundError, ProcessLookupError):
+            told = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+            kib = {line.split(":")[0]: int(line.split()[1]) for line in told[1:]}
+            total += kib["Pss"]
+            own += kib["Private_Clean"] + kib["Private_Dirty"]
+    sys.stdout.write(f"{name:<44} {total / 1024:>10.1f} {own / 1024:>8.1f}\n")
 
 
 async def over_mcp(base: Path) -> None:

@@ -114,7 +114,7 @@ async def _read(
 ) -> None:
     lines = Lines()
     while True:
-        await _wait(fd, select.POLLIN)
+        await _wait_readable(fd)
         try:
             chunk = os.read(fd, _READ_BYTES)
         except BlockingIOError:
@@ -137,17 +137,24 @@ async def _read(
 async def _write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        await _wait(fd, select.POLLOUT)
+        if not _is_ready(fd, select.POLLOUT):
+            await anyio.wait_writable(fd)
         with suppress(BlockingIOError):
             view = view[os.write(fd, view[:_WRITE_BYTES]) :]
+        if view:
+            await anyio.lowlevel.checkpoint()
 
 
-async def _wait(fd: int, event: int) -> None:
-    """Wait until reading or writing *fd* doesn't block."""
-    poll = select.poll()
-    poll.register(fd, event)
-    if poll.poll(0):
+async def _wait_readable(fd: int) -> None:
+    if _is_ready(fd, select.POLLIN):
         # Also whatever epoll refuses to wait for: a regular file is always ready.
         await anyio.lowlevel.checkpoint()
-        return
-    await (anyio.wait_readable(fd) if event == select.POLLIN else anyio.wait_writable(fd))
+    else:
+        await anyio.wait_readable(fd)
+
+
+def _is_ready(fd: int, event: int) -> bool:
+    """Tell whether reading or writing *fd* doesn't block."""
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(0))
