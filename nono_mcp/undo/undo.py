@@ -57,6 +57,7 @@ class Undo:
         self._living = living
         self._log = log
         self._writing: list[Kept] = []
+        self._looking = anyio.Lock(fast_acquire=True)
         self._thinning = Thinning()
         self.listeners: list[Callable[[], None]] = []
         """Told that there is a snapshot more."""
@@ -174,7 +175,14 @@ class Undo:
     async def _take_for(self, call: str, reason: Reason, kept: Kept) -> Snapshot:
         """Take a snapshot, without a look if nothing has changed since the last."""
         taken = self._keeping.again(reason, call, kept)
-        return await self._take(reason, call, kept=kept) if taken is None else self._noted(taken)
+        if taken is not None:
+            return self._noted(taken)
+        # One look does for all the calls that wait for it, where nothing changes meanwhile.
+        async with self._looking:
+            taken = self._keeping.again(reason, call, kept)
+            if taken is None:
+                return await self._take(reason, call, kept=kept)
+            return self._noted(taken)
 
     def _noted(self, taken: Snapshot) -> Snapshot:
         if self._log is not None:

@@ -3,9 +3,11 @@
 import os
 import shutil
 import stat
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -20,7 +22,9 @@ from nono_mcp.server.app import build
 from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots.snapshots import Snapshots
-from nono_mcp.snapshots.values import Snapshot
+from nono_mcp.snapshots.values import Reason, Snapshot
+from nono_mcp.undo.keeping import Keeping
+from nono_mcp.undo.values import Kept
 from nono_sandbox.confinement import WRITE
 from tests.server.conftest import TIER, Agent, Machine, Marked, text_of
 
@@ -195,6 +199,40 @@ async def test_a_call_is_kept_before_and_after(machine: Machine) -> None:
     assert before.call == after.call == result.id
     assert "-before" in text.text
     assert "+after" in text.text
+
+
+async def test_one_look_does_for_all_the_calls_that_wait_for_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls_count = 8
+    may_look = threading.Event()
+    asked, looks = [0], [0]
+    again, take = Keeping.again, Keeping.take
+
+    def told(keeping: Keeping, reason: Reason, call: str, kept: Kept) -> Snapshot | None:
+        asked[0] += 1
+        return again(keeping, reason, call, kept)
+
+    def slow(keeping: Keeping, reason: Reason, call: str | None, **more: Any) -> Snapshot:  # noqa: ANN401
+        looks[0] += 1
+        assert may_look.wait(60)
+        return take(keeping, reason, call, **more)
+
+    async with opened(machine) as session:
+        await session.run(sh("true"))
+        (machine.workspace / "f").write_text("somebody else's")
+        monkeypatch.setattr(Keeping, "again", told)
+        monkeypatch.setattr(Keeping, "take", slow)
+        async with anyio.create_task_group() as group:
+            for _ in range(calls_count):
+                group.start_soon(session.run, sh("true"))
+            with anyio.fail_after(60):
+                # All have asked, and the one that looks has asked once more.
+                while asked[0] <= calls_count:  # noqa: ASYNC110 - nothing tells
+                    await anyio.sleep(0.01)
+            may_look.set()
+        assert session.undo is not None
+        assert looks[0] == (1 if session.undo.rules.watched else 2 * calls_count)
 
 
 async def test_calls_that_write_nothing_take_no_snapshot(machine: Machine) -> None:
