@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.credentials.vault import Use
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.action import Action
     from nono_mcp.policy.request import Prepared
     from nono_proxy.records import Record
     from nono_sandbox.client import Ended, ForkServer

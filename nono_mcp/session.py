@@ -22,6 +22,7 @@ from nono_mcp.commands import Command, CommandError, call_for
 from nono_mcp.generation import Generation, Outward, start
 from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
+from nono_mcp.guard.lasting import Lasting
 from nono_mcp.policy import guarded
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.load import prepare
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.capture import Capture
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.action import Action
     from nono_mcp.policy.document import Document
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.policy.widening import Given
@@ -94,8 +95,9 @@ class Session:
         self._turns = turns or anyio.Semaphore(LANES_MAX, fast_acquire=True)
         self._starting = anyio.Lock()
         self._generation: Generation | None = None
-        self._guard = Guard(request.state_dir)
-        self._below = Below(request.state_dir)
+        self._lasting = Lasting()
+        self._guard = Guard(request.state_dir, self._lasting)
+        self._below = Below(request.state_dir, self._lasting)
         self._unkept = Unkept(self._below)
         self._guard.still = self._still
         self._current_prepared: Prepared | None = None
@@ -135,6 +137,9 @@ class Session:
         finally:
             if session.undo is not None:
                 session.undo.close()
+            session._guard.close()
+            session._below.close()
+            session._lasting.close()
             if session._generation is not None:
                 session._generation.retire()
 
@@ -236,8 +241,7 @@ class Session:
     @contextmanager
     def _guarded(self, recording: Recording) -> Iterator[list[Action]]:
         """Put right, once the body has ended, what it did to what is guarded; yield what was."""
-        actions: list[Action] = []
-        self._guard.begin()
+        actions = [*self._guard.begin()]
         try:
             yield actions
         finally:

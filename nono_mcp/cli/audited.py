@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nono_mcp.audit.session import Session
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.credentials.vault import Use
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.action import Action
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.recording import Recording
     from nono_mcp.snapshots.values import Snapshot

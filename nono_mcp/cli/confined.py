@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from nono_mcp.cli.options import Parsed
     from nono_mcp.cli.undoing import Undoing
     from nono_mcp.cli.way_out import WayOut
+    from nono_mcp.guard.action import Action
     from nono_mcp.guard.below import Below
-    from nono_mcp.guard.guard import Action, Guard
+    from nono_mcp.guard.guard import Guard
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.confinement import Confinement
     from nono_sandbox.oneshot import Launch
@@ -200,9 +201,11 @@ class Run:
     def _put_right(self, guard: Guard, below: Below | None) -> None:
         from nono_mcp.cli import put_right
 
-        self._actions = guard.end()
+        self._actions += guard.end()
+        guard.close()
         if below is not None:
-            self._actions += below.put_right(None)
+            self._actions += below.end()
+            below.close()
         for text in put_right.texts(self._actions):
             self._note(text)
 
@@ -216,7 +219,7 @@ class Run:
 
         guard = Guard(places.state_dir(os.environ))
         guarded.settle(guard, prepared)
-        guard.begin()
+        self._actions += guard.begin()
         return guard
 
     def _below(self, prepared: Prepared) -> Below:
@@ -226,7 +229,7 @@ class Run:
 
         below = Below(places.state_dir(os.environ))
         guarded.settle_below(below, prepared, self._request.workspace)
-        below.learn(None)
+        self._actions += below.begin(None)
         return below
 
     def _warn(self, text: str) -> None:

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.action import Action
 
 
 def texts(actions: Iterable[Action]) -> Iterator[str]:
@@ -16,9 +16,10 @@ def texts(actions: Iterable[Action]) -> Iterator[str]:
     for one in actions:
         path = quoted(one.path)
         moved = f"; what was there now is {quoted(one.kept_in)}" if one.kept_in else ""
+        why = f": {one.why}" if one.why else ""
         if one.action == "removed":
-            yield f"taken away again: {path} ({one.what}); --bypass lets it be{moved}"
+            yield f"taken away again: {path} ({one.what}){why}; --bypass lets it be{moved}"
         elif one.action == "restored":
-            yield f"put back as it was: {path} ({one.what}); --bypass lets it be{moved}"
+            yield f"put back as it was: {path} ({one.what}){why}; --bypass lets it be{moved}"
         else:
             yield f"changed and NOT put back: {path} ({one.what}): {one.why}"

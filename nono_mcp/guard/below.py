@@ -9,103 +9,225 @@ What `Guard` guards in the top directory is guarded in every directory here: the
 and repositories, bare ones and those of submodules and linked worktrees too. Removing one of them
 runs nothing, and so isn't undone.
 
-Architecture invariant: the work is bounded by what changed, and by what is known. Not thread-safe.
+Architecture invariant: the work is bounded by what changed, and by what is known. Who has both
+guards begins with this one and ends with it, since what is in the top directory may be copied.
+Not thread-safe.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 
-from nono_mcp.guard import finding, judge, names, spots, tree
-from nono_mcp.guard.guard import LEFT, MOVED, Action
+from nono_mcp.guard import looking, times, ways
+from nono_mcp.guard.action import LEFT, MOVED, OTHERS, UNKNOWN, Action, undo
+from nono_mcp.guard.book import ALONE, Book
+from nono_mcp.guard.book import LEFT as LEFT_BEHIND
 from nono_mcp.guard.judging import Judging
 from nono_mcp.guard.known import Known
 from nono_mcp.guard.quarantine import Quarantine
-from nono_mcp.guard.spots import Spot
-from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from nono_mcp.guard.finding import Found
-    from nono_mcp.guard.spots import See
+    from nono_mcp.guard.lasting import Lasting
+    from nono_mcp.guard.looking import Changed
 
-    SeeBare = Callable[[tuple[str, ...], int], None]
-
-_NOT_ENTERED = (finding.DEEP, finding.SHUT)
+KIND = "below"
+WAIT_S = 120.0
+"""For another server's look at everything."""
+_FORMAT = "below 1"
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Changed(Value):
-    """What may have changed: paths in the workspace, and directories with all beneath them."""
-
-    names: frozenset[str]
-    trees: frozenset[str] = frozenset()
-
-
-_NOTHING = Changed(frozenset())
 
 
 class Below:
     """What is guarded beneath the top directory of one workspace."""
 
-    def __init__(self, state_dir: str) -> None:
+    def __init__(self, state_dir: str, lasting: Lasting | None = None) -> None:
+        self._state_dir = state_dir
+        self._lasting = lasting
         self._quarantine = Quarantine(state_dir)
         self._root = ""
+        self._book: Book | None = None
         self._closed: frozenset[str] = frozenset()
+        self._given_up: frozenset[str] = frozenset()
         self._identity: tuple[int, int] | None = None
-        self._known = Known("", ())
+        self._known = Known("")
+        self._published = -1
+        """Which version of what is known others know."""
         self._began_ns = 0
         self._told_moved = False
         self._again: list[Found] = []
         """What couldn't be looked at, since a call that still ran was changing it."""
 
-    def settle(self, root: str, closed: Iterable[str]) -> None:
-        """Guard the directory *root*, but for the paths *closed*; nothing, if *root* is empty."""
-        self._root = root
-        self._closed = frozenset(closed)
-        self._known.closed = self._closed
+    def settle(self, root: str, closed: Iterable[str], given_up: Iterable[str] = ()) -> None:
+        """Guard the directory *root*; nothing, if *root* is empty.
 
-    def learn(self, changed: Changed | None) -> None:
-        """Take in what is there, while no call that may write runs; None is everything."""
+        *closed* are paths that no call of ours can change, and *given_up* those that each may.
+        """
+        if root != self._root:
+            self.close()
+            self._root = root
+            where = self._state_dir, KIND, root, self._lasting, WAIT_S
+            self._book = Book(*where) if root else None
+        self._closed, self._given_up = frozenset(closed), frozenset(given_up)
+        self._known.closed, self._known.given_up = self._closed, self._given_up
+
+    def close(self) -> None:
+        """Take part no longer in what is known of the directory."""
+        if self._book is not None:
+            self._book.close()
+
+    def begin(self, changed: Changed | None) -> tuple[Action, ...]:
+        """Do as `learn` does, for calls that begin; that they may run is `run`'s to say."""
+        return self.learn(changed, beginning=True)
+
+    def run(self) -> None:
+        """Say that calls run that may write.
+
+        Raises:
+            OSError: It isn't said. Run nothing.
+        """
+        if self._book is not None and not self._book.runs:
+            with self._book as book:
+                book.run()
+
+    def rest(self) -> None:
+        """Say that no call runs, and all that they did was put right."""
+        if self._book is not None:
+            self._book.rest()
+
+    def end(self) -> tuple[Action, ...]:
+        """Put right what calls did, wherever it is, and say that none runs."""
+        actions = self.put_right(None)
+        self.rest()
+        return actions
+
+    def learn(self, changed: Changed | None, *, beginning: bool = False) -> tuple[Action, ...]:
+        """Take in what is there, while no call of ours runs that may write; None is everything.
+
+        While others' do, what differs is theirs: it is put right, and what was done is returned.
+
+        Raises:
+            OSError: It can't be looked at, or others aren't told. Run nothing.
+        """
         self._told_moved = False
         root = self._opened()
-        if root is None:
+        if root is None or self._book is None:
             self._identity = None
-            return
+            return ()
         try:
-            if self._identity != _identity(root):
-                self._identity = _identity(root)
-                self._known = Known(self._root, self._closed)
-                changed = None
-            self._known.trust()
-            for found in self._found(root, changed, learning=True):
-                self._learn(found, root)
+            with self._book as book:
+                actions = self._learn_in_turn(book, root, changed)
+                self._publish(book)
+                if beginning:
+                    book.run()
         finally:
             os.close(root)
+        return actions
+
+    def _learn_in_turn(self, book: Book, root: int, changed: Changed | None) -> tuple[Action, ...]:
+        company = book.company()
+        if company == ALONE:
+            self._learn_alone(root, changed)
+            return ()
+        actions = self._join(book, root, changed)
+        if company == LEFT_BEHIND:
+            book.settle()
+            self._known.trust()
+        return actions
+
+    def _learn_alone(self, root: int, changed: Changed | None) -> None:
+        if self._identity != _identity(root):
+            self._take(Known(self._root, _device(root)), root)
+            changed = None
+        self._known.trust()
+        for found in looking.to_look_at(self._known, root, changed, learning=True):
+            looking.learn(self._known, found, root)
         self._began_ns = time.time_ns()
+
+    def _join(self, book: Book, root: int, changed: Changed | None) -> tuple[Action, ...]:
+        """Go by what others know, and put right what differs."""
+        if self._identity != _identity(root) or not book.is_current():
+            known = self._read(book, root)
+            if known is None:
+                self._identity = None
+                self._learn_alone(root, None)
+                return (Action(self._root, LEFT, "what is guarded beneath it", why=UNKNOWN),)
+            self._take(known, root)
+            changed = None
+        self._known.is_shared = True
+        found = self._put_right(root, changed)
+        if book.is_left and changed is None:
+            found += self._bring_back(root)
+        return tuple(one if one.action == LEFT else one.replace(why=OTHERS) for one in found)
+
+    def _bring_back(self, root: int) -> tuple[Action, ...]:
+        """Bring back what isn't there: who was killed may have been about to."""
+        actions = []
+        for spot, kept in self._known.absent(root):
+            parent = ways.beneath(spot.directory, root, entering=False)
+            if parent is not None:
+                try:
+                    path = self._known.path(spot)
+                    actions.append(undo(self._quarantine, path, spot, parent, kept))
+                finally:
+                    os.close(parent)
+        return tuple(actions)
+
+    def _take(self, known: Known, root: int) -> None:
+        self._identity = _identity(root)
+        self._known = known
+        known.closed, known.given_up = self._closed, self._given_up
+        self._published = -1
+
+    def _read(self, book: Book, root: int) -> Known | None:
+        value = book.read()
+        if not isinstance(value, tuple) or value[:1] != (_FORMAT,):
+            return None
+        self._began_ns = value[1]
+        return Known.of_written(value[2], self._root, _device(root))
+
+    def _publish(self, book: Book) -> None:
+        if self._published == self._known.version and book.is_current():
+            return
+        book.publish((_FORMAT, self._began_ns, self._known.written()))
+        self._published = self._known.version
 
     def is_still(self, *, learning: bool) -> bool:
         """Tell whether what is known is as it is known, where nothing else changed.
 
         It is by what was done with a file that others have mapped, and by other names of one. If
-        nothing differs and it's for *learning*, that is done.
+        nothing differs and it's for *learning*, that is done as `begin` does it. This waits for
+        nobody.
         """
         root = self._opened()
-        if root is None:
+        if root is None or self._book is None:
             return self._identity is None
         try:
-            if learning:
-                self._known.trust()
-            if self._identity != _identity(root) or not self._is_same(root):
+            if not learning:
+                return self._identity == _identity(root) and self._is_same(root)
+            if not self._book.take_turn():
                 return False
+            try:
+                return self._learn_nothing(self._book, root)
+            finally:
+                self._book.leave_turn()
         finally:
             os.close(root)
-        if learning:
-            self._began_ns = time.time_ns()
+
+    def _learn_nothing(self, book: Book, root: int) -> bool:
+        if book.company() != ALONE or not book.is_current():
+            return False
+        if self._published != self._known.version:
+            return False
+        self._known.trust()
+        if self._identity != _identity(root) or not self._is_same(root):
+            return False
+        self._began_ns = time.time_ns()
+        book.run()
         return True
 
     def put_right(self, changed: Changed | None) -> tuple[Action, ...]:
@@ -115,19 +237,24 @@ class Below:
             if root is not None:
                 os.close(root)
             return self._moved()
-        if root is None:
+        if root is None or self._book is None:
             return ()
         try:
-            if changed == _NOTHING and self._is_same(root):
+            if changed == looking.NOTHING and self._is_same(root):
                 return ()
-            since_ns = self._began_ns if changed is None else 0
-            judging = Judging(self._known, self._quarantine, root, since_ns)
-            candidates = [*self._again, *self._found(root, changed, learning=False)]
-            self._again = []
-            failed = [one for found in candidates for one in self._judge(found, root, judging)]
-            return (*judging.done(), *failed)
+            with self._book:
+                return self._put_right(root, changed)
         finally:
             os.close(root)
+
+    def _put_right(self, root: int, changed: Changed | None) -> tuple[Action, ...]:
+        since_ns = self._began_ns if changed is None else 0
+        judging = Judging(self._known, self._quarantine, root, since_ns)
+        found = looking.to_look_at(self._known, root, changed, learning=False)
+        candidates = [*self._again, *found]
+        self._again = []
+        failed = [one for each in candidates for one in self._judge(each, root, judging)]
+        return (*judging.done(), *failed)
 
     def _is_same(self, root: int) -> bool:
         return not (self._again or self._known.is_doubted() or self._known.differing(root))
@@ -145,45 +272,13 @@ class Below:
         except OSError:
             return None  # of which whoever keeps the workspace complains
 
-    def _found(self, root: int, changed: Changed | None, *, learning: bool) -> list[Found]:
-        """Return what has to be looked at, each once."""
-        if changed is None:
-            walk = finding.by_walk(root, (), packages=not learning, forcing=not learning)
-            return _by_depth(walk)
-        known = self._known.differing(root) if learning else self._known.touched(root)
-        paths = changed.names | changed.trees | known
-        found = dict.fromkeys(finding.by_names(sorted(paths), self._known.bare))
-        for path in sorted(changed.trees):
-            top = tuple(path.split("/")) if path else ()
-            if ".git" not in top and names.NAMES.keys().isdisjoint(top):
-                walk = finding.by_walk(root, top, packages=True, forcing=not learning)
-                found.update(dict.fromkeys(walk))
-        return _by_depth(found)
-
-    def _learn(self, found: Found, root: int) -> None:
-        def see(spot: Spot, parent: int) -> bool:
-            there = judge.printed(spot, parent)
-            one = self._known.get(spot)
-            if there is None:
-                self._known.forget(spot)
-            elif spot.rule == spots.TOO_MANY or one is None or one.print != there:
-                self._known.learn(spot, parent, root, there)
-            return judge.is_directory(there)
-
-        def see_bare(directory: tuple[str, ...], fd: int) -> None:
-            self._known.bare.add(directory)
-            spots.visit_bare(directory, fd, see)
-
-        with suppress(FileNotFoundError):  # somebody removed it meanwhile
-            self._visit(found, root, see, see_bare)
-
     def _judge(self, found: Found, root: int, judging: Judging) -> list[Action]:
         """Have what was *found* judged; return why it couldn't be."""
-        if found.kind in _NOT_ENTERED:
+        if found.kind in looking.NOT_ENTERED:
             judging.left(found)
             return []
         try:
-            self._visit(found, root, judging.see, judging.see_bare)
+            looking.visit(self._known, found, root, judging.see, judging.see_bare)
         except FileNotFoundError:
             self._again.append(found)
         except OSError as error:
@@ -191,26 +286,6 @@ class Below:
             path = "/".join((self._root.rstrip("/"), *found.directory))
             return [Action(path, LEFT, "what is guarded in it", why=str(error))]
         return []
-
-    def _visit(self, found: Found, root: int, see: See, see_bare: SeeBare) -> None:
-        left = found.kind in _NOT_ENTERED
-        directory = None if left else tree.beneath(found.directory, root)
-        if directory is None:
-            return
-        try:
-            if found.kind == finding.NAME:
-                what = names.NAMES[found.name]
-                see(Spot(found.directory, found.name, spots.AS_IT_WAS, what), directory)
-            elif found.kind == finding.GIT:
-                spots.visit_git(found.directory, directory, see)
-            elif finding.is_reached(found.directory, root):
-                return  # part of a repository: that one's owner looks at it
-            elif finding.is_bare(finding.marks(directory)):
-                see_bare(found.directory, directory)
-            else:
-                self._known.bare.discard(found.directory)
-        finally:
-            os.close(directory)
 
 
 def _identity(root: int | None) -> tuple[int, int] | None:
@@ -220,6 +295,6 @@ def _identity(root: int | None) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _by_depth(found: Iterable[Found]) -> list[Found]:
-    """Return each once, what others are in first: what becomes of those may change what it is."""
-    return sorted(dict.fromkeys(found), key=lambda one: len(one.directory))
+def _device(root: int) -> int | None:
+    """Return the device of the open *root*, if files on it have another time when changed."""
+    return os.fstat(root).st_dev if times.are_told(root) else None

@@ -12,7 +12,7 @@ from nono_mcp.guard import names, spots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from nono_mcp.guard.spots import Spot
     from nono_mcp.guard.tree import Kept
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 class Copies:
     """The contents that are known, each with what it was called and whether it's executable."""
 
-    def __init__(self) -> None:
-        self._known: set[One] = set()
+    def __init__(self, known: Iterable[One] = ()) -> None:
+        self._known: set[One] = set(known)
+
+    def written(self) -> tuple[One, ...]:
+        """Return what is known as plain values."""
+        return tuple(sorted(self._known))
 
     def learn(self, spot: Spot, kept: Kept) -> None:
         """Take in what stands at *spot*, which is the person's."""

@@ -1,6 +1,6 @@
 """Where beneath a workspace's top directory the guard has to look, given what changed.
 
-Names that tools look for in the directory they're in (`names.NAMES`), and repositories of Git: a
+Names that tools look for in the directory they're in (`names.what`), and repositories of Git: a
 `.git` of whatever kind, and directories that are a bare repository by what is in them.
 
 Architecture invariant: reads only, by open directories that are never reached through a symlink.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from nono_mcp.guard import names, spots, tree
+from nono_mcp.guard import names, spots, ways
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ def is_bare(present: Collection[str]) -> bool:
 
 def marks(directory: int) -> set[str]:
     """Return which names that make a repository are in the open *directory*."""
-    return {name for name in _MARKS if tree.is_there(name, directory)}
+    return {name for name in _MARKS if ways.is_there(name, directory)}
 
 
 def by_names(paths: Iterable[str], bare: Collection[tuple[str, ...]]) -> Iterator[Found]:
@@ -75,7 +75,7 @@ def _of_path(parts: tuple[str, ...], bare: Collection[tuple[str, ...]]) -> Itera
         if name == ".git":
             yield Found(GIT, parts[:index])
             return
-        if name in names.NAMES:
+        if names.what(name):
             yield Found(NAME, parts[:index], name)
             return
     if parts[-1] in _MARKS:
@@ -131,7 +131,7 @@ class _Level:
 
     def close(self) -> None:
         """Leave the directory as it was."""
-        tree.shut_again(self.fd, self._mode)
+        ways.shut_again(self.fd, self._mode)
         os.close(self.fd)
 
     def take_in(self) -> None:
@@ -142,7 +142,7 @@ class _Level:
                 name = entry.name
                 if name == ".git":
                     self._found.append(Found(GIT, self.directory))
-                elif name in names.NAMES:
+                elif names.what(name):
                     self._found.append(Found(NAME, self.directory, name))
                 elif entry.is_dir(follow_symlinks=False):
                     self._below.append(name)
@@ -169,7 +169,7 @@ def _lead(top: tuple[str, ...], pending: list[_Level]) -> Found | None:
     """Add to *pending*, the top directory, those that lead to *top*; return what doesn't."""
     if len(top) > DEPTH_MAX:
         # Too many to be open at the same time.
-        fd = tree.beneath(top, pending[-1].fd)
+        fd = ways.beneath(top, pending[-1].fd)
         if fd is not None:
             pending.append(_Level(top, fd))
         return None
@@ -186,8 +186,8 @@ def _entered(directory: tuple[str, ...], parent: int, *, forcing: bool) -> _Leve
     name = directory[-1]
     try:
         if forcing:
-            return _Level(directory, *tree.entered(name, parent))
-        return _Level(directory, os.open(name, tree.DIRECTORY, dir_fd=parent))
+            return _Level(directory, *ways.entered(name, parent))
+        return _Level(directory, os.open(name, ways.DIRECTORY, dir_fd=parent))
     except OSError as error:
         if not forcing or error.errno in _GONE or _is_anothers(name, parent):
             return None
@@ -214,7 +214,7 @@ def is_reached(parts: tuple[str, ...], root: int) -> bool:
 
 
 def _is_repository(parts: tuple[str, ...], root: int) -> bool:
-    fd = tree.beneath(parts, root, entering=False)
+    fd = ways.beneath(parts, root, entering=False)
     if fd is None:
         return False
     try:
@@ -228,7 +228,7 @@ def _is_part(parts: tuple[str, ...], index: int, root: int) -> bool:
     """Tell whether what follows the "modules" or "worktrees" at *index* is one of those."""
     module = parts[index] == spots.MODULES
     for end in range(index + 2, len(parts) + 1):
-        fd = tree.beneath(parts[:end], root, entering=False)
+        fd = ways.beneath(parts[:end], root, entering=False)
         if fd is None:
             return False
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.guard import finding, spots, tree
+from nono_mcp.guard import finding, spots, ways
 
 _LEAD = b"gitdir: "
 _BYTES_MAX = 4096
@@ -28,7 +28,7 @@ def leads_inside(data: bytes, directory: tuple[str, ...], root: int, root_path: 
         return False
     if finding.is_reached(parts, root):
         return True
-    return not _PARTS.isdisjoint(parts[1:]) and tree.is_absent(parts, root)
+    return not _PARTS.isdisjoint(parts[1:]) and ways.is_absent(parts, root)
 
 
 def _target(text: str, directory: tuple[str, ...], root_path: str) -> tuple[str, ...] | None:

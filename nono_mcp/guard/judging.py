@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from nono_mcp.guard import finding, judge, known, names, spots
-from nono_mcp.guard.guard import LEFT, REMOVED, RESTORED, Action, undo
+from nono_mcp.guard.action import LEFT, REMOVED, RESTORED, Action, undo
 from nono_mcp.guard.spots import Spot
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ class Judging:
             if not self._known.is_crowded(spot):
                 self._undo(spot, parent, None)
             return False
-        same = self._is_same(spot, parent, one, found)
+        same = self._known.holds(spot, parent, found)
         if (same and not self._known.is_gitfile(spot)) or self._was_there(spot, parent):
             return judge.is_directory(found)
         now = judge.kept(spot, parent, found)
@@ -64,11 +64,6 @@ class Judging:
             if now is not None:
                 self._known.doubt(spot)
         return judge.is_directory(found)
-
-    def _is_same(self, spot: Spot, parent: int, one: known.One | None, found: Print) -> bool:
-        if one is None or one.print != found:
-            return False
-        return not self._known.is_doubted(spot) or judge.kept(spot, parent, found) == one.kept
 
     def _replaced(self, spot: Spot, parent: int, one: known.One | None) -> Print:
         """Undo what became of *spot*, and return what stands there then."""
@@ -177,4 +172,4 @@ class Judging:
 
 
 def _is_name(spot: Spot) -> bool:
-    return spot.what == names.NAMES.get(spot.name)
+    return spot.what == names.what(spot.name)

@@ -5,10 +5,14 @@ Architecture invariant: this module is data and does no I/O.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 TABLE: dict[str, str] = {
     "an editor's settings, which can run commands": (
         ".vscode .idea .zed .fleet .devcontainer .devcontainer.json .vim .nvim .nvimrc .exrc "
-        ".vimrc .nvim.lua .lazy.lua .dir-locals.el .dir-locals-2.el .helix .sublime-project"
+        ".vimrc .nvim.lua .lazy.lua .dir-locals.el .dir-locals-2.el .helix"
     ),
     "an agent's settings, which can run commands": (
         ".mcp.json .claude .codex .cursor .gemini .qwen .windsurf .continue .aider.conf.yml "
@@ -41,8 +45,30 @@ TABLE: dict[str, str] = {
     "an interpreter's start-up file": ".Rprofile .ghci .ocamlinit .irbrc .pryrc",
 }
 
-NAMES: dict[str, str] = {name: what for what, names in TABLE.items() for name in names.split()}
-"""What each guarded name is."""
+SUFFIXES: dict[str, str] = {
+    ".code-workspace": "an editor's settings, which can run commands",
+    ".sublime-project": "an editor's settings, which can run commands",
+}
+"""Ends of names that are guarded, whatever comes before."""
+
+_NAMES: dict[str, str] = {name: what for what, names in TABLE.items() for name in names.split()}
+_ENDS = tuple(SUFFIXES)
+
+
+def what(name: str) -> str:
+    """Return what is guarded by the name *name*; nothing, if it isn't guarded."""
+    found = _NAMES.get(name)
+    if found is not None:
+        return found
+    if not name.endswith(_ENDS):
+        return ""
+    return next(what for end, what in SUFFIXES.items() if name.endswith(end))
+
+
+def guarded(present: Iterable[str]) -> list[str]:
+    """Return those of the names *present* that are guarded."""
+    return [name for name in present if name in _NAMES or name.endswith(_ENDS)]
+
 
 GIT = "settings of Git, which can run commands"
 HOOK = "a hook that Git runs"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from nono_mcp.guard import names, tree
+from nono_mcp.guard import names, ways
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ def visit(root: int, present: Iterable[str], see: See) -> None:
     """
     for name in present:
         if name != ".git":
-            see(Spot((), name, AS_IT_WAS, names.NAMES[name]), root)
+            see(Spot((), name, AS_IT_WAS, names.what(name)), root)
     visit_git((), root, see)
 
 
@@ -118,7 +118,7 @@ def standing(path: str) -> list[Spot]:
     except OSError:
         return []
     try:
-        visit(root, sorted(names.NAMES.keys() & set(os.listdir(root))), see_if_there)
+        visit(root, sorted(names.guarded(os.listdir(root))), see_if_there)
     except OSError:
         return []
     finally:
@@ -182,7 +182,7 @@ def _within(at: tuple[str, ...], directory: int, see: See) -> None:
 
 def is_module(directory: int) -> bool:
     """Tell whether the open *directory* is a repository, and not just part of one's name."""
-    return tree.is_there("HEAD", directory) or tree.is_there("config", directory)
+    return ways.is_there("HEAD", directory) or ways.is_there("config", directory)
 
 
 def _worktrees(at: tuple[str, ...], worktrees: int, see: See) -> None:
@@ -203,7 +203,7 @@ _PARTS = ((HOOKS, _hooks), ("info", _info), (MODULES, _modules), (WORKTREES, _wo
 
 def _descend(at: tuple[str, ...], name: str, parent: int, see: See, into: Into) -> None:
     try:
-        directory = tree.enter(name, parent)
+        directory = ways.enter(name, parent)
     except (FileNotFoundError, NotADirectoryError):
         return  # nothing is there, or what `see` left as it was before
     try:

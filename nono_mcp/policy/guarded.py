@@ -45,7 +45,7 @@ def is_guarded(path: str, grants: Sequence[Asked]) -> bool:
         root = asked.place.path
         if asked.access & WRITE and covers(root, path) and path != root:
             parts = path[len(root.rstrip("/")) + 1 :].split("/")
-            if ".git" in parts or not names.NAMES.keys().isdisjoint(parts):
+            if ".git" in parts or any(map(names.what, parts)):
                 return True
     return False
 
@@ -63,17 +63,17 @@ def roots(prepared: Prepared) -> list[tuple[str, tuple[int, int] | None]]:
 
 def settle(guard: Guard, prepared: Prepared) -> None:
     """Have *guard* look at what *prepared* lets be written, but for what it closes or gives up."""
-    guard.settle(roots(prepared), _let_be(prepared), prepared.awaited, prepared.home)
+    closed, awaited, home = _closed(prepared), prepared.awaited, prepared.home
+    guard.settle(roots(prepared), closed, awaited, home, prepared.given_up)
 
 
 def settle_below(below: Below, prepared: Prepared, workspace: str) -> None:
     """Have *below* look at the *workspace*, if it may be written."""
     place = resolve.resolve(workspace).path
     written = any(covers(path, place) for path, _ in roots(prepared))
-    below.settle(place if written else "", _let_be(prepared))
+    below.settle(place if written else "", _closed(prepared), prepared.given_up)
 
 
-def _let_be(prepared: Prepared) -> tuple[str, ...]:
-    """Return what no worker can change, or each may."""
-    closed = [one.path for one in prepared.confinement.denials if one.access & WRITE]
-    return (*closed, *prepared.given_up)
+def _closed(prepared: Prepared) -> list[str]:
+    """Return what no worker can change."""
+    return [one.path for one in prepared.confinement.denials if one.access & WRITE]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from mcp_types import CallToolResult
 
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.action import Action
     from nono_mcp.server.job_arguments import InputArguments, OutputArguments, StopArguments
     from nono_mcp.server.jobs import Job, Jobs
     from nono_mcp.session import Session

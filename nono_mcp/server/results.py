@@ -20,7 +20,7 @@ from nono_mcp.server.text import amount, duration, excerpt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.action import Action
     from nono_mcp.server.enforcement import Enforcement
     from nono_mcp.session import Result
     from nono_sandbox.confinement import Limits

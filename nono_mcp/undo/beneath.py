@@ -7,21 +7,22 @@ the person's.
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from nono_mcp.guard.below import Changed
+from nono_mcp.guard.looking import Changed
 from nono_mcp.snapshots.values import Dirty
 from nono_mcp.undo.values import Kept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from nono_mcp.guard.action import Action
     from nono_mcp.guard.below import Below
-    from nono_mcp.guard.guard import Action
     from nono_sandbox.confinement import Call
 
     OnGuarded = Callable[[Iterable[Action]], None]
@@ -38,19 +39,30 @@ class Beneath:
     def __init__(self, below: Below) -> None:
         self._below = below
         self._running: list[Kept] = []
+        self._counting = threading.Lock()
+        """Who begins does so with the turn, and who ends without."""
 
     def running(self, but: Kept | None) -> list[Kept]:
         """Return the calls that run and may write, all *but* one."""
         return [kept for kept in self._running if kept is not but]
 
     def begin(self, kept: Kept) -> None:
-        """Judge what changes from here on, as done by the call of *kept* or another."""
-        self._running.append(kept)
+        """Judge what changes from here on, as done by the call of *kept* or another.
+
+        Raises:
+            OSError: Others aren't told. Run nothing.
+        """
+        with self._counting:
+            self._running.append(kept)
+        self._below.run()
 
     def end(self, kept: Kept) -> None:
         """Hold that call responsible for nothing more."""
-        if kept in self._running:
-            self._running.remove(kept)
+        with self._counting:
+            if kept in self._running:
+                self._running.remove(kept)
+            if not self._running:
+                self._below.rest()
 
     def is_still(self) -> bool:
         """Tell whether nothing differs of what is guarded, where there were no events.
@@ -59,25 +71,37 @@ class Beneath:
         """
         return self._below.is_still(learning=not self._running)
 
-    def look(self, dirty: Dirty | None, ending: Kept | None = None) -> None:
+    def look(
+        self, dirty: Dirty | None, ending: Kept | None = None, beginning: Kept | None = None
+    ) -> None:
         """Take in what changed or, while a call runs, put it right and tell the calls of it.
 
-        If one of them is *ending*, it alone is told.
+        If one of them is *ending*, it alone is told. One that is *beginning* is told of what
+        others' calls did.
         """
         if not self._running:
-            self._below.learn(_changed(dirty))
-            return
-        actions = self._below.put_right(_changed(dirty))
-        for kept in self._running if ending is None else [ending]:
+            actions = self._below.learn(_changed(dirty), beginning=beginning is not None)
+            told = [] if beginning is None else [beginning]
+        else:
+            actions = self._below.put_right(_changed(dirty))
+            told = self._running if ending is None else [ending]
+        for kept in told:
             kept.guarded += actions
 
-    def learn(self) -> None:
-        """Take all that is there for the person's; no call that may write runs."""
-        self._below.learn(None)
+    def learn(self) -> tuple[Action, ...]:
+        """Take all that is there for the person's; no call that may write runs.
+
+        What others' calls did is put right, and returned.
+        """
+        return self._below.begin(None)
 
     def put_right(self, dirty: Dirty | None) -> tuple[Action, ...]:
         """Put right what changed, and return what was done."""
         return self._below.put_right(_changed(dirty))
+
+    def put_all_right(self) -> tuple[Action, ...]:
+        """Put right what differs from what was taken in by `learn`, and return what was done."""
+        return self._below.end()
 
 
 def _changed(dirty: Dirty | None) -> Changed | None:
@@ -114,7 +138,7 @@ class Unkept:
             return
         async with self._turn:
             if not self._running_count:
-                await anyio.to_thread.run_sync(self._below.learn, None)
+                kept.guarded += await anyio.to_thread.run_sync(self._below.begin, None)
             self._running_count += 1
         try:
             yield kept
@@ -122,6 +146,8 @@ class Unkept:
             with anyio.CancelScope(shield=True):
                 kept.guarded += await self.put_right()
                 self._running_count -= 1
+                if not self._running_count:
+                    self._below.rest()
             on_guarded(kept.guarded)
 
     async def put_right(self) -> tuple[Action, ...]:

@@ -25,8 +25,8 @@ from nono_mcp.undo.opening import broad_error, open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nono_mcp.guard.action import Action
     from nono_mcp.guard.below import Below
-    from nono_mcp.guard.guard import Action
     from nono_mcp.snapshots.snapshots import Snapshots
     from nono_mcp.snapshots.values import Plan, Progress, Reason, Snapshot
     from nono_mcp.snapshots.watch import Stillness
@@ -91,11 +91,12 @@ class Keeping:
             SnapshotError: It couldn't be.
         """
         ending = kept if reason == "after-call" else None
+        beginning = None if ending is not None else kept
 
         def take() -> Snapshot:
             with self._turn, self._changes(ending) as dirty:
                 # Before it is kept: what is put right is in no snapshot.
-                self._beneath.look(dirty, ending)
+                self._beneath.look(dirty, ending, beginning)
                 since = None if self._watcher is None else self._watcher.since
                 unsure = self._unsure(ending)
                 known = self._known(dirty, unsure, ending)
@@ -105,8 +106,8 @@ class Keeping:
                 self._generation = taken.generation
                 self._tell_running(unsure, ending)
                 self._last = None if since is None else (since, taken)
-                if kept is not None and kept is not ending:
-                    self._beneath.begin(kept)
+                if beginning is not None:
+                    self._beneath.begin(beginning)
                 return taken
 
         try:
@@ -188,15 +189,15 @@ class Keeping:
             self._ahead = both(self._ahead, dirty)
             return self._beneath.put_right(dirty)
 
-    def learn(self) -> None:
+    def learn(self) -> tuple[Action, ...]:
         """Take all that is guarded for the person's; no call that may write runs."""
         with self._turn:
-            self._beneath.learn()
+            return self._beneath.learn()
 
     def put_all_right(self) -> tuple[Action, ...]:
         """Put right, wherever it is, what differs from what was learnt."""
         with self._turn:
-            return self._beneath.put_right(None)
+            return self._beneath.put_all_right()
 
     @contextmanager
     def _changes(self, ending: Kept | None) -> Iterator[Dirty | None]:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from nono_mcp.audit.session import Session as Log
+    from nono_mcp.guard.action import Action
     from nono_mcp.guard.below import Below
-    from nono_mcp.guard.guard import Action
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.snapshots.snapshots import Snapshots
     from nono_mcp.snapshots.values import Outcome, Plan, Reason, Snapshot
@@ -254,11 +254,12 @@ class Undo:
             yield
             return
 
-        await anyio.to_thread.run_sync(self._keeping.learn)
+        actions = await anyio.to_thread.run_sync(self._keeping.learn)
         try:
             yield
         finally:
-            on_guarded(await anyio.to_thread.run_sync(self._keeping.put_all_right))
+            actions += await anyio.to_thread.run_sync(self._keeping.put_all_right)
+            on_guarded(actions)
 
     def _who_runs(self) -> str:
         count = self._living.count

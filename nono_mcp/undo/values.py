@@ -12,7 +12,7 @@ from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.values import Unsure
 
 if TYPE_CHECKING:
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.action import Action
     from nono_mcp.snapshots.values import Difference, Scope, Snapshot
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 else:
     Simple = _ctypes._SimpleCData  # noqa: SLF001 - the name it has
 
-__all__ = ["Char", "Int", "Library", "Long", "Pointer", "UInt", "ULong", "addressof", "get_errno"]
+__all__ = [
+    "Char", "Int", "Library", "Long", "Pointer", "UInt", "ULong", "addressof", "get_errno", "longs"
+]  # fmt: skip
 
 
 class Int(Simple):
@@ -57,6 +59,12 @@ class Char(Simple):
     """A C char."""
 
     _type_ = "c"
+
+
+def longs(count: int) -> _ctypes.Array[Long]:
+    """Return *count* C longs, all zero, for libc to write to."""
+    kind = type("Longs", (_ctypes.Array,), {"_type_": Long, "_length_": count})
+    return kind()  # type: ignore[no-any-return]
 
 
 class _ReturningInt(_ctypes.CFuncPtr):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,14 +15,14 @@ import pytest
 from nono_mcp.guard import judge, tree
 from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
+from nono_mcp.guard.looking import Changed
 from nono_mcp.session import Command, Session
 from tests.guard.conftest import LONG_ENOUGH_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from nono_mcp.guard.guard import Action
+    from nono_mcp.guard.action import Action
     from nono_mcp.guard.spots import Spot
     from tests.guard.conftest import Bench
 
@@ -146,3 +150,52 @@ def test_what_changes_once_it_was_judged_is_judged_by_the_next_look(
     assert config.read_text() == EVIL
     assert [one.action for one in put_right()] == ["restored"]
     assert config.read_text() == HARMLESS
+
+
+UNTOLD = Path("/dev/shm")  # noqa: S108 - of the kind that is meant, on every Linux
+STORE = """
+    import mmap, os, sys
+    fd = os.open(sys.argv[1], os.O_RDWR)
+    shared = mmap.mmap(fd, os.fstat(fd).st_size)
+    shared[0]
+    before = os.fstat(fd)
+    shared[:] = sys.argv[2].encode()
+    assert os.fstat(fd).st_ctime_ns == before.st_ctime_ns, "it is told"
+"""
+
+
+@pytest.mark.parametrize(("path", "make"), [(PATHS[0], _guard), (PATHS[1], _below)])
+def test_a_file_system_that_gives_no_new_time_hides_nothing(
+    tmp_path: Path, path: str, make: Callable[[Path, Path], Callable[[], tuple[Action, ...]]]
+) -> None:
+    with tempfile.TemporaryDirectory(dir=UNTOLD) as place:
+        config = Path(place) / path
+        config.parent.mkdir(parents=True)
+        config.write_text(HARMLESS)
+        put_right = make(Path(place), tmp_path / "state")
+        words = [sys.executable, "-c", textwrap.dedent(STORE), str(config), EVIL]
+        subprocess.run(words, check=True)
+        assert [one.action for one in put_right()] == ["restored"]
+        assert config.read_text() == HARMLESS
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_the_person_changes_there_without_a_new_time_is_the_persons(
+    tmp_path: Path, path: str
+) -> None:
+    with tempfile.TemporaryDirectory(dir=UNTOLD) as place:
+        config = Path(place) / path
+        config.parent.mkdir(parents=True)
+        config.write_text(HARMLESS)
+        guard, below = Guard(str(tmp_path / "state")), Below(str(tmp_path / "state"))
+        guard.settle([(place, None)], ())
+        below.settle(place, ())
+        assert (guard.begin(), below.begin(None), guard.end(), below.end()) == ((), (), (), ())
+        words = [sys.executable, "-c", textwrap.dedent(STORE), str(config), EVIL]
+        subprocess.run(words, check=True)
+        still = below.is_still(learning=True)
+        assert still == (path == PATHS[0]), "the top directory is another guard's"
+        guard.begin()
+        below.begin(Changed(frozenset()))
+        assert (guard.end(), below.end()) == ((), ())
+        assert config.read_text() == EVIL

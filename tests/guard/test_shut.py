@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nono_mcp.guard import finding, tree
-from nono_mcp.guard.below import Below, Changed
+from nono_mcp.guard import finding, ways
+from nono_mcp.guard.below import Below
+from nono_mcp.guard.looking import Changed
 from nono_mcp.session import Command, Session
 from tests.guard.conftest import LONG_ENOUGH_S
 
@@ -69,15 +70,15 @@ def test_modes_are_given_back_when_a_walk_ends_early(
 ) -> None:
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     opened: list[str] = []
-    entered = tree.entered
+    entered = ways.entered
 
     def shut(name: str, parent: int) -> tuple[int, int | None]:
         opened.append(name)
         return entered(name, parent)[0], 0o711
 
-    monkeypatch.setattr(tree, "entered", shut)
+    monkeypatch.setattr(ways, "entered", shut)
     (tmp_path / "a" / "b" / ".envrc").touch()
-    root = os.open(tmp_path, tree.DIRECTORY)
+    root = os.open(tmp_path, ways.DIRECTORY)
     try:
         walk = finding.by_walk(root, (), packages=True, forcing=True)
         assert next(iter(walk)).name == ".envrc"
@@ -90,7 +91,7 @@ def test_modes_are_given_back_when_a_walk_ends_early(
 
 
 def test_what_cant_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered = tree.entered
+    entered = ways.entered
 
     def full(name: str, parent: int) -> tuple[int, int | None]:
         if name == "d":
@@ -104,7 +105,7 @@ def test_what_cant_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     below.learn(None)
     (workspace / "d" / "f").mkdir(parents=True)
     (workspace / "e").mkdir()
-    monkeypatch.setattr(tree, "entered", full)
+    monkeypatch.setattr(ways, "entered", full)
     for changed in (None, Changed(frozenset(), frozenset({"d/f"}))):
         (action,) = below.put_right(changed)
         assert (action.action, action.path) == ("left", f"{workspace}/d")

@@ -1,0 +1,80 @@
+"""What the guard does about a path, and how that's told.
+
+Architecture invariant: nothing is lost: what a worker put somewhere is moved, not removed, as long
+as there is a quarantine to move it to.
+"""
+
+from __future__ import annotations
+
+from nono_mcp.guard import judge, tree, ways
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.guard.judge import Seen
+    from nono_mcp.guard.quarantine import Quarantine
+    from nono_mcp.guard.spots import Spot
+    from nono_mcp.guard.tree import Kept, Print
+
+REMOVED, RESTORED, LEFT = "removed", "restored", "left"
+MOVED = "it isn't where it was when the call began, so nothing in it was looked at"
+OTHERS = "it was changed while a call of another server ran, or since that was killed"
+UNKNOWN = (
+    "a call of another server ran, or was killed with it, and what was there before isn't known: "
+    "look through it"
+)
+
+
+class Action(Value):
+    """What the guard did about one path."""
+
+    path: str
+    action: str
+    """removed, restored, or left: then *why* it couldn't be put right."""
+    what: str
+    """What is guarded there."""
+    kept_in: str = ""
+    """Where what a worker had put there is now."""
+    why: str = ""
+
+
+def undo(
+    quarantine: Quarantine | None, path: str, spot: Spot, parent: int, before: Kept | None
+) -> Action:
+    """Put away what stands at *spot*, whose path is *path*, and back what was there *before*.
+
+    Without a *quarantine* it is gone.
+    """
+    if before is not None and not before.is_whole:
+        why = "it is too large for what was there to have been kept"
+        return Action(path, LEFT, spot.what, why=why)
+    kept_in = ""
+    try:
+        with ways.Writable(parent):
+            if judge.printed(spot, parent) is not None:
+                if quarantine is None:
+                    tree.remove(spot.name, parent)
+                else:
+                    kept_in = quarantine.take(spot.name, parent)
+            if before is not None:
+                tree.put_back(before, spot.name, parent)
+    except OSError as error:
+        return Action(path, LEFT, spot.what, kept_in, str(error))
+    return Action(path, REMOVED if before is None else RESTORED, spot.what, kept_in)
+
+
+def as_left(
+    spot: Spot, parent: int, old: Seen | None, done: list[Action]
+) -> tuple[Print, Kept | None]:
+    """Return what is known of *spot*, as it was *old*, once that was *done*; and what it holds.
+
+    A call that runs may have got at it by now, and isn't to have what it did taken for known.
+    """
+    found = judge.printed(spot, parent)
+    if not done:
+        return (found, None) if judge.is_directory(found) else (None, None)
+    if done[0].action == LEFT:
+        return found, judge.kept(spot, parent, found)
+    if done[0].action == REMOVED or old is None:
+        return None, None
+    return found, old.kept

@@ -1,0 +1,224 @@
+"""What all that guard one directory tell each other: whose calls run, and what was there before.
+
+    with book:  # our turn: meanwhile nobody else looks, or begins
+        if book.company() != ALONE:
+            known = book.read()
+        book.publish(known)
+        book.run()
+    ...  # calls
+    book.rest()
+
+Specified by FORMAT.md beside this file. Who is killed has let go of its lock, and its file still
+says that a call ran.
+
+Architecture invariant: nothing here is waited for longer than a bound says.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import marshal
+import os
+import time
+from binascii import crc32
+
+from nono_mcp.guard import presence
+from nono_mcp.guard.presence import ALONE, ENDING, LEFT, OTHERS, Presence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from nono_mcp.guard.lasting import Lasting
+
+__all__ = ["ALONE", "LEFT", "OTHERS", "Book"]
+
+WAIT_S = 10.0
+CLEAN_S = 0.05
+_TICK_S = 0.002
+
+_KNOWN, _NEW = "known", "known.new"
+_MAGIC = b"nono guard 1 "
+_CRC_DIGITS = 8
+_PART_BYTES = 200
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Book:
+    """One session's part in what is known of the directory *path*, of which *kind* of guard."""
+
+    def __init__(
+        self, state_dir: str, kind: str, path: str, lasting: Lasting | None, wait_s: float = WAIT_S
+    ) -> None:
+        self._all = f"{state_dir}/guard"
+        self._path = f"{self._all}/{kind}/{_name(path)}"
+        self._wait_s = wait_s
+        self._own = Presence(self._path, lasting)
+        self._directory = -1
+        """Open, and locked, while it's our turn."""
+        self._stamp: tuple[int, ...] | None = None
+        """Of what was read or published last."""
+        self.is_left = False
+        """Among the others there was one that was killed while its calls ran."""
+        self._left: list[str] = []
+
+    def __enter__(self) -> Self:
+        """Wait for our turn.
+
+        Raises:
+            OSError: It can't be had.
+        """
+        if not self.take_turn(self._wait_s):
+            raise TimeoutError(f"{self._path}: another server has been looking for too long")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave_turn()
+
+    def take_turn(self, wait_s: float = 0.0) -> bool:
+        """Take our turn within *wait_s*, and tell whether we have it.
+
+        Raises:
+            OSError: It can't be had.
+        """
+        until = time.monotonic() + wait_s
+        while True:
+            directory = self._opened()
+            try:
+                if presence.lock(directory, fcntl.LOCK_EX):
+                    # Whoever was the last one here has removed it.
+                    if os.fstat(directory).st_nlink:
+                        self._directory, directory = directory, -1
+                        return True
+                elif time.monotonic() >= until:
+                    return False
+                else:
+                    time.sleep(_TICK_S)
+            finally:
+                if directory >= 0:
+                    os.close(directory)
+
+    def leave_turn(self) -> None:
+        """Let others have their turn."""
+        os.close(self._directory)
+        self._directory = -1
+
+    def _opened(self) -> int:
+        while True:
+            try:
+                return os.open(self._path, _DIRECTORY)
+            except FileNotFoundError:
+                os.makedirs(self._all, mode=0o700, exist_ok=True)
+                os.makedirs(self._path, mode=0o700, exist_ok=True)
+
+    @property
+    def runs(self) -> bool:
+        """Tell whether others know that calls of ours run."""
+        return self._own.runs
+
+    def company(self) -> int:
+        """Return `ALONE`, `LEFT` or `OTHERS`, by all the others' files. It has to be our turn."""
+        self._left.clear()
+        company, self.is_left = ALONE, False
+        for name in os.listdir(self._directory):
+            if name.startswith(presence.PREFIX) and name != self._own.name:
+                found = presence.look(name, self._directory)
+                company = max(company, min(found, OTHERS))
+                self.is_left = self.is_left or found in (LEFT, ENDING)
+                if found == LEFT:
+                    self._left.append(name)
+        return company
+
+    def settle(self) -> None:
+        """Forget those that were killed: all that `company` found of them was put right."""
+        while self._left:
+            os.unlink(self._left.pop(), dir_fd=self._directory)
+
+    def is_current(self) -> bool:
+        """Tell whether what is known is what we read or published last."""
+        return self._stamp is not None and self._stamp == self._stamped()
+
+    def _stamped(self) -> tuple[int, ...] | None:
+        try:
+            status = os.stat(_KNOWN, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    def read(self) -> object:
+        """Return what was published last, or None if that can't be told."""
+        self._stamp = None
+        try:
+            fd = os.open(_KNOWN, _READ, dir_fd=self._directory)
+        except FileNotFoundError:
+            return None
+        with open(fd, "rb") as file:
+            data = file.read()
+        body = data[len(_MAGIC) + _CRC_DIGITS :]
+        if data[: -len(body) or None] != _MAGIC + b"%08x" % crc32(body):
+            return None
+        self._stamp = self._stamped()
+        # What is whole is what we wrote, where no worker gets at it.
+        value: object = marshal.loads(body)  # noqa: S302
+        return value
+
+    def publish(self, known: Any) -> None:  # noqa: ANN401 - what is plain
+        """Have others know what is *known*, which is plain and bounded.
+
+        Raises:
+            OSError: They don't. Run nothing.
+        """
+        # Version 2 says the same of equal values, and every Python reads it.
+        body = marshal.dumps(known, 2)
+        self._stamp = None
+        with open(os.open(_NEW, _WRITE, 0o600, dir_fd=self._directory), "wb") as file:
+            file.write(_MAGIC + b"%08x" % crc32(body) + body)
+            file.flush()
+            # The kernel's own goes by ticks, and another file may have the inode of an earlier one.
+            os.utime(file.fileno(), ns=(time.time_ns(), time.time_ns()))
+        os.rename(_NEW, _KNOWN, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        self._stamp = self._stamped()
+
+    def run(self) -> None:
+        """Say that calls of ours run from here on. It has to be our turn.
+
+        Raises:
+            OSError: It isn't said. Run nothing.
+        """
+        self._own.run(self._directory)
+
+    def rest(self) -> None:
+        """Say that no call of ours runs, and all of them were looked at."""
+        self._own.rest()
+
+    def close(self) -> None:
+        """Take part no longer. Calls that weren't looked at are said to be left."""
+        if not self._own.is_made:
+            return
+        if not self._own.runs and self.take_turn(CLEAN_S):
+            try:
+                self._clean()
+            finally:
+                self.leave_turn()
+        self._own.close()
+
+    def _clean(self) -> None:
+        os.unlink(self._own.name, dir_fd=self._directory)
+        present = os.listdir(self._directory)
+        if any(name.startswith(presence.PREFIX) for name in present):
+            return
+        if _KNOWN in present:
+            os.unlink(_KNOWN, dir_fd=self._directory)
+        try:
+            os.rmdir(self._path)
+        except OSError:
+            return  # a longer path's is in it, or something that isn't ours
+
+
+def _name(path: str) -> str:
+    """Return *path* as one name, or as several where it's too long for one."""
+    data = os.fsencode(path.replace("%", "%25").replace("/", "%2F"))
+    parts = [data[at : at + _PART_BYTES] for at in range(0, len(data), _PART_BYTES)]
+    return "/".join(f"+{os.fsdecode(part)}" for part in parts)

@@ -1,0 +1,88 @@
+"""Taking part in what is known of a directory while calls of another session run there.
+
+Or after such a session was killed: then what its last call left is judged as that call's, and what
+the person changed since as well, since nobody can tell the two apart.
+
+Architecture invariant: it has to be our turn in the root's book.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nono_mcp.guard import written
+from nono_mcp.guard.action import LEFT, OTHERS, UNKNOWN, Action
+from nono_mcp.guard.written import Top
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.guard.root import Root
+    from nono_mcp.guard.spots import Spot
+
+
+def join(root: Root, actions: list[Action]) -> None:
+    """Put right what differs from what was there before the others' calls.
+
+    Raises:
+        OSError: It can't be looked at.
+    """
+    fd = root.open()
+    if fd is None:
+        root.share()
+        return
+    try:
+        if not (root.is_taken and not root.is_stale and root.book.is_current()):
+            actions += _taken_over(root, fd)
+        root.share()
+        found: list[Action] = []
+        root.put_right(fd, found)
+        actions += (one if one.action == LEFT else one.replace(why=OTHERS) for one in found)
+    finally:
+        os.close(fd)
+
+
+def _taken_over(root: Root, fd: int) -> tuple[Action, ...]:
+    top = written.to_top(root.book.read(), root.path)
+    if top is None:
+        root.take_in(fd)
+        return (Action(root.path, LEFT, "what is guarded in it", why=UNKNOWN),)
+    awaited = {spot.key for spot in root.awaited}
+
+    def is_known(spot: Spot) -> bool:
+        if spot.key in awaited:
+            return spot.key in top.awaited
+        path, deep = root.path_of(spot), bool(spot.directory)
+        return not all(one.covers(path, deep=deep) for one in top.closed)
+
+    root.others_closed = tuple(one for one in top.closed if one != root.left_out)
+    root.crowded = set(top.crowded)
+    root.published = top
+    root.take_over(fd, top.seen, is_known)
+    return ()
+
+
+def publish(root: Root) -> None:
+    """Have others know what is known of *root*, unless they do.
+
+    Raises:
+        OSError: They don't. Run nothing.
+    """
+    awaited = frozenset(spot.key for spot in root.awaited)
+    closed = (root.left_out, *root.others_closed)
+    known = root.published
+    if (
+        known is not None
+        and root.book.is_current()
+        and known.seen == root.seen
+        and known.crowded == root.crowded
+        and known.was_there == root.was_there
+        and awaited <= known.awaited
+        and set(closed) == set(known.closed)
+    ):
+        return
+    if root.is_shared and known is not None:
+        awaited |= known.awaited
+    root.published = Top(
+        root.path, root.was_there, frozenset(root.crowded), closed, awaited, dict(root.seen)
+    )
+    root.book.publish(written.of_top(root.published))

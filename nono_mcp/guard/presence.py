@@ -1,0 +1,195 @@
+"""The file by which a session tells others that its calls run, locked for as long as it lives.
+
+Specified by FORMAT.md beside this file.
+
+Architecture invariant: what can't be told counts as a call that may have left something.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.guard.lasting import Lasting
+
+ALONE, LEFT, OTHERS, ENDING = 0, 1, 2, 3
+"""Nobody else's call runs; none does, but one was killed; one does; one was killed just now."""
+
+GRACE_NS = 10 * 10**9
+"""How long what a killed server ran may go on until the kernel has ended it too."""
+
+PREFIX = "calls-"
+_RUNS, _IDLE = b"r", b"i"
+_LINE_BYTES = 60
+_BOOT_BYTES = 36
+_BOOT = slice(2, 2 + _BOOT_BYTES)
+_RANDOM_BYTES = 8
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Presence:
+    """Our own file in the directory *path*, made by the first call."""
+
+    def __init__(self, path: str, lasting: Lasting | None) -> None:
+        self._path = path
+        self.name = f"{PREFIX}{os.urandom(_RANDOM_BYTES).hex()}"
+        self.runs = False
+        """What the file says to who looks."""
+        self._fd = -1
+        self._lasting = lasting
+        self._lock = _Unlocked() if lasting is None else lasting.lock
+        self._is_warm = False
+        """What the file says is for who looks after a power cut, too."""
+        self._rested_at = 0.0
+
+    @property
+    def is_made(self) -> bool:
+        """Tell whether there is such a file."""
+        return self._fd >= 0
+
+    def run(self, directory: int) -> None:
+        """Say that calls run, in the open *directory*, where nobody else may look meanwhile.
+
+        Raises:
+            OSError: It isn't said. Run nothing.
+        """
+        if self._fd < 0:
+            fd = os.open(self.name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.pwrite(fd, _line(2 * _RUNS, _boot(), b""), 0)
+            except BaseException:
+                os.close(fd)
+                raise
+            self._fd = fd
+        with self._lock:
+            os.pwrite(self._fd, 2 * _RUNS, 0)
+            self.runs = True
+            if self._lasting is not None and not self._is_warm:
+                self._is_warm = True
+                self._lasting.ran(self)
+
+    def rest(self) -> None:
+        """Say that no call runs, and all of them were looked at."""
+        if self.runs:
+            with self._lock:
+                os.pwrite(self._fd, _IDLE if self._is_warm else 2 * _IDLE, 0)
+                self._rested_at = time.monotonic()
+                self.runs = False
+
+    def cool(self, quiet_s: float) -> bool:
+        """Have the disk say that no call runs, if none has for *quiet_s*; tell whether it does."""
+        with self._lock:
+            if self._fd < 0:
+                return True
+            if self.runs or time.monotonic() - self._rested_at < quiet_s:
+                return False
+            os.pwrite(self._fd, _IDLE, 1)
+            self._is_warm = False
+            return True
+
+    def write_through(self) -> None:
+        """Have on the disk what the file says, and what others are told beside it.
+
+        Raises:
+            OSError: It isn't there.
+        """
+        with self._lock:
+            if self._fd < 0:
+                return
+            fd = os.dup(self._fd)
+        _sync(fd)
+        names = [*os.listdir(self._path), ".", "..", "../.."]
+        for name in names:
+            if not name.startswith(PREFIX):
+                _sync(os.open(f"{self._path}/{name}", _READ))
+
+    def close(self) -> None:
+        """Leave the file to be found by others, or to nobody."""
+        with self._lock:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def look(name: str, directory: int) -> int:
+    """Return what the file *name* of another session in the open *directory* says.
+
+    It's removed if nothing follows from it any more.
+    """
+    try:
+        fd = os.open(name, _OPEN, dir_fd=directory)
+    except FileNotFoundError:
+        return ALONE
+    try:
+        line = os.pread(fd, _LINE_BYTES, 0)
+        if not lock(fd, fcntl.LOCK_SH):
+            return ALONE if line[:1] == _IDLE else OTHERS
+        found = _of_dead(fd, line)
+    finally:
+        os.close(fd)
+    if found == ALONE:
+        os.unlink(name, dir_fd=directory)
+    return found
+
+
+def _of_dead(fd: int, line: bytes) -> int:
+    boot, now = _boot(), time.monotonic_ns()
+    known = boot.strip() != b""
+    same = known and line[_BOOT] == boot
+    # Of another time that this machine was up only what was to last is sure.
+    ran = line[:1] != _IDLE if same else line[:2] != 2 * _IDLE
+    if not line or not ran:
+        return ALONE
+    if known and not same:
+        return LEFT
+    since = line[_BOOT.stop :].strip()
+    if not since.isdigit() or int(since) > now:
+        os.pwrite(fd, _line(2 * _RUNS, boot, b"%d" % now), 0)
+        return ENDING
+    return ENDING if now - int(since) < GRACE_NS else LEFT
+
+
+def _line(flags: bytes, boot: bytes, since_ns: bytes) -> bytes:
+    return flags + boot + b" %20s\n" % since_ns
+
+
+def _boot() -> bytes:
+    """Return by what one start of the machine is told from another; spaces, if it isn't."""
+    try:
+        fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b" " * _BOOT_BYTES
+    try:
+        return os.read(fd, _BOOT_BYTES).strip().ljust(_BOOT_BYTES)
+    finally:
+        os.close(fd)
+
+
+def lock(fd: int, kind: int) -> bool:
+    """Lock the open file *fd*, unless somebody else has; tell whether it is."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync(fd: int) -> None:
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class _Unlocked:
+    """Stands for a lock where there's one thread."""
+
+    def __enter__(self) -> None:
+        """Hold nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of nothing."""

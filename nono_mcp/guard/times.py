@@ -1,0 +1,40 @@
+"""Whether a file that was changed has another time, however it was changed.
+
+A store through a shared map makes no system call. Most file systems are told of the first store to
+a page (`page_mkwrite`, Documentation/filesystems/locking.rst) and give the file a new time then.
+tmpfs isn't told (mm/shmem.c): a page that was read before is written to unseen. Where a server or
+another process keeps the times, they come when that has them.
+
+Architecture invariant: what isn't known to tell counts as not telling.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TELLING = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # XFS
+        0x9123683E,  # Btrfs
+        0xF2F52010,  # F2FS
+        0xCA451A4E,  # bcachefs
+    }
+)
+"""The `f_type` of statfs(2), by include/uapi/linux/magic.h and those file systems' own."""
+
+_WORDS = 32
+"""Of memory, and so more than `struct statfs` has."""
+_TYPE_MASK = 0xFFFFFFFF
+
+
+def are_told(fd: int) -> bool:
+    """Tell whether whatever changes a file changes its times, where the open *fd* is."""
+    if sys.platform != "linux":
+        return False
+    from nono_sandbox._foreign import Pointer, addressof, longs
+    from nono_sandbox._uapi import LIBC, checked
+
+    words = longs(_WORDS)
+    checked(LIBC.call("fstatfs", fd, Pointer(addressof(words))), "fstatfs")
+    return words[0] & _TYPE_MASK in TELLING
