@@ -63,6 +63,7 @@ def content(place: Place, snapshot: str) -> str:
 def test_a_store_to_a_mapped_page_in_memory_shows(in_memory: Place) -> None:
     path = in_memory.workspace / "f"
     path.write_text("1")
+    await_times(path)
     with in_memory.open() as snapshots:
         snapshots.take("named", name="first")
         Mapped(path).store(b"2")

@@ -22,7 +22,7 @@ LONG_ENOUGH_S = 30
 PAGE = 4096
 ENVIRON = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 TOOLS = """
-    import ctypes, mmap, os, time
+    import array, ctypes, mmap, os, socket, time
     RDWR = os.O_RDWR
     here = os.open(".", os.O_RDONLY)
     def pause():
@@ -31,6 +31,10 @@ TOOLS = """
             time.sleep(0.005)
     def link(fd, name):
         os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=here, follow_symlinks=True)
+    def in_flight(fd):
+        ours, theirs = socket.socketpair()
+        ring = array.array("i", [fd, ours.fileno(), theirs.fileno()])
+        ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, ring)])
     def mapped(fd):
         shared = mmap.mmap(fd, 4096)
         assert shared[0] is not None
@@ -78,6 +82,11 @@ ATTACKS = {
     "written and mapped by a name that goes to and fro": """
         fd = os.open("a", RDWR); shared = mapped(fd); os.mkdir("d"); os.rename("a", "d/a")
         shared[0] = 50; pause(); os.rename("d", "e"); shared[1] = 51; os.rename("e/a", "a")
+    """,
+    # It isn't closed when its process has ended, but some time later, by the kernel.
+    "in flight, and read by others": """
+        fd = os.open("a", RDWR); os.pwrite(fd, b"2", 0); in_flight(fd); shared = mapped(fd); pause()
+        shared[1] = 51
     """,
     "more events than are kept": """
         shared = mapped(os.open("a", RDWR)); shared[0] = 50; pause(); shared[1] = 51

@@ -1,0 +1,55 @@
+"""Who runs something in a workspace, as two processes see it of each other."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from nono_mcp.snapshots.living import Living
+
+pytestmark = pytest.mark.linux
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Living, Living]]:
+    """Return what two servers of a workspace have, as their locks are of open files."""
+    both = Living(str(tmp_path), "/w"), Living(str(tmp_path), "/w")
+    with ExitStack() as stack:
+        for one in both:
+            stack.callback(one.close)
+        yield both
+
+
+def test_a_call_is_seen_by_others_and_not_by_its_own(two: tuple[Living, Living]) -> None:
+    ours, theirs = two
+    assert ours.enter()
+    assert ours.enter()
+    assert not ours.runs_elsewhere()
+    assert theirs.runs_elsewhere()
+    ours.leave()
+    assert theirs.runs_elsewhere(), "one is left"
+    ours.leave()
+    assert not theirs.runs_elsewhere()
+
+
+def test_who_is_alone_lets_nobody_in_and_runs_nothing(two: tuple[Living, Living]) -> None:
+    ours, theirs = two
+    assert ours.be_alone()
+    assert not theirs.enter()
+    assert not theirs.be_alone()
+    assert not theirs.runs_elsewhere()
+    ours.let_in()
+    assert theirs.enter()
+    assert not ours.be_alone()
+    assert ours.runs_elsewhere()
+
+
+def test_whoever_dies_has_let_go(two: tuple[Living, Living], tmp_path: Path) -> None:
+    ours, _ = two
+    dying = Living(str(tmp_path), "/w")
+    assert dying.enter()
+    assert ours.runs_elsewhere()
+    dying.close()
+    assert not ours.runs_elsewhere()
+    assert ours.be_alone()
