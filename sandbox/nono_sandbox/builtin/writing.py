@@ -1,9 +1,11 @@
 """A file's content replaced, so that whoever reads it meanwhile sees the old or the new.
 
-It is written beside the file and takes its place in one step, which also brings the old file to
-light: if that isn't the one that was read, it goes back, and the write is refused. Where a file
-can't be replaced (a grant of it alone, a directory that may not be written) or shouldn't be
-(other hard links, an owner or attributes of its own) it is written where it stands.
+It is written before it has a name, so that nothing is left of it if it's killed. It takes the
+file's place in one step, which also brings the old file to light: if that isn't the one that was
+read, it goes back, and the write is refused. Where a file can't be replaced (a grant of it alone, a
+directory that may not be written) or shouldn't be (other hard links, an owner or attributes of its
+own) it is written where it stands. Where no file is without a name (macOS, some file systems), it
+is written beside, under a name of ours.
 
 Nothing is synced: what a loss of power leaves is the file system's matter.
 """
@@ -22,6 +24,7 @@ from nono_sandbox.look import WAY
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from io import BufferedWriter
     from typing import Any
 
 _PERMISSIONS = 0o777
@@ -29,6 +32,8 @@ _NEW_FILE = 0o666
 _CANT_BE_REPLACED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.EINVAL}
 )
+_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT})
+_APPEARED = "it came into being meanwhile: read it first"
 _CHANGED = "it was changed meanwhile: read it again"
 
 
@@ -115,25 +120,65 @@ def _attributes(path: str) -> list[str]:
 def _replace(directory: int, name: str, data: bytes, old: os.stat_result | None) -> str:
     """Put a new file in the place of *old*; return why that one was written instead, if it was."""
     beside = f".nono-{os.urandom(8).hex()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(beside, flags, _NEW_FILE if old is None else 0o600, dir_fd=directory)
+        # One that is new has its name at once; one to swap with needs one beside.
+        is_there = _nameless(directory, name if old is None else beside, data, old)
+        if not is_there:
+            _named(directory, beside, data, old)
     except OSError as error:
         if old is None or error.errno not in _CANT_BE_REPLACED:
             raise
         _overwrite(directory, name, data)
         return "its directory can't be written"
     try:
-        with open(fd, "wb") as stream:
-            stream.write(data)
-            if old is not None:
-                os.fchmod(fd, stat.S_IMODE(old.st_mode))
-        if old is None:
+        if old is not None:
+            return _exchange(directory, beside, name, data, old)
+        if not is_there:
             _appear(directory, beside, name)
-            return ""
-        return _exchange(directory, beside, name, data, old)
     finally:
         _remove(directory, beside)
+    return ""
+
+
+def _nameless(directory: int, name: str, data: bytes, old: os.stat_result | None) -> bool:
+    """Write a file and give it *name*, where nothing stands; False is: not in this place."""
+    if sys.platform != "linux":
+        return False
+    flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+    try:
+        fd = os.open(".", flags, _NEW_FILE if old is None else 0o600, dir_fd=directory)
+    except OSError as error:
+        if error.errno in _NO_NAMELESS:
+            return False
+        raise
+    with open(fd, "wb") as stream:
+        _fill(stream, data, old)
+        try:
+            # By its name in /proc: without one, linking takes a capability before Linux 6.10.
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory, follow_symlinks=True)
+        except FileExistsError:
+            raise FailedError(_APPEARED, name) from None
+        except FileNotFoundError:
+            return False  # there is no /proc
+    return True
+
+
+def _named(directory: int, beside: str, data: bytes, old: os.stat_result | None) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(beside, flags, _NEW_FILE if old is None else 0o600, dir_fd=directory)
+    try:
+        with open(fd, "wb") as stream:
+            _fill(stream, data, old)
+    except BaseException:
+        _remove(directory, beside)
+        raise
+
+
+def _fill(stream: BufferedWriter, data: bytes, old: os.stat_result | None) -> None:
+    stream.write(data)
+    stream.flush()
+    if old is not None:
+        os.fchmod(stream.fileno(), stat.S_IMODE(old.st_mode))
 
 
 def _appear(directory: int, beside: str, name: str) -> None:
@@ -141,7 +186,7 @@ def _appear(directory: int, beside: str, name: str) -> None:
         renaming.appear(directory, beside, name)
     except OSError as error:
         if error.errno == errno.EEXIST:
-            raise FailedError("it came into being meanwhile: read it first", name) from None
+            raise FailedError(_APPEARED, name) from None
         if error.errno != errno.EINVAL:
             raise
         # A file system that knows no such flag.

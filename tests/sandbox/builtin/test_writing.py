@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nono_sandbox import _uapi, builtin
-from nono_sandbox.builtin import editing
+from nono_sandbox.builtin import editing, writing
 
 
 def write(path: Path, content: str) -> dict[str, Any]:
@@ -33,6 +34,14 @@ def nothing_else_in(directory: Path, *names: str) -> bool:
     return sorted(entry.name for entry in directory.iterdir()) == sorted(names)
 
 
+@pytest.fixture(params=["nameless", "named"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files written without a name, or as where there are none without."""
+    if request.param == "named":
+        monkeypatch.setattr(writing, "_nameless", lambda *_: False)
+
+
+@pytest.mark.usefixtures("way")
 def test_a_file_is_made_with_its_directories(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     assert write(path, "é\n")["created"]
@@ -43,6 +52,7 @@ def test_a_file_is_made_with_its_directories(tmp_path: Path) -> None:
     assert nothing_else_in(path.parent, "file")
 
 
+@pytest.mark.usefixtures("way")
 def test_a_file_keeps_its_mode_and_who_reads_the_old_one_keeps_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
@@ -118,17 +128,21 @@ class Meanwhile:
 
     def __init__(self, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
         self._act: Callable[[], object] | None = act
-        self._rename = _uapi.rename_in
-        monkeypatch.setattr(_uapi, "rename_in", self)
+        for module, name in ((_uapi, "rename_in"), (os, "link")):
+            monkeypatch.setattr(module, name, self._after(getattr(module, name)))
 
-    def __call__(self, directory: int, old: str, new: str, flags: int) -> None:
-        act, self._act = self._act, None
-        if act is not None:
-            act()
-        self._rename(directory, old, new, flags)
+    def _after(self, do: Callable[..., object]) -> Callable[..., object]:
+        def act_and_do(*args: object, **options: object) -> object:
+            act, self._act = self._act, None
+            if act is not None:
+                act()
+            return do(*args, **options)
+
+        return act_and_do
 
 
 @pytest.mark.linux
+@pytest.mark.usefixtures("way")
 def test_a_change_made_meanwhile_is_kept_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +164,7 @@ def test_a_change_made_meanwhile_is_kept_and_told(
     assert nothing_else_in(tmp_path, "file", "made")
 
 
+@pytest.mark.usefixtures("way")
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +178,63 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(
     assert write(path, "new")["errno"] == 28
     assert path.read_text() == "old"
     assert nothing_else_in(tmp_path, "file")
+
+
+KILLED = """
+import os, signal, sys
+from nono_sandbox import _uapi, builtin
+path, number = sys.argv[1:]
+left = int(number)
+def killed_around(do):
+    def act(*args, **options):
+        count()
+        try:
+            return do(*args, **options)
+        finally:
+            count()
+    return act
+def count():
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+for name in ("open", "fchmod", "link", "unlink"):
+    setattr(os, name, killed_around(getattr(os, name)))
+_uapi.rename_in = killed_around(_uapi.rename_in)
+print(builtin.answer("write_file", {"path": path, "content": "new" * 1000})[0])
+"""
+LAST = 40
+"""More steps than there are: what isn't killed there has done its work."""
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("old", ["", "old"], ids=["made", "replaced"])
+def test_a_write_that_is_killed_leaves_nothing_but_between_two_renames(
+    tmp_path: Path, old: str
+) -> None:
+    left: list[list[str]] = []
+    for number in range(LAST):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        path = directory / "file"
+        if old:
+            path.write_text(old)
+        command = [sys.executable, "-I", "-c", KILLED, str(path), str(number)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        others = [each for each in directory.iterdir() if each != path]
+        assert path.exists() or not old
+        assert not path.exists() or path.read_text() in (old, "new" * 1000)
+        assert all(each.read_text() in (old, "new" * 1000) for each in others)
+        if done.returncode == 0:
+            assert (path.read_text(), others) == ("new" * 1000, [])
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        left.append([each.name for each in others])
+    else:
+        pytest.fail("it doesn't end")
+    # A new file is there whole or not at all. One that is replaced is beside the other after it
+    # was linked, swapped, and until it's removed.
+    assert len(list(filter(None, left))) == (4 if old else 0), left
 
 
 def test_edits_are_exact_and_all_or_none(tmp_path: Path) -> None:
