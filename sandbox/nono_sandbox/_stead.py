@@ -10,10 +10,17 @@ import struct
 
 from nono_sandbox import _foreign, _uapi
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ctypes
+
 SYS_PIDFD_GETFD = 438
 SYS_FCHMODAT2 = 452
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
+_HEADER = struct.Struct("@QIxxxxQQQQIxxxx")
+"""struct msghdr."""
+_VECTOR = struct.Struct("@QQ")
 
 
 class Unprivileged:
@@ -82,6 +89,32 @@ def connect(fd: int, address: bytes) -> None:
 def bind(fd: int, address: bytes) -> None:
     """Give a socket an address, as bytes."""
     _uapi.checked(_uapi.LIBC.call("bind", fd, address, len(address)), "bind")
+
+
+def sendmsg(
+    fd: int, parts: tuple[bytes, bytes, bytes], flags: int, word: tuple[int, int] = (0, 0)
+) -> int:
+    """Send a message of *parts*: an address or nothing, its bytes, control messages or nothing.
+
+    Return how many of its bytes were sent.
+
+    *word* stands in two arguments that the kernel doesn't look at.
+    """
+    # They live until the call is over.
+    address, body, control = parts
+    held = [_held(part) for part in parts]
+    name, content, ancillary = map(_foreign.addressof, held)
+    vector = _held(_VECTOR.pack(content, len(body)))
+    header = _HEADER.pack(
+        *(name if address else 0, len(address), _foreign.addressof(vector), 1),
+        *(ancillary if control else 0, len(control), 0),
+    )
+    words = [_foreign.ULong(each) for each in (flags, *word)]
+    return _uapi.syscall("sendmsg", _uapi.number_of("sendmsg"), fd, header, *words)
+
+
+def _held(content: bytes) -> ctypes.Array[_foreign.Char]:
+    return (_foreign.Char * len(content)).from_buffer_copy(content)
 
 
 def listen(fd: int, backlog: int) -> None:

@@ -22,6 +22,7 @@ _NUMBERS = {
         "capset": 126,
         "keyctl": 250,
         "renameat2": 316,
+        "sendmsg": 46,
     },
     "aarch64": {
         "pivot_root": 41,
@@ -30,6 +31,7 @@ _NUMBERS = {
         "capset": 91,
         "keyctl": 219,
         "renameat2": 276,
+        "sendmsg": 211,
     },
 }
 SYS_OPEN_TREE = 428

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Network
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6 = 0, 1, 2, 10
-SOCK_STREAM, SOCK_SEQPACKET = 1, 5
+SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET = 1, 2, 5
 IPPROTO_TCP = 6
 ADDRESS_BYTES_MAX = 128
 """struct sockaddr_storage."""
 _UNIX_BYTES_MAX = 110
+_NAME_BYTES_MAX = _UNIX_BYTES_MAX - 2
+_DIGEST_BYTES = 16
 _FAMILY = struct.Struct("=H")
 _INET = struct.Struct("!H4s8x")
 _INET6 = struct.Struct("!HI16s")
@@ -48,6 +50,21 @@ class Kind(Value):
         return self.domain == AF_UNIX and self.type in (SOCK_STREAM, SOCK_SEQPACKET)
 
     @property
+    def datagrams(self) -> bool:
+        """Tell whether it is a local one that each message may have another address of."""
+        return self.domain == AF_UNIX and self.type == SOCK_DGRAM
+
+    @property
+    def takes_addresses(self) -> bool:
+        """Tell whether a message's address says where it goes; others are to be ignored."""
+        return self.type not in (SOCK_STREAM, SOCK_SEQPACKET)
+
+    @property
+    def is_stream(self) -> bool:
+        """Tell whether part of a message may be sent."""
+        return self.type == SOCK_STREAM
+
+    @property
     def tcp(self) -> bool:
         """Tell whether it is of TCP."""
         internet = self.domain in (AF_INET, AF_INET6)
@@ -61,12 +78,58 @@ def is_path(raw: bytes) -> bool:
     return _family(raw) == AF_UNIX and raw[_FAMILY.size] != 0
 
 
+def is_name(raw: bytes) -> bool:
+    """Tell whether *raw* is a name of a local socket that isn't a path."""
+    if not _FAMILY.size < len(raw) <= _UNIX_BYTES_MAX:
+        return False
+    return _family(raw) == AF_UNIX and raw[_FAMILY.size] == 0
+
+
+def asks_for_name(raw: bytes) -> bool:
+    """Tell whether *raw*, to bind to, asks for any name that is free."""
+    return len(raw) == _FAMILY.size and _family(raw) == AF_UNIX
+
+
+def dissolves(raw: bytes) -> bool:
+    """Tell whether *raw*, to connect to, asks for the end of being connected."""
+    return len(raw) >= _FAMILY.size and _family(raw) == AF_UNSPEC
+
+
+def nobody() -> bytes:
+    """Return the address that ends being connected."""
+    return _FAMILY.pack(AF_UNSPEC) + bytes(14)
+
+
+def named(raw: bytes, beginning: bytes) -> bytes:
+    """Return the address that begins so, and stands for the name that is *raw*.
+
+    What begins so already (the kernel told it to somebody) stands for itself. What would be too
+    long (many programs pass all of struct sockaddr_un) ends with a digest.
+    """
+    name = raw[_FAMILY.size :]
+    if not name.startswith(beginning):
+        whole = beginning + name[1:]
+        name = whole if len(whole) <= _NAME_BYTES_MAX else beginning + _digest(name)
+    return to_name(name)
+
+
+def _digest(name: bytes) -> bytes:
+    # Not hashlib, which brings OpenSSL with it.
+    import _blake2
+
+    return _blake2.blake2b(name, digest_size=_DIGEST_BYTES).hexdigest().encode()
+
+
+def to_name(name: bytes) -> bytes:
+    """Return the address of the local socket with that name, whose first byte is 0."""
+    return _FAMILY.pack(AF_UNIX) + name
+
+
 def path_of(raw: bytes) -> bytes:
     """Return the path that is the address of a local socket.
 
     Raises:
         OSError: It isn't one: it has another family, a length that can't be, or no path at all.
-            Names that aren't paths are the machine's, and nobody's permission is asked for them.
     """
     if len(raw) < _FAMILY.size or len(raw) > _UNIX_BYTES_MAX:
         raise OSError(EINVAL, "no address of a local socket is that long")
@@ -74,7 +137,8 @@ def path_of(raw: bytes) -> bytes:
         raise OSError(EINVAL, "not the address of a local socket")
     path = raw[_FAMILY.size :].partition(b"\0")[0]
     if not path:
-        raise OSError(EACCES, "an abstract name, or none")
+        number = EACCES if len(raw) > _FAMILY.size else EINVAL
+        raise OSError(number, "an abstract name, or none")
     return path
 
 
@@ -93,7 +157,7 @@ def connecting(raw: bytes, kind: Kind, network: Network) -> bytes:
         return raw
     _check_tcp(kind, network)
     if _family(raw) == AF_UNSPEC:
-        return _FAMILY.pack(AF_UNSPEC) + bytes(14)  # a disconnect
+        return nobody()
     port, address = _parts(raw)
     if port not in network.connect_ports or not _is_here(address):
         raise OSError(EACCES, "a port or an address that isn't granted")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
+SOL_SOCKET, SO_PASSCRED = _socket.SOL_SOCKET, 16
+SOCK_STREAM = _socket.SOCK_STREAM
 _SO_DOMAIN, _SO_PROTOCOL = 39, 38
 _IPPROTO_IPV6, _IPV6_V6ONLY = 41, 26
 _TIMEVAL_BYTES = 16
@@ -49,6 +51,27 @@ def kind(socket_fd: int) -> Kind:
     """
     names = (_SO_DOMAIN, _socket.SO_TYPE, _SO_PROTOCOL)
     return Kind(*(option(socket_fd, _socket.SOL_SOCKET, name) for name in names))
+
+
+def has_name(socket_fd: int) -> bool:
+    """Tell whether a local socket is bound."""
+    borrowed = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=socket_fd)
+    try:
+        return bool(borrowed.getsockname())
+    finally:
+        borrowed.detach()
+
+
+def has_peer(socket_fd: int) -> bool:
+    """Tell whether a socket is connected."""
+    borrowed = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=socket_fd)
+    try:
+        borrowed.getpeername()
+    except OSError:
+        return False
+    finally:
+        borrowed.detach()
+    return True
 
 
 def is_v6_only(socket_fd: int) -> bool:

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Confinement
 
 
-def session_program(confinement: Confinement, tier: str) -> bytes:
-    """Return the filter that every worker of a session inherits from its lane."""
-    return program(options_for(confinement, tier))
+def session_program(confinement: Confinement, tier: str, word: tuple[int, int]) -> bytes:
+    """Return the filter that every worker of a session inherits from its lane.
+
+    By *word* it lets a lane send descriptors; see `vouched`.
+    """
+    return program(options_for(confinement, tier).replace(word=word))
 
 
 def options_for(confinement: Confinement, tier: str) -> Options:

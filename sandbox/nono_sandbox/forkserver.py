@@ -120,7 +120,8 @@ def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
     if tier == NAMESPACES:
         namespaces.enter()
         setup.settle(confinement)
-    programs = session_program(confinement, tier), narrowing_programs()
+    word = wire.new_word() if tier == LANDLOCK else wire.NO_WORD
+    programs = session_program(confinement, tier, word), narrowing_programs(), word
     return setup.plan_for(confinement, tier, programs)
 
 

@@ -30,9 +30,12 @@ from nono_sandbox.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from typing import Never
+    from typing import Never, TypeAlias
 
     from nono_sandbox.confinement import Call, Grant, Network
+
+    Programs: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[int, int]]
+    """The base seccomp program, what `filters.narrowing_programs` returned, and the base's word."""
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM = 1, 2, 3, 13, 15
 _CAPABILITIES_MAX = 64
@@ -61,6 +64,8 @@ class Plan(Value):
     """The paths of what workers may write."""
     sockets: tuple[tuple[int, int], ...] = ()
     """Those of others that they may connect to."""
+    word: tuple[int, int] = wire.NO_WORD
+    """What the filter lets a lane's own descriptors through by; see `vouched`."""
     is_answered: bool = False
     """Somebody does: the filter has a listener."""
     spawns: bool = False
@@ -104,7 +109,8 @@ def introduce(
     if sealed:
         listener, *asking = sealed
         fds = [listener, plan.ruleset_fd, *asking]
-        wire.send(introduction, "introduction", network, plan.writable, plan.sockets, fds=fds)
+        shared = network, plan.writable, plan.sockets
+        wire.send(introduction, "introduction", *shared, fds=fds, word=plan.word)
     introduction.close()
     for fd in sealed:
         os.close(fd)

@@ -17,6 +17,12 @@ import struct
 from nono_sandbox import _stead
 from nono_sandbox.values import Value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # `signal` imports enum, which costs a bare start of Python
+
 _RECEIVE = 0xC050_2100
 _SEND = 0xC018_2101
 _ID_VALID = 0x4008_2102
@@ -67,10 +73,11 @@ def valid(notice: Notice) -> bool:
     return True
 
 
-def answer(notice: Notice, error: int) -> None:
-    """Have the call return, with *error* or, if that is 0, with success."""
+def answer(notice: Notice, result: int) -> None:
+    """Have the call return *result*, which is an errno if it's negative."""
     try:
-        fcntl.ioctl(notice.listener, _SEND, _RESPONSE.pack(notice.id, 0, -error, 0))
+        response = _RESPONSE.pack(notice.id, max(result, 0), min(result, 0), 0)
+        fcntl.ioctl(notice.listener, _SEND, response)
     except FileNotFoundError:
         return  # it was killed meanwhile
 
@@ -95,6 +102,15 @@ class Caller:
         """
         _ = self._pidfd, self._memory, self.cwd
         self.umask = umask(self.tid)
+
+    def hold_for_sending(self, *, told: bool) -> None:
+        """Open what a message is made of, as `hold` does; *told*: and `write` into its memory."""
+        _ = self._pidfd, self._once("mem", os.O_RDWR if told else os.O_RDONLY)
+
+    @property
+    def held_count(self) -> int:
+        """Return how many descriptors are held for it."""
+        return len(self._fds)
 
     @property
     def cwd(self) -> int:
@@ -145,6 +161,26 @@ class Caller:
         if len(found) != size_bytes:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         return found
+
+    def write(self, address: int, content: bytes) -> None:
+        """Put *content* in its memory, if it is held for that.
+
+        Raises:
+            OSError: EFAULT, since it can't be put there.
+        """
+        try:
+            written = os.pwrite(self._memory, content, address)
+        except (OSError, OverflowError):
+            written = 0
+        if written != len(content):
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the thread, as the kernel would for its call."""
+        try:
+            _signal.pidfd_send_signal(self._pidfd, number)
+        except ProcessLookupError:
+            return  # it was killed meanwhile
 
     def read_path(self, address: int) -> bytes:
         """Return the path that its memory holds at *address* now, as the kernel would copy it.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Never
 
     from nono_sandbox.confinement import Call, Confinement
+    from nono_sandbox.lane import Programs
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
@@ -151,14 +152,15 @@ def start(tier: str | None, network: str = CLOSED) -> Launch:
     return Launch(tier, network)
 
 
-def _programs(confinement: Confinement, call: Call, tier: str) -> tuple[bytes, tuple[bytes, ...]]:
+def _programs(confinement: Confinement, call: Call, tier: str) -> Programs:
     """Return the seccomp programs for *call*: the base, and those that narrow it, if it is."""
     from nono_sandbox import filters
 
     narrowing: tuple[bytes, ...] = (b"", b"", b"")
     if call.narrowing.network_closed or call.narrowing.writes is not None:
         narrowing = filters.narrowing_programs()
-    return filters.session_program(confinement, tier), narrowing
+    word = wire.new_word() if tier == LANDLOCK else wire.NO_WORD
+    return filters.session_program(confinement, tier, word), narrowing, word
 
 
 def in_foreground() -> bool:

@@ -38,7 +38,7 @@ def of_worker(plan: Plan) -> None:
     ours, theirs = wire.socket_pair()
     # What can't be done now can't be done then: the call's own try says why.
     with suppress(OSError):
-        wire.send(theirs, "call", _CALL, fds=(0, 1, 2))
+        wire.send(theirs, "call", _CALL, fds=(0, 1, 2), word=plan.word)
         message, fds = wire.receive(ours)
         worker.try_out(message[1], fds, plan.tier, plan.narrowing)
     ours.close()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Never
 
     from nono_sandbox.confinement import Confinement
+    from nono_sandbox.lane import Programs
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTN = 0x80045430
@@ -58,7 +59,7 @@ def serve(
     plan = room.plan_for(confinement, message[1])
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
     lane.introduce(introduction, confinement.network, lane.seal(plan), plan)
-    wire.send(control, "running", fds=[master] if call.tty else [])
+    wire.send(control, "running", fds=[master] if call.tty else [], word=plan.word)
     if call.tty:
         os.close(master)
     lane.run_one(control, call, _stdio(slave), plan)
@@ -105,9 +106,7 @@ class _Room:
 
             forward.hand_over(carrier, confinement.network)
 
-    def plan_for(
-        self, confinement: Confinement, programs: tuple[bytes, tuple[bytes, ...]]
-    ) -> lane.Plan:
+    def plan_for(self, confinement: Confinement, programs: Programs) -> lane.Plan:
         """Return the plan for *confinement*, with its seccomp *programs*, in the room as it is."""
         plan = setup.plan_for(confinement, self._tier, programs)
         if self._tier == NAMESPACES:

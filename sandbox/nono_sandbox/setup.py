@@ -56,25 +56,24 @@ def door(confinement: Confinement, tier: str) -> list[_socket.socket]:
     return [namespaces.listener(network.door_port)]
 
 
-def plan_for(
-    confinement: Confinement, tier: str, programs: tuple[bytes, tuple[bytes, ...]]
-) -> lane.Plan:
+def plan_for(confinement: Confinement, tier: str, programs: lane.Programs) -> lane.Plan:
     """Return what the lanes of *confinement* need, in the root as it is now.
 
-    *programs* are the seccomp program of every call, and `filters.narrowing_programs`. What makes
-    them isn't imported here: a single run has it done beside its lane.
+    *programs* are the seccomp program of every call, `filters.narrowing_programs`, and the word of
+    the first. What makes them isn't imported here: a single run has it done beside its lane.
 
     Raises:
         SandboxError: It can't be enforced.
     """
     _leave_keyring()
-    base, narrowing = programs
+    base, narrowing, word = programs
     ruleset = domain.ruleset(confinement, tier)
     return lane.Plan(
         tier=tier,
         ruleset_fd=ruleset,
         filter=base,
         narrowing=narrowing,
+        word=word,
         processes_max=confinement.limits.processes_max,
         writable=domain.writable(confinement) if tier == LANDLOCK else (),
         places=tuple(grant.path for grant in confinement.grants if grant.access & WRITE),

@@ -107,7 +107,7 @@ _TABLE = (
             "fresh root, network namespace, connect on behalf",
             "datagrams can be sent to a socket inside a grant",
         ),
-        (ENFORCED, "connect and bind on behalf, seccomp: none of datagrams", ""),
+        (ENFORCED, "connect, bind and send on behalf, seccomp", ""),
     ),
     _Row(
         "processes",

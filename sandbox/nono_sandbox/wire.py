@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MESSAGE_BYTES_MAX = 64 * 1024
 """A longer message travels in a memfd, so that no send can block on a full socket."""
 FDS_MAX = 8
+NO_WORD = (0, 0)
 KIND = _socket.SOCK_STREAM if sys.platform == "darwin" else _socket.SOCK_SEQPACKET
 """The kind of socket that messages go by."""
 _STANDARD_MAX = 2
@@ -53,6 +54,12 @@ _VALUES: dict[str, type[Value]] = {
 
 class ClosedError(Exception):
     """The other end is gone."""
+
+
+def new_word() -> tuple[int, int]:
+    """Return a word for the filter of a session's lanes; see `vouched`."""
+    first, second = struct.unpack("=QQ", os.urandom(16))
+    return first, second
 
 
 def plain(thing: object) -> object:
@@ -99,8 +106,16 @@ def fill_standard_streams() -> None:
     os.close(fd)
 
 
-def send(sock: _socket.socket, kind: str, *parts: object, fds: Sequence[int] = ()) -> None:
+def send(
+    sock: _socket.socket,
+    kind: str,
+    *parts: object,
+    fds: Sequence[int] = (),
+    word: tuple[int, int] = NO_WORD,
+) -> None:
     """Send one message; *fds* are duplicated into the other process.
+
+    *word*, if it is one, is what the filter of this process lets descriptors through by.
 
     Raises:
         ClosedError: The other end is gone; nothing was sent.
@@ -112,12 +127,12 @@ def send(sock: _socket.socket, kind: str, *parts: object, fds: Sequence[int] = (
 
             stream.send(sock, body, fds)
         else:
-            _send(sock, body, fds)
+            _send(sock, body, fds, word)
     except (BrokenPipeError, ConnectionResetError) as error:
         raise ClosedError("the other end of the channel is gone") from error
 
 
-def _send(sock: _socket.socket, body: bytes, fds: Sequence[int]) -> None:
+def _send(sock: _socket.socket, body: bytes, fds: Sequence[int], word: tuple[int, int]) -> None:
     carried = list(fds)
     file = -1
     if len(body) > MESSAGE_BYTES_MAX:
@@ -127,10 +142,17 @@ def _send(sock: _socket.socket, body: bytes, fds: Sequence[int]) -> None:
         carried.append(file)
         body = b""
     rights = struct.pack(f"{len(carried)}i", *carried)
-    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if carried else []
+    # A SEQPACKET end reads an empty datagram as end of file: the mark keeps it from being one.
+    body = b"+" + body
     try:
-        # A SEQPACKET end reads an empty datagram as end of file: the mark keeps it from being one.
-        sock.sendmsg([b"+" + body], ancillary)
+        if not carried:
+            sock.send(body)
+        elif word != NO_WORD:
+            from nono_sandbox import vouched
+
+            vouched.send(sock, body, rights, word)
+        else:
+            sock.sendmsg([body], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
     finally:
         if file >= 0:
             os.close(file)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from errno import EACCES, ENOENT, EPERM
 
 from nono_sandbox.confinement import CLOSED, OPEN, PORTS
-from nono_sandbox.seccomp.rules import ALLOW, NOTIFY, Row, any_bit, none_of, one_of
+from nono_sandbox.seccomp.rules import ALLOW, NOTIFY, POINTER, Row, any_bit, none_of, one_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,18 +78,37 @@ _PAIRS = Row(
     "its two ends know each other alone; a datagram's end could be sent to any path",
     _CONNECTED,
 )
-_JUDGED_LOCAL = Row(
+_JUDGED_CONNECTED = Row(
     "socket socketpair",
     ALLOW,
     "whom it connects to is judged; one of datagrams (SOCK_RAW is another word for it) could be "
     "sent to any path by sendmsg, whose address is behind a pointer",
     _CONNECTED,
 )
+_JUDGED_LOCAL = Row(
+    "socket socketpair",
+    ALLOW,
+    "whom it connects and sends to is judged",
+    (_UNIX, one_of(1, SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, mask=_SOCK_TYPE_MASK)),
+)
 _ON_BEHALF = Row("connect bind", NOTIFY, "the address is behind a pointer, so another acts on it")
 _CONNECT_ON_BEHALF = Row(
     "connect",
     NOTIFY,
     "a path inside a grant may be the socket of a program outside, whose network doesn't matter",
+)
+_SEND_ON_BEHALF = (
+    Row(
+        "sendto",
+        NOTIFY,
+        "a datagram's address is behind a pointer; without one (send) it goes to whom it may",
+        (none_of(4, 0, mask=POINTER),),
+    ),
+    Row(
+        "sendmsg sendmmsg",
+        NOTIFY,
+        "whether there is an address, and which, is behind a pointer",
+    ),
 )
 _LISTEN_ON_BEHALF = Row("listen", NOTIFY, "a local socket may, and TCP that was bound to a port")
 _NO_OTHER = Row("socket socketpair", EACCES, "a socket nobody granted")
@@ -121,15 +140,12 @@ _ONLY_LOCAL = Row(
 WITHOUT_NETWORK = (_ONLY_LOCAL,)
 """On top of any other filter: no socket but a local one."""
 
+_UNKNOWN_NARROWING = "this call gave up writes that whoever acts on its behalf knows nothing of"
 WITHOUT_LOCAL = (
-    Row(
-        "socket",
-        EACCES,
-        "this call gave up writes that whoever binds sockets on its behalf knows nothing of",
-        (_UNIX,),
-    ),
+    Row("socket", EACCES, _UNKNOWN_NARROWING, (_UNIX,)),
+    Row("bind", EACCES, _UNKNOWN_NARROWING),
 )
-"""On top of a filter that has sockets bound on behalf: none that could get a path."""
+"""On top of a filter that has sockets bound on behalf: none gets a path, be it one of a pair."""
 
 
 def rows(options: Options) -> tuple[Row, ...]:
@@ -147,11 +163,33 @@ def rows(options: Options) -> tuple[Row, ...]:
     local = _LOCAL if options.unix_sockets else _PAIRS
     refused = (_NO_OTHER, *_FAST_OPEN, _UPPER_LAYER)
     if options.on_behalf:
-        listen = (_LISTEN_ON_BEHALF,) if options.network == PORTS else ()
-        return (_JUDGED_LOCAL, *allowed, *refused, _ON_BEHALF, *listen)
+        return (*_judged(options), *allowed, *refused, *_acts(options))
     if _may_listen(options):
         return (local, *allowed, *refused)
     return (local, *allowed, *refused, _LISTEN)
+
+
+def _judged(options: Options) -> tuple[Row, ...]:
+    # In the machine's network UDP would have to be sent on behalf too, packet by packet.
+    return (_JUDGED_CONNECTED,) if options.network == OPEN else (_JUDGED_LOCAL,)
+
+
+def _acts(options: Options) -> tuple[Row, ...]:
+    """Return what whoever holds the listener does; behind the rows that refuse."""
+    if options.network == OPEN:
+        return (_ON_BEHALF,)
+    vouched = () if options.word == (0, 0) else (_vouched(*options.word),)
+    listen = (_LISTEN_ON_BEHALF,) if options.network == PORTS else ()
+    return (_ON_BEHALF, *vouched, *_SEND_ON_BEHALF, *listen)
+
+
+def _vouched(first: int, second: int) -> Row:
+    return Row(
+        "sendmsg",
+        ALLOW,
+        "who knows the word is a lane, and sends descriptors to who started it",
+        (one_of(3, first, mask=POINTER), one_of(4, second, mask=POINTER)),
+    )
 
 
 def _may_listen(options: Options) -> bool:

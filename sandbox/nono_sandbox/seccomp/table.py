@@ -90,6 +90,8 @@ class Options(Value):
     """The filter has a listener; who holds it connects, binds, listens and changes metadata.
 
     In a network of the sandbox's own it does nothing but connect."""
+    word: tuple[int, int] = (0, 0)
+    """What a lane, whose filter its workers inherit, says in arguments that mean nothing."""
     ptrace: bool = False
     """It may trace what else Landlock or its PID namespace lets it see."""
     own_ipc: bool = False

@@ -32,11 +32,13 @@ LOCAL = Options(unix_sockets=True)
 JUDGED = Options(on_behalf=True)
 JUDGED_ON_PORTS = Options(network=PORTS, on_behalf=True)
 JUDGED_ONLINE = Options(network=OPEN, on_behalf=True)
+WORD = 0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210
+VOUCHED = JUDGED.replace(word=WORD)
 TRACING = Options(ptrace=True)
 OWN = Options(own_network=True, own_ipc=True, own_pids=True)
 OWN_JUDGED = OWN.replace(on_behalf=True)
 ALL_OPTIONS = [ALONE, ON_PORTS, BINDING, ONLINE, LOCAL, TRACING, OWN]
-EVERY_OPTIONS = [*ALL_OPTIONS, JUDGED, JUDGED_ON_PORTS, JUDGED_ONLINE, OWN_JUDGED]
+EVERY_OPTIONS = [*ALL_OPTIONS, JUDGED, JUDGED_ON_PORTS, JUDGED_ONLINE, OWN_JUDGED, VOUCHED]
 
 ALWAYS_REFUSED = {
     errno.ENOSYS: """
@@ -342,11 +344,12 @@ CASES = [
         for options in (JUDGED, JUDGED_ON_PORTS, JUDGED_ONLINE)
         for found in (
             *(case(options, call, NOTIFY, GARBAGE, GARBAGE) for call in ("connect", "bind")),
-            *(case(options, call, ALLOW) for call in ("accept", "accept4", "shutdown", "sendmsg")),
+            *(case(options, call, ALLOW) for call in ("accept", "accept4", "shutdown")),
             *(case(options, "socket", ALLOW, 1, kind, 0) for kind in (1, 5, 0x80801)),
             *(case(options, "socketpair", ALLOW, 1, kind, 0) for kind in (1, 5)),
-            *(case(options, "socket", UNSUPPORTED, 1, kind, 0) for kind in (2, 3, 0x80802, 4)),
-            *(case(options, "socketpair", UNSUPPORTED, 1, kind, 0) for kind in (2, 3)),
+            *(case(options, "socket", UNSUPPORTED, 1, kind, 0) for kind in (3, 0x80803, 4)),
+            case(options, "socketpair", UNSUPPORTED, 1, 3, 0),
+            case(options, "sendto", ALLOW, 3, GARBAGE, 9, 0x4040, 0, wide=True),
             case(options, "sendto", NO, GARBAGE, GARBAGE, GARBAGE, 0x2000_0000),
             case(options, "pidfd_getfd", NO),
             case(options, "seccomp", NO, 1, 8),
@@ -359,7 +362,31 @@ CASES = [
             case(options, "fsetxattr", errno.EOPNOTSUPP),
         )
     ),
+    # Datagrams, and so every message, where there are no others' to be sent besides.
+    *(
+        found
+        for options in (JUDGED, JUDGED_ON_PORTS, VOUCHED)
+        for found in (
+            *(case(options, "socket", ALLOW, 1, kind, 0) for kind in (2, 0x80802)),
+            case(options, "socketpair", ALLOW, 1, 2, 0),
+            *(case(options, call, NOTIFY, 3, GARBAGE, 0) for call in ("sendmsg", "sendmmsg")),
+            case(options, "sendto", NOTIFY, 3, GARBAGE, 9, 0x4040, 0x7FFF_0000, wide=True),
+            case(options, "sendto", NOTIFY, 3, GARBAGE, 9, 0, 1 << 32, wide=True),
+            case(options, "sendmsg", NO, 3, GARBAGE, 0x2000_0000),
+        )
+    ),
+    case(VOUCHED, "sendmsg", ALLOW, 3, GARBAGE, 0, *WORD, wide=True),
+    case(VOUCHED, "sendmsg", NOTIFY, 3, GARBAGE, 0, WORD[0], WORD[1] ^ 1 << 63, wide=True),
+    case(VOUCHED, "sendmsg", NOTIFY, 3, GARBAGE, 0, WORD[0] ^ 1, WORD[1], wide=True),
+    case(VOUCHED, "sendmsg", NOTIFY, 3, GARBAGE, 0, *reversed(WORD), wide=True),
+    case(VOUCHED, "sendmmsg", NOTIFY, 3, GARBAGE, 0, *WORD, wide=True),
+    case(JUDGED, "sendmsg", NOTIFY, 3, GARBAGE, 0, 0, 0, wide=True),
+    *(case(JUDGED_ONLINE, "socket", UNSUPPORTED, 1, kind, 0) for kind in (2, 0x80802)),
+    case(JUDGED_ONLINE, "socketpair", UNSUPPORTED, 1, 2, 0),
+    *(case(JUDGED_ONLINE, call, ALLOW, 3, GARBAGE, 0) for call in ("sendmsg", "sendmmsg")),
+    case(JUDGED_ONLINE, "sendto", ALLOW, 3, GARBAGE, 9, 0, GARBAGE),
     case(OWN_JUDGED, "connect", NOTIFY, GARBAGE, GARBAGE),
+    *(case(OWN_JUDGED, call, ALLOW) for call in ("sendto", "sendmsg", "sendmmsg")),
     *(case(OWN_JUDGED, call, ALLOW) for call in ("bind", "listen", *METADATA.split())),
     case(OWN_JUDGED, "chmod", ALLOW, GARBAGE, 0o755),
     case(OWN_JUDGED, "chmod", NO, GARBAGE, 0o4755),
