@@ -24,6 +24,7 @@ DEPTH_MAX = 128
 NAME = "name"
 GIT = "git"
 BARE = "bare"
+AROUND = "around"
 DEEP = "deep"
 """A directory that isn't looked into, since it's too deep."""
 SHUT = "shut"
@@ -78,6 +79,10 @@ def _of_path(parts: tuple[str, ...], bare: Collection[tuple[str, ...]]) -> Itera
         if names.what(name):
             yield Found(NAME, parts[:index], name)
             return
+        if name in names.INNER:
+            yield Found(AROUND, parts[:index], name)
+        if name in names.INNER:
+            yield Found(AROUND, parts[:index], name)
     if parts[-1] in _MARKS:
         yield Found(BARE, parts[:-1])
 
@@ -146,6 +151,8 @@ class _Level:
                     self._found.append(Found(NAME, self.directory, name))
                 elif entry.is_dir(follow_symlinks=False):
                     self._below.append(name)
+                if name in names.INNER:
+                    self._found.append(Found(AROUND, self.directory, name))
                 if name in _MARKS:
                     present.add(name)
         if is_bare(present):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nono_mcp.guard.spots import Spot
     from nono_mcp.guard.tree import Kept, Print
 
-_BY_KIND = (spots.DIRECTORY, spots.GIT, spots.TOO_MANY)
+_BY_KIND = (spots.DIRECTORY, spots.GIT, spots.AROUND, spots.TOO_MANY)
 _COMMON = (b"../..", b"../..\n")
 _GITFILE = b"gitdir: "
 _INSIDE_GIT = ("modules", "worktrees")
@@ -57,7 +57,7 @@ def is_in_order(spot: Spot, found: Print, now: Kept | None, old: Seen | None, ro
 
     What it holds is *now*. Who takes it for known then takes just that, and doesn't read again.
     """
-    if spot.rule in (spots.DIRECTORY, spots.GIT) and (found is None or is_directory(found)):
+    if _is_by_kind(spot, found, now):
         return True
     before = None if old is None else old.kept
     if spot.rule != spots.TOO_MANY and now is not None and now.is_whole and now == before:
@@ -69,6 +69,13 @@ def is_in_order(spot: Spot, found: Print, now: Kept | None, old: Seen | None, ro
     if spot.rule == spots.COMMON:
         return now.data in _COMMON
     return spot.rule == spots.GIT and before is None and _leads_inside(now.data, root)
+
+
+def _is_by_kind(spot: Spot, found: Print, now: Kept | None) -> bool:
+    if spot.rule == spots.AROUND and now is not None and now.kind == "file":
+        return True
+    by_kind = spot.rule in (spots.DIRECTORY, spots.GIT, spots.AROUND)
+    return by_kind and (found is None or is_directory(found))
 
 
 def _is_harmless(now: Kept, before: Kept | None, depth: int) -> bool:

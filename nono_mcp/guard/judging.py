@@ -172,4 +172,4 @@ class Judging:
 
 
 def _is_name(spot: Spot) -> bool:
-    return spot.what == names.what(spot.name)
+    return spot.what == names.what_of(spot.directory, spot.name)

@@ -173,7 +173,7 @@ class Known:
     def absent(self, root: int) -> Iterator[tuple[Spot, Kept]]:
         """Yield what isn't there in the open directory *root*, and was kept whole."""
         for (directory, name), one in tuple(self._spots.items()):
-            what = names.what(name) or names.GIT
+            what = names.what_of(directory, name) or names.GIT
             spot = Spot(directory, name, spots.AS_IT_WAS, what)
             there = _stamp(spot.path, root) is not None
             if one.kept is not None and one.kept.is_whole and not (there or self.is_open(spot)):
@@ -224,9 +224,11 @@ class Known:
 
 def is_at_top(spot: Spot) -> bool:
     """Tell whether *spot* is the top directory's own: another guard's, here known to be copied."""
+    if len(spot.directory) == 1 and names.what_inside(spot.directory[0], spot.name):
+        return True
     if spot.directory:
         return spot.directory[0] == ".git"
-    return spot.name == ".git" or bool(names.what(spot.name))
+    return spot.name == ".git" or spot.name in names.INNER or bool(names.what(spot.name))
 
 
 def _paths(keys: Iterable[Key]) -> set[str]:

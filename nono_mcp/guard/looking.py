@@ -45,7 +45,7 @@ def to_look_at(known: Known, root: int, changed: Changed | None, *, learning: bo
     found = dict.fromkeys(finding.by_names(sorted(paths), known.bare))
     for path in sorted(changed.trees):
         top = tuple(path.split("/")) if path else ()
-        if ".git" not in top and not any(map(names.what, top)):
+        if ".git" not in top and not names.guards(top):
             walk = finding.by_walk(root, top, packages=True, forcing=not learning)
             found.update(dict.fromkeys(walk))
     return _by_depth(found)
@@ -80,6 +80,8 @@ def visit(known: Known, found: Found, root: int, see: See, see_bare: SeeBare) ->
         if found.kind == finding.NAME:
             what = names.what(found.name)
             see(Spot(found.directory, found.name, spots.AS_IT_WAS, what), directory)
+        elif found.kind == finding.AROUND:
+            spots.visit_around(found.directory, found.name, directory, see)
         elif found.kind == finding.GIT:
             spots.visit_git(found.directory, directory, see)
         elif finding.is_reached(found.directory, root):

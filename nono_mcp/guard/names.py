@@ -1,4 +1,15 @@
-"""Names that are guarded wherever a grant that may be written begins.
+"""Names that are guarded wherever a grant that may be written begins, and in a workspace anywhere.
+
+A name is here if a program of the person's that opens the directory, or is started in it, runs what
+stands there, or lets others run by it, without asking about its content: an editor's tasks and
+the programs its settings name, an agent's hooks, MCP servers and permissions, what a shell, a
+debugger or an interpreter sources, hooks that commands like `git commit` run, and settings by which
+a package manager loads programs or sends credentials elsewhere. To ask once whether a directory is
+trusted doesn't count as asking: most remember the answer, whatever is planted afterwards.
+
+What isn't here: instructions to agents (`AGENTS.md`, skills), which are the agent's to edit and run
+nothing by themselves; what a person runs knowingly (`Makefile`, `package.json`, tests); and code
+that belongs to the project though editors load it (ESLint's configuration, build scripts).
 
 Architecture invariant: this module is data and does no I/O.
 """
@@ -7,24 +18,35 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+_EDITOR = "an editor's settings, which can run commands"
+_AGENT = "an agent's settings, which can run commands"
+_SHELL = "what a shell runs on entering the directory"
+_OTHER_VCS = "settings of a version control system, which can run commands"
 
 TABLE: dict[str, str] = {
-    "an editor's settings, which can run commands": (
-        ".vscode .idea .zed .fleet .devcontainer .devcontainer.json .vim .nvim .nvimrc .exrc "
-        ".vimrc .nvim.lua .lazy.lua .dir-locals.el .dir-locals-2.el .helix"
+    _EDITOR: (
+        ".vscode *.code-workspace .idea .run .zed .fleet .devcontainer .devcontainer.json .theia "
+        ".nova .vim .nvim .nvimrc .exrc .vimrc .nvim.lua .lazy.lua .vimspector.json .dir-locals.el "
+        ".dir-locals-2.el .helix *.sublime-project"
     ),
-    "an agent's settings, which can run commands": (
+    _AGENT: (
         ".mcp.json .claude .codex .cursor .gemini .qwen .windsurf .continue .aider.conf.yml "
-        ".cline .roo .kiro .amp .opencode opencode.json opencode.jsonc .copilot"
+        ".cline .roo .kiro .amp .opencode opencode.json opencode.jsonc .copilot .amazonq .junie "
+        ".trae .augment .factory .crush .crush.json crush.json .kilocode .qoder .rovodev .iflow "
+        ".abacusai"
     ),
-    "what a shell runs on entering the directory": (
-        ".envrc .env.nu mise.toml .mise.toml mise.local.toml .mise.local.toml .mise .autoenv "
-        ".autoenv.zsh"
+    _SHELL: (
+        ".envrc .env.nu mise.toml .mise.toml mise.*.toml .mise.*.toml .mise .autoenv .autoenv.zsh "
+        ".autoenv_leave.zsh"
     ),
     "hooks that Git runs by way of a tool": (
-        ".husky .pre-commit-config.yaml .pre-commit-hooks.yaml .overcommit.yml "
-        ".simple-git-hooks.json .lefthook .lefthook-local"
+        ".husky .huskyrc .huskyrc.json .huskyrc.yaml .huskyrc.yml .huskyrc.js .huskyrc.cjs "
+        ".githooks .pre-commit-config.yaml .pre-commit-hooks.yaml .overcommit.yml captainhook.json "
+        ".simple-git-hooks.json simple-git-hooks.json .simple-git-hooks.js simple-git-hooks.js "
+        ".simple-git-hooks.cjs simple-git-hooks.cjs .simple-git-hooks.mjs simple-git-hooks.mjs "
+        ".lefthook .lefthook-local grumphp.yml grumphp.yml.dist"
     ),
     "hooks that Git runs by way of lefthook": (
         "lefthook.yml lefthook.yaml lefthook.toml lefthook.json lefthook.jsonc "
@@ -35,39 +57,78 @@ TABLE: dict[str, str] = {
     ),
     "commands that lint-staged runs in a hook of Git's": (
         ".lintstagedrc .lintstagedrc.json .lintstagedrc.yaml .lintstagedrc.yml .lintstagedrc.js "
-        ".lintstagedrc.mjs .lintstagedrc.cjs .lintstagedrc.ts .lintstagedrc.mts .lintstagedrc.cts"
+        ".lintstagedrc.mjs .lintstagedrc.cjs .lintstagedrc.ts .lintstagedrc.mts .lintstagedrc.cts "
+        "lint-staged.config.js lint-staged.config.mjs lint-staged.config.cjs lint-staged.config.ts "
+        "lint-staged.config.mts lint-staged.config.cts"
     ),
     "a package manager's settings, which name registries and programs": (
-        ".npmrc .yarnrc .yarnrc.yml .pnpmfile.cjs .bunfig.toml bunfig.toml pip.conf .pip .pypirc "
-        ".cargo .netrc .condarc"
+        ".npmrc .yarnrc .yarnrc.yml .pnpmfile.cjs .pnpmfile.mjs .bunfig.toml bunfig.toml pip.conf "
+        ".pip .pypirc .cargo .netrc .condarc .bundle"
     ),
-    "a debugger's start-up file": ".gdbinit .lldbinit .pdbrc",
-    "an interpreter's start-up file": ".Rprofile .ghci .ocamlinit .irbrc .pryrc",
+    "a debugger's start-up file": ".gdbinit .lldbinit .pdbrc .perldb",
+    "an interpreter's start-up file": (
+        ".Rprofile .Renviron .ghci .ocamlinit .irbrc .pryrc .iex.exs .erlang"
+    ),
 }
+"""What is guarded, and its names; a `*` stands for any characters, once in a name."""
 
-SUFFIXES: dict[str, str] = {
-    ".code-workspace": "an editor's settings, which can run commands",
-    ".sublime-project": "an editor's settings, which can run commands",
+INNER: dict[str, dict[str, str]] = {
+    ".github": {"hooks": "hooks that an agent runs"},
+    ".config": {"mise": _SHELL, "mise.toml": _SHELL, "mise.*.toml": _SHELL},
+    ".hg": {"hgrc": _OTHER_VCS, "hgrc-not-shared": _OTHER_VCS, "sharedpath": _OTHER_VCS},
+    ".sl": {"config": _OTHER_VCS, "sharedpath": _OTHER_VCS},
+    ".pijul": {"config": _OTHER_VCS},
 }
-"""Ends of names that are guarded, whatever comes before."""
-
-_NAMES: dict[str, str] = {name: what for what, names in TABLE.items() for name in names.split()}
-_ENDS = tuple(SUFFIXES)
+"""Directories of which some names are guarded, and the rest isn't: nor are symlinks for them."""
+AROUND = "a directory in which names are guarded"
 
 
-def what(name: str) -> str:
-    """Return what is guarded by the name *name*; nothing, if it isn't guarded."""
-    found = _NAMES.get(name)
-    if found is not None:
-        return found
-    if not name.endswith(_ENDS):
+class _Names:
+    """Names, looked up fast where most are none of them."""
+
+    def __init__(self, table: Iterable[tuple[str, str]]) -> None:
+        self._whole = {name: what for name, what in table if "*" not in name}
+        self._parts = [(*name.split("*"), what) for name, what in table if "*" in name]
+        self._ends = tuple(end for _, end, _ in self._parts)
+
+    def what(self, name: str) -> str:
+        """Return what is guarded by the name *name*, or nothing."""
+        found = self._whole.get(name)
+        if found is not None:
+            return found
+        if not name.endswith(self._ends):
+            return ""
+        for start, end, what in self._parts:
+            if len(name) >= len(start) + len(end) and name.startswith(start) and name.endswith(end):
+                return what
         return ""
-    return next(what for end, what in SUFFIXES.items() if name.endswith(end))
+
+
+_NAMES = _Names([(name, what) for what, names in TABLE.items() for name in names.split()])
+_INNER = {around: _Names(list(names.items())) for around, names in INNER.items()}
+
+what = _NAMES.what
+
+
+def what_inside(around: str, name: str) -> str:
+    """Return what is guarded by the name *name* in a directory *around* it; or nothing."""
+    inner = _INNER.get(around)
+    return "" if inner is None else inner.what(name)
+
+
+def what_of(directory: Sequence[str], name: str) -> str:
+    """Return what is guarded by the name *name* in a *directory*, or nothing."""
+    return what(name) or (what_inside(directory[-1], name) if directory else "")
 
 
 def guarded(present: Iterable[str]) -> list[str]:
-    """Return those of the names *present* that are guarded."""
-    return [name for name in present if name in _NAMES or name.endswith(_ENDS)]
+    """Return those of the names *present* that are guarded, or around such names."""
+    return [name for name in present if what(name) or name in INNER]
+
+
+def guards(parts: Sequence[str]) -> bool:
+    """Tell whether something is guarded on the way that *parts* go."""
+    return any(map(what, parts)) or any(map(what_inside, parts, parts[1:]))
 
 
 GIT = "settings of Git, which can run commands"

@@ -41,6 +41,8 @@ DIRECTORY = "directory"
 """A directory, and no symlink to one."""
 GIT = "git"
 """A repository, or the file of a working tree whose repository is guarded as well."""
+AROUND = "around"
+"""A directory of which some names are guarded, or a file; and no symlink to one."""
 COMMON = "common"
 """What a linked worktree says of the repository it belongs to."""
 
@@ -77,9 +79,24 @@ def visit(root: int, present: Iterable[str], see: See) -> None:
     Of the names in *root* those *present* are there. What *see* doesn't say yes to isn't entered.
     """
     for name in present:
-        if name != ".git":
+        if name in names.INNER:
+            visit_around((), name, root, see)
+        elif name != ".git":
             see(Spot((), name, AS_IT_WAS, names.what(name)), root)
     visit_git((), root, see)
+
+
+def visit_around(at: tuple[str, ...], name: str, parent: int, see: See) -> None:
+    """Call *see* with the directory *name* in the directory *at*, and what is guarded in that."""
+    if see(Spot(at, name, AROUND, names.AROUND), parent):
+        _descend(at, name, parent, see, _within_around)
+
+
+def _within_around(at: tuple[str, ...], around: int, see: See) -> None:
+    for name in sorted(os.listdir(around)):
+        what = names.what_inside(at[-1], name)
+        if what:
+            see(Spot(at, name, AS_IT_WAS, what), around)
 
 
 def visit_git(at: tuple[str, ...], parent: int, see: See) -> None:

@@ -45,7 +45,7 @@ def is_guarded(path: str, grants: Sequence[Asked]) -> bool:
         root = asked.place.path
         if asked.access & WRITE and covers(root, path) and path != root:
             parts = path[len(root.rstrip("/")) + 1 :].split("/")
-            if ".git" in parts or any(map(names.what, parts)):
+            if ".git" in parts or names.guards(parts):
                 return True
     return False
 
