@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nono_mcp.credentials.vault import Use
     from nono_mcp.guard.action import Action
     from nono_mcp.policy.request import Prepared
+    from nono_mcp.snapshots.values import Snapshot
     from nono_proxy.records import Record
     from nono_sandbox.client import Ended, ForkServer
     from nono_sandbox.confinement import Call
@@ -94,9 +95,18 @@ class Recording:
         self._log = log
         self._call = {"call": call_id}
         self._asked = {"tool": tool, **asked}
+        self._began = False
+        self._after: dict[str, object] = {}
 
-    def start(self, call: Call, stdin: bytes, tier: str, policy_sha256: str) -> None:
-        """Record what is about to be run.
+    def start(
+        self,
+        call: Call,
+        stdin: bytes,
+        tier: str,
+        policy_sha256: str,
+        before: Snapshot | None = None,
+    ) -> None:
+        """Record what is about to be run, and *before* if that has no record of its own.
 
         Raises:
             AuditWriteError: It isn't in the log. Don't run it.
@@ -118,7 +128,14 @@ class Recording:
             fields["writes"] = list(call.narrowing.writes)
         if stdin:
             fields["stdin"] = self._log.commit(stdin)
+        if before is not None:
+            fields["snapshot"] = _named(before)
         self._log.append("call.start", self._call | fields)
+        self._began = True
+
+    def kept(self, after: Snapshot) -> None:
+        """Have the record of the call's end tell of a snapshot, which has none of its own."""
+        self._after = {"snapshot": _named(after)}
 
     def refused(self, reason: str) -> None:
         """Record that a call was asked for and will not be run.
@@ -178,12 +195,18 @@ class Recording:
         Raises:
             AuditWriteError: It isn't in the log; the call has ended all the same.
         """
+        if not self._began:
+            return  # it waited for its turn, and nothing says that it didn't
         outcome = "cancelled" if cancelled else "error"
         self._end({"outcome": outcome, "reason": f"{type(error).__name__}: {error}"})
 
     def _end(self, fields: Mapping[str, object]) -> None:
         if self._log is not None:
-            self._log.append("call.end", {**self._call, **fields})
+            self._log.append("call.end", {**self._call, **fields, **self._after})
+
+
+def _named(snapshot: Snapshot) -> dict[str, object]:
+    return {"id": snapshot.id, "root": snapshot.root}
 
 
 def _outcome(ended: Ended) -> dict[str, object]:

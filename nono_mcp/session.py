@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -31,6 +32,7 @@ from nono_mcp.recording import Recording, network, policy_in_force
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.beneath import Unkept
 from nono_mcp.undo.undo import Undo
+from nono_mcp.undo.values import Told
 from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.policy.widening import Given
     from nono_mcp.running import Live
-    from nono_mcp.snapshots.values import Outcome, Plan
+    from nono_mcp.snapshots.values import Outcome, Plan, Snapshot
     from nono_mcp.undo.keeping import OnProgress
     from nono_mcp.undo.values import Changed, Kept, Wanted
     from nono_sandbox.client import Ended
@@ -212,8 +214,14 @@ class Session:
                 if generation.way is not None and not call.narrowing.network_closed:
                     loan = generation.way.lend(call_id, call.environment, command.hosts)
                     call = call.replace(environment=loan.environment)
-                recording.start(call, command.stdin, generation.server.tier, self._policy_sha256)
-                async with self._kept(call_id, call, recording) as kept:
+                start = partial(
+                    recording.start,
+                    call,
+                    command.stdin,
+                    generation.server.tier,
+                    self._policy_sha256,
+                )
+                async with self._kept(call_id, call, recording, start) as kept:
                     with self._guarded(recording) as actions:
                         outcome = await running.run(lane, call, command.stdin, on_output, live)
                 result = Result(
@@ -232,10 +240,15 @@ class Session:
         return result
 
     def _kept(
-        self, call_id: str, call: Call, recording: Recording
+        self,
+        call_id: str,
+        call: Call,
+        recording: Recording,
+        start: Callable[[Snapshot | None], None],
     ) -> AbstractAsyncContextManager[Kept]:
         if self.undo is not None:
-            return self.undo.around(call_id, call, recording.guarded)
+            return self.undo.around(call_id, call, Told(start, recording.kept, recording.guarded))
+        start(None)
         return self._unkept.around(call, recording.guarded)
 
     @contextmanager

@@ -1,6 +1,6 @@
 """A session's snapshots: the workspace as it was before and after each call, and the way back.
 
-    async with undo.around(call_id, call) as kept:  # the workspace is kept, or this raises
+    async with undo.around(call_id, call, told) as kept:  # the workspace is kept, or this raises
         ...
     kept.changed  # what the call changed
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.watch import Stillness
     from nono_mcp.undo.beneath import OnGuarded
     from nono_mcp.undo.keeping import OnProgress
+    from nono_mcp.undo.values import Told
     from nono_sandbox.confinement import Call
 
 T = TypeVar("T")
@@ -91,10 +92,11 @@ class Undo:
         self._keeping.close()
 
     @asynccontextmanager
-    async def around(self, call_id: str, call: Call, on_guarded: OnGuarded) -> AsyncIterator[Kept]:
+    async def around(self, call_id: str, call: Call, told: Told) -> AsyncIterator[Kept]:
         """Keep the workspace as it is before and after what the body runs, if that may write.
 
-        *on_guarded* is told what was put right beneath the top directory.
+        Its snapshots are recorded here but for those that were taken without a look, of which
+        *told* hears.
 
         Raises:
             SnapshotError: It couldn't be kept before. Run nothing.
@@ -106,18 +108,19 @@ class Undo:
         kept = Kept()
         try:
             if self.rules.may_write(call):
-                async with self._held(call_id, kept):
+                async with self._held(call_id, kept, told):
                     yield kept
-                on_guarded(kept.guarded)
+                told.guarded(kept.guarded)
             else:
+                told.begins(None)
                 yield kept
         finally:
             self._living.leave()
 
     @asynccontextmanager
-    async def _held(self, call_id: str, kept: Kept) -> AsyncIterator[None]:
+    async def _held(self, call_id: str, kept: Kept, told: Told) -> AsyncIterator[None]:
         try:
-            before = await self._take_for(call_id, "before-call", kept)
+            before = await self._before(call_id, kept, told)
             self._begin(kept)
             try:
                 yield
@@ -125,7 +128,7 @@ class Undo:
                 self._writing.remove(kept)
                 # What was ended in the middle has changed something all the same.
                 with anyio.CancelScope(shield=True):
-                    kept.changed = await self._changed(before, call_id, kept)
+                    kept.changed = await self._changed(before, call_id, kept, told)
         finally:
             self._keeping.end(kept)
 
@@ -172,11 +175,24 @@ class Undo:
         self.rules = Rules.of(request, prepared)
         self._keeping.settle(self.rules)
 
+    async def _before(self, call: str, kept: Kept, told: Told) -> Snapshot:
+        taken = self._keeping.again("before-call", call, kept)
+        # What is meant is recorded before anything is looked at for it.
+        told.begins(taken)
+        if taken is None:
+            return await self._take_for(call, "before-call", kept)
+        self._tell()
+        return taken
+
+    async def _after(self, call: str, kept: Kept, told: Told) -> Snapshot:
+        taken = self._keeping.again("after-call", call, kept)
+        if taken is None:
+            return await self._take_for(call, "after-call", kept)
+        told.ends(taken)
+        self._tell()
+        return taken
+
     async def _take_for(self, call: str, reason: Reason, kept: Kept) -> Snapshot:
-        """Take a snapshot, without a look if nothing has changed since the last."""
-        taken = self._keeping.again(reason, call, kept)
-        if taken is not None:
-            return self._noted(taken)
         # One look does for all the calls that wait for it, where nothing changes meanwhile.
         async with self._looking:
             taken = self._keeping.again(reason, call, kept)
@@ -190,10 +206,13 @@ class Undo:
             self._log.append(
                 "snapshot", fields | ({} if taken.call is None else {"call": taken.call})
             )
+        self._tell()
+        return taken
+
+    def _tell(self) -> None:
         self._thinning.taken(self.rules)
         for listener in self.listeners:
             listener()
-        return taken
 
     async def look(self, ask: Callable[[Snapshots], T]) -> T:
         """Return what *ask* finds in the store.
@@ -274,10 +293,10 @@ class Undo:
             other.overlapped = kept.overlapped = True
         self._writing.append(kept)
 
-    async def _changed(self, before: Snapshot, call_id: str, kept: Kept) -> Changed:
+    async def _changed(self, before: Snapshot, call_id: str, kept: Kept, told: Told) -> Changed:
         after = None
         try:
-            after = await self._take_for(call_id, "after-call", kept)
+            after = await self._after(call_id, kept, told)
             if after.root == before.root:
                 return Changed(before, after, overlapped=kept.overlapped)
             ends = before.id, after.id

@@ -12,6 +12,8 @@ from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.values import Unsure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from nono_mcp.guard.action import Action
     from nono_mcp.snapshots.values import Difference, Scope, Snapshot
 
@@ -44,6 +46,18 @@ class Kept:
         """What was put right of what it did beneath the top directory."""
         self.unsure = Unsure()
         """What was read for others while it ran, and it may have changed unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who records what happens around a call; if that can't be, it raises."""
+
+    begins: Callable[[Snapshot | None], None]
+    """Heard first: that it's to run, and its snapshot if that needed no look."""
+    ends: Callable[[Snapshot], None]
+    """Heard of the snapshot after it, likewise."""
+    guarded: Callable[[Iterable[Action]], None]
+    """What was put right beneath the top directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from mcp import Client
 
 from nono_mcp.audit.reading import Filters, tail
+from nono_mcp.audit.record import Record
 from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import Document, FilesystemSection, SnapshotsSection
 from nono_mcp.policy.errors import RefusedError
@@ -74,6 +75,15 @@ async def kept(session: Session) -> list[Snapshot]:
     """Return the snapshots, the oldest first."""
     assert session.undo is not None
     return list(reversed(await session.undo.look(lambda store: store.list())))
+
+
+def snapshots_told(records: Iterable[Record]) -> list[Any]:
+    """Return what records say of snapshots, each in a record of its own or in its call's."""
+    return [
+        one.data if one.kind == "snapshot" else one.data["snapshot"]
+        for one in records
+        if one.kind == "snapshot" or "snapshot" in one.data
+    ]
 
 
 @pytest.mark.claim("undo.told")
@@ -147,8 +157,7 @@ async def test_a_file_tool_says_how_to_undo_it_and_one_id_tells_the_story(
             of_call = [one for one in found if one.call == data["id"]]
             assert [one.id for one in of_call] == [before, data["changes"]["after"]]
             records = tail(str(machine.root / STATE), Filters(call=data["id"]), 100).records
-            told = [one.data["id"] for one in records if one.kind == "snapshot"]
-            assert told == [one.id for one in of_call]
+            assert [one["id"] for one in snapshots_told(records)] == [one.id for one in of_call]
             assert {one.kind for one in records} == {"call.start", "snapshot", "call.end"}
         assert "undo:" not in text_of(planned)
         assert edited.meta is not None
@@ -341,6 +350,24 @@ async def test_root_hashes_stand_in_the_log(machine: Machine, audit_log: Log) ->
     assert [one.kind for one in told] == ["call.start", "snapshot", "snapshot", "call.end"]
     assert [one.data["root"] for one in told[1:3]] == [one.root for one in found]
     assert [one.data["id"] for one in told[1:3]] == [one.id for one in found]
+
+
+@pytest.mark.claim("undo.recorded")
+async def test_snapshots_without_a_look_stand_in_the_records_of_their_call(
+    machine: Machine, audit_log: Log
+) -> None:
+    async with opened(machine, log=audit_log) as session:
+        await session.run(sh("echo 1 > f"))
+        result = await session.run(sh("true"))
+        found = [one for one in await kept(session) if one.call == result.id]
+        assert session.undo is not None
+        watched = session.undo.rules.watched
+    records = tail(str(machine.root / STATE), Filters(call=result.id), 100).records
+    told = [(one["id"], one["root"]) for one in snapshots_told(records)]
+    assert told == [(one.id, one.root) for one in found]
+    assert len(told) == 2
+    if watched:
+        assert [one.kind for one in records] == ["call.start", "call.end"]
 
 
 @pytest.mark.claim("undo.store-apart")
