@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import encoding, groups
+from nono_mcp.snapshots import encoding, groups, trees
 from nono_mcp.snapshots.encoding import Entry, Root
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.merge import Edits, Merge
@@ -246,7 +246,7 @@ class _Trees:
             if entries is None:
                 if len(self._decoded) >= LISTED_MAX:
                     self._decoded.clear()
-                entries = encoding.decode_tree(self._objects.tree(entry.target))
+                entries = trees.decode_tree(self._objects.tree(entry.target))
                 self._decoded[entry.target] = entries
             entry = entries.get(name)
         return entry

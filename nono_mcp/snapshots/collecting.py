@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from nono_mcp.snapshots import database, encoding
+from nono_mcp.snapshots import database, encoding, trees
 from nono_mcp.snapshots.objects import LEVEL
 from nono_mcp.snapshots.packs import pack_name
 from nono_mcp.snapshots.values import Progress
@@ -62,7 +62,7 @@ class Marking:
     def _tree(self, data: bytes) -> list[bytes]:
         """Note what a tree needs, and return the trees among that."""
         found = []
-        for entry in encoding.decode_tree(data).values():
+        for entry in trees.decode_tree(data).values():
             if entry.is_directory:
                 found.append(entry.target)
             elif entry.kind == encoding.FILE:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 NAME: Final = "index.db"
 VERSION: Final = 1
-_CACHE_KIB: Final = 4096
+_CACHE_KIB: Final = 8192
+_CHECKPOINT_PAGES: Final = 4096
+"""How many changed pages are gathered before they're written to the index itself, and synced."""
 
 _SCHEMA: Final = """
 CREATE TABLE packs (id INTEGER PRIMARY KEY AUTOINCREMENT);
@@ -80,6 +82,7 @@ def connect(state_dir: str) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         _prepare(db)
     except sqlite3.DatabaseError as error:
         db.close()

@@ -1,4 +1,4 @@
-"""Entries, trees, file maps, links and roots as bytes (FORMAT.md sections 2 and 3).
+"""Entries, file maps, links and roots as bytes (FORMAT.md sections 2 and 3).
 
 Architecture invariant: this module does no I/O and reads no clock, and two encodings of the same
 thing are the same bytes.
@@ -29,9 +29,7 @@ _map = hashlib.sha256(b"nono-map/1\n")
 _links = hashlib.sha256(b"nono-links/1\n")
 _root = hashlib.sha256(b"nono-root/1\n")
 
-_FIXED = struct.Struct("<IBHIIqQHII")
-_HEAD = struct.Struct("<I27xH")
-"""How long an entry and how long its name is."""
+FIXED: Final = struct.Struct("<IBHIIqQHII")
 _SEGMENT = struct.Struct("<QQ32s")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
@@ -115,8 +113,8 @@ HASHES: Final = (blob_id, tree_id, map_id, links_id, root_id)
 def encode_entry(entry: Entry) -> bytes:
     """Return *entry* as it stands in a tree."""
     name, kind, mode, uid, gid, mtime_ns, size, target, xattrs = entry
-    length = _FIXED.size + len(name) + len(target) + len(xattrs)
-    fixed = _FIXED.pack(
+    length = FIXED.size + len(name) + len(target) + len(xattrs)
+    fixed = FIXED.pack(
         length, kind, mode, uid, gid, mtime_ns, size, len(name), len(target), len(xattrs)
     )
     return b"".join((fixed, name, target, xattrs))
@@ -129,11 +127,11 @@ def decode_entry(data: bytes, start: int = 0) -> Entry:
         EncodingError: There's none.
     """
     try:
-        fixed = _FIXED.unpack_from(data, start)
+        fixed = FIXED.unpack_from(data, start)
     except struct.error as error:
         raise EncodingError("an entry is cut short") from error
     length, kind, mode, uid, gid, mtime_ns, size, name_len, target_len, xattrs_len = fixed
-    at = start + _FIXED.size
+    at = start + FIXED.size
     name = data[at : at + name_len]
     at += name_len
     target = data[at : at + target_len]
@@ -143,80 +141,6 @@ def decode_entry(data: bytes, start: int = 0) -> Entry:
     if b"/" in name or name in {b".", b".."}:
         raise EncodingError("an entry's name is none")
     return Entry(name, kind, mode, uid, gid, mtime_ns, size, target, data[at : at + xattrs_len])
-
-
-def split_tree(tree: bytes) -> dict[bytes, bytes]:
-    """Return a directory's encoded entries by name, in their order.
-
-    Raises:
-        EncodingError: It isn't the encoding of a directory.
-    """
-    entries = {}
-    last, at, end = b"", 0, len(tree)
-    while at < end:
-        length, name = _head(tree, at)
-        if name <= last:
-            raise EncodingError("a tree's names aren't in order")
-        last = name
-        entries[name] = tree[at : at + length]
-        at += length
-    return entries
-
-
-def differing(
-    before: bytes, after: bytes, *, every: bool = False
-) -> list[tuple[bytes, bytes | None, bytes | None]]:
-    """Return (name, entry before, entry after) of what differs between directories, encoded.
-
-    With *every*, also of what doesn't.
-
-    Raises:
-        EncodingError: One of them isn't the encoding of a directory.
-    """
-    found: list[tuple[bytes, bytes | None, bytes | None]] = []
-    at, ends = [0, 0], (len(before), len(after))
-    while at[0] < ends[0] and at[1] < ends[1]:
-        length, name = _head(before, at[0])
-        one = before[at[0] : at[0] + length]
-        # An entry begins with how long it is: one that begins like another is the same.
-        if after.startswith(one, at[1]):
-            if every:
-                found.append((name, one, one))
-            at = [at[0] + length, at[1] + length]
-            continue
-        other_length, other_name = _head(after, at[1])
-        first, second = name <= other_name, other_name <= name
-        other = after[at[1] : at[1] + other_length]
-        found.append((min(name, other_name), one if first else None, other if second else None))
-        at = [at[0] + length * first, at[1] + other_length * second]
-    found += [(name, one, None) for name, one in split_tree(before[at[0] :]).items()]
-    found += [(name, None, one) for name, one in split_tree(after[at[1] :]).items()]
-    return found
-
-
-def _head(tree: bytes, at: int) -> tuple[int, bytes]:
-    """Return how long the entry is that begins there, and its name."""
-    try:
-        length, size = _HEAD.unpack_from(tree, at)
-    except struct.error as error:
-        raise EncodingError("a tree is cut short") from error
-    if length < _FIXED.size + size or at + length > len(tree):
-        raise EncodingError("an entry's length doesn't fit")
-    return length, tree[at + _FIXED.size : at + _FIXED.size + size]
-
-
-def decode_tree(tree: bytes) -> dict[bytes, Entry]:
-    """Return a directory's entries by name, in their order.
-
-    Raises:
-        EncodingError: It isn't the encoding of a directory.
-    """
-    return {name: decode_entry(encoded) for name, encoded in split_tree(tree).items()}
-
-
-def encode_tree(entries: Iterable[Entry]) -> bytes:
-    """Return the encoding of a directory; a name may stand there once."""
-    return b"".join(encode_entry(entry) for entry in sorted(entries))
 
 
 def encode_xattrs(xattrs: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nono_mcp.snapshots import encoding
+from nono_mcp.snapshots import trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,7 +47,7 @@ class _Frame:
         self.current = current
         self.children: dict[bytes, Entry] = {}
         if current is not None and current.is_directory and edits.beneath:
-            self.children = encoding.decode_tree(objects.tree(current.target))
+            self.children = trees.decode_tree(objects.tree(current.target))
         self.pending: Iterator[tuple[bytes, Edits]] = iter(edits.beneath.items())
 
 
@@ -102,7 +102,7 @@ class Merge:
         return wanted._replace(target=current.target)
 
     def _filled(self, frame: _Frame, entry: Entry) -> Entry:
-        tree = encoding.encode_tree(frame.children.values())
+        tree = trees.encode_tree(frame.children.values())
         return entry._replace(target=self._objects.put_tree(tree))
 
     def _keep(self, entry: Entry | None, why: str) -> Entry | None:

@@ -46,7 +46,7 @@ class Objects:
         self._db = db
         self._open: dict[bool, _Frame] = {}
         self._filled: dict[bool, int] = {}
-        self._pending: deque[tuple[int, Future[bytes]]] = deque()
+        self._pending: deque[tuple[int, int, Future[bytes]]] = deque()
         self._pool: ThreadPoolExecutor | None = None
         self._compressors: list[zstandard.ZstdCompressor] = []
         self._decompressor = zstandard.ZstdDecompressor()
@@ -111,22 +111,22 @@ class Objects:
             self._filled[meta] += len(data)
         return name
 
-    def _seal(self, *, meta: bool) -> None:
+    def _seal(self, *, meta: bool, alone: bool = False) -> None:
+        """Have what was put compressed: here if it's *alone*, else by a thread."""
         number, parts = self._open.pop(meta)
         raw = self._filled.pop(meta)
         if not parts:
             self._db.execute("DELETE FROM frames WHERE id = ?", (number,))
             return
-        self._db.execute("UPDATE frames SET raw = ? WHERE id = ?", (raw, number))
         self._batch_bytes += raw
-        if raw <= _INLINE_BYTES:
+        if alone or raw <= _INLINE_BYTES:
             future: Future[bytes] = Future()
             future.set_result(self._compress(parts))
         else:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(2, "compress")
             future = self._pool.submit(self._compress, parts)
-        self._pending.append((number, future))
+        self._pending.append((number, raw, future))
         while len(self._pending) > _PENDING_MAX:
             self._write_first()
 
@@ -141,18 +141,20 @@ class Objects:
         return compressed
 
     def _write_first(self) -> None:
-        number, future = self._pending.popleft()
+        number, raw, future = self._pending.popleft()
         compressed = future.result()
         pack, offset = self._packs.append(compressed)
         self._db.execute(
-            "UPDATE frames SET pack = ?, offset = ?, length = ? WHERE id = ?",
-            (pack, offset, len(compressed), number),
+            "UPDATE frames SET pack = ?, offset = ?, length = ?, raw = ? WHERE id = ?",
+            (pack, offset, len(compressed), raw, number),
         )
 
     def flush(self) -> None:
         """Write all that was put."""
+        # To wait for a thread at once takes longer than to do the last of it here.
+        alone = not self._pending
         for meta in list(self._open):
-            self._seal(meta=meta)
+            self._seal(meta=meta, alone=alone)
         while self._pending:
             self._write_first()
 
@@ -175,7 +177,7 @@ class Objects:
         """Forget what an exception kept from being written."""
         self._open.clear()
         self._filled.clear()
-        for _, future in self._pending:
+        for *_, future in self._pending:
             future.cancel()
         self._pending.clear()
 

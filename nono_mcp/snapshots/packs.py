@@ -107,9 +107,10 @@ class Packs:
             os.fsync(self._own[1])
 
     def _claim(self) -> None:
+        # Frames don't overlap, so that the last one's end is the pack's.
         query = (
-            "SELECT packs.id, COALESCE(MAX(offset + length), 0) AS size FROM packs"
-            " LEFT JOIN frames ON pack = packs.id WHERE packs.id = ? GROUP BY packs.id"
+            "SELECT packs.id, COALESCE((SELECT offset + length FROM frames WHERE pack = packs.id"
+            " ORDER BY offset DESC LIMIT 1), 0) FROM packs WHERE packs.id = ?"
         )
         candidates = [self._last] if self._last else []
         newest = self._db.execute("SELECT id FROM packs ORDER BY id DESC LIMIT 4")

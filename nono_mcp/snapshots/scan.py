@@ -172,7 +172,13 @@ class Scan:
             self._list(descent, visit)
             return
         visit.pending = list(mark.beneath)
-        if visit.pending and not self._index.children(row_id).keys() >= mark.beneath.keys():
+        if len(visit.pending) <= _ROWS_MAX:
+            found = {name: self._row(visit, name) for name in visit.pending}
+            visit.rows = {name: row for name, row in found.items() if row is not None}
+            unknown = mark.beneath.keys() - visit.rows.keys()
+        else:
+            unknown = mark.beneath.keys() - self._index.children(row_id).keys()
+        if unknown:
             # One that is named isn't known: the listing tells what it is.
             self._list(descent, visit)
 
@@ -205,7 +211,7 @@ class Scan:
         """Look at all names in a directory."""
         visit.listed = True
         visit.named.clear()
-        visit.pending = []
+        visit.pending, visit.rows = [], None
         packed: list[bytes] = []
         directories: list[tuple[bytes, bytes]] = []
         pack, statuses, directory_fd = index.pack_fields, visit.statuses, descent.fd

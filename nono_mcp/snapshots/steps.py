@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nono_mcp.snapshots import encoding
+from nono_mcp.snapshots import encoding, trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,8 +97,8 @@ class _Directory:
     def __init__(self, objects: Objects, step: Step, then: Step | None, *, every: bool) -> None:
         self.step = step
         self.then = then
-        trees = _tree(objects, step.before), _tree(objects, step.after)
-        self.pending = encoding.differing(*trees, every=every)
+        both = _tree(objects, step.before), _tree(objects, step.after)
+        self.pending = trees.differing(*both, every=every)
         self.pending.reverse()
 
 

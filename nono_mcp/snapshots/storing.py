@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
-from nono_mcp.snapshots import encoding, index, visits
+from nono_mcp.snapshots import encoding, index, trees, visits
 from nono_mcp.snapshots.index import Index, Row
 from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError
 
@@ -52,35 +52,36 @@ class Storer:
             return True
         if self._trust.whole or not visit.entries:
             return False
-        stored = encoding.split_tree(self._index.tree(old.id))
+        stored = trees.split_tree(self._index.tree(old.id))
         return any(stored.get(name) != entry for name, entry in visit.entries.items())
 
     def _store(self, descent: Descent, visit: Visit) -> Row:
         old = visit.old
-        tree = encoding.split_tree(self._index.tree(old.id)) if old else {}
+        tree = self._index.tree(old.id) if old else b""
         if visit.listed:
-            tree, stats = self._listed(descent, visit, tree)
+            listed, stats = self._listed(descent, visit, trees.split_tree(tree))
             files, size = visits.count(visit)
             self._index.set_unprotected(visit.row_id, visit.unprotected)
             self._index.set_links(visit.row_id, visits.linked(visit))
+            whole = {**listed, **visit.entries}
+            entries = {name: each for name, each in whole.items() if each is not None}
+            self._forget(visit, entries)
+            encoded = b"".join(map(entries.__getitem__, sorted(entries)))
         else:
-            stats, files, size = self._patched(visit, old, tree)
-        for name, known in visit.entries.items():
-            if known is None:
-                tree.pop(name, None)
-            else:
-                tree[name] = known
-        self._forget_gone(visit, tree)
-        encoded = b"".join(tree[name] for name in sorted(tree))
+            changed = dict(visit.entries)
+            stats, files, size = self._looked_at(visit, old, changed)
+            encoded = trees.patched(tree, changed)
+            if not all(each is not None and _is_directory(each) for each in changed.values()):
+                self._forget(visit, trees.split_tree(encoded))
         entry = visits.own_entry(descent, visit)._replace(target=self._objects.put_tree(encoded))
         row = Row(visit.row_id, _kept(visit), encoding.encode_entry(entry), files, size, stats)
         self._index.update(row, old, encoded)
         return row
 
-    def _patched(
-        self, visit: Visit, old: Row | None, tree: dict[bytes, bytes]
+    def _looked_at(
+        self, visit: Visit, old: Row | None, changed: dict[bytes, bytes | None]
     ) -> tuple[bytes, int, int]:
-        """Put into *tree* what was looked at alone; return packed statuses, files and bytes."""
+        """Put into *changed* what was looked at alone; return packed statuses, files and bytes."""
         if old is None:
             return b"", 0, 0
         if not visit.named:
@@ -88,19 +89,19 @@ class Storer:
         known, files, size = index.unpack_stats(old.stats), old.files, old.size
         for name, found in visit.named.items():
             before, after = index.counted(known.pop(name, None)), (0, 0)
-            tree.pop(name, None)
+            changed[name] = None if found is None else found[1]
             if found is not None:
-                known[name], tree[name] = found
+                known[name] = found[0]
                 after = index.counted(known[name])
             files += after[0] - before[0]
             size += after[1] - before[1]
         stats = b"".join(known[name] for name in sorted(known))
         return b"" if visit.stale else stats, files, size
 
-    def _forget_gone(self, visit: Visit, tree: dict[bytes, bytes]) -> None:
+    def _forget(self, visit: Visit, tree: dict[bytes, bytes]) -> None:
+        """Forget the directories that are gone, or something else by now."""
         for name, row_id in self._index.children(visit.row_id).items():
-            gone = name not in tree or tree[name][visits.KIND_AT] != encoding.DIRECTORY
-            if gone:
+            if name not in tree or not _is_directory(tree[name]):
                 self._index.remove(row_id)
 
     def _listed(
@@ -140,6 +141,10 @@ class Storer:
         ]
         packed.sort(key=visits.packed_name)
         return entries, b"" if visit.stale else b"".join(packed)
+
+
+def _is_directory(encoded: bytes) -> bool:
+    return encoded[visits.KIND_AT] == encoding.DIRECTORY
 
 
 def _kept(visit: Visit) -> bytes:

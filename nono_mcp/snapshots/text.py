@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import encoding
+from nono_mcp.snapshots import encoding, trees
 from nono_mcp.snapshots.values import TextDiff
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def entry_at(objects: Objects, root: Entry, path: bytes) -> Entry | None:
     for name in path.split(b"/"):
         if entry is None or not entry.is_directory:
             return None
-        entry = encoding.decode_tree(objects.tree(entry.target)).get(name)
+        entry = trees.decode_tree(objects.tree(entry.target)).get(name)
     return entry
 
 
