@@ -1,12 +1,14 @@
-"""What snapshots cost, beside git with a GIT_DIR of its own doing the same.
+"""What snapshots cost, beside git with a GIT_DIR of its own, restic and nono-py doing the same.
 
-    python benchmarks/snapshots.py [--files N]
+    python -m benchmarks.snapshots [--files N] [--rounds N]
 
-The tree is made of this machine's own sources and headers, copied as often as it takes. Ratios in
-one run: on a busy machine the seconds move, the ratios hardly.
+The tree is made of this machine's own sources and headers, copied as often as it takes. What is
+compared takes turns, and of each the fastest and the median are printed: on a busy machine the
+seconds move, the ratios hardly. restic and nono-py take part where they're installed.
 """
 
 import argparse
+import functools
 import os
 import re
 import shutil
@@ -14,9 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from statistics import median
 
+from benchmarks.snapshot_peers import Git, peers
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Dirty
@@ -40,9 +44,28 @@ def line(name: str, value: float, unit: str, note: str = "") -> None:
     sys.stdout.flush()
 
 
-def beside(name: str, ours_s: float, gits_s: float) -> None:
-    """Print one duration beside git's."""
-    line(name, ours_s * 1000, "ms", f"git {gits_s * 1000:.1f} ms, {ours_s / gits_s:.2f} of it")
+def compared(name: str, contenders: Mapping[str, Callable[[], object]], rounds: int) -> None:
+    """Print how long each of *contenders* takes, and how long ours does beside each other one."""
+    times: dict[str, list[float]] = {each: [] for each in contenders}
+    for number in range(rounds):
+        order = list(contenders)
+        # So that none of them always comes right after the same one.
+        for each in order[number % len(order) :] + order[: number % len(order)]:
+            times[each].append(timed(contenders[each]))
+    beside(name, times)
+
+
+def beside(name: str, times: Mapping[str, list[float]]) -> None:
+    """Print durations, the first of them being ours."""
+    (_, ours), *others = times.items()
+    notes = [
+        f"{each} {min(theirs) * 1000:.1f} / {median(theirs) * 1000:.1f}:"
+        f" {min(ours) / min(theirs):.2f} / {median(ours) / median(theirs):.2f} of it"
+        for each, theirs in others
+    ]
+    value = f"{min(ours) * 1000:.1f} / {median(ours) * 1000:.1f}"
+    sys.stdout.write(f"{name:34}{value:>18} ms    {'; '.join(notes)}\n")
+    sys.stdout.flush()
 
 
 def sources() -> Iterator[Path]:
@@ -68,42 +91,6 @@ def populate(top: Path, count: int) -> int:
         (directory / f"{number}{source.suffix}").write_bytes(content)
         total += len(content)
     return total
-
-
-class Git:
-    """The same by git's plumbing, its objects kept elsewhere."""
-
-    def __init__(self, workspace: Path, directory: Path) -> None:
-        self._environment = {
-            **os.environ,
-            "GIT_DIR": str(directory),
-            "GIT_WORK_TREE": str(workspace),
-        }
-        self._workspace = workspace
-        self.directory = directory
-        self.run("init", "-q")
-
-    def run(self, *words: str) -> str:
-        """Run git in the workspace."""
-        return subprocess.run(  # noqa: S603 - our own words
-            ["git", *words],  # noqa: S607 - found as a person finds it
-            cwd=self._workspace,
-            env=self._environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-
-    def take(self) -> str:
-        """Add everything and return the tree."""
-        self.run("add", "-A")
-        return self.run("write-tree")
-
-    def restore(self, tree: str) -> None:
-        """Keep what is there, as a restore of ours does, and go back to *tree*."""
-        self.take()
-        self.run("read-tree", "--reset", "-u", tree)
-        self.run("clean", "-fdq")
 
 
 def memory(state: str, workspace: str, *words: str) -> None:
@@ -149,61 +136,97 @@ def change(workspace: Path, count: int) -> Dirty:
     return Dirty(rehash=frozenset(relative))
 
 
-def taking(snapshots: Snapshots, git: Git, workspace: Path, source_bytes: int, state: str) -> None:
-    """The first snapshot, one where nothing changed, and one of ten changes."""
-    beside("first snapshot", timed(lambda: snapshots.take("auto")), timed(git.take))
+def first(workspace: Path, base: Path, rounds: int) -> None:
+    """The first snapshot, each time into a new store."""
+    times: dict[str, list[float]] = {name: [] for name in ("ours", *peers())}
+    for number in range(rounds):
+        place = base / f"first-{number}"
+        place.mkdir()
+        with Snapshots.open(str(place / "ours"), str(workspace)) as snapshots:
+            times["ours"].append(timed(lambda: snapshots.take("auto")))
+        for name, peer in peers().items():
+            made = peer(workspace, place / name)
+            times[name].append(timed(made.take))
+        shutil.rmtree(place)
+    beside("first snapshot", times)
+
+
+def kept(git: Git, workspace: Path, source_bytes: int, state: str) -> None:
+    """How much is kept, on disk and in memory."""
     used = upkeep.usage(state).store_bytes
     gits = sum(path.stat().st_size for path in git.directory.rglob("*") if path.is_file())
     note = f"git {gits / 1e6:.1f} MB; {used / source_bytes:.2f} of the source's"
     line("store", used / 1e6, "MB", note)
+    where = state, str(workspace)
     for name, words in (("first snapshot", ["new"]), ("held by a server", [])):
         told = subprocess.run(  # noqa: S603 - ourselves
-            [sys.executable, __file__, "--memory", state, str(workspace), *words],
+            [sys.executable, "-m", "benchmarks.snapshots", "--memory", *where, *words],
             check=True,
             capture_output=True,
             text=True,
         ).stdout.split()
         line(f"memory, {name}: at most", float(told[0]), "MB", f"{told[1]} MB afterwards")
-    git.take()
-    beside(
-        "nothing changed, nobody watched", timed(lambda: snapshots.take("auto")), timed(git.take)
-    )
-    warm = min(timed(lambda: snapshots.take("auto", dirty=Dirty())) for _ in range(20))
-    beside("nothing changed, watched", warm, timed(git.take))
-    dirty = change(workspace, 10)
-    beside(
-        "10 changes, watched", timed(lambda: snapshots.take("auto", dirty=dirty)), timed(git.take)
-    )
 
 
-def restoring(snapshots: Snapshots, git: Git, workspace: Path) -> None:
+def taking(snapshots: Snapshots, git: Git, workspace: Path, state: str, rounds: int) -> None:
+    """Snapshots where nothing changed, and where ten files did."""
+
+    def anew() -> None:
+        with Snapshots.open(state, str(workspace)) as opened:
+            opened.take("auto")
+
+    compared(
+        "nothing changed, nobody watched",
+        {"ours": anew, "git add, write-tree": git.take, "git add": git.add},
+        rounds,
+    )
+    compared(
+        "nothing changed, watched",
+        {"ours": lambda: snapshots.take("auto", dirty=Dirty()), "git": git.take},
+        rounds,
+    )
+    times: dict[str, list[float]] = {"ours": [], "git": []}
+    for _ in range(rounds):
+        dirty = change(workspace, 10)
+        times["ours"].append(timed(lambda dirty=dirty: snapshots.take("auto", dirty=dirty)))  # type: ignore[misc]  # bound at once
+        times["git"].append(timed(git.take))
+    beside("10 changes, watched", times)
+
+
+def restoring(snapshots: Snapshots, git: Git, workspace: Path, rounds: int) -> None:
     """Going back from changes to ten files and a thousand."""
     for count in (10, 1000):
-        tree, taken = git.take(), snapshots.take("auto")
-        change(workspace, count)
-        gits = timed(lambda tree=tree: git.restore(tree))  # type: ignore[misc]  # bound at once
-        taken = snapshots.take("auto")
-        dirty = change(workspace, count)
+        watched: dict[str, list[float]] = {"ours": [], "git": []}
+        unwatched: dict[str, list[float]] = {"ours": [], "git": []}
+        for _ in range(rounds):
+            tree = git.take()
+            change(workspace, count)
+            gits = timed(lambda tree=tree: git.restore(tree))  # type: ignore[misc]  # bound at once
+            watched["git"].append(gits)
+            unwatched["git"].append(gits)
+            taken = snapshots.take("auto")
+            dirty = change(workspace, count)
+            act = functools.partial(watched_restore, snapshots, taken.id, dirty)
+            watched["ours"].append(timed(act))
+            change(workspace, count)
+            back = functools.partial(snapshots.roll_back, taken.id, begin=lambda _: None)
+            unwatched["ours"].append(timed(back))
+        beside(f"restore {count} files, watched", watched)
+        beside(f"restore {count} files, nobody watched", unwatched)
 
-        def watched(taken_id: str = taken.id, dirty: Dirty = dirty) -> None:
-            plan = snapshots.plan(taken_id, dirty=dirty)
-            outcome = snapshots.restore(plan, dirty=Dirty)
-            if not outcome.verified:
-                raise RuntimeError(outcome.conflicts)
 
-        beside(f"restore {count} files, watched", timed(watched), gits)
-        change(workspace, count)
-
-        def unwatched(taken_id: str = taken.id) -> None:
-            snapshots.roll_back(taken_id, begin=lambda _: None)
-
-        beside(f"restore {count} files, nobody watched", timed(unwatched), gits)
+def watched_restore(snapshots: Snapshots, taken_id: str, dirty: Dirty) -> None:
+    """Go back, knowing what changed."""
+    outcome = snapshots.restore(snapshots.plan(taken_id, dirty=dirty), dirty=Dirty)
+    if not outcome.verified:
+        raise RuntimeError(outcome.conflicts)
 
 
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory:
@@ -215,10 +238,15 @@ def main() -> None:
         workspace.mkdir()
         source_bytes = populate(workspace, args.files)
         line("files", args.files, "", f"{source_bytes / 1e6:.0f} MB")
+        first(workspace, base, max(1, args.rounds // 4))
         git, state = Git(workspace, base / "git"), str(base / "state")
         with Snapshots.open(state, str(workspace)) as snapshots:
-            taking(snapshots, git, workspace, source_bytes, state)
-            restoring(snapshots, git, workspace)
+            snapshots.take("auto")
+            git.take()
+            kept(git, workspace, source_bytes, state)
+            taking(snapshots, git, workspace, state, args.rounds)
+            restoring(snapshots, git, workspace, args.rounds)
+        sys.stdout.write(f"load {os.getloadavg()[0]:.1f} in the end\n")
     finally:
         shutil.rmtree(base)
 

@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.snapshots import Git
+from benchmarks.snapshot_peers import Git
 from nono_mcp.snapshots.snapshots import Snapshots
 from tests.snapshots.deeds import DEEDS, populate
 from tests.snapshots.repositories import GIT_DEEDS, populate_repositories
