@@ -66,10 +66,10 @@ def glance(
 
 
 def _pieces(db: sqlite3.Connection, workspace: int) -> list[Piece]:
-    """Return all of the workspace in pieces: some levels one by one, and all beneath the last."""
+    """Return all of the workspace: in one piece, or, for two, some levels and what is beneath."""
     pieces: list[Piece] = []
     level = [Piece(row_id, b"", deep=True) for row_id, _ in _rows(db, workspace, 0)]
-    for _ in range(_LEVELS_MAX):
+    for _ in range(_LEVELS_MAX if helping.is_worth_it(db, workspace) else 0):
         if not 0 < len(level) < _PIECES_MIN:
             break
         below: list[Piece] = []

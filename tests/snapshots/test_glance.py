@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +120,7 @@ def wide(place: Place) -> Place:
     return place
 
 
-@pytest.mark.parametrize("who", ["nobody", "helper", "both"])
+@pytest.mark.parametrize("who", ["nobody", "nowhere", "helper", "both"])
 def test_whoever_compares_finds_it(
     wide: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
@@ -137,6 +138,8 @@ def test_whoever_compares_finds_it(
             monkeypatch.setattr(helping.Helper, "numbers", lambda _: iter(()))
         if who == "nobody":
             monkeypatch.setattr(sys, "executable", "/bin/false")
+        if who == "nowhere":
+            monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "isn't there"))
         if who == "helper":
             monkeypatch.setattr(comparing.Comparer, "differing", unexpected)
         assert snapshots.take("auto").root == anew(wide, tmp_path)
