@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from mcp import Client
 
@@ -22,8 +23,10 @@ from nono_mcp.server import undo_tools
 from nono_mcp.server.app import build
 from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command, Session
+from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Reason, Snapshot
+from nono_mcp.undo import thinning
 from nono_mcp.undo.keeping import Keeping
 from nono_mcp.undo.values import Kept
 from nono_sandbox.confinement import WRITE
@@ -242,6 +245,26 @@ async def test_one_look_does_for_all_the_calls_that_wait_for_it(
             may_look.set()
         assert session.undo is not None
         assert looks[0] == (1 if session.undo.rules.watched else 2 * calls_count)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 3600.0])
+async def test_old_snapshots_are_thinned_once_in_so_many_new_ones_and_not_all_the_time(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, pause_s: float
+) -> None:
+    pruned: list[str] = []
+    monkeypatch.setattr(upkeep, "prune", lambda state_dir, _: pruned.append(state_dir))
+    monkeypatch.setattr(thinning, "TAKES_A_PRUNE", 3)
+    monkeypatch.setattr(thinning, "PAUSE_S_MIN", pause_s)
+    monkeypatch.setattr(thinning, "PAUSE_TIMES", 0)
+    async with opened(machine) as session:
+        for _ in range(4):
+            # Each takes two snapshots.
+            await session.run(sh("true"))
+            await session.run(sh("true"))
+            for thread in threading.enumerate():
+                if thread.name == "thin":
+                    await anyio.to_thread.run_sync(thread.join)
+    assert len(pruned) == (1 if pause_s else 4)
 
 
 async def test_calls_that_write_nothing_take_no_snapshot(machine: Machine) -> None:
