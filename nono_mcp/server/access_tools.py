@@ -51,9 +51,7 @@ TOOL = "request_access"
 class AccessTools:
     """The tool that has a person give more to one session."""
 
-    def __init__(
-        self, session: Session, changed: Callable[[Context[Any, Any]], Awaitable[None]]
-    ) -> None:
+    def __init__(self, session: Session, changed: Callable[[], Awaitable[None]]) -> None:
         self._session = session
         self._wanting = Wanting(session)
         self._changed = changed
@@ -106,7 +104,7 @@ class AccessTools:
         except (PolicyError, RefusedError, SandboxError, AuditError, OSError) as error:
             reason = f"agreed to, but not given: {refusal(error)}"
             raise self._refusal(reason, context) from error
-        await self._changed(context)
+        await self._changed()
         return results.plain(
             f"given until the session ends: {question.request}\n"
             "Calls from now on have it; what runs already doesn't."

@@ -15,7 +15,6 @@ from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.resolve import build_resolver_plans
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
-from mcp_types import SubscribeRequestParams, UnsubscribeRequestParams
 from pydantic import ValidationError
 
 from nono_mcp import __version__
@@ -120,9 +119,7 @@ class App(MCPServer[None]):
     def serve_subscriptions(self, news: News) -> None:
         """Serve what clients of the 2025 protocols ask for to hear of changes."""
         server = self._lowlevel_server
-        add = server.add_request_handler
-        add("resources/subscribe", SubscribeRequestParams, news.subscribe)
-        add("resources/unsubscribe", UnsubscribeRequestParams, news.unsubscribe)
+        news.offer(server)
         # Over HTTP there is no other place to declare it.
         server.create_initialization_options = partial(  # type: ignore[method-assign]
             server.create_initialization_options, NotificationOptions(tools_changed=True)
@@ -167,10 +164,10 @@ def build(session: Session, *, is_shared: bool = False) -> App:
     log = session.log
     news = News()
 
-    async def changed(context: Context[Any, Any]) -> None:
+    async def changed() -> None:
         app.replace_tools(offered())
         news.hear(POLICY_URI)
-        await news.tools_changed(context)
+        await news.tools_changed()
 
     access = AccessTools(session, changed)
 

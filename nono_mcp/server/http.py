@@ -47,6 +47,7 @@ SESSIONS_MAX = 64
 """Clients of the 2025 protocols of one session at once; newer ones have no session to count."""
 SESSION_IDLE_S_MAX = 1800.0
 RETRY_S = 5
+_MISSED_SINCE = b"last-event-id"
 _SHUTDOWN_S_MAX = 1
 _OK, _BAD_GATEWAY, _UNAVAILABLE = 200, 502, 503
 
@@ -184,6 +185,8 @@ class Guard:
         try:
             async with self._tenants.session(owner) as app:
                 leaving = scope[LEAVING] = Leaving()
+                # Nothing is kept for who comes back, who is served as if they hadn't been there.
+                scope["headers"] = [one for one in scope["headers"] if one[0] != _MISSED_SINCE]
                 await app(scope, _telling(receive, leaving), self._counting(owner, send))
         except ClientDisconnect:
             # It left before it had said all; nobody is there to be answered.

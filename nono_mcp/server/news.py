@@ -24,6 +24,7 @@ from mcp_types import (
     ResourceUpdatedNotification,
     ResourceUpdatedNotificationParams,
     SubscribeRequestParams,
+    ToolListChangedNotification,
     UnsubscribeRequestParams,
 )
 
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     import re
     from collections.abc import AsyncIterator
 
+    from mcp.server import Server
     from mcp.server.connection import Connection
     from mcp.server.context import ServerRequestContext
-    from mcp.server.mcpserver import Context
 
 NEWS_S = 0.25
 """How long news may wait for more; then one message tells of all."""
@@ -53,6 +54,7 @@ class News:
         self._changed: set[str] = set()
         self._some = anyio.Event()
         self._subscribed: dict[Connection, set[str]] = {}
+        self._listed: set[Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._telling_count = 0
@@ -67,11 +69,37 @@ class News:
         else:
             self._loop.call_soon_threadsafe(self._note, uris)
 
-    async def tools_changed(self, context: Context) -> None:
-        """Tell that the list of tools changed, by a call of one client's."""
+    def offer(self, server: Server[Any]) -> None:
+        """Have *server* serve what clients of the 2025 protocols ask for to hear of changes."""
+        listing = server.get_request_handler("tools/list")
+        if listing is None:
+            raise RuntimeError("the SDK serves no tools/list")
+
+        async def list_tools(context: ServerRequestContext[Any], params: Any) -> Any:  # noqa: ANN401
+            self.listed(context)
+            return await listing.handler(context, params)
+
+        add = server.add_request_handler
+        add("tools/list", listing.params_type, list_tools)
+        add("resources/subscribe", SubscribeRequestParams, self.subscribe)
+        add("resources/unsubscribe", UnsubscribeRequestParams, self.unsubscribe)
+
+    def listed(self, context: ServerRequestContext[Any]) -> None:
+        """Note that a client has a list of tools, of whose changes it's to hear."""
+        client = _connection(context)
+        # A newer client's connection is one request long; it listens instead.
+        if not client.has_standalone_channel or client in self._listed:
+            return
+        if len(self._listed) < SUBSCRIBERS_MAX:
+            self._listed.add(client)
+            client.exit_stack.callback(self._listed.discard, client)
+
+    async def tools_changed(self) -> None:
+        """Tell everybody who has a list of tools that it changed."""
         await self.bus.publish(ToolsListChanged())
-        with anyio.move_on_after(NEWS_S):
-            await context.session.send_tool_list_changed()
+        async with anyio.create_task_group() as group:
+            for client in list(self._listed):
+                group.start_soon(_tell, client, ToolListChangedNotification())
 
     async def subscribe(
         self, context: ServerRequestContext[Any], params: SubscribeRequestParams
@@ -134,7 +162,7 @@ class News:
             async with anyio.create_task_group() as group:
                 for client, uris in list(self._subscribed.items()):
                     for uri in sorted(uris & changed):
-                        group.start_soon(_tell, client, uri)
+                        group.start_soon(_tell, client, _updated(uri))
 
 
 def _connection(context: ServerRequestContext[Any]) -> Connection:
@@ -142,8 +170,13 @@ def _connection(context: ServerRequestContext[Any]) -> Connection:
     return context.session._connection  # noqa: SLF001 - see above
 
 
-async def _tell(client: Connection, uri: str) -> None:
-    notification = ResourceUpdatedNotification(params=ResourceUpdatedNotificationParams(uri=uri))
+def _updated(uri: str) -> ResourceUpdatedNotification:
+    return ResourceUpdatedNotification(params=ResourceUpdatedNotificationParams(uri=uri))
+
+
+async def _tell(
+    client: Connection, notification: ResourceUpdatedNotification | ToolListChangedNotification
+) -> None:
     data = notification.model_dump(by_alias=True, mode="json", exclude_none=True)
     # Who doesn't read is not waited for.
     with anyio.move_on_after(NEWS_S):
