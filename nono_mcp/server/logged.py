@@ -27,13 +27,17 @@ PRUNE_EVERY_S = 86_400.0
 
 
 @asynccontextmanager
-async def open_log(request: Request, keep_days: int | None = None) -> AsyncIterator[Log]:
+async def open_log(
+    request: Request, keep_days: int | None = None, principal: str | None = None
+) -> AsyncIterator[Log]:
     """Open the log for the session of *request*; what is older than *keep_days* leaves it.
+
+    Of who shares a server it says which *principal* the session is of.
 
     Raises:
         ServeError: It can't be written, or isn't what it was; the text says what to do.
     """
-    log, session = await anyio.to_thread.run_sync(_open, request)
+    log, session = await anyio.to_thread.run_sync(_open, request, principal)
     retention = Retention(log, session, keep_days)
     try:
         retention.start()
@@ -44,7 +48,7 @@ async def open_log(request: Request, keep_days: int | None = None) -> AsyncItera
         log.close()
 
 
-def _open(request: Request) -> tuple[AuditLog, Log]:
+def _open(request: Request, principal: str | None) -> tuple[AuditLog, Log]:
     # The keychain's client and the signatures take a quarter of a second to import.
     from nono_mcp.audit import files, keystore, log, reading  # noqa: PLC0415 - see above
     from nono_mcp.server.telemetry import observe  # noqa: PLC0415 - likewise
@@ -55,6 +59,8 @@ def _open(request: Request) -> tuple[AuditLog, Log]:
         "workspace": request.workspace,
         "profile": request.profile or "default",
     }
+    if principal is not None:
+        info["principal"] = principal
     try:
         keychain = keystore.find_keychain(reading.directory_of(request.state_dir))
         opened = log.AuditLog.open(request.state_dir, keychain)

@@ -104,7 +104,7 @@ async def _begun(
 ) -> AsyncIterator[ASGIApp]:
     request = house.requests[name]
     async with (
-        open_log(request, options.audit_keep_days) as log,
+        open_log(request, options.audit_keep_days, name if house.is_shared else None) as log,
         Session.open(request, tier=options.tier, log=log, turns=share) as session,
         serving.served(build(session, is_shared=house.is_shared), door) as app,
     ):

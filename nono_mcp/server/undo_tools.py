@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio
 from mcp.server.elicitation import AcceptedElicitation
 from mcp.server.mcpserver import Context  # noqa: TC002 - the SDK reads the annotations
 from mcp.server.mcpserver.exceptions import ToolError
@@ -21,12 +20,13 @@ from nono_mcp.server import account, changes, results
 from nono_mcp.server.asking import can_ask
 from nono_mcp.server.consent import UNASKED, Agreement
 from nono_mcp.server.text import readable, shortened
-from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError, SnapshotError
+from nono_mcp.server.waiting import Told, done
+from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError
 from nono_mcp.snapshots.values import Plan  # noqa: TC001 - the SDK reads the annotations
 from nono_mcp.undo.values import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from mcp.server.elicitation import ElicitationResult
     from mcp_types import CallToolResult
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from nono_mcp.session import Session
     from nono_mcp.snapshots.snapshots import Snapshots
-    from nono_mcp.snapshots.values import Progress, Reason, TextDiff
+    from nono_mcp.snapshots.values import Reason, TextDiff
     from nono_mcp.undo.undo import Undo
 
 
@@ -54,11 +54,13 @@ PAGE_LINES = 150
 ROOT_DIGITS = 8
 _CALL = re.compile("[0-9a-f]{4,16}")
 CHANGES_MAX = 100_000
-PROGRESS_S = 1.0
 NOW = "now"
-T = TypeVar("T")
 NEVER = "never"
 _ASK, _ALLOW, _CONFIRM = "ask", "allow", "confirm"
+_UNASKED = (
+    "[nono] nobody was asked, since this client can't ask; with [snapshots] rollback = "
+    '"confirm" this would have been refused'
+)
 
 
 class UndoTools:
@@ -74,10 +76,10 @@ class UndoTools:
         Raises:
             ToolError: It isn't kept.
         """
-        told = _Told()
+        told = Told()
         reason: Reason = "auto" if arguments.name is None else "named"
         taking = self._undo.take(reason, name=arguments.name, on_progress=told.hear)
-        taken = await _done(taking, context, told)
+        taken = await done(taking, context, told)
         lines = [f"kept: {changes.of_snapshot(taken)}"]
         if taken.unprotected_count:
             left = [changes.name(one.path) for one in taken.unprotected]
@@ -91,7 +93,7 @@ class UndoTools:
             ToolError: It can't be read.
         """
         limit, skip = arguments.limit or 20, arguments.skip or 0
-        found = await _done(self._undo.look(lambda store: store.list(limit=skip + limit + 1)))
+        found = await done(self._undo.look(lambda store: store.list(limit=skip + limit + 1)))
         page = found[skip : skip + limit]
         lines = [changes.of_snapshot(one) for one in page] or ["no snapshots"]
         if len(found) > skip + limit:
@@ -104,21 +106,21 @@ class UndoTools:
         Raises:
             ToolError: It can't be told.
         """
-        told = _Told()
+        told = Told()
         base, after = await self._around(arguments.base)
         # Of a call: what that call changed.
         target = arguments.target or after or NOW
         if target != NOW:
             target = (await self._around(target))[0]
         else:
-            target = (await _done(self._undo.take("auto", on_progress=told.hear), context, told)).id
+            target = (await done(self._undo.take("auto", on_progress=told.hear), context, told)).id
         if arguments.path is None:
-            found = await _done(
+            found = await done(
                 self._undo.look(lambda store: store.diff(base, target, limit=CHANGES_MAX))
             )
             lines = changes.difference_lines(found)
         else:
-            text = await _done(self._undo.look(_text_of(arguments.path, base, target)))
+            text = await done(self._undo.look(_text_of(arguments.path, base, target)))
             shown = readable(text.text.encode("utf-8", "replace")).removesuffix("\n")
             lines = shown.split("\n") if shown else ["no difference"]
             lines += ["(cut: the file is too large)"] if text.cut else []
@@ -136,22 +138,28 @@ class UndoTools:
         Raises:
             ToolError: It wasn't put back; the text says in what state the workspace is.
         """
-        told, wanted = _Told(), await self._wanted(arguments)
+        told, wanted = Told(), await self._wanted(arguments)
         # Another policy may be in force than when the tool was offered.
         if not account.may_write(self._session.prepared, self._undo.rules.workspace):
             raise ToolError("the policy lets nothing write the workspace: nothing was put back")
         if arguments.dry_run:
-            plan = await _done(self._undo.plan(wanted, told.hear), context, told)
+            plan = await done(self._undo.plan(wanted, told.hear), context, told)
             return results.plain(changes.of_plan(plan))
         if not (isinstance(consent, AcceptedElicitation) and consent.data.agreed):
             self._record(arguments, "no")
             raise ToolError("the person didn't agree: nothing was put back")
-        if shown is not None:
-            self._record(arguments, "yes")
+        unasked = shown is None and self._mode == _ASK and not can_ask(context)
+        if shown is not None or unasked:
+            self._record(arguments, "nobody was asked" if unasked else "yes")
         work = self._session.roll_back(wanted, told.hear, shown)
-        outcome, guarded = await _done(work, context, told)
+        outcome, guarded = await done(work, context, told)
         text = changes.of_outcome(arguments.snapshot, outcome)
-        return results.plain("\n".join((text, *results.put_right(guarded))))
+        notes = [*results.put_right(guarded), *([_UNASKED] if unasked else [])]
+        return results.plain("\n".join((text, *notes)))
+
+    @property
+    def _mode(self) -> str:
+        return self._session.prepared.document.snapshots.rollback or _ASK
 
     def resolved(self) -> dict[str, tuple[Resolve, bool]]:
         """Return what the SDK is to find out before a rollback: what is shown, and the answer."""
@@ -177,17 +185,18 @@ class UndoTools:
         context: Context[Any, Any],
     ) -> Plan | None:
         """Return what the person is to be shown; None if nobody is asked."""
-        asks = self._session.prepared.document.snapshots.rollback or _ASK
-        if arguments.dry_run or asks == _ALLOW:
+        if arguments.dry_run or self._mode == _ALLOW:
             return None
         if not can_ask(context):
-            if asks == _CONFIRM:
+            if self._mode == _CONFIRM:
                 raise ToolError(
-                    "the policy wants a person's yes, and this client can't ask for one: "
-                    "nothing was put back; a person can, by nono rollback"
+                    "the policy wants a person's yes, and this client can't ask for one: nothing "
+                    "was put back; a person can, by nono rollback, or let you by "
+                    '[snapshots] rollback = "ask"'
                 )
+            # It can do to the workspace what its calls can do anyway, and be undone itself.
             return None
-        plan = await _done(self._undo.plan(await self._wanted(arguments)))
+        plan = await done(self._undo.plan(await self._wanted(arguments)))
         return None if plan.nothing else plan  # to be told so
 
     async def _wanted(self, arguments: RollbackArguments) -> Wanted:
@@ -211,7 +220,7 @@ class UndoTools:
                     raise
                 return before, _kept_around(store, text, "after-call")
 
-        return await _done(self._undo.look(look))
+        return await done(self._undo.look(look))
 
     def _record(self, arguments: RollbackArguments, answer: str) -> None:
         if self._session.log is None:
@@ -221,55 +230,6 @@ class UndoTools:
             self._session.log.append("approval", {"request": request, "answer": answer})
         except AuditError as error:
             raise ToolError(f"not recorded, and nothing was put back: {error}") from error
-
-
-class _Told:
-    """How far a long piece of work is; heard on its thread, told on the loop's."""
-
-    def __init__(self) -> None:
-        self._last: Progress | None = None
-        self._before_count = 0
-        self._state: tuple[int, str] | None = None
-
-    def hear(self, progress: Progress) -> None:
-        if self._last is not None and self._last.phase != progress.phase:
-            self._before_count += self._last.done
-        self._last = progress
-        of = "" if progress.total is None else f" of {progress.total}"
-        text = f"{progress.phase}: {progress.done}{of}"
-        self._state = self._before_count + progress.done, text
-
-    async def tell(self, context: Context[Any, Any]) -> None:
-        told = -1
-        while True:
-            await anyio.sleep(PROGRESS_S)
-            # It has to grow, from one phase to the next too (MCP, progress).
-            if self._state is not None and self._state[0] > told:
-                told, text = self._state
-                await context.report_progress(told, None, text)
-
-
-async def _done(
-    work: Awaitable[T], context: Context[Any, Any] | None = None, told: _Told | None = None
-) -> T:
-    """Return what comes of *work*, telling the client meanwhile how far it is.
-
-    Raises:
-        ToolError: It went wrong.
-    """
-    results: list[T] = []
-    failed: Exception | None = None
-    async with anyio.create_task_group() as group:
-        if context is not None and told is not None:
-            group.start_soon(told.tell, context)
-        try:
-            results.append(await work)
-        except (SnapshotError, AuditError) as error:
-            failed = error
-        group.cancel_scope.cancel()
-    if failed is not None:
-        raise ToolError(shortened(str(failed))) from failed
-    return results[0]
 
 
 def _kept_around(store: Snapshots, text: str, reason: Reason) -> str | None:

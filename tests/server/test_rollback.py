@@ -289,15 +289,29 @@ async def test_a_yes_is_to_what_was_shown(machine: Machine, era: str) -> None:
 
 
 @pytest.mark.claim("undo.asked")
-async def test_a_policy_says_what_holds_where_nobody_can_be_asked(machine: Machine) -> None:
+async def test_a_policy_says_what_holds_where_nobody_can_be_asked(
+    machine: Machine, audit_log: Log
+) -> None:
     furnish(machine)
     async with serving(machine, wanting(SnapshotsSection(rollback="confirm"))) as agent:
         base = id_in(await agent.run(HARM))
-        assert "can't ask" in await agent.refused("rollback", snapshot=base)
+        told = await agent.refused("rollback", snapshot=base)
+        assert "can't ask" in told
+        assert '[snapshots] rollback = "ask"' in told
         assert (machine.workspace / "planted").exists()
     async with serving(machine, wanting(SnapshotsSection(rollback="never"))) as agent:
         names = {tool.name for tool in (await agent.client.list_tools()).tools}
         assert "rollback" not in names
-    async with serving(machine) as agent:
-        await agent.call("rollback", snapshot=base)
+    async with serving(machine, log=audit_log) as agent:
+        told = text_of(await agent.call("rollback", snapshot=base))
         assert not (machine.workspace / "planted").exists()
+        assert "nobody was asked" in told
+        assert '[snapshots] rollback = "confirm"' in told
+        # And is undone as any is.
+        safety = told.split("undo this: rollback ")[1].split("\n")[0]
+        await agent.call("rollback", snapshot=safety)
+        assert (machine.workspace / "planted").exists()
+    records = tail(str(machine.root / "state" / "nono"), Filters(kind="approval"), 9).records
+    assert [one.data["answer"] for one in records] == ["nobody was asked"] * 2
+    async with serving(machine, wanting(SnapshotsSection(rollback="allow"))) as agent:
+        assert "asked" not in text_of(await agent.call("rollback", snapshot=base))

@@ -13,6 +13,7 @@ import pytest
 from mcp import MCPError
 from mcp_types import ResourceTemplateReference
 
+from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.cli import serve
 from nono_mcp.cli.options import UsageError
 from nono_mcp.policy.errors import PolicyError
@@ -194,6 +195,18 @@ async def test_a_profile_that_grants_what_is_around_opens_nobodys_workspace(
             await alice.refused("request_access", path=str(theirs), why="to read it")
             assert SECRET not in await alice.run(f"cat {theirs}/secret; true")
         assert sorted(path.name for path in theirs.iterdir()) == ["secret"]
+
+
+@pytest.mark.anyio
+async def test_whose_a_session_was_is_in_the_log(shared: Shared, marked: Marked) -> None:
+    state = str(shared.people.root / "machine" / "state" / "nono")
+    for name in NAMES:
+        async with shared.of(name).client(MODERN) as agent:
+            await agent.run(f": {marked.text} {name}")
+    for name in NAMES:
+        (call,) = tail(state, Filters(kind="call.start", grep=f": {marked.text} {name}"), 9).records
+        (start,) = tail(state, Filters(kind="session.start", session=call.session), 9).records
+        assert start.data["info"]["principal"] == name  # type: ignore[index]
 
 
 async def read(agent: Agent, uri: str) -> str:
