@@ -29,6 +29,18 @@ WAYS = {
     "another name": "twin x",
     "a name moved": "mv $T ./moved; ./moved x",
     "exec": "(exec tool x)",
+    "a descriptor": (
+        "python3 -c 'import os, sys; fd = os.open(sys.argv[1], os.O_PATH); "
+        'os.execve(fd, ["tool", "x"], os.environ)\' $T'
+    ),
+    "a copy in memory": (
+        'python3 -c \'import os, sys; fd = os.memfd_create("tool", 0); '
+        'os.write(fd, open(sys.argv[1], "rb").read()); '
+        'os.execve(f"/proc/self/fd/{fd}", ["tool", "x"], os.environ)\' $T'
+    ),
+    "the first line of a script": 'echo "#!$T" > mine; chmod +x mine; ./mine x',
+    "env in the first line": "echo '#!/usr/bin/env tool' > mine; chmod +x mine; ./mine x",
+    "a directory's descriptor": "cd $D && /proc/self/cwd/tool $OLDPWD/x",
     "another directory of PATH": "PATH=$D:/bin tool x",
 }
 
