@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import index, metadata
+from nono_mcp.snapshots import metadata, statuses
 from nono_mcp.snapshots.descent import CHANGING, Descent, OtherFileSystemError
 from nono_mcp.snapshots.marks import Mark
 from nono_mcp.snapshots.staging import in_place
@@ -89,7 +89,7 @@ class _Level:
     def seen(self, name: bytes) -> bytes | None:
         """Return what tells whether *name* is as it was."""
         if isinstance(self._stats, bytes):
-            self._stats = index.unpack_stats(self._stats)
+            self._stats = statuses.unpack_stats(self._stats)
         return self._stats.get(name)
 
 
@@ -236,7 +236,7 @@ class Applier:
         seen = self._levels[-1].seen(step.node.name)
         # To remove one name of a file changes the ctime that its others show.
         ctime = step.node.key not in self._replaced
-        return seen is not None and index.matches(seen, found, ctime=ctime)
+        return seen is not None and statuses.matches(seen, found, ctime=ctime)
 
     def _put(self, descent: Descent, step: Step) -> None:
         self._levels[-1].mark.relist = True

@@ -6,23 +6,10 @@ holds, only a look tells.
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-from nono_mcp.snapshots.comparing import LISTED as _LISTED
-from nono_mcp.snapshots.comparing import SEEN as _SEEN
-from nono_mcp.snapshots.comparing import STAT as _STAT
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import os
     import sqlite3
-
-pack_fields: Final = _STAT.pack
-"""Packs inode, size, mtime, ctime, mode and how long the name is that follows."""
-_DIRECTORY_STAT: Final = (0, 0, 0, 0o040000)
-_TYPE: Final = 0o170000
-_REGULAR: Final = 0o100000
-STAT_SIZE: Final = _STAT.size
 
 
 class Row(NamedTuple):
@@ -36,100 +23,7 @@ class Row(NamedTuple):
     files: int
     size: int
     stats: bytes
-    """What `pack_stat` made of each name in it, in order."""
-
-
-def pack_seen(status: os.stat_result, *, racy: bool = False) -> bytes:
-    """Return what tells whether a directory's own mode, owner and attributes changed.
-
-    With *racy* a later change may have left no trace, so that this equals nothing.
-    """
-    ctime_ns = 0 if racy else status.st_ctime_ns
-    return _SEEN.pack(
-        status.st_ino,
-        status.st_mtime_ns,
-        ctime_ns,
-        status.st_mode | _LISTED,
-        status.st_uid,
-        status.st_gid,
-    )
-
-
-def doubted(seen: bytes) -> bytes:
-    """Return what was packed, but equal to nothing: names may have come and gone since."""
-    ino, mtime_ns, _, *rest = _SEEN.unpack(seen)
-    return _SEEN.pack(ino, mtime_ns, 0, *rest)
-
-
-def seen_ino(seen: bytes) -> int:
-    """Return the inode that was seen."""
-    ino: int = _SEEN.unpack(seen)[0]
-    return ino
-
-
-def pack_stat(name: bytes, status: os.stat_result, *, racy: bool = False) -> bytes:
-    """Return what tells whether the entry *name* changed.
-
-    With *racy* a later change may have left no trace, so that this equals nothing.
-    """
-    return (
-        _STAT.pack(
-            status.st_ino,
-            status.st_size,
-            status.st_mtime_ns,
-            0 if racy else status.st_ctime_ns,
-            status.st_mode,
-            len(name),
-        )
-        + name
-    )
-
-
-def unsure(packed: bytes) -> bytes:
-    """Return what marks an entry of that status as read while it might be changed unseen."""
-    *fields, ctime_ns, mode, length = _STAT.unpack_from(packed)
-    return _STAT.pack(*fields, ~ctime_ns, mode, length) + packed[STAT_SIZE:]
-
-
-def pack_directory(name: bytes, ino: int) -> bytes:
-    """Return the same for a directory, whose own row says the rest."""
-    return _STAT.pack(ino, *_DIRECTORY_STAT, len(name)) + name
-
-
-def unpack_stats(stats: bytes) -> dict[bytes, bytes]:
-    """Return the packed status of each name."""
-    found = {}
-    at = 0
-    while at < len(stats):
-        (length,) = struct.unpack_from("<H", stats, at + STAT_SIZE - 2)
-        end = at + STAT_SIZE + length
-        found[stats[at + STAT_SIZE : end]] = stats[at:end]
-        at = end
-    return found
-
-
-def matches(packed: bytes, status: os.stat_result, *, ctime: bool = True) -> bool:
-    """Tell whether *status* is what was packed, as far as it can be told."""
-    ino, size, mtime_ns, ctime_ns, mode, _ = _STAT.unpack_from(packed)
-    return bool(
-        (ino, size, mtime_ns, mode)
-        == (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)
-        and (not ctime or ctime_ns in {0, status.st_ctime_ns, ~status.st_ctime_ns})
-    )
-
-
-def counted(packed: bytes | None) -> tuple[int, int]:
-    """Return how many files are packed there, one or none, and how many bytes."""
-    if packed is None:
-        return 0, 0
-    _, size, _, _, mode, _ = _STAT.unpack_from(packed)
-    kind = mode & _TYPE
-    return int(kind != _DIRECTORY_STAT[3]), size if kind == _REGULAR else 0
-
-
-def pack_excluded(name: bytes) -> bytes:
-    """Return the same for what isn't looked at."""
-    return _STAT.pack(0, 0, 0, 0, 0, len(name)) + name
+    """What `statuses.pack_stat` made of each name in it, in order."""
 
 
 class Index:

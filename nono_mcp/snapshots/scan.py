@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import encoding, index, visits
+from nono_mcp.snapshots import encoding, statuses, visits
 from nono_mcp.snapshots.descent import LISTING, Descent, OtherFileSystemError, closed_to_owner
 from nono_mcp.snapshots.marks import Mark, everything
 from nono_mcp.snapshots.reading import Reader, UnreadableError
@@ -156,7 +156,7 @@ class Scan:
     ) -> None:
         parent, old = known
         status = descent.status
-        if old is not None and (not old.seen or index.seen_ino(old.seen) != status.st_ino):
+        if old is not None and (not old.seen or statuses.seen_ino(old.seen) != status.st_ino):
             self._index.remove(old.id)
             old = None
         if old is None:
@@ -164,9 +164,9 @@ class Scan:
             mark.rescan = True
         row_id = old.id if old else self._index.insert(parent, name)
         visit = Visit(name, (row_id, old), mark, state, self._started_ns)
-        visit.seen = visit.kept = index.pack_seen(status)
+        visit.seen = visit.kept = statuses.pack_seen(status)
         if visits.racy(status, visit.started_ns):
-            visit.kept = index.pack_seen(status, racy=True)
+            visit.kept = statuses.pack_seen(status, racy=True)
         self._visits.append(visit)
         if mark.rescan or mark.relist or (mark.rehash and not self._look_at(descent, visit)):
             self._list(descent, visit)
@@ -214,20 +214,20 @@ class Scan:
         visit.pending, visit.rows = [], None
         packed: list[bytes] = []
         directories: list[tuple[bytes, bytes]] = []
-        pack, statuses, directory_fd = index.pack_fields, visit.statuses, descent.fd
+        pack, found, directory_fd = statuses.pack_fields, visit.statuses, descent.fd
         for name in self._names(directory_fd, visit, packed):
             try:
                 status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
             except FileNotFoundError:
                 visit.stale = visit.changed = True
                 continue
-            statuses[name] = status
+            found[name] = status
             mode = status.st_mode
             if mode & _TYPE == _DIRECTORY:
-                packed.append(index.pack_directory(name, status.st_ino))
+                packed.append(statuses.pack_directory(name, status.st_ino))
                 directories.append((name, packed[-1]))
             else:
-                # As `index.pack_stat` does it, of which each call would cost as much again.
+                # As `statuses.pack_stat` does it, of which each call would cost as much again.
                 packed.append(
                     pack(
                         status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
@@ -257,7 +257,7 @@ class Scan:
         for name in names:
             if self._exclusions.step(visit.state, name)[0]:
                 visit.unprotected.append((name, "excluded"))
-                packed.append(index.pack_excluded(name))
+                packed.append(statuses.pack_excluded(name))
             else:
                 kept.append(name)
         return kept
@@ -269,7 +269,7 @@ class Scan:
             if visit.old is not None and len(directories) <= _ROWS_MAX:
                 visit.rows = self._index.rows(visit.row_id)
             return
-        known = index.unpack_stats(visit.old.stats) if visit.old else {}
+        known = statuses.unpack_stats(visit.old.stats) if visit.old else {}
         visit.pending = [
             name
             for name, packed in directories

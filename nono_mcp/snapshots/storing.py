@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
-from nono_mcp.snapshots import encoding, index, trees, visits
+from nono_mcp.snapshots import encoding, statuses, trees, visits
 from nono_mcp.snapshots.index import Index, Row
 from nono_mcp.snapshots.reading import KEPT_CHANGING, Reader, UnreadableError
 
@@ -86,13 +86,13 @@ class Storer:
             return b"", 0, 0
         if not visit.named:
             return b"" if visit.stale else old.stats, old.files, old.size
-        known, files, size = index.unpack_stats(old.stats), old.files, old.size
+        known, files, size = statuses.unpack_stats(old.stats), old.files, old.size
         for name, found in visit.named.items():
-            before, after = index.counted(known.pop(name, None)), (0, 0)
+            before, after = statuses.counted(known.pop(name, None)), (0, 0)
             changed[name] = None if found is None else found[1]
             if found is not None:
                 known[name] = found[0]
-                after = index.counted(known[name])
+                after = statuses.counted(known[name])
             files += after[0] - before[0]
             size += after[1] - before[1]
         stats = b"".join(known[name] for name in sorted(known))
@@ -108,17 +108,17 @@ class Storer:
         self, descent: Descent, visit: Visit, tree: dict[bytes, bytes]
     ) -> tuple[dict[bytes, bytes], bytes]:
         """Return a listed directory's entries and packed statuses, reading what changed."""
-        known = index.unpack_stats(visit.old.stats) if visit.old else {}
+        known = statuses.unpack_stats(visit.old.stats) if visit.old else {}
         path = self._reader.path()
         entries: dict[bytes, bytes] = {}
         packed = []
         for name, status in visit.statuses.items():
             if stat.S_ISDIR(status.st_mode):
-                packed.append(index.pack_directory(name, status.st_ino))
+                packed.append(statuses.pack_directory(name, status.st_ino))
                 if name in tree:
                     entries[name] = tree[name]
                 continue
-            seen = index.pack_stat(name, status)
+            seen = statuses.pack_stat(name, status)
             was = known.get(name)
             if name in tree and name not in visit.mark.rehash and self._trust.known(was, seen):
                 entries[name] = tree[name]
@@ -129,7 +129,7 @@ class Storer:
             except UnreadableError as error:
                 visit.unprotected.append((name, str(error)))
                 # What a socket is, it stays; what kept changing is tried again.
-                packed.append(index.pack_stat(name, status, racy=str(error) == KEPT_CHANGING))
+                packed.append(statuses.pack_stat(name, status, racy=str(error) == KEPT_CHANGING))
             except FileNotFoundError:
                 visit.stale = True
             else:
@@ -137,7 +137,7 @@ class Storer:
                 racy = visits.racy(status_read, visit.started_ns)
                 packed.append(self._trust.kept([*path, name], status_read, racy=racy))
         packed += [
-            index.pack_excluded(name) for name, why in visit.unprotected if why == "excluded"
+            statuses.pack_excluded(name) for name, why in visit.unprotected if why == "excluded"
         ]
         packed.sort(key=visits.packed_name)
         return entries, b"" if visit.stale else b"".join(packed)
@@ -157,4 +157,4 @@ def _kept(visit: Visit) -> bytes:
         return visit.kept
     if visit.old is not None and visit.old.seen == visit.seen and not visit.stale:
         return visit.seen
-    return index.doubted(visit.seen)
+    return statuses.doubted(visit.seen)

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import index
+from nono_mcp.snapshots import statuses
 
 if TYPE_CHECKING:
     from nono_mcp.snapshots.values import Unsure
@@ -46,15 +46,15 @@ class Trust:
         """Tell whether an entry that is kept as *was* needn't be read, if *seen* is its status."""
         if was is None or not self.times:
             return False
-        return was == seen or (self._marks and was == index.unsure(seen))
+        return was == seen or (self._marks and was == statuses.unsure(seen))
 
     def kept(self, path: list[bytes], status: os.stat_result, *, racy: bool) -> bytes:
         """Return what to keep of the entry at *path*, which was read."""
-        packed = index.pack_stat(path[-1], status, racy=racy)
+        packed = statuses.pack_stat(path[-1], status, racy=racy)
         if self._unsure is None:
             return packed
         self._unsure.add(b"/".join(path))
-        return packed if racy else index.unsure(packed)
+        return packed if racy else statuses.unsure(packed)
 
 
 def times_tell(directory_fd: int) -> bool:

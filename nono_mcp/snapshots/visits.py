@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import encoding, index
+from nono_mcp.snapshots import encoding, statuses
 from nono_mcp.snapshots.encoding import Entry
 from nono_mcp.snapshots.reading import read_xattrs
 
@@ -74,8 +74,8 @@ class Visit:
 
 
 def packed_name(packed: bytes) -> bytes:
-    """Return the name in what `index.pack_stat` made."""
-    return packed[index.STAT_SIZE :]
+    """Return the name in what `statuses.pack_stat` made."""
+    return packed[statuses.STAT_SIZE :]
 
 
 def count(visit: Visit) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.snapshots import comparing, glance, helping, index, mounts, visits
+from nono_mcp.snapshots import comparing, glance, helping, mounts, statuses, visits
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Dirty
 from tests.snapshots.deeds import DEEDS, populate
@@ -194,6 +194,6 @@ def test_a_directory_that_nobody_can_enter_any_more_is_said(place: Place, tmp_pa
 
 
 def test_what_is_doubted_has_the_same_inode(place: Place) -> None:
-    packed = index.pack_seen(place.workspace.stat())
-    assert index.doubted(packed) != packed
-    assert index.seen_ino(index.doubted(packed)) == place.workspace.stat().st_ino
+    packed = statuses.pack_seen(place.workspace.stat())
+    assert statuses.doubted(packed) != packed
+    assert statuses.seen_ino(statuses.doubted(packed)) == place.workspace.stat().st_ino
