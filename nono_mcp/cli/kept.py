@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import asdict
 
 from nono_mcp.cli import options, policy_flags, say
 from nono_mcp.cli.options import FailedError, Option
+from nono_mcp.cli.progress import showing
 from nono_mcp.policy import layers
 from nono_mcp.policy.document import Document, merge
 from nono_mcp.server import changes
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.document import SnapshotsSection
     from nono_mcp.policy.request import Request
     from nono_mcp.snapshots.snapshots import Snapshots
-    from nono_mcp.snapshots.values import Outcome, Plan, Progress, Reason, Snapshot
+    from nono_mcp.snapshots.values import Outcome, Phase, Plan, Reason, Snapshot
     from nono_mcp.undo.values import Wanted
 
 WORKSPACE = Option("--workspace", "DIR")
@@ -46,7 +46,8 @@ ABOUT = """\
   --unsafe-broad-workspace a workspace that is / or a home is meant
   --json                   answer in JSON
 """
-_PROGRESS_S = 0.2
+_CHANGING: tuple[Phase, ...] = ("apply", "verify")
+"""Phases of a rollback in which the workspace isn't as it was before any more."""
 
 
 class Kept:
@@ -57,6 +58,8 @@ class Kept:
         self.workspace = request.workspace
         self.state_dir = request.state_dir
         self.living = living
+        self.interrupted: Phase | None = None
+        """How far a rollback was that the person interrupted, if one was begun."""
 
     def take(self, name: str | None, program: str) -> Snapshot:
         """Keep the workspace as it is, and record that.
@@ -87,13 +90,16 @@ class Kept:
                 "something runs in this workspace, a server's call or nono run --rollback: "
                 "nothing was put back"
             )
-        try:
-            with showing() as hear:
+        with showing() as hear:
+            try:
                 return rolling.roll_back(
                     self.snapshots, wanted, log, agreed=agreed, on_progress=hear
                 )
-        finally:
-            self.living.let_in()
+            except KeyboardInterrupt:
+                self.interrupted = hear.phase or "scan"
+                raise
+            finally:
+                self.living.let_in()
 
 
 @contextmanager
@@ -122,25 +128,46 @@ def open_at(request: Request, section: SnapshotsSection, *, broad: bool) -> Iter
     """
     remedy = f"say {policy_flags.BROAD.name}, if it is meant"
     where = request.state_dir, request.workspace
-    snapshots = open_store(*where, section, broad=broad, remedy=remedy)
     living = Living(request.state_dir, request.workspace)
+    kept: Kept | None = None
     try:
-        with snapshots:
+        with open_store(*where, section, broad=broad, remedy=remedy) as snapshots:
             _recover(snapshots, living)
-            yield Kept(snapshots, living, request)
+            kept = Kept(snapshots, living, request)
+            yield kept
+    except KeyboardInterrupt:
+        if kept is not None and kept.interrupted is not None:
+            # By a store of its own: what the other was in the middle of isn't known.
+            with open_store(*where, section, broad=broad, remedy=remedy) as snapshots:
+                _complete(snapshots, living, kept.interrupted)
+        raise
     finally:
         living.close()
 
 
-def _recover(snapshots: Snapshots, living: Living) -> None:
+def _complete(snapshots: Snapshots, living: Living, phase: Phase) -> None:
+    """Leave nothing half put back where a rollback was interrupted, and say how it ended.
+
+    Whoever is too impatient for this too has it done by the next command.
+    """
+    if phase in _CHANGING:
+        say.note("interrupted in the middle: it's completed first; interrupt again to leave it")
+    if not _recover(snapshots, living):
+        put_back = "nothing was" if phase != "verify" else "all was"
+        say.note(f"interrupted: {put_back} put back")
+
+
+def _recover(snapshots: Snapshots, living: Living) -> bool:
+    """Complete what was interrupted, unless something runs; tell whether that was needed."""
     if not living.be_alone():
-        return
+        return False
     try:
         outcome = snapshots.recover()
     finally:
         living.let_in()
     if outcome is not None:
         say.note(f"a rollback that was interrupted is completed; {ending(outcome)}")
+    return outcome is not None
 
 
 @contextmanager
@@ -169,40 +196,6 @@ def recorded(request: Kept, program: str) -> Iterator[Log]:
                 yield session
     except files.AuditError as error:
         raise FailedError(f"the audit log can't be written: {error}") from error
-
-
-@contextmanager
-def showing() -> Iterator[_Shown]:
-    """Show on a terminal how far a long piece of work is; elsewhere nothing."""
-    shown = _Shown()
-    try:
-        yield shown
-    finally:
-        shown.clear()
-
-
-class _Shown:
-    """One line on standard error that is written over and over."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr is not None and os.isatty(2)
-        self._next_at_s = 0.0
-        self._width = 0
-
-    def __call__(self, progress: Progress) -> None:
-        now_s = time.monotonic()
-        if not self._terminal or now_s < self._next_at_s:
-            return
-        self._next_at_s = now_s + _PROGRESS_S
-        of = "" if progress.total is None else f" of {progress.total}"
-        text = f"{progress.phase}: {progress.done}{of}"
-        say.err(f"\r{text:<{self._width}}")
-        self._width = len(text)
-
-    def clear(self) -> None:
-        """Leave no trace of it."""
-        if self._width:
-            say.err(f"\r{'':<{self._width}}\r")
 
 
 def agreed(question: str) -> bool:

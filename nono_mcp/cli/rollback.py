@@ -6,6 +6,7 @@ import os
 
 from nono_mcp.cli import kept, options, say
 from nono_mcp.cli.options import FailedError, Option, UsageError
+from nono_mcp.cli.progress import showing
 from nono_mcp.server import changes
 from nono_mcp.snapshots.errors import NoSuchSnapshotError
 from nono_mcp.undo.values import Wanted
@@ -87,7 +88,7 @@ def _wanted(parsed: Parsed, opened: Kept) -> Wanted:
 
 
 def _plan(opened: Kept, wanted: Wanted) -> Plan:
-    with kept.showing() as hear:
+    with showing() as hear:
         plan = opened.snapshots.plan(
             wanted.snapshot,
             scope=wanted.scope,

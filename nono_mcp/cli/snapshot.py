@@ -9,6 +9,7 @@ from nono_mcp import places
 from nono_mcp.cli import kept, options, say
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
 from nono_mcp.cli.policy_flags import whole
+from nono_mcp.cli.progress import showing
 from nono_mcp.server import changes
 from nono_mcp.server.text import amount, readable
 from nono_mcp.snapshots import upkeep
@@ -130,7 +131,7 @@ def _diff(parsed: Parsed, operands: list[str]) -> int:
 
 
 def _verify(parsed: Parsed, _: list[str]) -> int:
-    with kept.showing() as hear:
+    with showing() as hear:
         found = upkeep.verify(places.state_dir(os.environ), progress=hear)
     lines = [f"{found.objects_count} objects, {found.snapshots_count} snapshots"]
     lines += [f"damaged: {one.object} {one.why} {' '.join(one.paths)}" for one in found.damage]
@@ -150,7 +151,7 @@ def _prune(parsed: Parsed, _: list[str]) -> int:
             retention = Retention(quota_bytes=size(text))
         except PolicyError as error:
             raise UsageError(f"{QUOTA.name}: {error.message}", error.hint) from None
-    with kept.showing() as hear:
+    with showing() as hear:
         gone = upkeep.prune(places.state_dir(os.environ), retention, progress=hear)
     over = "; still over the quota: only named ones are left" if gone.over_quota else ""
     told = f"{len(gone.removed)} snapshots gone, {amount(gone.freed_bytes)} freed, "

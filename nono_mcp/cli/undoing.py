@@ -116,11 +116,11 @@ class Undoing:
             ) from error
 
     def _begin(self, opened: Kept) -> None:
-        from nono_mcp.cli import kept
+        from nono_mcp.cli.progress import showing
 
         if not opened.living.enter():
             raise FailedError("a rollback is going on in it: try again")
-        with kept.showing() as hear:
+        with showing() as hear:
             self.before = opened.snapshots.take(
                 "before-call", call=self.call, dirty=opened.dirty(), progress=hear
             )
@@ -129,14 +129,14 @@ class Undoing:
         """Find out what the run changed; nothing of it lives any more."""
         if self._kept is None or self.before is None:
             return
-        from nono_mcp.cli import kept
+        from nono_mcp.cli.progress import showing
         from nono_mcp.snapshots.errors import SnapshotError
 
         self._ran = True
         self._kept.living.leave()
         store = self._kept.snapshots
         try:
-            with kept.showing() as hear:
+            with showing() as hear:
                 self.after = store.take(
                     "after-call", call=self.call, dirty=self._kept.dirty(), progress=hear
                 )

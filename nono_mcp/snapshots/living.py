@@ -25,7 +25,9 @@ class Living:
 
     def __init__(self, state_dir: str, workspace: str) -> None:
         directory = Path(state_dir) / DIRECTORY
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One after the other: a mode is for the last alone, and we may be the first to come here.
+        Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
         name = hashlib.sha256(os.fsencode(workspace)).hexdigest()[:16]
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(directory / f"calls-{name}.lock", flags, 0o600)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nono_mcp.snapshots.errors import SnapshotError, StalePlanError
+from nono_mcp.snapshots.errors import StalePlanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,8 +54,9 @@ def roll_back(
             begin=begin,
             progress=on_progress,
         )
-    except SnapshotError as error:
-        reason = f"{type(error).__name__}: {error}"
+    except BaseException as error:
+        # Interrupted by the person, too: it has ended, and the log says how.
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         for plan in begun:
             record(log, plan.snapshot.id, "end", {"outcome": "error", "reason": reason})
         raise

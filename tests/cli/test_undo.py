@@ -1,13 +1,12 @@
 """Snapshots and rollbacks at the command line, as a person has them."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import NONO, Person, Terminal
+from tests.cli.conftest import Person
 
 pytestmark = pytest.mark.linux
 
@@ -161,32 +160,6 @@ def test_the_store_is_verified_thinned_and_measured(person: Person) -> None:
     refused = person.nono("rollback", made["id"], "--yes")
     assert refused.returncode == 1
     assert (person.workspace / "planted").exists()
-
-
-def test_long_work_is_shown_on_a_terminal_and_leaves_no_trace_there(
-    terminal: Callable[..., Terminal], person: Person
-) -> None:
-    window = terminal(str(NONO), "snapshot", "create", "empty")
-    assert window.status() == 0
-    assert "\r" not in window.shown.replace("\r\n", "")
-    for number in range(1100):
-        (person.workspace / str(number)).write_bytes(b"%d" % number)
-    for words, shown in (
-        (("snapshot", "create", "full"), ("scan: ",)),
-        (("snapshot", "verify"), ("verify: 0 of ",)),
-        (("rollback", "empty", "--yes"), ("scan: ", "apply: ")),
-        (("snapshot", "prune"), ()),
-        (("rollback", "full", "--yes"), ("stage: ", "apply: ")),
-    ):
-        window = terminal(str(NONO), *words)
-        assert window.status() == 0, window.shown
-        first, *_ = [part for part in window.shown.split("\r") if part.strip()]
-        assert not shown or any(first.startswith(each) for each in shown), window.shown
-        # Each state is written over the one before, and spaces over the last.
-        *over, last = window.shown.split("\r\n")[0].split("\r")
-        assert not shown or over[-1].strip() == "" != last.strip()
-    piped = person.nono("snapshot", "create")
-    assert "scan" not in piped.stderr
 
 
 @pytest.mark.claim("undo.recorded")

@@ -1,5 +1,6 @@
 """Who runs something in a workspace, as two processes see it of each other."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,6 +44,12 @@ def test_who_is_alone_lets_nobody_in_and_runs_nothing(two: tuple[Living, Living]
     assert theirs.enter()
     assert not ours.be_alone()
     assert ours.runs_elsewhere()
+
+
+def test_our_state_is_closed_to_others_whoever_makes_it(tmp_path: Path) -> None:
+    state = tmp_path / "a" / "state"
+    Living(str(state), "/w").close()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (state, state / "run")} == {0o700}
 
 
 def test_whoever_dies_has_let_go(two: tuple[Living, Living], tmp_path: Path) -> None:
