@@ -133,7 +133,6 @@ class Undoing:
         from nono_mcp.snapshots.errors import SnapshotError
 
         self._ran = True
-        self._kept.living.leave()
         store = self._kept.snapshots
         try:
             with showing() as hear:
@@ -145,6 +144,9 @@ class Undoing:
                 self._difference = store.diff(*ends, limit=CHOICES_MAX)
         except (SnapshotError, OSError) as error:
             self._error = str(error)
+        finally:
+            # Until then nobody thins out what this is undone by.
+            self._kept.living.leave()
 
     def close(self) -> None:
         """Let go of the store and the terminal; say how to undo what nobody was asked about."""

@@ -18,19 +18,30 @@ from pathlib import Path
 DIRECTORY = "run"
 _FLOCK = struct.Struct("hhqqi4x")
 """Type, whence, start, length and process, as fcntl(2) has them on Linux."""
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def runs(state_dir: str, workspace: str) -> bool:
+    """Tell whether a call runs in a workspace, here or elsewhere; on macOS: whether one may."""
+    try:
+        fd = os.open(_path(state_dir, workspace), _FLAGS)
+    except FileNotFoundError:
+        return False
+    try:
+        return _runs(fd) if sys.platform == "linux" else True
+    finally:
+        os.close(fd)
 
 
 class Living:
     """The calls that run in one workspace. To be used from one thread."""
 
     def __init__(self, state_dir: str, workspace: str) -> None:
-        directory = Path(state_dir) / DIRECTORY
+        path = _path(state_dir, workspace)
         # One after the other: a mode is for the last alone, and we may be the first to come here.
         Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        name = hashlib.sha256(os.fsencode(workspace)).hexdigest()[:16]
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(directory / f"calls-{name}.lock", flags, 0o600)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._fd = os.open(path, _FLAGS | os.O_CREAT, 0o600)
         self._alone = False
         self.count = 0
         """How many calls of this process run."""
@@ -65,13 +76,7 @@ class Living:
 
     def runs_elsewhere(self) -> bool:
         """Tell whether a call of another process runs; on macOS that isn't known, and no."""
-        if sys.platform != "linux":
-            return False
-        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        # Locks of an open file, not of a process: our own is in nobody's way here.
-        found = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, wanted)
-        kind: int = _FLOCK.unpack(found)[0]
-        return kind != fcntl.F_UNLCK
+        return _runs(self._fd)
 
     def _show(self, kind: int) -> None:
         """Let others see that a call runs here, or that none does."""
@@ -89,3 +94,18 @@ class Living:
         except BlockingIOError:
             return False
         return True
+
+
+def _path(state_dir: str, workspace: str) -> Path:
+    name = hashlib.sha256(os.fsencode(workspace)).hexdigest()[:16]
+    return Path(state_dir) / DIRECTORY / f"calls-{name}.lock"
+
+
+def _runs(fd: int) -> bool:
+    """Tell whether others show a call by way of another open file than *fd*."""
+    if sys.platform != "linux":
+        return False
+    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    # Locks of an open file, not of a process: our own is in nobody's way here.
+    kind: int = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, wanted))[0]
+    return kind != fcntl.F_UNLCK

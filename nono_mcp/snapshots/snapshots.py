@@ -129,6 +129,15 @@ class Snapshots:
         finally:
             self._turn.release()
 
+    def is_interrupted(self) -> bool:
+        """Tell whether a restore was interrupted, or goes on elsewhere; no, if that's a wait."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            return self._store.is_there() and self._workspace.is_interrupted()
+        finally:
+            self._turn.release()
+
     def _within_quota(self, act: Callable[[], _Result], spared: str = "") -> _Result:
         """Do *act*, once more after pruning of all but *spared* if the store is full.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import database, encoding
+from nono_mcp.snapshots import database, encoding, living
 from nono_mcp.snapshots.collecting import Marking, collect
 from nono_mcp.snapshots.errors import DamagedStoreError, NoSuchSnapshotError
 from nono_mcp.snapshots.retention import Kept, expendable, over_quota
@@ -83,10 +83,10 @@ def prune(
     retention = retention or Retention()
     with Store(state_dir) as store:
         before = _store_bytes(store)
-        removed = _remove(store, expendable(_kept(store, spared), retention))
+        removed = _remove(store, expendable(_kept(store, state_dir, spared), retention))
         collect(store, progress)
         while _store_bytes(store) > retention.quota_bytes:
-            more = over_quota(_kept(store, spared))
+            more = over_quota(_kept(store, state_dir, spared))
             if not more:
                 break
             # A few at a time: to find out what is needed costs more than to remove a row.
@@ -97,14 +97,25 @@ def prune(
         return Pruned(tuple(removed), max(0, before - after), after, after > retention.quota_bytes)
 
 
-def _kept(store: Store, spared: str) -> list[Kept]:
-    # The safety snapshot of a restore that isn't done is what it's undone by.
+def _kept(store: Store, state_dir: str, spared: str) -> list[Kept]:
+    running = {
+        workspace
+        for workspace, path in store.db.execute("SELECT id, path FROM workspaces").fetchall()
+        if living.runs(state_dir, os.fsdecode(path))
+    }
+    # The safety snapshot of a restore that isn't done is what it's undone by, and one before a
+    # call that isn't done what that is.
     found = store.db.execute(
         "SELECT id, workspace, time_ns, reason = 'named'"
-        " OR id = ? OR id IN (SELECT safety FROM restores) FROM snapshots",
+        " OR id = ? OR id IN (SELECT safety FROM restores),"
+        " reason = 'before-call' AND NOT EXISTS (SELECT 1 FROM snapshots AS after"
+        " WHERE after.call = snapshots.call AND after.reason = 'after-call') FROM snapshots",
         (spared,),
-    )
-    return [Kept(name, workspace, time, bool(named)) for name, workspace, time, named in found]
+    ).fetchall()
+    return [
+        Kept(name, workspace, time, bool(named or (is_open and workspace in running)))
+        for name, workspace, time, named, is_open in found
+    ]
 
 
 def _remove(store: Store, snapshots: list[Kept]) -> list[str]:

@@ -124,16 +124,16 @@ class Workspace:
         with self.store.using(), place.locked(self.store.fd, name, f"{self.path}"):
             self.check()
             self.modes.put_back(self.fd)
-            if (
-                not interrupted
-                and self.store.db.execute(
-                    "SELECT 1 FROM restores WHERE workspace = ?", (self.id,)
-                ).fetchone()
-            ):
+            if not interrupted and self.is_interrupted():
                 raise UnrecoveredError(
                     f"a restore of {self.path} was interrupted; recover it first"
                 )
             yield
+
+    def is_interrupted(self) -> bool:
+        """Tell whether a restore wasn't completed."""
+        found = self.store.db.execute("SELECT 1 FROM restores WHERE workspace = ?", (self.id,))
+        return found.fetchone() is not None
 
     def check(self) -> None:
         """Make sure that the path still leads to the directory that was opened.

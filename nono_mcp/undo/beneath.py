@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.guard.action import Action
     from nono_mcp.guard.below import Below
+    from nono_mcp.undo.keeping import Keeping
     from nono_sandbox.confinement import Call
 
     OnGuarded = Callable[[Iterable[Action]], None]
@@ -119,6 +120,22 @@ def both(one: Dirty | None, other: Dirty | None) -> Dirty | None:
         )
     known = one or other
     return Dirty(rescan=EVERYTHING, rehash=known.rehash) if known and known.rehash else None
+
+
+@asynccontextmanager
+async def guarding(keeping: Keeping, on_guarded: OnGuarded | None) -> AsyncIterator[None]:
+    """Put right what the body brings back of what a call had planted, if *on_guarded* is to hear.
+
+    Without it the body brings back whatever it does.
+    """
+    if on_guarded is None:
+        yield
+        return
+    await anyio.to_thread.run_sync(keeping.learn)
+    try:
+        yield
+    finally:
+        on_guarded(await anyio.to_thread.run_sync(keeping.put_all_right))
 
 
 class Unkept:

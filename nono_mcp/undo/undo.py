@@ -20,6 +20,7 @@ import anyio.to_thread
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.living import Living
 from nono_mcp.undo import rolling
+from nono_mcp.undo.beneath import guarding
 from nono_mcp.undo.keeping import Keeping, reason_of
 from nono_mcp.undo.rules import Rules
 from nono_mcp.undo.thinning import Thinning
@@ -80,7 +81,9 @@ class Undo:
         living = Living(request.state_dir, rules.workspace)
         undo = cls(Keeping(rules, below, living.runs_elsewhere), living, rules, log)
         try:
-            undo._recover()
+            if living.be_alone():  # else a call that may write does it, or is refused
+                undo._recover()
+                living.let_in()
         except BaseException:
             undo.close()
             raise
@@ -102,6 +105,8 @@ class Undo:
             SnapshotError: It couldn't be kept before. Run nothing.
             AuditWriteError: It isn't in the log. Run nothing, or tell nobody of it.
         """
+        if self.rules.may_write(call) and self._keeping.snapshots.is_interrupted():
+            await self._complete()
         # Who lets go of it may be another process.
         while not self._living.enter():  # noqa: ASYNC110 - see above
             await anyio.sleep(_WAIT_S)
@@ -143,24 +148,15 @@ class Undo:
         call: str | None = None,
         name: str | None = None,
         on_progress: OnProgress = None,
+        kept: Kept | None = None,
     ) -> Snapshot:
-        """Keep the workspace as it is now.
+        """Keep the workspace as it is now; *kept* is the call that begins or ends, if one does.
 
         Raises:
             SnapshotError: It couldn't be.
             AuditWriteError: It isn't in the log.
         """
-        return await self._take(reason, call, name=name, on_progress=on_progress)
 
-    async def _take(
-        self,
-        reason: Reason,
-        call: str | None,
-        *,
-        name: str | None = None,
-        on_progress: OnProgress = None,
-        kept: Kept | None = None,
-    ) -> Snapshot:
         def take() -> Snapshot:
             return self._keeping.take(reason, call, name=name, on_progress=on_progress, kept=kept)
 
@@ -197,7 +193,7 @@ class Undo:
         async with self._looking:
             taken = self._keeping.again(reason, call, kept)
             if taken is None:
-                return await self._take(reason, call, kept=kept)
+                return await self.take(reason, call=call, kept=kept)
             return self._noted(taken)
 
     def _noted(self, taken: Snapshot) -> Snapshot:
@@ -252,11 +248,11 @@ class Undo:
             AuditWriteError: It isn't in the log.
         """
         if not self._living.be_alone():
-            raise CallsRunError(self._who_runs())
+            raise CallsRunError.of(self._living.count)
         try:
             # Half of it would be worse than either.
             with anyio.CancelScope(shield=True):
-                async with self._guarding(on_guarded):
+                async with guarding(self._keeping, on_guarded):
                     outcome = await self.look(
                         lambda store: rolling.roll_back(
                             store, wanted, self._log, agreed=agreed, on_progress=on_progress
@@ -265,28 +261,6 @@ class Undo:
         finally:
             self._living.let_in()
         return outcome
-
-    @asynccontextmanager
-    async def _guarding(self, on_guarded: OnGuarded | None) -> AsyncIterator[None]:
-        """Put right what the body brings back of what a call had planted."""
-        if on_guarded is None:
-            yield
-            return
-
-        actions = await anyio.to_thread.run_sync(self._keeping.learn)
-        try:
-            yield
-        finally:
-            actions += await anyio.to_thread.run_sync(self._keeping.put_all_right)
-            on_guarded(actions)
-
-    def _who_runs(self) -> str:
-        count = self._living.count
-        if count:
-            who = "a call runs" if count == 1 else f"{count} calls run"
-        else:
-            who = "a call runs in another server of this workspace, or a rollback does"
-        return f"{who}: nothing was put back; wait for the end, or end it, and ask again"
 
     def _begin(self, kept: Kept) -> None:
         for other in self._writing:
@@ -306,12 +280,17 @@ class Undo:
         return Changed(before, after, found, kept.overlapped)
 
     def _recover(self) -> None:
+        outcome = self._keeping.snapshots.recover()
+        if outcome is not None:
+            self.recovered = outcome
+            rolling.record(self._log, outcome.safety.id, "end", rolling.of_outcome(outcome))
+
+    async def _complete(self) -> None:
+        """Complete what another server left when it was killed, unless one is at it."""
         if not self._living.be_alone():
-            return  # a call is refused until somebody has
+            return
         try:
-            outcome = self._keeping.snapshots.recover()
-            if outcome is not None:
-                self.recovered = outcome
-                rolling.record(self._log, outcome.safety.id, "end", rolling.of_outcome(outcome))
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._recover)
         finally:
             self._living.let_in()

@@ -6,7 +6,7 @@ Architecture invariant: this module does no I/O.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.snapshots.values import Unsure
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 class CallsRunError(SnapshotError):
     """A call runs, here or in another server of the workspace; nothing was put back."""
+
+    @classmethod
+    def of(cls, count: int) -> Self:
+        """Return it where *count* calls run here; none is: elsewhere."""
+        if count:
+            who = "a call runs" if count == 1 else f"{count} calls run"
+        else:
+            who = "a call runs in another server of this workspace, or a rollback does"
+        return cls(f"{who}: nothing was put back; wait for the end, or end it, and ask again")
 
 
 @dataclass(frozen=True, slots=True)

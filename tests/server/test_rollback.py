@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import anyio
 import pytest
@@ -15,6 +16,9 @@ from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import SnapshotsSection
 from nono_mcp.server.app import build
 from nono_mcp.server.results import META_KEY
+from nono_mcp.session import Command
+from nono_mcp.snapshots.applying import Applier
+from nono_mcp.snapshots.errors import RestoreInterruptedError
 from nono_mcp.snapshots.living import Living
 from nono_mcp.undo.values import CallsRunError, Wanted
 from tests.server.conftest import DEADLINE_S, ERAS, Agent, Machine, Marked, text_of
@@ -176,6 +180,29 @@ async def test_two_servers_of_a_workspace_keep_out_of_each_others_way(
         # The first one's next call knows of it.
         again = await one.run(sh("ls"))
         assert b"f\n" not in again.output.ends()[0]
+
+
+@pytest.mark.claim("undo.whole")
+async def test_what_a_killed_server_left_half_put_back_the_next_call_of_another_completes(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = furnish(machine)
+    async with opened(machine) as one, opened(machine) as other:
+        assert one.undo is not None
+        harmed = await one.run(sh(HARM))
+        assert harmed.changed is not None
+        wanted = Wanted(harmed.changed.before.id)
+        with monkeypatch.context() as patched:
+            patched.setattr(Applier, "run", broken_off)
+            with pytest.raises(RestoreInterruptedError):
+                await one.undo.roll_back(wanted)
+        seen = await other.run(Command(("/bin/cat", "README")))
+        assert seen.output.ends()[0] == b"read me"
+        assert contents(machine.workspace) == before
+
+
+def broken_off(*_: object) -> NoReturn:
+    raise OSError("as if it had been killed")
 
 
 @pytest.mark.claim("undo.no-live-worker")

@@ -25,10 +25,10 @@ from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.snapshots import Snapshots
-from nono_mcp.snapshots.values import Reason, Snapshot
+from nono_mcp.snapshots.values import Reason, Retention, Snapshot
 from nono_mcp.undo import thinning
 from nono_mcp.undo.keeping import Keeping
-from nono_mcp.undo.values import Kept
+from nono_mcp.undo.values import Kept, Wanted
 from nono_sandbox.confinement import WRITE
 from tests.server.conftest import TIER, Agent, Machine, Marked, text_of
 
@@ -285,6 +285,31 @@ async def test_what_may_be_written_from_now_on_is_kept_from_now_on(machine: Mach
         assert result.changed is not None
         assert result.changed.difference is not None
         assert [change.path for change in result.changed.difference.changes] == [b"x"]
+
+
+@pytest.mark.claim("undo.kept-before")
+async def test_what_a_running_call_is_undone_by_is_thinned_out_by_nobody(
+    machine: Machine, marked: Marked
+) -> None:
+    one = Retention(recent_count=1, hourly=0, daily=0, quota_bytes=0)
+    state = str(machine.root / STATE)
+    (machine.workspace / "f").write_text("the person's")
+    async with opened(machine) as session, opened(machine) as other:
+        assert other.undo is not None
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.run, sh(f"echo 1 > f; {marked.sleeper}"))
+            await marked.appear()
+            before, *_ = await kept(session)
+            for number in range(3):
+                await other.run(sh(f"echo {number} > g"))
+            await anyio.to_thread.run_sync(upkeep.prune, state, one)
+            assert before in await kept(session)
+            group.cancel_scope.cancel()
+        outcome = await other.undo.roll_back(Wanted(before.id))
+        assert outcome.verified
+        assert (machine.workspace / "f").read_text() == "the person's"
+        await anyio.to_thread.run_sync(upkeep.prune, state, one)
+        assert before not in await kept(session)
 
 
 @pytest.mark.claim("undo.kept-before")
