@@ -20,15 +20,12 @@ import anyio.to_thread
 
 from nono_mcp import running
 from nono_mcp.commands import Command, CommandError, call_for
-from nono_mcp.generation import Generation, Outward, start
 from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
 from nono_mcp.guard.lasting import Lasting
+from nono_mcp.in_force import InForce
 from nono_mcp.policy import guarded
-from nono_mcp.policy.errors import PolicyError, quoted
-from nono_mcp.policy.load import prepare
-from nono_mcp.policy.widening import given, verify_where, widened, with_host
-from nono_mcp.recording import Recording, network, policy_in_force
+from nono_mcp.recording import Recording
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.beneath import Unkept
 from nono_mcp.undo.undo import Undo
@@ -42,9 +39,7 @@ if TYPE_CHECKING:
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.capture import Capture
     from nono_mcp.guard.action import Action
-    from nono_mcp.policy.document import Document
-    from nono_mcp.policy.request import Prepared, Request
-    from nono_mcp.policy.widening import Given
+    from nono_mcp.policy.request import Request
     from nono_mcp.running import Live
     from nono_mcp.snapshots.values import Outcome, Plan, Snapshot
     from nono_mcp.undo.keeping import OnProgress
@@ -80,7 +75,7 @@ class Result:
         return self.ended.status
 
 
-class Session:
+class Session(InForce):
     """Runs commands under one policy. Made by `open`."""
 
     def __init__(
@@ -90,25 +85,17 @@ class Session:
         log: Log | None,
         turns: AbstractAsyncContextManager[None] | None = None,
     ) -> None:
-        self._request = request
-        self._given: tuple[Given, ...] = ()
-        self._tier = tier
-        self._log = log
+        super().__init__(request, tier, log, self._settle)
         self._turns = turns or anyio.Semaphore(LANES_MAX, fast_acquire=True)
-        self._starting = anyio.Lock()
-        self._generation: Generation | None = None
         self._lasting = Lasting()
         self._guard = Guard(request.state_dir, self._lasting)
         self._below = Below(request.state_dir, self._lasting)
         self._unkept = Unkept(self._below)
         self._guard.still = self._still
-        self._current_prepared: Prepared | None = None
-        self._policy_sha256 = ""
         self.stack = AsyncExitStack()
         """What ends before the session does, entered by whoever works with it."""
         self.undo: Undo | None = None
         """The snapshots of the workspace, if the policy wants any."""
-        self._outward = Outward(lambda record, use: network(log, record, use))
 
     @classmethod
     @asynccontextmanager
@@ -131,7 +118,7 @@ class Session:
         session = cls(request, tier, log, turns)
         try:
             async with session.stack:
-                await session._current()
+                await session.current()
                 session.undo = await anyio.to_thread.run_sync(
                     Undo.opened, request, session.prepared, log, session._below
                 )
@@ -142,40 +129,7 @@ class Session:
             session._guard.close()
             session._below.close()
             session._lasting.close()
-            if session._generation is not None:
-                session._generation.retire()
-
-    @property
-    def prepared(self) -> Prepared:
-        """Return the policy as it is in force."""
-        if self._current_prepared is None:
-            raise RuntimeError("the session isn't open")
-        return self._current_prepared
-
-    @property
-    def tier(self) -> str:
-        """Return the tier in force."""
-        return self._generation.server.tier if self._generation else ""
-
-    @property
-    def tier_reason(self) -> str:
-        """Return why this isn't the first tier, if it isn't."""
-        return self._generation.server.reason if self._generation else ""
-
-    @property
-    def log(self) -> Log | None:
-        """Return where calls are recorded, if they are."""
-        return self._log
-
-    @property
-    def state_dir(self) -> str:
-        """Return where the sandbox keeps its own state."""
-        return self._request.state_dir
-
-    @property
-    def fork_server_pid(self) -> int:
-        """Return the process id of the fork server, or 0 before there is one."""
-        return self._generation.server.pid if self._generation else 0
+            session.retire()
 
     async def run(
         self,
@@ -200,7 +154,7 @@ class Session:
         """
         call_id = running.new_id() if live is None else live.id
         recording = Recording(self._log, call_id, tool, asked or {})
-        generation = await self._current()
+        generation = await self.current()
         try:
             call = call_for(command, self.prepared)
         except CommandError as error:
@@ -315,73 +269,6 @@ class Session:
         """
         Recording(self._log, running.new_id(), tool, asked).acted(job, what)
 
-    async def grant(self, path: str, access: int, identity: tuple[int, int] | None = None) -> None:
-        """Let the calls from here on reach *path* as well; those that run keep what they have.
-
-        It is judged as if the command line had said it: protected paths and our state stay closed.
-        It is given for the object that is there, with an *identity* for that one alone: when
-        another takes its place, the grant is lost.
-
-        Raises:
-            PolicyError, RefusedError, SandboxError, AuditWriteError: Nothing was given.
-        """
-        async with self._starting:
-            one = await anyio.to_thread.run_sync(given, path, access, identity)
-            await self._widen(self._request, (*self._given, one))
-            if one not in self._given:
-                raise PolicyError(f"can't grant {quoted(path)}: something else is there now")
-
-    async def grant_host(self, host: str) -> None:
-        """Let the calls from here on reach *host* as well: HOST, HOST:PORT or *.ZONE.
-
-        Those that run keep what they have, and a network of their own (first tier).
-
-        Raises:
-            PolicyError, RefusedError, SandboxError, AuditWriteError, OSError: Nothing was given.
-        """
-        async with self._starting:
-            flags = with_host(self._request.flags, host, self.prepared)
-            await self._widen(self._request.replace(flags=flags), self._given)
-
-    async def foresee(self, change: Callable[[Document], Document]) -> Prepared:
-        """Return the policy as it would be after *change* of what the command line says.
-
-        Raises:
-            PolicyError, RefusedError: It would be none.
-        """
-        flags = change(widened(self._request.flags, self._given))
-        request = self._request.replace(flags=flags, tier=self.tier)
-        return await anyio.to_thread.run_sync(prepare, request)
-
-    async def _widen(self, request: Request, grants: tuple[Given, ...]) -> None:
-        before = self._request, self._given
-        self._request, self._given = request, grants
-        try:
-            fresh = await anyio.to_thread.run_sync(self._started)
-        except BaseException:
-            self._request, self._given = before
-            raise
-        self._take(fresh)
-
-    def _take(self, fresh: Generation) -> None:
-        old, self._generation = self._generation, fresh
-        self._settle()
-        if old is not None:
-            old.retire()
-
-    async def _current(self) -> Generation:
-        """Return the fork server to use: a new one if the last died or a grant was replaced."""
-        old = self._generation
-        if old is not None and not self._starting.locked() and old.usable():
-            return old
-        async with self._starting:
-            old = self._generation
-            if old is not None and old.usable():
-                return old
-            fresh = await anyio.to_thread.run_sync(self._started)
-            self._take(fresh)
-            return fresh
-
     def _settle(self) -> None:
         guarded.settle(self._guard, self.prepared)
         guarded.settle_below(self._below, self.prepared, self._request.workspace)
@@ -390,17 +277,3 @@ class Session:
 
     def _still(self, path: str) -> object:
         return None if self.undo is None else self.undo.still(path)
-
-    def _started(self) -> Generation:
-        # What isn't the object any more that it was given for is given no longer.
-        grants = tuple(one for one in self._given if one.stands())
-        request = self._request.replace(flags=widened(self._request.flags, grants))
-        generation, prepared = start(request, self._tier, self._outward)
-        try:
-            verify_where(prepared, grants)
-            self._policy_sha256 = policy_in_force(self._log, prepared, generation.server)
-        except BaseException:
-            generation.retire()
-            raise
-        self._given, self._current_prepared = grants, prepared
-        return generation
