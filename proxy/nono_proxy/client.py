@@ -249,7 +249,10 @@ class Client(Stream):
 
     def eof_received(self) -> bool:
         """Take the end of what the client says; an answer on its way is still written."""
-        return self._exchange is not None and self._mode is not Mode.RELAY
+        if self._exchange is None or self._mode is Mode.RELAY:
+            return False
+        # The rest of a request won't come any more.
+        return not self._exchange.receiving
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the connection's end."""

@@ -209,7 +209,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds, each with its unit last; None is no bound of the proxy's."""
+    """Bounds, each with its unit last; None is no bound of the proxy's.
+
+    Bodies are held until they can be signed: all of them, and those of one call, are bounded.
+    """
 
     connections_max: int = 256
     head_bytes_max: int = 65536
@@ -225,6 +228,8 @@ class Limits:
     auth_failures_max: int = 16
     signed_body_bytes_max: int = 8 << 20
     token_body_bytes_max: int = 65536
+    held_bytes_max: int = 64 << 20
+    held_call_bytes_max: int = 32 << 20
     credential_hold_s: float = 60.0
 
 

@@ -32,6 +32,7 @@ TABLE = MappingProxyType(
         "head-too-large": Row(431, "the head of the request is too large"),
         "head-timeout": Row(408, "the head of the request took too long"),
         "body-too-large": Row(413, "a body that must be signed is too large"),
+        "bodies-held": Row(503, "too much is held at once that must be signed; try again"),
         "length-required": Row(411, "a body that must be signed needs a Content-Length"),
         "signing-unsupported": Row(501, "this way of signing a request can't be redone"),
         "authentication-required": Row(407, "the proxy wants this call's secret", closes=False),

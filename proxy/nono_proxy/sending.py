@@ -8,8 +8,10 @@ turned out to be closed.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nono_proxy import bodies, outgoing, sigv4
 from nono_proxy.body import Body
@@ -20,6 +22,9 @@ from nono_proxy.plan import Plan
 from nono_proxy.state import State
 from nono_proxy.upstream import Key, Upstream
 from nono_proxy.vault import Credential
+
+if TYPE_CHECKING:
+    from nono_proxy.tokens import Lease
 
 
 class Sender(Protocol):
@@ -59,6 +64,7 @@ class Sending:
         self._waiting: list[bytes] = []
         self._payload_hash: bytes | None = None
         self._holds = False
+        self._counted: tuple[Lease | None, int] | None = None
         self._retried = False
         self._upstream: Upstream | None = None
         self._given_up = False
@@ -88,15 +94,29 @@ class Sending:
             raise Refusal("length-required")
         if self._holds and self._request.length > longest:
             raise Refusal("body-too-large")
+        if self._holds:
+            # All of it, before any has come: nobody is held up halfway.
+            self._state.hold(self._plan.lease, self._request.length)
+            self._counted = self._plan.lease, self._request.length
         if self._holds and self._request.expects:
             # Its upstream isn't asked before the body has come: so it's asked for here.
             kept = [field for field in self._request.fields if field[0] != b"expect"]
             self._request = self._request._replace(fields=kept, expects=False)
             self._sender.invite()
-        if not self._holds:
-            self._go()
-        elif self._body.done:
-            self._whole(b"".join(self._waiting))
+        with self._holding():
+            if not self._holds:
+                self._go()
+            elif self._body.done:
+                self._whole(b"".join(self._waiting))
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Hold nothing any more where the body fails."""
+        try:
+            yield
+        except BaseException:
+            self._let_go()
+            raise
 
     def retry(self) -> bool:
         """Send the request once more, on a new connection; tell whether that may be."""
@@ -111,7 +131,7 @@ class Sending:
     def give_up(self) -> None:
         """Send nothing any more."""
         self._given_up = True
-        self._waiting.clear()
+        self._let_go()
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Take some of the request's body; return what was of it, and what comes behind it.
@@ -120,14 +140,15 @@ class Sending:
             GrammarError: It isn't chunked framing; the request is never completed upstream.
             Refusal: It can't be signed.
         """
-        piece, rest = self._body.feed(data)
-        out = self._body.frame(piece)
-        if self._upstream is not None:
-            self._upstream.write(out)
-        elif not self._given_up:
-            self._waiting.append(out)
-            if self._holds and self._body.done:
-                self._whole(b"".join(self._waiting))
+        with self._holding():
+            piece, rest = self._body.feed(data)
+            out = self._body.frame(piece)
+            if self._upstream is not None:
+                self._upstream.write(out)
+            elif not self._given_up:
+                self._waiting.append(out)
+                if self._holds and self._body.done:
+                    self._whole(b"".join(self._waiting))
         return piece, rest
 
     @property
@@ -213,5 +234,12 @@ class Sending:
         self._upstream = upstream
         self._sender.leaves(upstream, credential)
         upstream.write(b"".join([head, *self._waiting]) if self._waiting else head)
-        self._waiting.clear()
+        self._let_go()
         self._sender.release()
+
+    def _let_go(self) -> None:
+        """Hold nothing of the body any more."""
+        self._waiting.clear()
+        if self._counted is not None:
+            self._state.let_go(*self._counted)
+            self._counted = None

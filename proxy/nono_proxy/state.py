@@ -7,6 +7,7 @@ import asyncio
 import os
 import ssl
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,7 @@ class State:
         self._broken = False
         self._minutes: dict[str, tuple[float, int]] = {}
         self._bytes: dict[Lease, int] = {}
+        self._held: Counter[Lease | None] = Counter()
         self._contexts: dict[str, ssl.SSLContext] = {}
         self.pool = Pool(config.limits.upstream_idle_s)
         self.vault = Vault(lookup, config.limits.credential_hold_s)
@@ -123,6 +125,24 @@ class State:
         spent = self._bytes.get(lease, 0) + count
         self._bytes[lease] = spent
         return spent <= bound
+
+    def hold(self, lease: Lease | None, count: int) -> None:
+        """Count octets of a body that is about to be held; `let_go` of them is to follow.
+
+        Raises:
+            Refusal: There would be too many, in all or of this call. None were counted.
+        """
+        limits = self.config.limits
+        of_call, in_all = self._held[lease] + count, self._held.total() + count
+        if of_call > limits.held_call_bytes_max or in_all > limits.held_bytes_max:
+            raise Refusal("bodies-held")
+        self._held[lease] = of_call
+
+    def let_go(self, lease: Lease | None, count: int) -> None:
+        """Count octets no more that were held."""
+        self._held[lease] -= count
+        if not self._held[lease]:
+            del self._held[lease]
 
     def revoke(self, lease: Lease) -> None:
         """End a call: its tokens, and its connections."""

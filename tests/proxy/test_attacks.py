@@ -13,6 +13,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import parse_qs
@@ -1057,6 +1058,57 @@ async def test_a_signature_is_made_anew(roots: Roots) -> None:
         first, second, third = (one.partition(b"Signature=")[2] for one in made.plain.heads)
         assert first == second != third
         wire.close()
+
+
+async def test_bodies_that_are_held_are_bounded_for_a_call_and_in_all(roots: Roots) -> None:
+    made = Stage(roots)
+    await made.prepare()
+    made.credentials["aws"] = b"AKIDREAL0123:real-secret-0123456789"
+    aws = Route(
+        "aws", ("plain.example:80",), "aws", (SigV4(),), base_urls=(BaseUrl("X"),), tls=False
+    )
+    limits = Limits(held_call_bytes_max=20, held_bytes_max=30)
+    async with playing(made, config(roots, routes=(aws,), limits=limits)):
+        other = made.proxy.mint("other")
+
+        def head(token: bytes, size: int = 10) -> bytes:
+            return (
+                b"POST /aws/q HTTP/1.1\r\nHost: x\r\nX-Amz-Date: 20260101T000000Z\r\n"
+                b"Content-Length: %d\r\n" % size
+                + b"Authorization: AWS4-HMAC-SHA256 Credential=" + token
+                + b"/20260101/eu-west-1/sqs/aws4_request, SignedHeaders=host;x-amz-date, "
+                b"Signature=" + b"0" * 64 + b"\r\n\r\n"
+            )  # fmt: skip
+
+        mine, theirs = made.token("aws"), other.tokens["aws"].encode()
+        wires = [await made.open() for _ in range(3)]
+        for number, wire in enumerate(wires[:2], 1):
+            await wire.send(head(mine) + b"half ")
+            await made.until(partial(is_held, made, number * 10))
+        # One more is too many for the call, but not for another's.
+        assert (await made.ask(head(mine, 1))).status == 503
+        assert made.codes()[-1] == "bodies-held"
+        await wires[2].send(head(theirs) + b"half ")
+        await made.until(lambda: held(made) == 30)
+        assert (await made.ask(head(theirs, 1))).status == 503
+        # What is sent, what fails and what breaks off makes room again.
+        assert (await wires[0].ask(b"whole")).status == 200
+        wires[1].close()
+        await made.until(lambda: held(made) == 10)
+        assert (await made.ask(head(mine) + b"half whole")).status == 200
+        assert (await wires[2].ask(b"whole")).status == 200
+        assert held(made) == 0
+        for wire in wires:
+            wire.close()
+
+
+def is_held(stage: Stage, count: int) -> bool:
+    return held(stage) == count
+
+
+def held(stage: Stage) -> int:
+    """Return how many octets of bodies count as held."""
+    return stage.proxy._state._held.total()  # noqa: SLF001
 
 
 # Act 7: what comes back has no credential in it, leads nowhere, and can't break the next answer.
