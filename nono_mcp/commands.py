@@ -59,25 +59,34 @@ def call_for(command: Command, prepared: Prepared) -> Call:
         CommandError: It can't be run as given.
     """
     confinement = prepared.confinement
-    environment = dict(confinement.environment)
-    for name, value in command.environment.items():
-        if not name or "=" in name:
-            raise CommandError(f"{name!r} can't be the name of an environment variable")
-        environment[name] = value
+    environment = confinement.environment
     _check_hosts(command, prepared)
     _check_texts("argv", command.argv)
-    _check_texts("env", (*environment, *environment.values()))
+    if command.environment:
+        environment = _with(command.environment, environment)
     if len(command.stdin) > STDIN_BYTES_MAX:
         raise CommandError(f"stdin has {len(command.stdin)} bytes; at most {STDIN_BYTES_MAX}")
     return Call(
         argv=command.argv,
-        environment=tuple(environment.items()),
+        environment=environment,
         cwd=_directory(command.cwd, confinement.cwd),
         limits=_limits(confinement.limits, command.timeout_s),
         narrowing=_narrowing(command, confinement.cwd),
         tty=command.tty,
         builtin=command.builtin,
     )
+
+
+def _with(
+    added: Mapping[str, str], environment: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    merged = dict(environment)
+    for name, value in added.items():
+        if not name or "=" in name:
+            raise CommandError(f"{name!r} can't be the name of an environment variable")
+        merged[name] = value
+    _check_texts("env", (*merged, *merged.values()))
+    return tuple(merged.items())
 
 
 def _check_hosts(command: Command, prepared: Prepared) -> None:
