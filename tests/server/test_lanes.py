@@ -1,5 +1,6 @@
 """The lanes of a session: how many wait for calls, for how long, and what ends a call on one."""
 
+import threading
 from pathlib import Path
 
 import anyio
@@ -8,7 +9,7 @@ from mcp.server.mcpserver import Context
 
 from nono_mcp import generation
 from nono_mcp.server import attending
-from nono_mcp.session import Command, Session
+from nono_mcp.session import LANES_MAX, Command, Session
 from nono_sandbox.client import ForkServer, Lane
 from tests.server.conftest import TIER, Connect, Machine, Marked
 
@@ -74,6 +75,26 @@ async def test_lanes_that_nobody_needs_for_a_while_are_ended_but_a_few(
             # The one that was used last is one of those that stay.
             assert (await session.run(Command(("/bin/true",)))).status == 0
             assert len(started) == count
+
+
+async def test_many_callers_have_the_lanes_there_may_be_and_no_thread_each(
+    machine: Machine, started: list[Lane]
+) -> None:
+    statuses = []
+
+    async def call(session: Session) -> None:
+        statuses.append((await session.run(Command(("/bin/true",)))).status)
+
+    with anyio.fail_after(LONG_ENOUGH_S):
+        async with Session.open(machine.request(), tier=TIER) as session:
+            async with anyio.create_task_group() as group:
+                for _ in range(2 * LANES_MAX):
+                    group.start_soon(call, session)
+            assert statuses == [0] * 2 * LANES_MAX
+            assert len(started) <= LANES_MAX
+            # Looks at the workspace are made in threads, one at a time.
+            workers = [one for one in threading.enumerate() if "AnyIO" in one.name]
+            assert len(workers) < LANES_MAX // 4
 
 
 async def test_what_fails_to_take_output_in_ends_its_call(machine: Machine, marked: Marked) -> None:
