@@ -119,7 +119,8 @@ async def test_a_client_that_cant_be_told_of_progress_has_its_call_ended(
     monkeypatch.setattr(attending, "PROGRESS_S", 0.05)
     monkeypatch.setattr(Context, "report_progress", fail)
     async with connect() as agent:
-        assert "Error executing" in await agent.refused("run_sandboxed", command=marked.sleeper)
+        with anyio.fail_after(LONG_ENOUGH_S):
+            assert "Error executing" in await agent.refused("run_sandboxed", command=marked.sleeper)
         await marked.disappear()
         # The next may take as long as it does.
         monkeypatch.setattr(attending, "PROGRESS_S", LONG_ENOUGH_S)
