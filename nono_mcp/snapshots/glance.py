@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.comparing import Found
 
 _PIECES_MIN: Final = 64
+_REPORT_EVERY: Final = 512
 _LEVELS_MAX: Final = 8
 
 
@@ -50,8 +51,10 @@ def glance(
     found: list[Found] = []
     with helping.Helper(db, workspace, root_fd, pieces) as helper:
         for number in helper.numbers():
+            before = comparer.looked_count // _REPORT_EVERY
             found += comparer.differing(left.pop(number))
-            on_looked(comparer.looked_count)
+            if comparer.looked_count // _REPORT_EVERY > before:
+                on_looked(comparer.looked_count)
             if len(found) > DIFFERING_MAX:
                 return None
         for what, path in helper.found():
