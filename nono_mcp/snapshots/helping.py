@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
-import tempfile
-from typing import TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self
 
 from nono_mcp.snapshots import comparing
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+    from subprocess import Popen
     from types import TracebackType
 
     from nono_mcp.snapshots.comparing import Found, Piece
@@ -48,7 +47,7 @@ class Helper:
         self._root_fd = root_fd
         self._pieces = pieces
         self._numbers_fd = -1
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self._numbers_fd, fill_fd = os.pipe()
@@ -60,13 +59,14 @@ class Helper:
                 self._process = self._started()
         return self
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Popen[bytes]:
+        # It takes long to import, and small workspaces do without.
+        import subprocess  # noqa: PLC0415
+
         (path,) = [row[2] for row in self._db.execute("PRAGMA database_list") if row[1] == "main"]
         descriptors = self._root_fd, self._numbers_fd
         words = path, self._workspace, *descriptors
-        with tempfile.TemporaryFile() as pieces:
-            pieces.write(comparing.encode_pieces(self._pieces))
-            pieces.seek(0)
+        with _file(comparing.encode_pieces(self._pieces)) as pieces:
             return subprocess.Popen(  # noqa: S603 - this interpreter and a file of ours
                 [sys.executable, "-I", "-S", comparing.__file__, *map(str, words)],
                 stdin=pieces,
@@ -85,9 +85,11 @@ class Helper:
         """Return what the other process found and which pieces it did, once all are taken."""
         if self._process is None:
             return []
+        from subprocess import TimeoutExpired  # noqa: PLC0415 - see above
+
         try:
             return list(comparing.decode(self._process.communicate(timeout=_WAIT_S)[0]))
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             return []
 
     def __exit__(
@@ -100,3 +102,17 @@ class Helper:
         if self._process is not None:
             with self._process:
                 self._process.kill()
+
+
+def _file(data: bytes) -> IO[bytes]:
+    """Return a file in memory that holds *data*.
+
+    Raises:
+        OSError: There's none to be had.
+    """
+    if sys.platform != "linux":
+        raise OSError("files in memory are Linux's")
+    file = os.fdopen(os.memfd_create("pieces"), "w+b")
+    file.write(data)
+    file.seek(0)
+    return file

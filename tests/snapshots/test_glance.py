@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +138,7 @@ def test_whoever_compares_finds_it(
         if who == "nobody":
             monkeypatch.setattr(sys, "executable", "/bin/false")
         if who == "nowhere":
-            monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "isn't there"))
+            monkeypatch.setattr(sys, "executable", str(tmp_path / "isn't there"))
         if who == "helper":
             monkeypatch.setattr(comparing.Comparer, "differing", unexpected)
         assert snapshots.take("auto").root == anew(wide, tmp_path)
