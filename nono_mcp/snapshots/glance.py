@@ -43,7 +43,7 @@ def glance(
     Raises:
         OSError: The workspace can't be looked at.
     """
-    if sys.platform != "linux" or mounts.beneath(root_fd)[0]:
+    if not _times_tell_of_names(root_fd):
         return None
     pieces = _pieces(db, workspace)
     comparer = Comparer(db, workspace, root_fd)
@@ -66,6 +66,16 @@ def glance(
     for piece in left.values():
         found += comparer.differing(piece)
     return _marked(found)
+
+
+def _times_tell_of_names(root_fd: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        return not mounts.beneath(root_fd)[0]
+    except OSError:
+        # Without /proc it can't be told what it lies on.
+        return False
 
 
 def _pieces(db: sqlite3.Connection, workspace: int) -> list[Piece]:
