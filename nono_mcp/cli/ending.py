@@ -26,6 +26,7 @@ OVER = {
     "wall": 124,
     "memory": KILLED,
     "disk": KILLED,
+    "disk-free": KILLED,
     "processes": KILLED,
     "cpu": SIGNALLED + 24,
     "file-size": SIGNALLED + 25,
@@ -93,6 +94,8 @@ def status_of(outcome: Outcome) -> int:
 
 def over(limit: str, limits: Limits) -> str:
     """Return a sentence about the *limit* that the call went over."""
+    if limit == "disk-free":
+        return "ended: it all but filled the disk it writes to (--max-disk says what it may add)"
     bound, unit, option = {
         "wall": (limits.wall_s, "s", "--timeout"),
         "cpu": (limits.cpu_s, "s of CPU time", "--cpu"),

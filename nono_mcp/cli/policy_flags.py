@@ -98,7 +98,8 @@ Its limits:
   --timeout SECONDS        wall-clock time         --max-processes COUNT
   --cpu SECONDS            CPU time                --max-open-files COUNT
   --memory SIZE            such as 512M or 2G      --max-file-size SIZE
-  --max-disk SIZE          what it adds to disks, a file being 4K at least
+  --max-disk SIZE          what it adds to disks, a file being 4K at least; if it isn't said, it
+                           may but for the last gigabyte, or a quarter of what is free
 
 The rest:
   --env NAME[=VALUE]       pass a variable of yours, or set one

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Denial
 
 
+DISK_FREE_BYTES_MIN = 1 << 30
+"""What a call leaves free of a disk, unless a policy says how much it may add."""
 TMP = "/tmp"  # noqa: S108 - in the first tier the worker's own, private one
 _MEANS = {NAMESPACES: BY_MASK, LANDLOCK: BY_NOTHING, SEATBELT: BY_NAME}
 
@@ -113,7 +115,7 @@ def compile_policy(plan: Plan) -> Compiled:
         links=_links(plan, granted) if plan.tier != LANDLOCK else (),
         sockets=_sockets(plan.grants),
         network=_network(plan.document, plan.tier, plan.proxy_port),
-        limits=_limits(plan.document),
+        limits=_limits(plan.document, plan.tier),
         environment=_environment(plan, cwd, home_is_private=home_is_private),
         ptrace=plan.document.process.ptrace or False,
         tier=plan.tier,
@@ -250,8 +252,10 @@ def _network(document: Document, tier: str, proxy_port: int) -> Network:
     return Network(rules.mode or CLOSED, rules.connect_ports, rules.bind_ports)
 
 
-def _limits(document: Document) -> Limits:
+def _limits(document: Document, tier: str) -> Limits:
     limits = document.limits
+    # Who says how much may be added means that much; on macOS nothing looks at disks.
+    is_reserved = limits.disk_max is None and tier != SEATBELT
     return Limits(
         wall_s=limits.timeout_s,
         cpu_s=limits.cpu_s,
@@ -261,6 +265,7 @@ def _limits(document: Document) -> Limits:
         file_size_bytes_max=limits.file_size_max,
         output_bytes_max=limits.output_max,
         disk_bytes_max=limits.disk_max,
+        disk_free_bytes_min=DISK_FREE_BYTES_MIN if is_reserved else None,
     )
 
 

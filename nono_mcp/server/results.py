@@ -41,6 +41,7 @@ _LIMITS = {
     "processes": "it started more processes than it may",
     "file-size": "it made a file larger than it may",
     "disk": "it added more to the disk than it may",
+    "disk-free": "it all but filled the disk it writes to",
     "output": "it printed more than it may",
 }
 

@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from nono_sandbox import _uapi, ended, growth, sample, wire
+from nono_sandbox import _uapi, ended, growth, reserve, sample, wire
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.values import Value
 
@@ -53,6 +53,7 @@ class Attendance:
         self._parked = parked
         self._places = places
         self._growth: growth.Growth | None = None
+        self._reserve: reserve.Reserve | None = None
         # Who is told that the program was stopped: with a terminal, that's a person's doing.
         self._stops = stops
         self._signals = signals
@@ -120,6 +121,8 @@ class Attendance:
         most = limits.disk_bytes_max
         if most is not None and self._growth and self._growth.over(most, self._processes):
             return "disk"
+        if limits.disk_free_bytes_min is not None and self._fills(limits.disk_free_bytes_min):
+            return "disk-free"
         if limits.memory_bytes_max is None and limits.cpu_s is None:
             return ""
         usage = sample.usage(own_pids=self._own_pids)
@@ -128,6 +131,14 @@ class Attendance:
             usage = sample.usage(own_pids=self._own_pids, proportional=True)
             over = sample.exceeded(limits, usage, sum(self._cpu_s))
         return over
+
+    def _fills(self, free_bytes_min: int) -> bool:
+        if self._reserve is None:
+            # Not before the first look: a call that is over by then pays nothing for it.
+            ago_ns = int((time.monotonic() - self._began_at) * 1e9)
+            began_ns = time.time_ns() - ago_ns
+            self._reserve = reserve.Reserve(self._places, free_bytes_min, began_ns)
+        return self._reserve.crossed(self._processes)
 
     def _processes(self) -> Iterator[str]:
         return sample.processes(own_pids=self._own_pids)

@@ -86,6 +86,8 @@ class Limits(Value):
     output_bytes_max: int | None = None
     disk_bytes_max: int | None = None
     """What a call may add to where it writes; a file counts for at least `growth.INODE_BYTES`."""
+    disk_free_bytes_min: int | None = None
+    """What a call leaves free where it writes; see `reserve`. Where something keeps it (Linux)."""
 
 
 class Confinement(Value):

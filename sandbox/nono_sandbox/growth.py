@@ -40,9 +40,14 @@ class _UntoldError(Exception):
 class Growth:
     """The growth of *places*, directories and files, since this was made."""
 
-    def __init__(self, places: Iterable[str], own: Iterable[str]) -> None:
-        """Begin. The places in *own* are on file systems that are the session's alone."""
-        self._since_ns = time.time_ns() - _SLACK_NS
+    def __init__(
+        self, places: Iterable[str], own: Iterable[str], since_ns: int | None = None
+    ) -> None:
+        """Begin. The places in *own* are on file systems that are the session's alone.
+
+        What was changed since *since_ns* (`time.time_ns`), or now, is new.
+        """
+        self._since_ns = (time.time_ns() if since_ns is None else since_ns) - _SLACK_NS
         self._own = _systems(own)
         self._shared = {
             device: found for device, found in _systems(places).items() if device not in self._own
@@ -143,7 +148,9 @@ def _open_files(pids: Iterator[str], devices: Iterable[int]) -> Iterator[os.stat
         try:
             names = os.listdir(f"/proc/{pid}/fd")
         except PermissionError:
-            raise _UntoldError from None  # it made itself non-dumpable
+            if _has_memory(pid):
+                raise _UntoldError from None  # it made itself non-dumpable
+            continue  # it is ending, and root's to look at by then
         except OSError:
             continue
         for name in names[:_FDS_MAX]:
@@ -153,6 +160,14 @@ def _open_files(pids: Iterator[str], devices: Iterable[int]) -> Iterator[os.stat
                 continue  # closed since
             if status.st_dev in known and not status.st_nlink:
                 yield status
+
+
+def _has_memory(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as stream:
+            return stream.read().split()[0] != b"0"
+    except OSError:
+        return False  # it has ended
 
 
 def _beneath(top: str, devices: Iterable[int]) -> Iterator[os.stat_result]:

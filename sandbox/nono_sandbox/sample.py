@@ -47,6 +47,7 @@ def needed(limits: Limits) -> bool:
         or limits.processes_max is not None
         or limits.cpu_s is not None
         or limits.disk_bytes_max is not None
+        or limits.disk_free_bytes_min is not None
     )
 
 
