@@ -19,6 +19,7 @@ from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.load import prepare
 from nono_mcp.policy.widening import given, verify_where, widened, with_host
 from nono_mcp.recording import network, policy_in_force
+from nono_sandbox.confinement import NAMESPACES, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +145,12 @@ class InForce:
             fresh = await anyio.to_thread.run_sync(self._started)
             self._take(fresh)
             return fresh
+
+    def _own_network(self, generation: Generation) -> int:
+        """Return a process that has the network of its calls, if it isn't the machine's; else 0."""
+        server = generation.server
+        is_own = server.tier == NAMESPACES and self.prepared.confinement.network.mode != OPEN
+        return server.pid if is_own else 0
 
     def retire(self) -> None:
         """Have the fork server end with its last call."""

@@ -175,7 +175,8 @@ class Session(InForce):
                     generation.server.tier,
                     self._policy_sha256,
                 )
-                async with self._kept(call_id, call, recording, start) as kept:
+                network = self._own_network(generation)
+                async with self._kept(call_id, call, recording, start, network) as kept:
                     with self._guarded(recording) as actions:
                         outcome = await running.run(lane, call, command.stdin, on_output, live)
                 result = Result(
@@ -199,9 +200,11 @@ class Session(InForce):
         call: Call,
         recording: Recording,
         start: Callable[[Snapshot | None], None],
+        network: int,
     ) -> AbstractAsyncContextManager[Kept]:
         if self.undo is not None:
-            return self.undo.around(call_id, call, Told(start, recording.kept, recording.guarded))
+            told = Told(start, recording.kept, recording.guarded)
+            return self.undo.around(call_id, call, told, network=network)
         start(None)
         return self._unkept.around(call, recording.guarded)
 

@@ -20,6 +20,7 @@ from nono_mcp.snapshots.errors import SnapshotError, WorkspaceReplacedError
 from nono_mcp.snapshots.values import Dirty, Unsure
 from nono_mcp.snapshots.watch import Watcher
 from nono_mcp.undo.beneath import EVERYTHING, Beneath, both
+from nono_mcp.undo.in_flight import InFlight
 from nono_mcp.undo.opening import broad_error, open_store
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Keeping:
         """Tells whether calls of another server run in the workspace."""
         self._generation: int | None = None
         """What the last look of ours made it."""
+        self._in_flight = InFlight()
         self.snapshots = _opened(rules)
         self._watcher = Watcher(rules.workspace) if rules.watched else None
         self._turn = threading.Lock()
@@ -128,14 +130,23 @@ class Keeping:
         if not self._turn.acquire(blocking=False):
             return None
         try:
-            # What others read while it ran is to be read again.
-            done = reason == "after-call" and (kept.unsure.paths or kept.unsure.is_full)
-            taken = None if done else self._again(reason, call)
+            unseen = reason == "after-call" and self._may_have_changed_unseen(kept)
+            taken = None if unseen else self._again(reason, call)
             if taken is not None and reason == "before-call":
                 self._beneath.begin(kept)
             return taken
         finally:
             self._turn.release()
+
+    def _may_have_changed_unseen(self, ended: Kept) -> bool:
+        # What others read while it ran is to be read again, whether it left files open or not.
+        return self._left_open(ended) or bool(ended.unsure.paths) or ended.unsure.is_full
+
+    def _left_open(self, ended: Kept) -> bool:
+        # Where everything is looked at in any case, nobody has to ask.
+        if self._watcher is not None and not ended.left_open:
+            ended.left_open = self._in_flight.left(ended.network)
+        return ended.left_open
 
     def _again(self, reason: Reason, call: str) -> Snapshot | None:
         if self._last is None or self.still(self._rules.workspace) != self._last[0]:
@@ -170,6 +181,8 @@ class Keeping:
         generation = self._generation if self._beneath.running(None) else None
         if ending is not None and ending.unsure.is_full:
             generation = _NEVER
+        if ending is not None and self._left_open(ending):
+            dirty = both(dirty, None)
         dirty = Dirty(rescan=EVERYTHING) if dirty is None else dirty
         return replace(dirty, unsure=unsure, generation=generation)
 

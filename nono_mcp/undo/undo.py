@@ -95,11 +95,14 @@ class Undo:
         self._keeping.close()
 
     @asynccontextmanager
-    async def around(self, call_id: str, call: Call, told: Told) -> AsyncIterator[Kept]:
+    async def around(
+        self, call_id: str, call: Call, told: Told, *, network: int = 0
+    ) -> AsyncIterator[Kept]:
         """Keep the workspace as it is before and after what the body runs, if that may write.
 
         Its snapshots are recorded here but for those that were taken without a look, of which
-        *told* hears.
+        *told* hears. The process *network* has the network of the session's calls, if that is
+        theirs alone.
 
         Raises:
             SnapshotError: It couldn't be kept before. Run nothing.
@@ -111,6 +114,7 @@ class Undo:
         while not self._living.enter():  # noqa: ASYNC110 - see above
             await anyio.sleep(_WAIT_S)
         kept = Kept()
+        kept.network = network
         try:
             if self.rules.may_write(call):
                 async with self._held(call_id, kept, told):

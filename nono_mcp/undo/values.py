@@ -53,6 +53,10 @@ class Kept:
         self.overlapped = False
         self.guarded: list[Action] = []
         """What was put right of what it did beneath the top directory."""
+        self.network = 0
+        """A process that has the network of its session's calls alone, if there is one."""
+        self.left_open = False
+        """It may have left files open, which are told of only later."""
         self.unsure = Unsure()
         """What was read for others while it ran, and it may have changed unseen."""
 

@@ -83,6 +83,9 @@ ATTACKS = {
         fd = os.open("a", RDWR); shared = mapped(fd); os.mkdir("d"); os.rename("a", "d/a")
         shared[0] = 50; pause(); os.rename("d", "e"); shared[1] = 51; os.rename("e/a", "a")
     """,
+    "in flight": """
+        fd = os.open("a", RDWR); in_flight(fd); mapped(fd)[0] = 50
+    """,
     # It isn't closed when its process has ended, but some time later, by the kernel.
     "in flight, and read by others": """
         fd = os.open("a", RDWR); os.pwrite(fd, b"2", 0); in_flight(fd); shared = mapped(fd); pause()

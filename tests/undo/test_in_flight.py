@@ -1,0 +1,27 @@
+"""Whether a call left files open: told by the Unix sockets that are there when it has ended."""
+
+import os
+import socket
+
+import pytest
+
+from nono_mcp.undo.in_flight import InFlight
+
+pytestmark = pytest.mark.linux
+
+
+def test_each_socket_more_is_told_of() -> None:
+    in_flight = InFlight()
+    network = os.getpid()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert in_flight.left(network)
+        more, than = socket.socketpair()
+        with more, than:
+            assert in_flight.left(network)
+
+
+def test_what_cannot_be_read_counts_and_no_network_is_not_asked() -> None:
+    in_flight = InFlight()
+    assert in_flight.left((1 << 22) + 1)
+    assert not in_flight.left(0)
