@@ -25,13 +25,14 @@ LIMIT = Option("--limit", "N")
 PATH = Option("--path", "FILE")
 QUOTA = Option("--quota", "SIZE")
 OPTIONS = (*kept.OPTIONS, LIMIT, PATH, QUOTA)
-COMMANDS = ("create", "list", "show", "diff", "verify", "prune", "usage")
+COMMANDS = ("create", "list", "show", "diff", "delete", "verify", "prune", "usage")
 USAGE = f"""\
 usage: nono snapshot create [NAME]        keep the workspace as it is; with a name, for good
        nono snapshot list [--limit N]     what is kept, the newest first
        nono snapshot show ID              one of them, and what it doesn't protect
        nono snapshot diff ID [ID] [--path FILE]
                                           what changed between two, or since; or in one file
+       nono snapshot delete ID            forget one, a named one too; prune gives its space back
        nono snapshot verify               read all that is kept, of every workspace
        nono snapshot prune [--quota SIZE] thin out old ones, of every workspace
        nono snapshot usage                how much space all that takes
@@ -130,6 +131,15 @@ def _diff(parsed: Parsed, operands: list[str]) -> int:
     return _answer(parsed, "\n".join(lines), kept.fields_of(found))
 
 
+def _delete(parsed: Parsed, operands: list[str]) -> int:
+    with kept.opened(parsed) as opened:
+        gone = opened.snapshots.get(operands[0])
+        with kept.recorded(opened, PROGRAM) as log:
+            log.append("snapshot", {"id": gone.id, "root": gone.root, "reason": "deleted"})
+        upkeep.delete(opened.state_dir, gone.id)
+    return _answer(parsed, f"deleted: {changes.of_snapshot(gone)}", {"deleted": gone.id})
+
+
 def _verify(parsed: Parsed, _: list[str]) -> int:
     with showing() as hear:
         found = upkeep.verify(places.state_dir(os.environ), progress=hear)
@@ -175,6 +185,7 @@ _ACTS: dict[str, tuple[Callable[[Parsed, list[str]], int], int, int]] = {
     "list": (_list, 0, 0),
     "show": (_show, 1, 1),
     "diff": (_diff, 1, 2),
+    "delete": (_delete, 1, 1),
     "verify": (_verify, 0, 0),
     "prune": (_prune, 0, 0),
     "usage": (_usage, 0, 0),

@@ -89,8 +89,9 @@ class Packs:
             self._uncounted = 0
         if self._total + length > self.quota_bytes:
             raise QuotaError(
-                f"the store holds {self._total} bytes, and its quota is {self.quota_bytes}:"
-                " raise that (quota under [snapshots]), or delete snapshots that were named"
+                "what changed in the workspace is more than the store has room for: it holds "
+                f"{self._total} bytes, its quota is {self.quota_bytes}; raise that (quota under "
+                "[snapshots]), leave something out (exclude), or nono snapshot delete named ones"
             )
         self._total += length
         self._uncounted += length

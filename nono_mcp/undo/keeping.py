@@ -143,8 +143,10 @@ class Keeping:
         return self._left_open(ended) or bool(ended.unsure.paths) or ended.unsure.is_full
 
     def _left_open(self, ended: Kept) -> bool:
-        # Where everything is looked at in any case, nobody has to ask.
-        if self._watcher is not None and not ended.left_open:
+        # Where everything is looked at in any case, nobody has to ask. While other calls run there
+        # are sockets of theirs: the last one asks.
+        alone = self._watcher is not None and not self._beneath.running(ended)
+        if alone and not ended.left_open:
             ended.left_open = self._in_flight.left(ended.network)
         return ended.left_open
 

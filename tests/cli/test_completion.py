@@ -73,7 +73,7 @@ def test_bash_completes_every_option(person: Person, command: str) -> None:
         (("completion", "z"), ["zsh"]),
         (("install", "--scope", "p"), ["project"]),
         (("rollback", "--scope", "a"), ["agent"]),
-        (("snapshot", "d"), ["diff"]),
+        (("snapshot", "d"), ["delete", "diff"]),
         (("snapshot", "list", "--workspace", "a-"), ["a-directory"]),
         (("audit", "ver"), ["verify"]),
         (("audit", "export", "--format", ""), []),

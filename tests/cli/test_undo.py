@@ -1,6 +1,7 @@
 """Snapshots and rollbacks at the command line, as a person has them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,22 @@ def test_the_store_is_verified_thinned_and_measured(person: Person) -> None:
     refused = person.nono("rollback", made["id"], "--yes")
     assert refused.returncode == 1
     assert (person.workspace / "planted").exists()
+
+
+def test_what_was_named_stays_until_it_is_deleted(person: Person) -> None:
+    (person.workspace / "big").write_bytes(os.urandom(1 << 20))
+    made = answer(person, "snapshot", "create", "big")["snapshot"]
+    (person.workspace / "big").unlink()
+    assert answer(person, "snapshot", "create", "good")["snapshot"]
+    full = answer(person, "snapshot", "prune", "--quota", "500K", status=1)
+    assert full["over_quota"]
+    assert answer(person, "snapshot", "delete", "big")["deleted"] == made["id"]
+    assert answer(person, "snapshot", "prune", "--quota", "500K")["freed_bytes"] > 1 << 20
+    assert [one["name"] for one in answer(person, "snapshot", "list")["snapshots"]] == ["good"]
+    records = answer(person, "audit", "tail")["records"]
+    deleted = [one["data"] for one in records if one["data"].get("reason") == "deleted"]
+    assert [one["id"] for one in deleted] == [made["id"]]
+    assert person.nono("snapshot", "delete", "big").returncode == 1
 
 
 @pytest.mark.claim("undo.recorded")
