@@ -20,6 +20,7 @@ import anyio.to_thread
 
 from nono_mcp import running
 from nono_mcp.commands import Command, CommandError, call_for
+from nono_mcp.guard import leftovers
 from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
 from nono_mcp.guard.lasting import Lasting
@@ -122,6 +123,10 @@ class Session(InForce):
                 session.undo = await anyio.to_thread.run_sync(
                     Undo.opened, request, session.prepared, log, session._below
                 )
+                actions = await anyio.to_thread.run_sync(
+                    leftovers.put_right, session._guard, session._below
+                )
+                Recording(log, running.new_id(), "open", {}).guarded(actions)
                 yield session
         finally:
             if session.undo is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REMOVED, RESTORED, LEFT = "removed", "restored", "left"
 MOVED = "it isn't where it was when the call began, so nothing in it was looked at"
-OTHERS = "it was changed while a call of another server ran, or since that was killed"
+BY_OTHERS = "it was changed while a call of another server ran, or since that was killed"
 UNKNOWN = (
     "a call of another server ran, or was killed with it, and what was there before isn't known: "
     "look through it"

@@ -19,10 +19,9 @@ from __future__ import annotations
 import os
 import time
 
-from nono_mcp.guard import looking, times, ways
-from nono_mcp.guard.action import LEFT, MOVED, OTHERS, UNKNOWN, Action, undo
-from nono_mcp.guard.book import ALONE, Book
-from nono_mcp.guard.book import LEFT as LEFT_BEHIND
+from nono_mcp.guard import looking, times
+from nono_mcp.guard.action import BY_OTHERS, LEFT, MOVED, UNKNOWN, Action
+from nono_mcp.guard.book import ALONE, OTHERS, Book
 from nono_mcp.guard.judging import Judging
 from nono_mcp.guard.known import Known
 from nono_mcp.guard.quarantine import Quarantine
@@ -80,8 +79,16 @@ class Below:
         if self._book is not None:
             self._book.close()
 
+    def is_left(self) -> bool:
+        """Tell whether calls were running whose server was killed.
+
+        Raises:
+            OSError: It can't be told.
+        """
+        return self._book is not None and self._book.has_left()
+
     def begin(self, changed: Changed | None) -> tuple[Action, ...]:
-        """Do as `learn` does, for calls that begin; that they may run is `run`'s to say."""
+        """Do as `learn` does, for calls that begin."""
         return self.learn(changed, beginning=True)
 
     def run(self) -> None:
@@ -134,14 +141,14 @@ class Below:
             self._learn_alone(root, changed)
             return ()
         actions = self._join(book, root, changed)
-        if company == LEFT_BEHIND:
+        if company != OTHERS:
             book.settle()
             self._known.trust()
         return actions
 
     def _learn_alone(self, root: int, changed: Changed | None) -> None:
         if self._identity != _identity(root):
-            self._take(Known(self._root, _device(root)), root)
+            self._take(Known(self._root, times.telling_device(root)), root)
             changed = None
         self._known.trust()
         for found in looking.to_look_at(self._known, root, changed, learning=True):
@@ -159,23 +166,8 @@ class Below:
             self._take(known, root)
             changed = None
         self._known.is_shared = True
-        found = self._put_right(root, changed)
-        if book.is_left and changed is None:
-            found += self._bring_back(root)
-        return tuple(one if one.action == LEFT else one.replace(why=OTHERS) for one in found)
-
-    def _bring_back(self, root: int) -> tuple[Action, ...]:
-        """Bring back what isn't there: who was killed may have been about to."""
-        actions = []
-        for spot, kept in self._known.absent(root):
-            parent = ways.beneath(spot.directory, root, entering=False)
-            if parent is not None:
-                try:
-                    path = self._known.path(spot)
-                    actions.append(undo(self._quarantine, path, spot, parent, kept))
-                finally:
-                    os.close(parent)
-        return tuple(actions)
+        found = self._put_right(root, changed, absent=book.is_left and changed is None)
+        return tuple(one if one.action == LEFT else one.replace(why=BY_OTHERS) for one in found)
 
     def _take(self, known: Known, root: int) -> None:
         self._identity = _identity(root)
@@ -188,7 +180,7 @@ class Below:
         if not isinstance(value, tuple) or value[:1] != (_FORMAT,):
             return None
         self._began_ns = value[1]
-        return Known.of_written(value[2], self._root, _device(root))
+        return Known.of_written(value[2], self._root, times.telling_device(root))
 
     def _publish(self, book: Book) -> None:
         if self._published == self._known.version and book.is_current():
@@ -219,9 +211,8 @@ class Below:
             os.close(root)
 
     def _learn_nothing(self, book: Book, root: int) -> bool:
-        if book.company() != ALONE or not book.is_current():
-            return False
-        if self._published != self._known.version:
+        is_told = self._published == self._known.version and book.is_current()
+        if not is_told or book.company() != ALONE:
             return False
         self._known.trust()
         if self._identity != _identity(root) or not self._is_same(root):
@@ -247,20 +238,24 @@ class Below:
         finally:
             os.close(root)
 
-    def _put_right(self, root: int, changed: Changed | None) -> tuple[Action, ...]:
+    def _put_right(
+        self, root: int, changed: Changed | None, *, absent: bool = False
+    ) -> tuple[Action, ...]:
         since_ns = self._began_ns if changed is None else 0
         judging = Judging(self._known, self._quarantine, root, since_ns)
         found = looking.to_look_at(self._known, root, changed, learning=False)
         candidates = [*self._again, *found]
         self._again = []
         failed = [one for each in candidates for one in self._judge(each, root, judging)]
+        if absent:
+            judging.bring_back()
         return (*judging.done(), *failed)
 
     def _is_same(self, root: int) -> bool:
         return not (self._again or self._known.is_doubted() or self._known.differing(root))
 
     def _moved(self) -> tuple[Action, ...]:
-        """Tell, once, that the workspace is another directory, or none; the calls' was moved."""
+        """Tell, once, that the workspace is another directory, or none."""
         if self._told_moved:
             return ()
         self._told_moved = True
@@ -293,8 +288,3 @@ def _identity(root: int | None) -> tuple[int, int] | None:
         return None
     status = os.fstat(root)
     return status.st_dev, status.st_ino
-
-
-def _device(root: int) -> int | None:
-    """Return the device of the open *root*, if files on it have another time when changed."""
-    return os.fstat(root).st_dev if times.are_told(root) else None

@@ -131,6 +131,18 @@ class Book:
                     self._left.append(name)
         return company
 
+    def has_left(self) -> bool:
+        """Tell whether some were killed while their calls ran.
+
+        Raises:
+            OSError: It can't be told.
+        """
+        if not os.path.exists(self._path):
+            return False
+        with self:
+            self.company()
+        return self.is_left
+
     def settle(self) -> None:
         """Forget those that were killed: all that `company` found of them was put right."""
         while self._left:

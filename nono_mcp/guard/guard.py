@@ -99,6 +99,14 @@ class Guard:
         while self._leaving:
             self._leaving.pop().book.close()
 
+    def is_left(self) -> bool:
+        """Tell whether calls were running whose server was killed.
+
+        Raises:
+            OSError: It can't be told.
+        """
+        return any(root.book.has_left() for root in self._roots.values())
+
     def begin(self) -> tuple[Action, ...]:
         """Take in what is there now, before a call, and return what was put right of others'.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.guard import finding, judge, known, names, spots
+from nono_mcp.guard import finding, judge, known, names, spots, ways
 from nono_mcp.guard.action import LEFT, REMOVED, RESTORED, Action, undo
 from nono_mcp.guard.spots import Spot
 
@@ -106,6 +106,17 @@ class Judging:
         else:
             self._known.bare.add(directory)
             spots.visit_bare(directory, fd, self.see)
+
+    def bring_back(self) -> None:
+        """Bring back what isn't there: who was killed may have been about to."""
+        for spot, kept in self._known.absent(self._root):
+            parent = ways.beneath(spot.directory, self._root, entering=False)
+            if parent is not None:
+                try:
+                    path = self._known.path(spot)
+                    self._tell(undo(self._quarantine, path, spot, parent, kept))
+                finally:
+                    os.close(parent)
 
     def left(self, found: finding.Found) -> None:
         """Tell of a directory that isn't looked into."""

@@ -10,6 +10,7 @@ Architecture invariant: what isn't known to tell counts as not telling.
 
 from __future__ import annotations
 
+import os
 import sys
 
 TELLING = frozenset(
@@ -38,3 +39,8 @@ def are_told(fd: int) -> bool:
     words = longs(_WORDS)
     checked(LIBC.call("fstatfs", fd, Pointer(addressof(words))), "fstatfs")
     return words[0] & _TYPE_MASK in TELLING
+
+
+def telling_device(fd: int) -> int | None:
+    """Return the device of the open *fd*, if whatever changes a file there changes its times."""
+    return os.fstat(fd).st_dev if are_told(fd) else None

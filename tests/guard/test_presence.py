@@ -1,0 +1,170 @@
+"""What a session says by its file, to who looks now and to who looks after a power cut."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_mcp.guard import lasting, presence
+from nono_mcp.guard.book import ALONE, LEFT, OTHERS, Book
+from nono_mcp.guard.lasting import Lasting
+from nono_mcp.guard.presence import ENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.shared")]
+
+LONG_ENOUGH_S = 60
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+ANOTHER = b"another boot".ljust(36)
+SINCE = b"1".rjust(20)
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + LONG_ENOUGH_S
+    while not true() and time.monotonic() < until:
+        time.sleep(0.01)
+    return true()
+
+
+def said(directory: Path) -> bytes:
+    """Return what the only session there says."""
+    (path,) = directory.rglob("calls-*")
+    return path.read_bytes()[:2]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b"rr" + BOOT + b" ".ljust(21) + b"\n", ENDING),
+        (b"rr" + BOOT + b" " + SINCE + b"\n", ENDING),
+        (b"rr" + BOOT + b" " + (b"9" * 20) + b"\n", ENDING),
+        (b"ir" + BOOT + b" ".ljust(21) + b"\n", ALONE),
+        (b"ii" + BOOT + b" ".ljust(21) + b"\n", ALONE),
+        (b"rr" + ANOTHER + b" ".ljust(21) + b"\n", LEFT),
+        (b"ir" + ANOTHER + b" ".ljust(21) + b"\n", LEFT),
+        (b"ii" + ANOTHER + b" ".ljust(21) + b"\n", ALONE),
+        (b"", ALONE),
+        (b"of a version to come", LEFT),
+    ],
+    ids=range(10),
+)
+def test_what_a_file_says_whose_session_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes, found: int
+) -> None:
+    monkeypatch.setattr(presence, "GRACE_NS", 10**18)
+    (tmp_path / "calls-x").write_bytes(line)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert presence.look("calls-x", directory) == found
+    finally:
+        os.close(directory)
+    assert (tmp_path / "calls-x").exists() == (found != ALONE)
+
+
+def test_what_was_found_long_ago_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "GRACE_NS", 0)
+    (tmp_path / "calls-x").write_bytes(b"rr" + BOOT + b" " + SINCE + b"\n")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert presence.look("calls-x", directory) == LEFT
+    finally:
+        os.close(directory)
+
+
+def test_where_boots_arent_told_apart_both_bytes_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_boot", lambda: b" " * 36)
+    (tmp_path / "calls-x").write_bytes(b"ir" + b" " * 57 + b"\n")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert presence.look("calls-x", directory) == ENDING
+    finally:
+        os.close(directory)
+
+
+def test_others_are_told_apart_from_those_that_are_gone(tmp_path: Path) -> None:
+    one, other = (Book(str(tmp_path), "top", "/a b/%2F", None) for _ in range(2))
+    with one:
+        assert one.company() == ALONE
+        one.run()
+    with other:
+        assert other.company() == OTHERS
+        other.run()
+    one.rest()
+    with other:
+        assert other.company() == ALONE
+    other.rest()
+    one.close()
+    other.close()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_disk_says_that_a_call_runs_until_none_has_for_some_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(lasting, "QUIET_S", 0.01)
+    seeing = Lasting()
+    book = Book(str(tmp_path), "top", "/a", seeing)
+    with book:
+        book.publish(("known",))
+        book.run()
+    assert eventually(lambda: "known" in synced and any(n.startswith("calls-") for n in synced))
+    assert said(tmp_path) == b"rr"
+    book.rest()
+    assert said(tmp_path)[:1] == b"i"
+    assert eventually(lambda: said(tmp_path) == b"ii")
+    with book:
+        book.run()
+    assert said(tmp_path) == b"rr"
+    book.rest()
+    book.close()
+    seeing.close()
+
+
+def test_who_doesnt_get_its_turn_runs_nothing(tmp_path: Path) -> None:
+    book = Book(str(tmp_path), "top", "/a", None, wait_s=0.05)
+    with book:
+        book.run()
+    held = os.open(tmp_path / "guard" / "top" / "+%2Fa", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError), book:
+            pass
+        assert not book.take_turn()
+    finally:
+        os.close(held)
+    with book:
+        assert book.company() == ALONE
+
+
+@pytest.mark.parametrize("path", ["/" + "é" * 900, "/a\n%", "/\udcff" * 150])
+def test_any_path_has_a_book_of_its_own(tmp_path: Path, path: str) -> None:
+    one, other = Book(str(tmp_path), "top", path, None), Book(str(tmp_path), "top", path, None)
+    longer = Book(str(tmp_path), "top", f"{path}/x", None)
+    with one:
+        one.run()
+    with other:
+        assert other.company() == OTHERS
+    with longer:
+        assert longer.company() == ALONE
+        longer.run()
+        longer.rest()
+    longer.close()
+    one.rest()
+    one.close()
