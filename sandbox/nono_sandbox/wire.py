@@ -36,6 +36,7 @@ if sys.platform == "linux":
 else:
     _RECEIVE_FLAGS = 0
 _INT_BYTES = struct.calcsize("i")
+_ATOMS = frozenset({bool, bytes, float, int, str, type(None)})
 
 _VALUES: dict[str, type[Value]] = {
     cls.__name__: cls
@@ -65,7 +66,11 @@ def new_word() -> tuple[int, int]:
 def plain(thing: object) -> object:
     """Turn values, however nested, into what `marshal` takes: a list is a value, or holds some."""
     if isinstance(thing, Value):
-        return [type(thing).__name__, *(plain(part) for part in thing.__dict__.values())]
+        parts = thing.__dict__.values()
+        return [
+            type(thing).__name__,
+            *(part if type(part) in _ATOMS else plain(part) for part in parts),
+        ]
     if isinstance(thing, tuple) and not _is_plain(thing):
         return ["", *(plain(part) for part in thing)]
     return thing
