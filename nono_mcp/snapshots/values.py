@@ -16,8 +16,8 @@ ChangeKind = Literal["added", "modified", "deleted", "touched"]
 EntryType = Literal["file", "directory", "symlink", "fifo"]
 Phase = Literal["scan", "stage", "apply", "verify", "collect"]
 
-UNSURE_MAX: Final = 100_000
-"""How many paths are kept of what was read while it might be changed."""
+UNSURE_MAX: Final = 20_000
+"""How many paths are kept, for each call, of what was read while it might be changed."""
 LISTED_MAX: Final = 1000
 """How many paths an answer lists; its counts are exact."""
 QUOTA_BYTES: Final = 5 << 30

@@ -14,6 +14,7 @@ import pytest
 
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Result, Session
+from nono_mcp.snapshots import values
 from nono_mcp.snapshots.snapshots import Snapshots
 
 pytestmark = [pytest.mark.linux, pytest.mark.claim("undo.complete")]
@@ -150,11 +151,9 @@ async def attacked(session: Session, other: Session, script: str, go: Callable[[
     return results[0]
 
 
-@pytest.mark.parametrize("is_shared", [False, True], ids=["one server", "two servers"])
-def test_what_a_call_changed_is_kept_when_it_has_ended(
-    tmp_path: Path, tier: str, *, is_shared: bool
-) -> None:
-    request = furnished(tmp_path, tier)
+def judge_all(root: Path, tier: str, attacks: dict[str, str], *, is_shared: bool) -> None:
+    """Do each of *attacks*, and see that what is kept at its end is what is there."""
+    request = furnished(root, tier)
 
     async def act() -> None:
         async with AsyncExitStack() as stack:
@@ -162,7 +161,7 @@ def test_what_a_call_changed_is_kept_when_it_has_ended(
             other = session
             if is_shared:
                 other = await stack.enter_async_context(Session.open(request, tier=tier))
-            for number, (name, script) in enumerate(ATTACKS.items()):
+            for number, (name, script) in enumerate(attacks.items()):
                 go = (Path(request.workspace) / str(number) / "go").touch
                 parts = textwrap.dedent(TOOLS), textwrap.dedent(script)
                 text = f"import os; os.chdir({str(number)!r})\n{parts[0]}{parts[1]}"
@@ -170,9 +169,24 @@ def test_what_a_call_changed_is_kept_when_it_has_ended(
                     changed = (await attacked(session, other, text, go)).changed
                 assert changed is not None
                 assert changed.after is not None, changed.error
-                with Snapshots.open(str(tmp_path / name), request.workspace) as judge:
+                with Snapshots.open(str(root / name), request.workspace) as judge:
                     assert changed.after.root == judge.take("auto").root, name
                 assert session.undo is not None
                 assert (await session.undo.take("auto")).root == changed.after.root
 
     anyio.run(act)
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["one server", "two servers"])
+def test_what_a_call_changed_is_kept_when_it_has_ended(
+    tmp_path: Path, tier: str, *, is_shared: bool
+) -> None:
+    judge_all(tmp_path, tier, ATTACKS, is_shared=is_shared)
+
+
+def test_of_more_than_is_kept_track_of_all_is_looked_at(
+    tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "UNSURE_MAX", 0)
+    names = ("its first name gone", "mapped by a lost name")
+    judge_all(tmp_path, tier, {name: ATTACKS[name] for name in names}, is_shared=False)
