@@ -27,7 +27,7 @@ COMMANDS = {
     "help": "say this",
 }
 """The commands; each is a module of its own beside this one, but for the demonstration."""
-ELSEWHERE = {"demo": "nono_mcp.demo"}
+ELSEWHERE = {"demo": "nono_mcp.demo", "run": "nono_mcp.cli.again"}
 THIRD_PARTY = ("audit", "completion", "credential", "demo", "proxy", "rollback", "snapshot")
 """Those that need more than the standard library from their first line on."""
 CONFINED = ("run", "shell")

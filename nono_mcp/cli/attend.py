@@ -7,6 +7,7 @@ Architecture invariant: the person's terminal is given back on every way out.
 
 from __future__ import annotations
 
+import gc
 import select
 
 from nono_mcp.cli import signals
@@ -34,6 +35,16 @@ class Outcome(Value):
         """Tell whether there is nothing to say."""
         odd = self.failure or self.limit or self.leftovers
         return self.wait_status == 0 and not odd
+
+
+def to_its_end(launch: Launch, master: int, arrived: signals.Signals) -> Outcome:
+    """See a call to its end that runs now, whose terminal has the *master*, if it has one."""
+    # What is here now stays, so it needn't be looked through; what comes may.
+    gc.freeze()
+    gc.enable()
+    if master < 0:
+        return on_streams(launch, arrived)
+    return on_terminal(launch, master, arrived)
 
 
 def on_streams(launch: Launch, arrived: signals.Signals) -> Outcome:

@@ -6,7 +6,6 @@ done while the lane makes itself ready, on another processor.
 
 from __future__ import annotations
 
-import gc
 import os
 
 from nono_mcp import places
@@ -18,15 +17,18 @@ from nono_sandbox.errors import SandboxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nono_mcp.cli.attend import Outcome
+    from nono_mcp.cli.keeping import Keeping
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.cli.start import Start
     from nono_mcp.cli.undoing import Undoing
     from nono_mcp.cli.way_out import WayOut
     from nono_mcp.guard.action import Action
     from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Guard
     from nono_mcp.policy.request import Prepared, Request
-    from nono_sandbox.confinement import Confinement
     from nono_sandbox.oneshot import Launch
 
 PROXY = "proxy"
@@ -50,10 +52,14 @@ TMP = "/tmp"  # noqa: S108 - where the person's TMPDIR is if the environment doe
 class Run:
     """One command line that runs a program, from its policy to its exit status."""
 
-    def __init__(self, name: str, parsed: Parsed, argv: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, parsed: Parsed, argv: tuple[str, ...], start: Start | None = None
+    ) -> None:
         self._name = name
         self._parsed = parsed
         self._argv = argv
+        self._start = start
+        self._keeping: Keeping | None = None
         self._tmpdir: str | None = None
         self._actions: tuple[Action, ...] = ()
         self._way_out: WayOut | None = None
@@ -74,7 +80,9 @@ class Run:
             from nono_mcp.cli import undoing
 
             self._undoing = undoing.Undoing.wanted(parsed)
-        launch = oneshot.start(policy_flags.tier(parsed), policy_flags.likely_network(parsed))
+        launch = None if self._start is None else self._start.launch
+        if launch is None:
+            launch = oneshot.start(policy_flags.tier(parsed), policy_flags.likely_network(parsed))
         try:
             return self._run(launch, self._prepared(launch))
         finally:
@@ -91,10 +99,7 @@ class Run:
         """Return the policy for the tier that this machine gives."""
         from nono_mcp.policy import home, load
 
-        request = self._request = policy_flags.request(self._parsed)
-        if launch.tier != NAMESPACES:
-            request = self._without_namespaces(request, launch)
-        prepared = load.prepare(request)
+        request, prepared = self._judged(launch)
         launch.await_ready()
         if launch.tier != request.tier:
             request = self._without_namespaces(request, launch)
@@ -105,6 +110,23 @@ class Run:
         if not self._parsed.flag(DRY_RUN):
             home.ensure(prepared)
         return prepared
+
+    def _judged(self, launch: Launch) -> tuple[Request, Prepared]:
+        """Return the policy for the tier that is hoped for, and what it was asked."""
+        from nono_mcp.policy import load
+
+        start = self._start
+        if start is not None and start.key is not None and launch.tier == NAMESPACES:
+            from nono_mcp.cli import keeping
+
+            if keeping.may_be(self._parsed, start.command, self._argv):
+                self._keeping = keeping.Keeping(start.key, start.begun_ns)
+                self._request, prepared = self._keeping.judged(self._parsed)
+                return self._request, prepared
+        request = self._request = policy_flags.request(self._parsed)
+        if launch.tier != NAMESPACES:
+            request = self._without_namespaces(request, launch)
+        return request, load.prepare(request)
 
     def _without_namespaces(self, request: Request, launch: Launch) -> Request:
         from nono_sandbox import scratch
@@ -161,7 +183,7 @@ class Run:
             outcome = self._audited(launch, prepared, call)
         else:
             outcome = self._guarded(launch, prepared, call)
-        return self._ended(outcome, prepared, launch)
+        return self.ended(outcome, prepared, launch)
 
     def _is_recorded(self, prepared: Prepared) -> bool:
         """Tell whether the run goes into the audit log: by default where something may leave."""
@@ -191,22 +213,39 @@ class Run:
         guard = self._guard(prepared)
         below = None if self._undoing is None else self._below(prepared)
         try:
-            return _attended(launch, prepared.confinement, call)
+            return self._attended(launch, prepared, call)
         finally:
             if guard is not None:
                 self._put_right(guard, below)
             if self._undoing is not None:
                 self._undoing.look()
 
-    def _put_right(self, guard: Guard, below: Below | None) -> None:
-        from nono_mcp.cli import put_right
+    def _attended(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
+        # Before anything runs: what arrives from then on is the program's.
+        arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
+        master = launch.run(prepared.confinement, call)
+        from nono_mcp.cli import attend
 
+        if self._keeping is not None:
+            # While it runs.
+            self._keeping.keep(prepared, call, launch)
+        return attend.to_its_end(launch, master, arrived)
+
+    def _put_right(self, guard: Guard, below: Below | None) -> None:
         self._actions += guard.end()
         guard.close()
         if below is not None:
             self._actions += below.end()
             below.close()
-        for text in put_right.texts(self._actions):
+        self.say_put_right(self._actions)
+
+    def say_put_right(self, actions: Iterable[Action]) -> None:
+        """Tell the person what the guard did."""
+        if not actions:
+            return
+        from nono_mcp.cli import put_right
+
+        for text in put_right.texts(actions):
             self._note(text)
 
     def _guard(self, prepared: Prepared) -> Guard | None:
@@ -236,7 +275,8 @@ class Run:
         if text:
             say.note(text)
 
-    def _ended(self, outcome: Outcome, prepared: Prepared, launch: Launch) -> int:
+    def ended(self, outcome: Outcome, prepared: Prepared, launch: Launch) -> int:
+        """Say how it ended, if there is anything to say; return the exit status."""
         if outcome.plain_success and not (self._parsed.flag(options.JSON) or self._undoing):
             return 0
         from nono_mcp.cli import ending
@@ -265,17 +305,3 @@ def _check(argv: tuple[str, ...]) -> None:
         raise UsageError("the command is empty", "name a program to run")
     if any("\0" in word for word in argv):
         raise UsageError("the command holds a NUL character, which no system call takes")
-
-
-def _attended(launch: Launch, confinement: Confinement, call: Call) -> Outcome:
-    # Before anything runs: what arrives from then on is the program's.
-    arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
-    master = launch.run(confinement, call)
-    from nono_mcp.cli import attend
-
-    # What is here now stays, so it needn't be looked through; what comes may.
-    gc.freeze()
-    gc.enable()
-    if master < 0:
-        return attend.on_streams(launch, arrived)
-    return attend.on_terminal(launch, master, arrived)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from nono_mcp.cli import confined, options, policy_flags, say
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.cli.start import Start
+
 OPTIONS = confined.OPTIONS
 USAGE = f"""\
 usage: nono run [OPTION]... [--] COMMAND [ARGUMENT]...
@@ -33,10 +37,10 @@ ended well and wasn't put back, as it was to be.
 """
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line *argv* and return the exit status."""
+def main(argv: list[str], start: Start | None = None) -> int:
+    """Run the command line *argv*, for which *start* was made, and return the exit status."""
     parsed = options.parse(argv, OPTIONS, command=True)
     if parsed.flag(options.HELP):
         say.out(USAGE)
         return 0
-    return confined.Run("run", parsed, parsed.rest).status()
+    return confined.Run("run", parsed, parsed.rest, start).status()

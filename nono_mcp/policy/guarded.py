@@ -11,6 +11,7 @@ from nono_sandbox.confinement import WRITE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Guard
@@ -63,8 +64,13 @@ def roots(prepared: Prepared) -> list[tuple[str, tuple[int, int] | None]]:
 
 def settle(guard: Guard, prepared: Prepared) -> None:
     """Have *guard* look at what *prepared* lets be written, but for what it closes or gives up."""
+    guard.settle(*settling(prepared))
+
+
+def settling(prepared: Prepared) -> tuple[Any, ...]:
+    """Return what `Guard.settle` takes, which is as plain as it looks."""
     closed, awaited, home = _closed(prepared), prepared.awaited, prepared.home
-    guard.settle(roots(prepared), closed, awaited, home, prepared.given_up)
+    return tuple(roots(prepared)), closed, awaited, home, prepared.given_up
 
 
 def settle_below(below: Below, prepared: Prepared, workspace: str) -> None:

@@ -25,6 +25,7 @@ GIT_KEYS = ("name", "email")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+GIT_CONFIG = ".gitconfig"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -53,7 +54,7 @@ def ensure(prepared: Prepared) -> None:
     try:
         _check_ours(home, path)
         _write_git_config(home, prepared.home)
-        for name, target in _links(prepared):
+        for name, target in links(prepared):
             _link(home, name, target)
     finally:
         os.close(home)
@@ -76,7 +77,7 @@ def _check_ours(home: int, path: str) -> None:
         os.fchmod(home, 0o700)
 
 
-def _links(prepared: Prepared) -> Iterator[tuple[str, str]]:
+def links(prepared: Prepared) -> Iterator[tuple[str, str]]:
     """Yield what of the person's home is found in the private one by a symlink.
 
     In the first tier grants are mounted there, and only the person's own symlinks are repeated.
@@ -112,7 +113,7 @@ def _link(home: int, name: str, target: str) -> None:
 
 def _write_git_config(home: int, person_home: str) -> None:
     try:
-        descriptor = os.open(".gitconfig", _NEW_FILE, 0o600, dir_fd=home)
+        descriptor = os.open(GIT_CONFIG, _NEW_FILE, 0o600, dir_fd=home)
     except FileExistsError:
         return
     with open(descriptor, "w", encoding="utf-8") as file:

@@ -85,8 +85,11 @@ class Library:
 
     def call(self, name: str, *arguments: object) -> int:
         """Call the function *name*, whose result is an int."""
-        function: Callable[..., int] = _ReturningInt((name, self))  # type: ignore[arg-type]
-        return function(*arguments)
+        return self.returning_int(name)(*arguments)
+
+    def returning_int(self, name: str) -> Callable[..., int]:
+        """Return the function *name*, whose result is an int."""
+        return _ReturningInt((name, self))  # type: ignore[arg-type]
 
     def returning_long(self, name: str) -> Callable[..., int]:
         """Return the function *name*, whose result is a long."""

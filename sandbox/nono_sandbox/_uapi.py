@@ -8,14 +8,15 @@ Architecture invariant: no policy and no state. Meaning belongs in the modules t
 
 from __future__ import annotations
 
+import _struct as struct
 import os
-import struct
 
 from nono_sandbox import _foreign
 
 MACHINE = os.uname().machine
 _NUMBERS = {
     "x86_64": {
+        "clone": 56,
         "pivot_root": 155,
         "seccomp": 317,
         "capget": 125,
@@ -25,6 +26,7 @@ _NUMBERS = {
         "sendmsg": 46,
     },
     "aarch64": {
+        "clone": 220,
         "pivot_root": 41,
         "seccomp": 277,
         "capget": 90,
@@ -111,6 +113,8 @@ THIS_THREAD = struct.pack("=Ii", 0x20080522, 0)
 LIBC = _foreign.Library()
 _raw = LIBC.returning_long("syscall")
 _signal = LIBC.returning_long("signal")
+_prctl = LIBC.returning_int("prctl")
+_NONE = _foreign.ULong(0)
 
 
 def checked(result: int, call: str) -> int:
@@ -158,8 +162,8 @@ def landlock_restrict_self(ruleset_fd: int) -> None:
 
 def prctl(option: int, first: int = 0, second: int = 0) -> int:
     """Call `prctl`, its unused arguments zero, as newer options demand."""
-    rest = [_foreign.ULong(argument) for argument in (first, second, 0, 0)]
-    return checked(LIBC.call("prctl", option, *rest), "prctl")
+    arguments = _foreign.ULong(first), _foreign.ULong(second), _NONE, _NONE
+    return checked(_prctl(option, *arguments), "prctl")
 
 
 def seccomp_filter(program: bytes, flags: int = 0) -> int:
@@ -170,6 +174,14 @@ def seccomp_filter(program: bytes, flags: int = 0) -> int:
     body = (_foreign.Char * len(program)).from_buffer_copy(program)
     fprog = struct.pack("@HP", len(program) // 8, _foreign.addressof(body))
     return syscall("seccomp", number_of("seccomp"), SECCOMP_SET_MODE_FILTER, flags, fprog)
+
+
+def effective_capabilities() -> int:
+    """Return the effective capability set of the calling thread."""
+    sets = (_foreign.Char * CAPABILITIES.size)()
+    syscall("capget", number_of("capget"), THIS_THREAD, sets)
+    lower, _, _, upper, _, _ = CAPABILITIES.unpack(sets)
+    return int(upper << 32 | lower)
 
 
 def drop_capabilities() -> None:
@@ -195,6 +207,16 @@ def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
 def unshare(flags: int) -> None:
     """Move the caller (or, for CLONE_NEWPID, its next children) into new namespaces."""
     checked(LIBC.call("unshare", flags), "unshare")
+
+
+def fork_into(flags: int) -> int:
+    """Fork a child into new namespaces, as fork(2) with the CLONE_NEW* of *flags*.
+
+    `unshare` moves the children of its caller alone into a PID namespace, and so costs a fork more.
+    Of what Python does around a fork nothing is done: the calling process has one thread.
+    """
+    flags_and_signal = _foreign.ULong(flags | SIGCHLD)
+    return syscall("clone", number_of("clone"), flags_and_signal, _NONE, _NONE, _NONE, _NONE)
 
 
 def setns(fd: int, kind: int) -> None:

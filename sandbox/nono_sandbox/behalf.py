@@ -78,6 +78,11 @@ class Answerer:
         self._introductions[introduction.fileno()] = introduction
         self._poll.register(introduction.fileno(), select.POLLIN)
 
+    @property
+    def is_needed(self) -> bool:
+        """Tell whether there is, or will be, a lane to act for."""
+        return bool(self._terms or self._introductions)
+
     def timeout_ms(self) -> float | None:
         """Return how soon `attend` wants to be called though nothing has happened."""
         return self._waiting.timeout_ms()

@@ -194,6 +194,7 @@ def _start_lane(
         introduction, network = introducing
         wire.keep_only(control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
         lane.introduce(introduction, network, setup.become_lane(plan), plan)
+        introduction.close()
         lane.serve(control, _socket.socket(fileno=requests_fd), plan)
     except wire.ClosedError:
         os._exit(0)

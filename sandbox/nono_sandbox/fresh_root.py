@@ -283,6 +283,10 @@ def _point(root: int, path: str, *, directory: bool, may_make: bool) -> int:
     except OSError as error:
         if not may_make or error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
             raise
+        if error.errno == errno.ENOENT:
+            made = _new(root, path, directory=directory)
+            if made is not None:
+                return made
     parts = path.strip("/").split("/")
     fd = os.dup(root)
     for depth, name in enumerate(parts, start=1):
@@ -290,6 +294,29 @@ def _point(root: int, path: str, *, directory: bool, may_make: bool) -> int:
         os.close(fd)
         fd = step
     return fd
+
+
+def _new(root: int, path: str, *, directory: bool) -> int | None:
+    """Make the last of *path*, and return a descriptor of it; None if more of it isn't there."""
+    above, _, name = path.strip("/").rpartition("/")
+    try:
+        parent = _uapi.open_beneath(root, above or ".", os.O_PATH)
+    except OSError:
+        return None
+    try:
+        _make(parent, name, directory=directory)
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except (FileExistsError, NotADirectoryError):
+        return None  # a symlink that leads nowhere, or what isn't a directory
+    finally:
+        os.close(parent)
+
+
+def _make(parent: int, name: str, *, directory: bool) -> None:
+    if directory:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    else:
+        os.mknod(name, 0o600 | stat.S_IFREG, dir_fd=parent)
 
 
 def _made(parent: int, name: str, *, directory: bool) -> int:
@@ -303,10 +330,7 @@ def _made(parent: int, name: str, *, directory: bool) -> int:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
         pass  # the usual case: it is made below
-    if directory:
-        os.mkdir(name, 0o755, dir_fd=parent)
-    else:
-        os.mknod(name, 0o600 | stat.S_IFREG, dir_fd=parent)
+    _make(parent, name, directory=directory)
     return os.open(name, flags, dir_fd=parent)
 
 

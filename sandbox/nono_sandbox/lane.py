@@ -17,11 +17,10 @@ nothing was executed, and ends with whoever holds the other end of its control c
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import select
 
-from nono_sandbox import _uapi, landlock, namespaces, own_sockets, wire, worker
+from nono_sandbox import _uapi, landlock, namespaces, wire, worker
 from nono_sandbox.attendance import Attendance, Parked, drain, send_signal
 from nono_sandbox.confinement import LANDLOCK
 from nono_sandbox.errors import UnsupportedError
@@ -30,6 +29,7 @@ from nono_sandbox.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from typing import Never, TypeAlias
 
     from nono_sandbox.confinement import Call, Grant, Network
@@ -94,12 +94,12 @@ def seal(plan: Plan) -> tuple[int, ...]:
         _uapi.seccomp_filter(plan.filter)
         return ()
     # The filter refuses to make one.
-    asking = () if plan.tier == LANDLOCK else (own_sockets.asking().detach(),)
+    asking = () if plan.tier == LANDLOCK else (namespaces.asking().detach(),)
     return (_uapi.seccomp_filter(plan.filter, _WITH_LISTENER), *asking)
 
 
 def introduce(
-    introduction: _socket.socket, network: Network, sealed: tuple[int, ...], plan: Plan
+    channel: _socket.socket, network: Network, sealed: tuple[int, ...], plan: Plan
 ) -> None:
     """Hand on what `seal` returned, and what workers may do, to whoever acts on their behalf.
 
@@ -110,8 +110,7 @@ def introduce(
         listener, *asking = sealed
         fds = [listener, plan.ruleset_fd, *asking]
         shared = network, plan.writable, plan.sockets
-        wire.send(introduction, "introduction", *shared, fds=fds, word=plan.word)
-    introduction.close()
+        wire.send(channel, "introduction", *shared, fds=fds, word=plan.word)
     for fd in sealed:
         os.close(fd)
 
@@ -125,7 +124,7 @@ def _drop_privileges() -> None:
         # EINVAL: past the last one. EPERM: an ordinary user, who has none to give.
         if error.errno not in (errno.EINVAL, errno.EPERM):
             raise
-    if namespaces.effective_capabilities() >> _CAP_SETPCAP & 1:
+    if _uapi.effective_capabilities() >> _CAP_SETPCAP & 1:
         # To an ordinary user, who can't set them, no_new_privs does the same.
         _uapi.prctl(_uapi.PR_SET_SECUREBITS, _uapi.SECBITS_NOROOT_AND_LOCKED)
     _uapi.drop_capabilities()
@@ -156,10 +155,10 @@ def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Neve
         parked = _park(requests, plan)
         attendance = Attendance(parked, signals, plan.tier, plan.places)
         rehearsal.of_lane(attendance)
-        report = _attend(attendance, parked, control, signals)
+        report = attend(attendance, parked, control, signals)
         if _took_back(requests) and not attendance.limit:
             report = ("broken", "a worker died before its call")
-        _tell(control, report)
+        tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
 
@@ -173,22 +172,32 @@ def _serve_spawning(
     once costs more than all else that is done for a call. But till that is executed the lane
     attends to nothing, and if it's read from where nobody answers, not even to the call's time.
     """
-    _see_nothing_inherited()
-    _uapi.landlock_restrict_self(plan.ruleset_fd)
-    worker.limit_cores()
+    enter_domain(plan)
     while True:
         call, stdio = _next_call(control, requests)
         started = _started(call, stdio, plan)
         for fd in stdio:
             os.close(fd)
         if not isinstance(started, Parked):
-            _tell(control, ("ended", started[0] << 8, "", started, (0.0, 0.0), 0, False))
+            tell(control, not_executed(started))
             continue
         attendance = Attendance(started, signals, plan.tier, plan.places)
-        report = _attend(attendance, started, control, signals)
-        _tell(control, report)
+        report = attend(attendance, started, control, signals)
+        tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
+
+
+def enter_domain(plan: Plan) -> None:
+    """Enter the domain of this lane's calls, so that `started` starts them without a fork.
+
+    Raises:
+        UnsupportedError: They would inherit what they mustn't. Exit.
+        OSError: The kernel refused. Exit.
+    """
+    _see_nothing_inherited()
+    _uapi.landlock_restrict_self(plan.ruleset_fd)
+    worker.limit_cores()
 
 
 def _see_nothing_inherited() -> None:
@@ -215,11 +224,8 @@ def _next_call(control: _socket.socket, requests: _socket.socket) -> tuple[Call,
 
 def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
     """Start *call*; return its process, or a status and why nothing was executed."""
-    if _is_plain(call, plan):
-        started = worker.spawn(call, stdio, plan.tier)
-        if isinstance(started, tuple):
-            return started[0], started[1][: worker.WHY_CHARACTERS_MAX]
-        return Parked(started, -1)
+    if is_plain(call, plan):
+        return spawned(call, stdio, plan)
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = os.fork()
     if pid == 0:
@@ -232,7 +238,23 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
     return Parked(pid, read_end)
 
 
-def _is_plain(call: Call, plan: Plan) -> bool:
+def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
+    """Start *call*, which is plain, in this process's domain, without a fork.
+
+    Returns its process, or a status and why nothing was executed.
+    """
+    started = worker.spawn(call, stdio, plan.tier)
+    if isinstance(started, tuple):
+        return started[0], started[1][: worker.WHY_CHARACTERS_MAX]
+    return Parked(started, -1)
+
+
+def not_executed(why: tuple[int, str]) -> tuple[object, ...]:
+    """Return the report of a call that nothing was executed for, by its status and *why*."""
+    return ("ended", why[0] << 8, "", why, (0.0, 0.0), 0, False)
+
+
+def is_plain(call: Call, plan: Plan) -> bool:
     """Tell whether *call* sets a process nothing that its lane hasn't set itself."""
     limits, narrowing = call.limits, call.narrowing
     narrows = narrowing.network_closed or narrowing.writes is not None
@@ -242,27 +264,8 @@ def _is_plain(call: Call, plan: Plan) -> bool:
     return limits.processes_max in (None, plan.processes_max)
 
 
-def run_one(control: _socket.socket, call: Call, stdio: tuple[int, ...], plan: Plan) -> Never:
-    """Run *call* and exit."""
-    signals = _uapi.signalfd(_uapi.SIGCHLD)
-    read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    pid = os.fork()
-    if pid == 0:
-        _become(call, stdio, write_end, plan)
-    os.close(write_end)
-    wire.let_go_of_stdio()
-    # Off for the start; from here to the end of the call may be days.
-    gc.freeze()
-    gc.enable()
-    parked = Parked(pid, read_end)
-    stops = control if call.tty else None
-    attendance = Attendance(parked, signals, plan.tier, plan.places, stops)
-    attendance.begin(call.limits)
-    _tell(control, _attend(attendance, parked, control, signals))
-    os._exit(0)
-
-
-def _tell(control: _socket.socket, report: tuple[object, ...]) -> None:
+def tell(control: _socket.socket, report: tuple[object, ...]) -> None:
+    """Send what `attend` returned."""
     wire.send(control, str(report[0]), *report[1:])
 
 
@@ -300,23 +303,26 @@ def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never
     worker.execute(message[1], fds, report, plan.tier, plan.narrowing)
 
 
-def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:
-    try:
-        worker.prepare(plan.ruleset_fd, leader=not call.tty)
-    except OSError as error:
-        worker.fail(report, worker.NOT_RUN, f"can't confine the worker: {error}")
-    worker.execute(call, stdio, report, plan.tier, plan.narrowing)
-
-
-def _attend(
-    call: Attendance, parked: Parked, control: _socket.socket, signals: int
+def attend(
+    call: Attendance,
+    parked: Parked,
+    control: _socket.socket,
+    signals: int,
+    waits: Callable[[select.poll, dict[int, int]], None] | None = None,
 ) -> tuple[object, ...]:
-    """See a call to its end; return the report."""
+    """See a call to its end; return the report.
+
+    *waits* is told of every event, and may poll for more.
+    """
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
+    if waits is not None:
+        waits(poll, {})
     while not call.over:
         events = dict(poll.poll(call.timeout_ms()))
+        if waits is not None:
+            waits(poll, events)
         # All of it, before the program's end is looked at: the call's beginning may come behind
         # an order that was meant for the one before.
         while select.select([control], [], [], 0)[0]:

@@ -10,13 +10,20 @@ Architecture invariant: nothing here is undone. A process that entered and faile
 from __future__ import annotations
 
 import _socket
+import _struct as struct
 import fcntl
 import os
-import struct
 
 from nono_sandbox import _uapi
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Ids: TypeAlias = tuple[int, int] | tuple[()]
+
 CAP_SYS_ADMIN = 21
+_EACH = _uapi.CLONE_NEWNS | _uapi.CLONE_NEWIPC | _uapi.CLONE_NEWCGROUP
 PIDS_BOUND_SINCE = (6, 14)
 """The kernel from which pid_max is a PID namespace's own; before, it was the machine's."""
 PIDS_MAX = 1 << 22
@@ -28,15 +35,7 @@ _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 _LOOPBACK = "127.0.0.1"
 _BACKLOG = 1024
-
-
-def effective_capabilities() -> int:
-    """Return the calling process's effective capability set."""
-    with open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"CapEff:"):
-                return int(line.split()[1], 16)
-    return 0
+_NETLINK_SOCK_DIAG = 4
 
 
 def enter() -> None:
@@ -46,12 +45,43 @@ def enter() -> None:
         OSError: This machine gives no such namespaces. The process may have entered some
             of them and must exit.
     """
-    flags = _uapi.CLONE_NEWNS | _uapi.CLONE_NEWIPC | _uapi.CLONE_NEWCGROUP
-    if effective_capabilities() >> CAP_SYS_ADMIN & 1:
-        _uapi.unshare(flags)
-    else:
-        uid, gid = os.geteuid(), os.getegid()
-        _uapi.unshare(flags | _uapi.CLONE_NEWUSER)
+    ids = _to_map()
+    _uapi.unshare(_EACH | (_uapi.CLONE_NEWUSER if ids else 0))
+    _arrive(ids)
+
+
+def fork_first() -> tuple[int, Ids]:
+    """Fork process 1 of a PID namespace, which has to `settle_in`.
+
+    Returns its process id, 0 in itself, and what it is told there.
+
+    Raises:
+        OSError: This machine gives no such namespaces. Nothing was forked.
+    """
+    ids = _to_map()
+    return _uapi.fork_into(_uapi.CLONE_NEWPID | (_uapi.CLONE_NEWUSER if ids else 0)), ids
+
+
+def settle_in(ids: Ids) -> None:
+    """Enter the rest of the namespaces that `enter` does, as what `fork_first` forked.
+
+    Raises:
+        OSError: This machine gives no such namespaces. Exit.
+    """
+    _uapi.unshare(_EACH)
+    _arrive(ids)
+
+
+def _to_map() -> Ids:
+    """Return the user and group to keep in a user namespace, if it takes one."""
+    if _uapi.effective_capabilities() >> CAP_SYS_ADMIN & 1:
+        return ()
+    return os.geteuid(), os.getegid()
+
+
+def _arrive(ids: Ids) -> None:
+    if ids:
+        uid, gid = ids
         # Without this the kernel lets nobody but a privileged parent map groups.
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{uid} {uid} 1")
@@ -147,6 +177,11 @@ def listener(port: int) -> _socket.socket:
         sock.close()
         raise
     return sock
+
+
+def asking() -> _socket.socket:
+    """Return a channel on which the kernel tells of the local sockets of this process's network."""
+    return _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
 
 
 def _write(path: str, text: str) -> None:

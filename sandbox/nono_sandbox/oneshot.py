@@ -19,13 +19,10 @@ from nono_sandbox.errors import ConfinementError, LaneLostError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    import signal as _signal
-    from typing import Any, Never
+    from typing import Any
 
     from nono_sandbox.confinement import Call, Confinement
     from nono_sandbox.lane import Programs
-else:
-    import _signal  # `signal` imports enum, which costs a bare start of Python
 
 
 class Launch:
@@ -33,11 +30,15 @@ class Launch:
 
     def __init__(self, tier: str | None, network: str) -> None:
         self._insisted = tier is not None
-        self._network = network
+        self.network = network
+        """The kind that this lane has, or is getting."""
         self.tier = tier or system.BACKEND.tiers[0]
         """What was asked for, or is hoped for until `await_ready` has returned."""
         self.reason = ""
         """Why this isn't the first tier, if it isn't."""
+        self._is_ready = False
+        self.programs: Programs = b"", (), wire.NO_WORD
+        """The seccomp programs of what `run` ran, on systems that have any."""
         self._control = _forked(self.tier, network)
 
     def await_ready(self) -> None:
@@ -47,7 +48,10 @@ class Launch:
             ConfinementError: Namespaces were insisted on and there are none. Nothing is left.
             LaneLostError: The lane died. Nothing is left of it.
         """
+        if self._is_ready:
+            return
         message = self.receive()
+        self._is_ready = True
         if message[0] == "ready":
             return
         self._control.close()
@@ -55,7 +59,7 @@ class Launch:
         if self._insisted:
             raise ConfinementError(f"this machine gives no namespaces: {self.reason}")
         self.tier = LANDLOCK
-        self._control = _forked(LANDLOCK, self._network)
+        self._control = _forked(LANDLOCK, self.network)
         self.receive()
 
     def fileno(self) -> int:
@@ -70,7 +74,7 @@ class Launch:
         Raises:
             LaneLostError: The lane died. Nothing is left of it.
         """
-        if confinement.network.mode != self._network and self.tier != SEATBELT:
+        if confinement.network.mode != self.network and self.tier != SEATBELT:
             self._start_over(confinement.network.mode)
 
     def door(self, confinement: Confinement) -> int:
@@ -98,10 +102,35 @@ class Launch:
             LaneLostError: The lane died. Nothing is left of it.
         """
         self.fit(confinement)
-        wire.send(self._control, "run", confinement, call, in_foreground())
-        if self.tier != SEATBELT:
-            # While the lane makes its root.
-            self._tell("programs", _programs(confinement, call, self.tier))
+        self.ask(wire.plain(confinement), wire.plain(call))
+        if self.tier == SEATBELT:
+            return self._begun()
+        # While the lane makes its root.
+        self.programs = _programs(confinement, call, self.tier)
+        return self.go_ahead(self.programs)
+
+    def ask(self, confinement: object, call: object) -> None:
+        """Have the lane prepare for a call: both are as `wire.plain` has them.
+
+        With its network as it was started for, and in the first tier, it may be asked before it's
+        known to be ready. It prepares, and runs nothing until it's told to `go_ahead`.
+
+        Raises:
+            ClosedError: The lane has ended.
+        """
+        wire.send_plain(self._control, "run", confinement, call, in_foreground())
+
+    def go_ahead(self, programs: Programs) -> int:
+        """Run what was asked for, with these seccomp programs; return what `run` does.
+
+        Raises:
+            ConfinementError: It can't be enforced as it stands. Nothing ran.
+            LaneLostError: The lane died. Nothing is left of it.
+        """
+        self._tell("programs", programs)
+        return self._begun()
+
+    def _begun(self) -> int:
         message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
@@ -110,8 +139,9 @@ class Launch:
     def _start_over(self, network: str) -> None:
         """Take another lane: this one's namespaces aren't those that are needed."""
         self._control.close()
-        self._network = network
+        self.network = network
         self._control = _forked(self.tier, network)
+        self._is_ready = False
         self.await_ready()
 
     def receive(self) -> tuple[Any, ...]:
@@ -124,9 +154,12 @@ class Launch:
 
     def _receive(self) -> tuple[tuple[Any, ...], list[int]]:
         try:
-            return wire.receive(self._control)
+            message, fds = wire.receive(self._control)
         except wire.ClosedError as error:
             raise LaneLostError("the sandbox died while it started; try again") from error
+        if message[0] == "introduction":
+            _have_answered(message, fds)
+        return message, fds
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's process group."""
@@ -178,31 +211,44 @@ def in_foreground() -> bool:
 def _forked(tier: str, network: str) -> _socket.socket:
     ours, theirs = wire.socket_pair()
     if tier == SEATBELT:
-        _spawn(theirs)
+        _spawn(theirs, "", system.BACKEND.single)
         return ours
-    if os.fork() == 0:
-        # Before the handler of Python's own could print a traceback.
-        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-        # What the other process is told by is its own.
-        _signal.set_wakeup_fd(-1)
-        ours.close()
-        _be_lane(theirs, tier, network)
+    from nono_sandbox import solitary
+
+    try:
+        solitary.start(theirs, tier, network)
+    except OSError as error:
+        wire.send(theirs, "failed", str(error))
     theirs.close()
     return ours
 
 
-def _spawn(control: _socket.socket) -> None:
-    """Start the lane as a program of its own, in this process's session, on its streams."""
+def _have_answered(introduction: tuple[Any, ...], fds: list[int]) -> None:
+    """Start who acts on behalf of workers, now that one waits for that.
+
+    Not before: few runs connect to anything. With nobody there such calls fail (ENOSYS).
+    """
+    try:
+        ours, theirs = wire.socket_pair()
+        _spawn(theirs, "/dev/null", system.BACKEND.answerer)
+        wire.send(ours, *introduction, fds=fds)
+        ours.close()
+    except (OSError, wire.ClosedError):
+        pass  # it couldn't be started, or was ended at once
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _spawn(control: _socket.socket, streams: str, program: str) -> None:
+    """Start *program*, what Python is told, with the channel *control*.
+
+    It has this process's streams and session, or the file *streams* and a session of its own.
+    """
     os.set_inheritable(control.fileno(), True)  # noqa: FBT003 - positional only
     source_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    argv = [sys.executable, "-I", "-S", "-c", system.BACKEND.single, source_root]
+    argv = [sys.executable, "-I", "-S", "-c", program, source_root, str(control.fileno())]
+    actions = [(os.POSIX_SPAWN_OPEN, fd, streams, os.O_RDWR, 0) for fd in range(3) if streams]
     # An empty environment: what isn't there can't be read from its memory.
-    os.posix_spawn(sys.executable, [*argv, str(control.fileno())], {})
+    os.posix_spawn(sys.executable, argv, {}, file_actions=actions, setsid=bool(streams))
     control.close()
-
-
-def _be_lane(control: _socket.socket, tier: str, network: str) -> Never:
-    # Imported here, beside what the other process does meanwhile.
-    from nono_sandbox import solitary
-
-    solitary.serve(control, tier, network)

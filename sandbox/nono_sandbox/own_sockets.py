@@ -12,14 +12,18 @@ Architecture invariant: whoever isn't known here isn't connected to.
 
 from __future__ import annotations
 
-import _socket
+import _struct as struct
 import os
-import struct
+
+from nono_sandbox import namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
 
 KNOWN_MAX = 256
 """Sockets known at once; of more, the ones without a name go first, then the oldest."""
 
-_NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST = 1
 _HEADER = struct.Struct("=IHHII")
@@ -37,11 +41,6 @@ _DUMP_BYTES_MAX = 1 << 20
 _MINOR_BITS = 20
 _INODE_BITS = 0xFFFF_FFFF
 """All that the kernel tells of an inode's number."""
-
-
-def asking() -> _socket.socket:
-    """Return a channel on which the kernel tells of the local sockets of this process's network."""
-    return _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
 
 
 def are_all(asked: _socket.socket, path_fd: int, mounts: str) -> bool:
@@ -115,7 +114,7 @@ def _bound_to(socket_fd: int) -> tuple[int, int] | None:
     request = _REQUEST.pack(
         _AF_UNIX, 0, 0, _ALL_STATES, number, _UDIAG_SHOW_VFS, _NO_COOKIE, _NO_COOKIE
     )
-    asked = asking()
+    asked = namespaces.asking()
     try:
         asked.send(_header(_NLM_F_REQUEST, request) + request)
         said = asked.recv(_ANSWER_BYTES_MAX)

@@ -6,11 +6,11 @@ all this is dear to fork.
 
 from __future__ import annotations
 
+import _struct as struct
 import fcntl
 import os
-import struct
 
-from nono_sandbox import domain, fresh_root, lane, namespaces, setup, wire
+from nono_sandbox import alone, domain, fresh_root, lane, namespaces, setup, wire
 from nono_sandbox.confinement import NAMESPACES, OPEN
 from nono_sandbox.errors import ConfinementError
 
@@ -31,11 +31,11 @@ def serve(
     control: _socket.socket,
     tier: str,
     network: str,
-    helpers: tuple[_socket.socket | None, _socket.socket],
+    carrier: _socket.socket | None,
 ) -> Never:
     """Run the call that *control* names, whose network is as said; exit when it has ended.
 
-    *helpers* are the channels to whoever carries ports, if somebody does, and who acts on behalf.
+    *carrier* is the channel to whoever carries ports, if somebody does.
 
     Raises:
         SandboxError: It can't be confined as it stands. Exit.
@@ -53,16 +53,15 @@ def serve(
     if call.tty:
         # Only this pays for it; in the fresh root it may not be there to be imported.
         import termios  # noqa: F401
-    carrier, introduction = helpers
     room.settle(confinement, carrier)
     message, _ = wire.receive(control)
     plan = room.plan_for(confinement, message[1])
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
-    lane.introduce(introduction, confinement.network, lane.seal(plan), plan)
+    sealed = alone.Sealed(plan, confinement.network, lane.seal(plan))
     wire.send(control, "running", fds=[master] if call.tty else [], word=plan.word)
     if call.tty:
         os.close(master)
-    lane.run_one(control, call, _stdio(slave), plan)
+    alone.run(control, call, _stdio(slave), sealed)
 
 
 class _Room:

@@ -24,15 +24,21 @@ class Backend(Value):
     """What Python is told, to be a session's fork server."""
     single: str
     """What Python is told, to be the lane of a single run; nothing where that is forked."""
+    answerer: str
+    """What Python is told, to act on behalf of a single run's workers, where somebody does."""
 
 
 LINUX = Backend(
-    (NAMESPACES, LANDLOCK), f"{_FIRST}from nono_sandbox.forkserver import boot; boot()", ""
+    (NAMESPACES, LANDLOCK),
+    f"{_FIRST}from nono_sandbox.forkserver import boot; boot()",
+    "",
+    f"{_FIRST}from nono_sandbox.aside import boot; boot()",
 )
 MACOS = Backend(
     (SEATBELT,),
     f"{_FIRST}from nono_sandbox.seatbelt.server import boot; boot()",
     f"{_FIRST}from nono_sandbox.seatbelt.single import boot; boot()",
+    "",
 )
 _WSL_FILES = (
     "/proc/sys/fs/binfmt_misc/WSLInterop",

@@ -11,9 +11,9 @@ these sockets, so what arrives is what this package sent.
 from __future__ import annotations
 
 import _socket
+import _struct as struct
 import marshal
 import os
-import struct
 import sys
 
 from nono_sandbox import confinement
@@ -21,7 +21,7 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 MESSAGE_BYTES_MAX = 64 * 1024
@@ -38,7 +38,7 @@ else:
 _INT_BYTES = struct.calcsize("i")
 _ATOMS = frozenset({bool, bytes, float, int, str, type(None)})
 
-_VALUES: dict[str, type[Value]] = {
+VALUES: dict[str, type[Value]] = {
     cls.__name__: cls
     for cls in (
         confinement.Call,
@@ -63,7 +63,7 @@ def new_word() -> tuple[int, int]:
     return first, second
 
 
-def plain(thing: object) -> object:
+def plain(thing: object) -> Any:  # noqa: ANN401 - what marshal takes
     """Turn values, however nested, into what `marshal` takes: a list is a value, or holds some."""
     if isinstance(thing, Value):
         parts = thing.__dict__.values()
@@ -85,12 +85,12 @@ def _is_plain(thing: tuple[object, ...]) -> bool:
     return True
 
 
-def whole(thing: Any) -> Any:  # noqa: ANN401 - what the sender sent
-    """Turn what `plain` made back into what it was."""
+def whole(thing: Any, values: Mapping[str, type[Value]] = VALUES) -> Any:  # noqa: ANN401 - whatever was sent
+    """Turn what `plain` made, of *values* by their names, back into what it was."""
     if not isinstance(thing, list):
         return thing
-    parts = [whole(part) for part in thing[1:]]
-    return _VALUES[thing[0]](*parts) if thing[0] else tuple(parts)
+    parts = [whole(part, values) for part in thing[1:]]
+    return values[thing[0]](*parts) if thing[0] else tuple(parts)
 
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
@@ -125,7 +125,22 @@ def send(
     Raises:
         ClosedError: The other end is gone; nothing was sent.
     """
-    body = marshal.dumps((kind, *(plain(part) for part in parts)))  # type: ignore[arg-type]
+    send_plain(sock, kind, *(plain(part) for part in parts), fds=fds, word=word)
+
+
+def send_plain(
+    sock: _socket.socket,
+    kind: str,
+    *parts: object,
+    fds: Sequence[int] = (),
+    word: tuple[int, int] = NO_WORD,
+) -> None:
+    """Send one message, of *parts* that are what `plain` returns.
+
+    Raises:
+        ClosedError: The other end is gone; nothing was sent.
+    """
+    body = marshal.dumps((kind, *parts))  # type: ignore[arg-type]
     try:
         if sock.type == _socket.SOCK_STREAM:
             from nono_sandbox import stream

@@ -169,7 +169,7 @@ def test_a_door_without_a_network_of_ones_own_is_refused(
 
 # The process that `nono run` is.
 DRIVER = """
-import json, sys, socket
+import json, select, sys, socket
 sys.path[:0] = json.loads(sys.argv[1])
 from nono_sandbox import oneshot, wire
 from nono_sandbox.errors import SandboxError
@@ -179,12 +179,15 @@ try:
     launch.await_ready()
     doors = [socket.socket(fileno=launch.door(one)) for one in opened]
     launch.run(confinement, call)
-    for door in doors:
-        one, _ = door.accept()
-        one.sendall(b"outside heard " + one.recv(100))
-        one.close()
-    while launch.receive()[0] != "ended":
-        pass
+    over = False
+    while not over:
+        for ready in select.select([launch, *doors], [], [])[0]:
+            if ready is launch:
+                over = launch.receive()[0] == "ended" or over
+                continue
+            one, _ = ready.accept()
+            one.sendall(b"outside heard " + one.recv(100))
+            one.close()
 except SandboxError as error:
     print(error)
 """

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -462,3 +463,82 @@ def test_a_run_sees_nothing_of_the_machine_but_its_grants(
     assert answer[:2] == ("ended", 0)
     assert "done" not in told.values()
     assert told["pids"] == told["own"]
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in listed.read_text(encoding="ascii").split()]
+    return found
+
+
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended, collected by whoever is to or not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + LONG_ENOUGH_S
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_a_run_is_two_processes_and_its_program_till_a_call_waits(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    call = call_for(
+        """
+        import socket
+        own = socket.socket(1)
+        own.bind("own")
+        own.listen()
+        say("ready", True)
+        while not os.path.exists("go"):
+            pass
+        for _ in range(2):
+            attempt("own", lambda: socket.socket(1).connect("own"))
+        say("connected", True)
+        while not os.path.exists("end"):
+            pass
+        """
+    )
+    run = Run(tier, yard.confinement(), call)
+    # In the second tier it's asked for a socket that's bound already.
+    first = b"ready"
+    run.wait_for(first)
+    asked_early = tier == LANDLOCK
+    (lane, *answerers) = children(run.process.pid)
+    assert len(answerers) == asked_early
+    assert len(children(lane)) == 1
+    (yard.workspace / "go").touch()
+    run.wait_for(b"connected")
+    _, answerer = children(run.process.pid)
+    (yard.workspace / "end").touch()
+    answer, _ = run.wait()
+    assert answer[:2] == ("ended", 0)
+    assert eventually(lambda: gone(answerer))
+    assert eventually(lambda: gone(lane))
+
+
+@pytest.mark.claim("process.nothing-survives")
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+def test_a_lane_that_attends_to_nothing_ends_with_who_asked_for_it(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    call = call_for("say('ready', True); sleep_for_ever()")
+    run = Run(tier, yard.confinement(), call)
+    run.wait_for(b"ready")
+    (lane,) = children(run.process.pid)
+    (program,) = children(lane)
+    os.kill(lane, signal.SIGSTOP)
+    run.process.kill()
+    run.process.wait()
+    assert eventually(lambda: gone(lane) and gone(program))
+    run.close()

@@ -1,0 +1,93 @@
+"""The one call of a single run, as its lane sees to it.
+
+Architecture invariant: as that of `lane`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+
+from nono_sandbox import _uapi, lane, wire, worker
+from nono_sandbox.attendance import Attendance, Parked
+from nono_sandbox.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from typing import Never
+
+    from nono_sandbox.confinement import Call, Network
+    from nono_sandbox.lane import Plan
+
+
+class Sealed(Value):
+    """A lane that has given up every privilege, and what it introduces itself by."""
+
+    plan: Plan
+    network: Network
+    fds: tuple[int, ...]
+    """What `lane.seal` returned."""
+
+
+def run(control: _socket.socket, call: Call, stdio: tuple[int, ...], sealed: Sealed) -> Never:
+    """Run *call* and exit."""
+    plan = sealed.plan
+    signals = _uapi.signalfd(_uapi.SIGCHLD)
+    started = _started(call, stdio, plan)
+    wire.let_go_of_stdio()
+    if not isinstance(started, Parked):
+        lane.tell(control, lane.not_executed(started))
+        os._exit(0)
+    # Off for the start; from here to the end of the call may be days.
+    gc.freeze()
+    gc.enable()
+    stops = control if call.tty else None
+    attendance = Attendance(started, signals, plan.tier, plan.places, stops)
+    attendance.begin(call.limits)
+    waits = _Waits(control, sealed) if sealed.fds else None
+    lane.tell(control, lane.attend(attendance, started, control, signals, waits))
+    os._exit(0)
+
+
+def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
+    """Start *call*; return its process, or a status and why nothing was executed."""
+    if plan.spawns and lane.is_plain(call, plan):
+        lane.enter_domain(plan)
+        return lane.spawned(call, stdio, plan)
+    read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    pid = os.fork()
+    if pid == 0:
+        _become(call, stdio, write_end, plan)
+    os.close(write_end)
+    return Parked(pid, read_end)
+
+
+def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:
+    try:
+        worker.prepare(plan.ruleset_fd, leader=not call.tty)
+    except OSError as error:
+        worker.fail(report, worker.NOT_RUN, f"can't confine the worker: {error}")
+    worker.execute(call, stdio, report, plan.tier, plan.narrowing)
+
+
+class _Waits:
+    """Calls that wait for somebody to act on their behalf, who is sent for with the first.
+
+    From then on it is between the two; till then nobody but this lane could tell of it.
+    """
+
+    def __init__(self, control: _socket.socket, sealed: Sealed) -> None:
+        self._control = control
+        self._sealed = sealed
+        self._listener = sealed.fds[0]
+
+    def __call__(self, poll: select.poll, events: dict[int, int]) -> None:
+        if self._listener in events:
+            poll.unregister(self._listener)
+            self._listener = -1
+            sealed = self._sealed
+            lane.introduce(self._control, sealed.network, sealed.fds, sealed.plan)
+        elif not events and self._listener >= 0:
+            poll.register(self._listener, select.POLLIN)

@@ -1,0 +1,199 @@
+"""A command line that was run before: as fast as its policy is known, and as confined as ever."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import nono_mcp
+import nono_sandbox
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Person
+
+pytestmark = pytest.mark.linux
+JUDGING = "nono_mcp.policy.load"
+
+
+def imports(person: Person, *arguments: str, **more: str) -> set[str]:
+    """Run a command line well, and return what of ours it imported."""
+    roots = sorted({str(Path(*package.__path__).parent) for package in (nono_mcp, nono_sandbox)})
+    code = f"import sys; sys.path += {roots!r}; from nono_mcp.__main__ import run; run()"
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-X", "importtime", "-c", code, *arguments],
+        capture_output=True,
+        check=True,
+        cwd=person.workspace,
+        env=person.environment(**more),
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+    )
+    return set(re.findall(r"^import time:.*\| +(nono\S+)$", finished.stderr, re.MULTILINE))
+
+
+def was_judged(person: Person, *arguments: str, **more: str) -> bool:
+    return JUDGING in imports(person, *arguments, **more)
+
+
+@pytest.fixture
+def _namespaces(_namespaces_missing: str, person: Person) -> None:
+    if _namespaces_missing:
+        pytest.skip(_namespaces_missing)
+    # As every run leaves it, the first too: that is judged where there is none yet.
+    (person.home / ".local/state/nono").mkdir(parents=True)
+
+
+with_namespaces = pytest.mark.usefixtures("_namespaces")
+
+
+@with_namespaces
+def test_a_second_run_is_not_judged_anew_whatever_the_command(person: Person) -> None:
+    assert was_judged(person, "run", "--allow-cwd", "--", "true")
+    assert not was_judged(person, "run", "--allow-cwd", "--", "true")
+    assert not was_judged(person, "run", "--allow-cwd", "--", "echo", "--allow", "x")
+    assert was_judged(person, "run", "--", "true")
+    assert not was_judged(person, "run", "--", "true")
+
+
+@with_namespaces
+def test_one_that_may_be_judged_otherwise_is(person: Person) -> None:
+    command = ("run", "--allow-cwd", "--", "true")
+    assert was_judged(person, *command)
+    assert was_judged(person, *command, LANG="C")
+    assert not was_judged(person, *command, LANG="C")
+    (person.home / ".aws").mkdir()
+    assert was_judged(person, *command, LANG="C")
+    assert not was_judged(person, *command, LANG="C")
+    (person.workspace / ".mcp.json").touch()
+    assert was_judged(person, *command, LANG="C")
+
+
+@with_namespaces
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--env", "NONO_TEST_KEY"),
+        ("--env", "NONO_TEST_KEY=hunter2"),
+        ("--json",),
+        ("-v",),
+        ("--connect-port", "9"),
+        ("--block-command", "dd"),
+        ("--tier", LANDLOCK),
+    ],
+)
+def test_what_is_more_than_a_plain_run_is_never_kept(
+    person: Person, options: tuple[str, ...]
+) -> None:
+    for _ in range(2):
+        done = person.nono("run", *options, "--", "true", environment={"NONO_TEST_KEY": "hunter2"})
+        assert done.returncode == 0, done.stderr
+    assert not (person.home / ".local/state/nono/recall").exists()
+
+
+@with_namespaces
+@pytest.mark.claim("environment.exact")
+def test_nothing_of_the_environment_that_isnt_passed_on_is_kept(person: Person) -> None:
+    for _ in range(2):
+        done = person.nono(
+            "run", "--", "env", environment={"NONO_TEST_KEY": "hunter2", "GIT_DIR": "hunter2"}
+        )
+        assert "hunter2" not in done.stdout
+    kept = list((person.home / ".local/state/nono/recall").iterdir())
+    assert kept
+    assert not any(b"hunter2" in file.read_bytes() for file in kept)
+
+
+@with_namespaces
+@pytest.mark.claim("fs.denied-later")
+def test_what_is_protected_later_is_protected_in_the_next_run(person: Person) -> None:
+    hook = person.workspace / ".git/hooks/pre-commit"
+    script = f"echo planted >{hook} && echo done"
+    hook.parent.mkdir(parents=True)
+    for _ in range(2):
+        assert person.nono("run", "--allow-cwd", "--", "true").returncode == 0
+    hook.write_text("mine\n")
+    done = person.nono("run", "--allow-cwd", "--", "sh", "-c", script)
+    assert ("done" in done.stdout, hook.read_text()) == (False, "mine\n")
+
+
+@with_namespaces
+@pytest.mark.claim("fs.deny-by-default")
+def test_a_grant_that_leads_elsewhere_opens_what_it_did_no_more(person: Person) -> None:
+    around = person.home.parent
+    data, other = around / "data", around / "other"
+    for directory in (data, other):
+        directory.mkdir()
+        (directory / "name").write_text(directory.name)
+    link = around / "link"
+    link.symlink_to(data)
+    command = ("run", "--read", str(link), "--", "sh", "-c", f"cat {link}/name; cat {data}/name")
+    for _ in range(2):
+        assert person.nono(*command).stdout == "datadata"
+    link.unlink()
+    link.symlink_to(other)
+    assert person.nono(*command).stdout == "other"
+
+
+@with_namespaces
+def test_the_private_home_is_there_again_if_it_was_taken_away(person: Person) -> None:
+    for _ in range(2):
+        assert person.nono("run", "--", "sh", "-c", "touch ~/kept && cat ~/kept").returncode == 0
+    subprocess.run(["rm", "-r", str(person.home / ".local/state/nono/homes")], check=True)
+    assert person.nono("run", "--", "sh", "-c", "touch ~/kept && cat ~/kept").returncode == 0
+
+
+@with_namespaces
+def test_how_it_ends_is_told_as_the_first_time(person: Person) -> None:
+    (person.home / "secret").touch()
+    for command in (
+        ("sh", "-c", "exit 7"),
+        ("sh", "-c", "kill -9 $$"),
+        ("no-such-program",),
+        ("cat", str(person.home / "secret")),
+        ("/",),
+    ):
+        # What was kept for another command is good for this one.
+        first = person.nono("run", "--best-effort", "--", *command)
+        assert person.nono("run", "--", "true").returncode == 0
+        again = person.nono("run", "--", *command)
+        assert (again.returncode, again.stderr) == (first.returncode, first.stderr)
+    assert person.nono("run", "--", "").returncode == 2
+    assert person.nono("run", "--", "a\x01").returncode == 127
+
+
+@with_namespaces
+def test_what_a_run_plants_is_put_right_and_told(person: Person) -> None:
+    for _ in range(2):
+        done = person.nono("run", "--allow-cwd", "--", "sh", "-c", "echo '{}' >.mcp.json")
+        assert "taken away again" in done.stderr
+        assert not (person.workspace / ".mcp.json").exists()
+
+
+@with_namespaces
+def test_the_network_is_the_one_that_was_judged(person: Person) -> None:
+    listing = ("cat", "/proc/net/dev")
+    own = [one.name for one in Path("/sys/class/net").iterdir()]
+    for options, names in ((("--open-net",), own), ((), ["lo"])):
+        for _ in range(2):
+            said = person.nono("run", *options, "--", *listing).stdout
+            found = [line.partition(":")[0].strip() for line in said.splitlines()[2:]]
+            assert sorted(found) == sorted(names)
+
+
+def test_the_second_tier_judges_each_time(person: Person) -> None:
+    for _ in range(2):
+        assert was_judged(person, "run", "--tier", LANDLOCK, "--", "true")
+
+
+@with_namespaces
+def test_a_tier_that_is_insisted_on_is_remembered(person: Person) -> None:
+    command = ("run", "--tier", NAMESPACES, "--", "true")
+    assert was_judged(person, *command)
+    assert not was_judged(person, *command)

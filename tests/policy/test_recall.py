@@ -1,0 +1,323 @@
+"""What was judged counts for as long as it would be judged the same, and not a moment longer."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_mcp.policy import load, recall
+from nono_mcp.policy.errors import PolicyError, RefusedError
+from nono_mcp.policy.recall import Outcome
+from nono_mcp.policy.witness import Witness
+from nono_sandbox import wire
+from nono_sandbox.confinement import READ, WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nono_mcp.policy.recall import Notes
+    from nono_mcp.policy.request import Prepared, Request
+    from tests.policy.conftest import Machine
+
+pytestmark = pytest.mark.linux
+LATER_NS = 1 << 62
+OUTCOME = Outcome(None, "closed", [], [], (b"", (), (0, 0)), (), b"")
+
+
+def judged(request: Request) -> tuple[Prepared, Witness]:
+    with Witness() as witness:
+        prepared = load.prepare(request)
+    return prepared, witness
+
+
+def kept(witness: Witness, monkeypatch: pytest.MonkeyPatch, home: Path) -> Notes | None:
+    """Return the notes as another process finds them, or None if nothing was kept."""
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    key = recall.key_of(("--read", "/usr"))
+    (home / ".local/state/nono").mkdir(parents=True, exist_ok=True)
+    witness.keep(key, OUTCOME, LATER_NS)
+    memory = recall.find(key)
+    return None if memory is None else memory.notes
+
+
+@pytest.fixture
+def furnished(machine: Machine) -> Machine:
+    """A home and a workspace with something to judge in them."""
+    return furnish(machine)
+
+
+def furnish(machine: Machine) -> Machine:
+    for place in (machine.home, machine.workspace):
+        top = machine.root / place.relative_to(machine.root).parts[0]
+        if top.is_dir() and not top.is_symlink():
+            shutil.rmtree(top)
+        else:
+            top.unlink(missing_ok=True)
+        place.mkdir(parents=True)
+    # There from the first run on.
+    machine.state.mkdir(parents=True)
+    machine.config.mkdir(parents=True)
+    machine.write(".ssh/id_ed25519")
+    machine.write(".netrc")
+    machine.write("data/words.txt")
+    machine.write("bin/tool")
+    (machine.home / "linked").symlink_to(machine.home / "data")
+    (machine.workspace / ".git/hooks").mkdir(parents=True)
+    (machine.workspace / ".git/hooks/pre-commit").write_text("#!/bin/sh\n")
+    (machine.workspace / ".vscode").mkdir()
+    (machine.workspace / "sources").mkdir()
+    return machine
+
+
+def asked(machine: Machine, **changes: object) -> Request:
+    home = machine.home
+    flags = machine.flags(
+        allow=("$WORKSPACE", str(home / "linked")), read=(str(home),), deny=(str(home / "bin"),)
+    )
+    environ = {"PATH": f"/usr/bin:/bin:{home}/bin", "HOME": str(home), "LANG": "C"}
+    return machine.request(**{"flags": flags, "environ": environ, **changes})
+
+
+CHANGES: dict[str, Callable[[Machine], object]] = {
+    "a protected name that wasn't there": lambda machine: machine.write(".aws/credentials"),
+    "one that was is a symlink": lambda machine: _turn(
+        machine.home / ".netrc", machine.home / "data"
+    ),
+    "a guarded name in the workspace": lambda machine: (machine.workspace / ".mcp.json").touch(),
+    "another hook": lambda machine: (machine.workspace / ".git/hooks/post-merge").touch(),
+    "a policy in the workspace": lambda machine: (machine.workspace / "nono.toml").touch(),
+    "a grant leads elsewhere": lambda machine: _turn(machine.home / "linked", machine.home / "bin"),
+    "a grant is another directory": lambda machine: _again(machine.home / "data"),
+    "the workspace is another directory": lambda machine: _again(machine.workspace),
+    "what is denied is gone": lambda machine: shutil.rmtree(machine.home / "bin"),
+    "another name of what is closed": lambda machine: os.link(
+        machine.home / ".netrc", machine.workspace / "copy"
+    ),
+    "our own state is a symlink": lambda machine: _turn(
+        machine.home / ".local/state/nono", machine.home / "data"
+    ),
+}
+
+
+def _turn(path: Path, target: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def _again(path: Path) -> None:
+    path.rename(path.with_name("before"))
+    path.mkdir()
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_nothing_holds_once_something_is_judged_otherwise(
+    furnished: Machine, monkeypatch: pytest.MonkeyPatch, change: Callable[[Machine], object]
+) -> None:
+    # Kept elsewhere: what is kept among the state that changes is gone with it.
+    _, witness = judged(asked(furnished))
+    notes = kept(witness, monkeypatch, furnished.root / "elsewhere")
+    assert notes is not None
+    assert recall.hold(notes)
+    change(furnished)
+    assert not recall.hold(notes)
+
+
+def test_a_variable_that_was_asked_for_counts(
+    furnished: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CARGO_HOME", raising=False)
+    with Witness() as witness:
+        load.prepare(asked(furnished, environ=os.environ))
+    notes = kept(witness, monkeypatch, furnished.root / "elsewhere")
+    assert notes is not None
+    monkeypatch.setenv("NONO_TEST_UNASKED", "whatever")
+    before = dict(notes)["variable"]
+    assert ("CARGO_HOME", None) in before
+    assert "NONO_TEST_UNASKED" not in dict(before)
+    monkeypatch.setenv("CARGO_HOME", str(furnished.home / "cargo"))
+    assert not recall.hold((("variable", (("CARGO_HOME", None),)),))
+
+
+def test_what_holds_is_what_would_be_judged_whatever_happens(
+    furnished: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Things are changed at random where judging looked; each time it's judged anew, to compare."""
+    chance = random.Random(4)  # noqa: S311 - to be the same each time
+    request = asked(furnished)
+    held_count = 0
+    for number in range(40):
+        prepared, witness = judged(request)
+        notes = kept(witness, monkeypatch, furnished.root / "elsewhere")
+        assert notes is not None
+        for _ in range(chance.choice((1, 1, 2))):
+            _disturb(chance, chance.choice(places_in(notes, furnished)), furnished, number)
+        try:
+            anew: Prepared | None = load.prepare(request)
+        except (PolicyError, RefusedError, OSError):
+            anew = None
+        if recall.hold(notes):
+            held_count += 1
+            assert anew == prepared
+        else:
+            furnish(furnished)
+    assert 3 < held_count < 38
+
+
+def places_in(notes: Notes, machine: Machine) -> list[Path]:
+    """Return where judging looked, of what can be disturbed."""
+    questions = {str(question) for _, answers in notes for question, _ in answers}
+    places = sorted(one for one in questions if one.startswith(f"{machine.root}/"))
+    assert len(places) > 15
+    return [Path(one) for one in places if not one.startswith(f"{machine.root}/elsewhere")]
+
+
+def _disturb(chance: random.Random, place: Path, machine: Machine, number: int) -> None:
+    """Do something to *place*, or beside what matters."""
+    what = chance.choice(("remove", "file", "directory", "link", "mode", "beside", "within"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if what == "mode":
+            place.chmod(chance.choice((0o700, 0o755, 0o750)))
+        elif what == "beside":
+            (machine.workspace / "sources" / f"file-{number}").touch()
+        elif what == "within":
+            (place / f"new-{number}").mkdir()
+        else:
+            _put(what, place, machine, number)
+    except OSError:
+        return  # it can't be done there
+
+
+def _put(what: str, place: Path, machine: Machine, number: int) -> None:
+    """Put something else in the place of *place*, or nothing."""
+    if os.path.lexists(place):
+        place.rename(machine.root / f"gone-{number}")
+    if what == "file":
+        place.touch()
+    elif what == "directory":
+        place.mkdir()
+    elif what == "link":
+        place.symlink_to(machine.home / "data")
+
+
+def test_judging_with_a_witness_is_judging(furnished: Machine) -> None:
+    alone = load.prepare(asked(furnished))
+    prepared, _ = judged(asked(furnished))
+    assert prepared == alone
+    for module in (os, os.path):
+        for function in vars(module).values():
+            assert getattr(function, "__module__", "") != "nono_mcp.policy.witness"
+    assert type(os.environ).__module__ == "os"
+
+
+def test_what_cant_be_asked_again_is_not_kept(
+    furnished: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnished.profile("mine", 'extends = ["default"]\n')
+    _, witness = judged(asked(furnished, profile="mine"))
+    assert kept(witness, monkeypatch, furnished.root / "elsewhere") is None
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda path: os.open(path, os.O_RDONLY),
+        lambda path: open(path, encoding="utf-8").close(),  # noqa: PTH123
+        lambda path: os.mkdir(f"{path}-made"),  # noqa: PTH102
+        lambda path: os.stat(path).st_size,  # noqa: PTH116
+        lambda path: os.stat(os.path.dirname(path)).st_nlink,  # noqa: PTH116, PTH120
+        lambda path: os.getxattr(path, "user.none"),
+        lambda _: list(os.environ),
+        lambda path: os.stat(os.fsencode(path)),  # noqa: PTH116
+    ],
+    ids=["open", "read", "make", "size", "links", "attribute", "all variables", "a name in bytes"],
+)
+def test_a_witness_gives_up_on_what_it_doesnt_know(
+    furnished: Machine, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], object]
+) -> None:
+    with Witness() as witness:
+        load.prepare(asked(furnished))
+        try:  # noqa: SIM105
+            act(str(furnished.home / "data/words.txt"))
+        except OSError:
+            pass
+    assert kept(witness, monkeypatch, furnished.root / "elsewhere") is None
+
+
+def test_a_newer_source_than_the_run_is_not_kept_by(
+    furnished: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, witness = judged(asked(furnished))
+    monkeypatch.setenv("HOME", str(furnished.root / "elsewhere"))
+    (furnished.root / "elsewhere/.local/state/nono").mkdir(parents=True)
+    key = recall.key_of(())
+    witness.keep(key, OUTCOME, 0)
+    assert recall.find(key) is None
+
+
+@pytest.fixture
+def file(furnished: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one file that something is kept in."""
+    _, witness = judged(asked(furnished))
+    assert kept(witness, monkeypatch, furnished.root / "elsewhere") is not None
+    [found] = (furnished.root / "elsewhere/.local/state/nono/recall").iterdir()
+    return found
+
+
+def test_only_a_file_of_ones_own_counts(file: Path) -> None:
+    key = recall.key_of(("--read", "/usr"))
+    assert recall.find(key) is not None
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o660)
+    assert recall.find(key) is None
+    file.chmod(0o600)
+    moved = file.rename(file.with_name("elsewhere"))
+    file.symlink_to(moved)
+    assert recall.find(key) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_somebody_elses_doesnt_count(file: Path) -> None:
+    os.chown(file, 12345, 12345)
+    assert recall.find(recall.key_of(("--read", "/usr"))) is None
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1])
+def test_a_file_that_was_cut_short_doesnt_count(file: Path, cut: int) -> None:
+    file.write_bytes(file.read_bytes()[:cut])
+    assert recall.find(recall.key_of(("--read", "/usr"))) is None
+
+
+def test_an_outcome_counts_for_its_own_options_alone(file: Path) -> None:
+    other = recall.key_of(("--read", "/etc"))
+    path = recall.path_of(other, os.environ)
+    assert path is not None
+    os.rename(file, path)  # noqa: PTH104
+    assert recall.find(other) is None
+
+
+def test_the_key_tells_what_isnt_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = recall.key_of(())
+    monkeypatch.chdir(tmp_path)
+    there = recall.key_of(())
+    monkeypatch.setattr(sys, "prefix", "/elsewhere")
+    assert len({before, there, recall.key_of(()), recall.key_of(("-q",))}) == 4
+
+
+def test_what_was_prepared_comes_back_whole(furnished: Machine) -> None:
+    prepared = load.prepare(asked(furnished))
+    assert any(grant.access == READ | WRITE for grant in prepared.confinement.grants)
+    assert recall.prepared_of(marshal.dumps(wire.plain(prepared))) == prepared
