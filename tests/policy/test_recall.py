@@ -18,6 +18,7 @@ from nono_mcp.policy.recall import Outcome
 from nono_mcp.policy.witness import Witness
 from nono_sandbox import wire
 from nono_sandbox.confinement import READ, WRITE
+from tests.policy.conftest import give_away
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -289,10 +290,11 @@ def test_only_a_file_of_ones_own_counts(file: Path) -> None:
     assert recall.find(key) is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_somebody_elses_doesnt_count(file: Path) -> None:
-    os.chown(file, 12345, 12345)
-    assert recall.find(recall.key_of(("--read", "/usr"))) is None
+def test_a_file_of_somebody_elses_doesnt_count(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = recall.key_of(("--read", "/usr"))
+    assert recall.find(key) is not None
+    give_away(file, monkeypatch)
+    assert recall.find(key) is None
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
