@@ -259,7 +259,8 @@ def command_line(base: Path) -> None:
     bare = "python3 -I -S -c pass"
     commands = {
         bare: [python, "-I", "-S", "-c", "pass"],
-        "nono run": [nono, "run", "--allow-cwd", "--", TRUE],
+        "nono run": [nono, "run", "--", TRUE],
+        "nono run, the directory written": [nono, "run", "--allow-cwd", "--", TRUE],
     }
     others = {
         "bubblewrap": ["bwrap", "--ro-bind", "/", "/", "--unshare-all", TRUE],

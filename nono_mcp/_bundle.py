@@ -206,6 +206,9 @@ def _write(path: str, directory: str) -> None:
             data = marshal.dumps(code)
             entries[name] = status.st_mtime_ns, status.st_size, len(codes), len(data), needed
             codes += data
+        # Which of those that import each other comes first is for the import system to say.
+        for name in [name for name in entries if _imports(name, name, entries)]:
+            entries[name] = *entries[name][:-1], entries[name][-1][:1]
         head = marshal.dumps((MAGIC_NUMBER, directory, len(codes), entries))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(temporary, flags, 0o644), "wb") as file:
@@ -213,6 +216,16 @@ def _write(path: str, directory: str) -> None:
         os.replace(temporary, path)
     except (OSError, SyntaxError, ValueError):
         _remove(temporary)
+
+
+def _imports(name: str, other: str, entries: "Mapping[str, Entry]") -> bool:
+    """Tell whether the module *name* imports *other*, by way of others too."""
+    pending, seen = [*entries[name][-1]], {*entries[name][-1]}
+    while pending:
+        new = {*entries[pending.pop()][-1]} - seen
+        pending += new
+        seen |= new
+    return other in seen
 
 
 def _compiled(

@@ -120,3 +120,45 @@ def test_nobody_else_may_write_it(installed: Installed) -> None:
     assert [path.name for path in installed.bundle().parent.glob("bundle.*")] == [
         installed.bundle().name
     ]
+
+
+def test_what_a_module_imports_first_is_as_if_it_was_imported(installed: Installed) -> None:
+    cli = installed.directory / "nono_mcp/cli"
+    installed.said.write_text(
+        """if True:
+    from nono_mcp.cli import first
+import sys
+TEXT = repr((
+    first.__name__, first.__package__, first.__file__, type(first.__spec__.loader).__name__,
+    first is sys.modules["nono_mcp.cli.first"], first is sys.modules["nono_mcp.cli"].first,
+    first.OTHER, sys.modules["nono_mcp.cli"].__path__,
+)).replace(" ", "")
+from nono_mcp.cli import first
+"""
+    )
+    (cli / "first.py").write_text("from nono_mcp.cli import second\nOTHER = second.OTHER\n")
+    (cli / "second.py").write_text("from nono_mcp.cli import first\nOTHER = 'of the second'\n")
+    expected = (
+        "nono_mcp.cli.first", "nono_mcp.cli", str(cli / "first.py"), "_Loader",
+        True, True, "of the second", [str(cli)],
+    )  # fmt: skip
+    said = ""
+    for _ in range(2):  # once to make the bundle
+        said = installed.start()[0]
+    assert said == repr(expected).replace(" ", "")
+
+
+def test_a_module_that_fails_is_not_there(installed: Installed) -> None:
+    (installed.directory / "nono_mcp/cli/first.py").write_text("raise ValueError('as it is')\n")
+    installed.said.write_text(
+        """import sys
+try:
+    from nono_mcp.cli import first
+except ValueError as error:
+    TEXT = f"{error},{'nono_mcp.cli.first' in sys.modules}".replace(" ", "")
+"""
+    )
+    said = ""
+    for _ in range(2):
+        said = installed.start()[0]
+    assert said == "asitis,False"

@@ -115,10 +115,12 @@ class Launch:
         With its network as it was started for, and in the first tier, it may be asked before it's
         known to be ready. It prepares, and runs nothing until it's told to `go_ahead`.
 
-        Raises:
-            ClosedError: The lane has ended.
+        If it has ended, what there is to say of that is still to be received.
         """
-        wire.send_plain(self._control, "run", confinement, call, in_foreground())
+        try:
+            wire.send_plain(self._control, "run", confinement, call, in_foreground())
+        except wire.ClosedError:
+            return
 
     def go_ahead(self, programs: Programs) -> int:
         """Run what was asked for, with these seccomp programs; return what `run` does.

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.linux
 JUDGING = "nono_mcp.policy.load"
 
 
-def imports(person: Person, *arguments: str, **more: str) -> set[str]:
-    """Run a command line well, and return what of ours it imported."""
+def imports(person: Person, *arguments: str, before: str = "", **more: str) -> set[str]:
+    """Run a command line well, after the code *before*; return what of ours it imported."""
     roots = sorted({str(Path(*package.__path__).parent) for package in (nono_mcp, nono_sandbox)})
-    code = f"import sys; sys.path += {roots!r}; from nono_mcp.__main__ import run; run()"
+    code = f"import sys; sys.path += {roots!r}\n{before}\nfrom nono_mcp.__main__ import run; run()"
     finished = subprocess.run(
         [sys.executable, "-I", "-S", "-X", "importtime", "-c", code, *arguments],
         capture_output=True,
@@ -38,8 +38,8 @@ def imports(person: Person, *arguments: str, **more: str) -> set[str]:
     return set(re.findall(r"^import time:.*\| +(nono\S+)$", finished.stderr, re.MULTILINE))
 
 
-def was_judged(person: Person, *arguments: str, **more: str) -> bool:
-    return JUDGING in imports(person, *arguments, **more)
+def was_judged(person: Person, *arguments: str, before: str = "", **more: str) -> bool:
+    return JUDGING in imports(person, *arguments, before=before, **more)
 
 
 @pytest.fixture
@@ -185,6 +185,22 @@ def test_the_network_is_the_one_that_was_judged(person: Person) -> None:
             said = person.nono("run", *options, "--", *listing).stdout
             found = [line.partition(":")[0].strip() for line in said.splitlines()[2:]]
             assert sorted(found) == sorted(names)
+
+
+@with_namespaces
+def test_a_machine_that_gives_no_namespaces_any_more_is_judged_for_the_second_tier(
+    person: Person,
+) -> None:
+    command = ("run", "--", "true")
+    assert was_judged(person, *command)
+    assert not was_judged(person, *command)
+    refusing = """
+from nono_sandbox import _uapi
+def refuse(_): raise PermissionError(1, "none here")
+_uapi.fork_into = refuse
+"""
+    assert was_judged(person, *command, before=refusing)
+    assert "nono_sandbox.landlock" in imports(person, *command)
 
 
 def test_the_second_tier_judges_each_time(person: Person) -> None:
