@@ -540,15 +540,18 @@ def test_who_waits_for_room_heeds_signals_timeouts_and_the_receiver(sandbox: San
         patient.setsockopt(1, socket.SO_SNDTIMEO, struct.pack("@qq", 0, 50000))
         attempt("for a while", lambda: call(patient))
         signal.signal(signal.SIGALRM, lambda *_: say("handled", True))
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        # Again and again: the first may come before the call.
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
         attempt("interrupted", call)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.siginterrupt(signal.SIGALRM, False)
         def read_later():
             time.sleep(0.2)
             own.recv(9)
         threading.Thread(target=read_later).start()
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
         attempt("restarted", call)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         fill()
         def close_later():
             time.sleep(0.1)
