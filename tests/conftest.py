@@ -18,13 +18,17 @@ collect_ignore_glob = [] if (SOURCES / "bin").is_dir() else ["test_frame_sources
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-HERE = {"linux": sys.platform == "linux"}
+# What imitates a Mac on Linux is none by its kernel's name.
+HERE = {"linux": sys.platform == "linux", "macos": os.uname().sysname == "Darwin"}
 OF_LINUX = re.compile(r"^pytestmark = .*\bmark\.linux\b", re.MULTILINE)
 PROVEN = pytest.StashKey[set[str]]()
 TIERS = {"", "namespaces", "landlock"}
 
 
 def pytest_configure() -> None:
+    # A socket's path has 104 bytes there, half of which are the temporary directory's.
+    if HERE["macos"]:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/private/tmp")
     tier = os.environ.get("NONO_TEST_TIER", "")
     if tier not in TIERS:
         raise pytest.UsageError(f"NONO_TEST_TIER is {tier!r}, not namespaces or landlock")
@@ -36,9 +40,10 @@ def pytest_configure() -> None:
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave out what is Linux's as a whole before it is imported, which fails elsewhere."""
-    if HERE["linux"] or collection_path.suffix != ".py":
+    file = collection_path / "conftest.py" if collection_path.is_dir() else collection_path
+    if HERE["linux"] or file.suffix != ".py" or not file.exists():
         return None
-    return OF_LINUX.search(collection_path.read_text(encoding="utf-8")) is not None or None
+    return OF_LINUX.search(file.read_text(encoding="utf-8")) is not None or None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,6 +6,7 @@ import os
 import stat
 
 from nono_sandbox.errors import ConfinementError
+from nono_sandbox.look import LOOK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,27 +14,36 @@ if TYPE_CHECKING:
 
 
 def open_judged(grant: Grant) -> int:
-    """Return an O_PATH descriptor of what *grant* names, once it is what was judged.
+    """Return a descriptor of what *grant* names, to look at, once it is what was judged.
 
     Raises:
         ConfinementError: It is gone, or another object stands there now.
     """
     path = grant.source or grant.path
     try:
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, LOOK)
     except OSError as error:
         raise ConfinementError(
             f"can't open the grant of {path}: {error.strerror}; start a new session"
         ) from error
-    status = os.fstat(fd)
-    if grant.identity not in (None, (status.st_dev, status.st_ino)):
+    try:
+        check(grant, path, os.fstat(fd))
+    except ConfinementError:
         os.close(fd)
+        raise
+    return fd
+
+
+def check(grant: Grant, path: str, status: os.stat_result) -> None:
+    """Raise unless what stands at *path*, of which this is the *status*, is what was granted.
+
+    Raises:
+        ConfinementError: Another object stands there, or one that can't be granted so.
+    """
+    if grant.identity not in (None, (status.st_dev, status.st_ino)):
         raise ConfinementError(f"{path} was replaced since it was granted; start a new session")
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-        os.close(fd)
         raise ConfinementError(f"{path} is a device, and devices can't be granted")
     if stat.S_ISDIR(status.st_mode) == grant.exact:
-        os.close(fd)
         kind = "a directory" if grant.exact else "no directory"
         raise ConfinementError(f"{path} is {kind} and was granted as the other")
-    return fd

@@ -13,7 +13,7 @@ import pytest
 import nono_mcp
 import nono_proxy
 import nono_sandbox
-from tests.macos import mac
+from tests.macos import mac, stand_in
 from tests.server.conftest import Machine, Marked, furnished
 
 # What is imitated is imitated on Linux; on a Mac tests/sandbox/seatbelt/test_on_macos.py runs.
@@ -51,7 +51,7 @@ class Mac:
 
     def calls(self) -> list[list[str]]:
         """Return with which arguments the stand-in was called."""
-        return mac.calls(self.machine.root)
+        return stand_in.calls(self.machine.root)
 
 
 @pytest.fixture
@@ -66,5 +66,5 @@ def marked() -> Marked:
 
 def a_mac(root: Path) -> Mac:
     machine = furnished(Path(os.path.realpath(root)))
-    mac.install(machine.root)
+    stand_in.install(machine.root)
     return Mac(machine)

@@ -1,8 +1,7 @@
 """A Linux that does as a Mac does, save that nothing is confined: for tests of what lies around it.
 
 What a Mac's Python has no names for is taken away, its few own ones are imitated, and /proc can't
-be opened. `sandbox-exec` is a stand-in that insists on how it is called, writes that down and
-becomes the program. All else is what runs on a Mac.
+be opened. `sandbox-exec` is a stand-in. All else is what runs on a Mac.
 
 Only who imports this gets it: no variable, option or file of nono's leads here.
 """
@@ -54,17 +53,6 @@ LINUX_ONLY = {
     resource: ("prlimit", "RLIMIT_NICE", "RLIMIT_MSGQUEUE", "RLIMIT_SIGPENDING"),
 }  # fmt: skip
 """Names that CPython has on Linux and not on macOS, where this package or its tests know them."""
-STAND_IN = """\
-#!/bin/sh
-[ $# -ge 4 ] && [ "$1" = -p ] && [ "$3" = -- ] || { echo "usage: -p TEXT -- PROGRAM" >&2; exit 64; }
-case $2 in "(version 1)
-(deny default)
-"*) ;; *) echo "no profile" >&2; exit 65 ;; esac
-case $4 in */*) ;; *) echo "not looked for on PATH" >&2; exit 71 ;; esac
-[ $4 = /usr/bin/true ] || printf '%s\\0' "$@" >"$0.calls/$$"
-shift 3
-exec "$@"
-"""
 EVENT_ONLY = 0o10000000
 """O_EVTONLY, with the value of what it is imitated by: O_PATH."""
 NAME_OF = 50
@@ -93,6 +81,7 @@ class Queue:
 _pidfd_open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
 _readlink = os.readlink
 _fcntl = fcntl.fcntl
+_wait4 = os.wait4
 
 
 def become(*before: str) -> None:
@@ -104,7 +93,12 @@ def become(*before: str) -> None:
             if hasattr(module, name):
                 delattr(module, name)
     imitated: dict[Any, dict[str, object]] = {
-        os: {"O_EVTONLY": EVENT_ONLY, "O_SYMLINK": os.O_NOFOLLOW, "readlink": _read_link},
+        os: {
+            "O_EVTONLY": EVENT_ONLY,
+            "O_SYMLINK": os.O_NOFOLLOW,
+            "readlink": _read_link,
+            "wait4": _collect,
+        },
         fcntl: {"F_GETPATH": NAME_OF, "fcntl": _control},
         select: {
             "kqueue": Queue,
@@ -119,6 +113,23 @@ def become(*before: str) -> None:
             setattr(module, name, value)
     sys.addaudithook(_without_proc)
     sys.meta_path.insert(0, LinuxOnly())
+    imitate_renaming()
+
+
+def imitate_renaming() -> None:
+    """Have renameatx_np(2), with its own flags, which Linux's renameat2(2) does as well."""
+    from nono_sandbox import _foreign
+
+    call = _foreign.Library.call
+    ours = {2: 2, 4: 1}
+
+    def called(library: _foreign.Library, name: str, *arguments: Any) -> int:  # noqa: ANN401
+        if name == "renameatx_np":
+            *names, flags = arguments
+            return call(library, "renameat2", *names, _foreign.UInt(ours[flags.value]))
+        return call(library, name, *arguments)
+
+    _foreign.Library.call = called  # type: ignore[method-assign, assignment]
 
 
 class LinuxOnly:
@@ -153,26 +164,19 @@ def _read_link(path: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN4
     return _readlink(path, *arguments, **options)
 
 
+def _collect(pid: int, options: int) -> tuple[int, int, Any]:
+    """Collect a child as macOS does, which counts its memory in bytes."""
+    found, status, usage = _wait4(pid, options)
+    at = resource.struct_rusage.__match_args__.index("ru_maxrss")
+    counted = [value * 1024 if one == at else value for one, value in enumerate(usage)]
+    return found, status, resource.struct_rusage(counted)
+
+
 def _control(fd: Any, command: int, argument: Any = 0) -> Any:  # noqa: ANN401 - as fcntl.fcntl
     if command == NAME_OF:
         number = fd if isinstance(fd, int) else fd.fileno()
         return os.fsencode(_readlink(f"/proc/self/fd/{number}")).ljust(len(argument), b"\0")
     return _fcntl(fd, command, argument)
-
-
-def install(directory: Path) -> None:
-    """Put the stand-in into *directory*."""
-    path = directory / "sandbox-exec"
-    path.write_text(STAND_IN)
-    path.chmod(0o755)
-    path.with_name("sandbox-exec.calls").mkdir(mode=0o777)
-
-
-def calls(directory: Path) -> list[list[str]]:
-    """Return with which arguments the stand-in was called, the first call first."""
-    files = (directory / "sandbox-exec.calls").iterdir()
-    ordered = sorted(files, key=lambda file: file.stat().st_mtime_ns)
-    return [os.fsdecode(file.read_bytes()).split("\0")[:-1] for file in ordered]
 
 
 def backend(directory: str) -> Backend:
@@ -226,11 +230,16 @@ def contract(directory: str, *arguments: str) -> None:
     # It has found out by now that Linux can do without a name.
     tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]  # noqa: SLF001 - likewise
     become(*BEFORE)
-    # What runs only on Linux is imported on a Mac too, by tests that aren't run there.
-    sys.meta_path.pop(0)
     from nono_sandbox import system
 
     system.BACKEND = system.MACOS = backend(directory)
+    os.environ["NONO_TEST_FIRST"] = f"""\
+sys.path.append({str(HERE)!r})
+import mac
+mac.become()
+from nono_sandbox import system
+system.BACKEND = mac.backend({directory!r})
+"""
     quiet = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
     sys.exit(pytest.main(["-q", "--tb=no", *quiet, *arguments]))
 

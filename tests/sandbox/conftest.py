@@ -9,6 +9,7 @@ import json
 import os
 import select
 import stat
+import subprocess
 import sys
 import textwrap
 import time
@@ -32,7 +33,6 @@ from nono_sandbox.confinement import (
     Link,
 )
 from nono_sandbox.seatbelt.fixed import SYSTEM_GRANTS
-from nono_sandbox.seccomp.syscalls import numbers
 
 HERE = Path(__file__).parent
 LONG_ENOUGH_S = 60.0
@@ -47,6 +47,8 @@ SYSTEM = [
         *("/etc/ld.so.cache", "/etc/alternatives"),
     )
 ]
+FIRST = os.environ.get("NONO_TEST_FIRST", "")
+"""What each supervisor that a test starts does first; an imitation of another system says it."""
 ENVIRONMENT = (("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"))  # noqa: S108  # the worker's own
 
 
@@ -357,8 +359,23 @@ def attack_argv(script: str, *arguments: object) -> list[str]:
     """Return the command line of an attack program."""
     words = [os.fsdecode(a) if isinstance(a, os.PathLike) else a for a in arguments]
     code = INSIDE + textwrap.dedent(script)
-    table = json.dumps(numbers(os.uname().machine) if sys.platform == "linux" else {})
-    return [PYTHON, "-I", "-S", "-c", code, table, json.dumps(words)]
+    return [PYTHON, "-I", "-S", "-c", code, json.dumps(_numbers()), json.dumps(words)]
+
+
+def supervisor_argv(script: str, *arguments: str) -> list[str]:
+    """Return the command line of a supervisor; *arguments* begin at its `sys.argv[2]`."""
+    start = "import json, os, sys\nsys.path[:0] = json.loads(sys.argv[1])\n"
+    code = start + FIRST + textwrap.dedent(script)
+    return [sys.executable, "-I", "-S", "-c", code, json.dumps(sys.path), *arguments]
+
+
+def _numbers() -> dict[str, int]:
+    """Return system calls by name; none but on Linux, whose numbers stay what they are."""
+    if sys.platform != "linux":
+        return {}
+    from nono_sandbox.seccomp.syscalls import numbers  # noqa: PLC0415  # it's Linux's alone
+
+    return numbers(os.uname().machine)
 
 
 Confine = Callable[..., Sandbox]
@@ -383,13 +400,27 @@ def sandbox(confine: Confine) -> Sandbox:
 
 def alive(token: str) -> list[str]:
     """Return the command lines that hold *token*, of any other process on the machine."""
-    found = []
+    lines = command_lines() if sys.platform == "linux" else command_lines_by_ps()
+    return [line for pid, line in lines if token in line and pid != os.getpid()]
+
+
+def command_lines() -> Iterator[tuple[int, str]]:
+    """Yield what /proc tells of every process."""
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             line = (directory / "cmdline").read_bytes()
-            if token.encode() in line and int(directory.name) != os.getpid():
-                found.append(line.decode(errors="replace"))
-    return found
+            yield int(directory.name), line.decode(errors="replace")
+
+
+def command_lines_by_ps() -> Iterator[tuple[int, str]]:
+    """Yield what ps(1) tells of every process but of those that only wait to be collected."""
+    told = subprocess.run(
+        ["/bin/ps", "-axww", "-o", "pid=,stat=,command="], capture_output=True, check=True
+    )
+    for line in told.stdout.decode(errors="replace").splitlines():
+        words = line.split(None, 2)
+        if len(words) == 3 and not words[1].startswith("Z"):  # its columns
+            yield int(words[0]), words[2]
 
 
 @pytest.fixture(name="attack_argv")

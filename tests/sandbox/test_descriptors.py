@@ -7,20 +7,19 @@ import os
 import socket
 import stat
 import subprocess
-import sys
-import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nono_sandbox import wire
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+from tests.sandbox.conftest import supervisor_argv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.sandbox.conftest import Sandbox, Yard
 
-pytestmark = pytest.mark.linux
 
 OPEN_ONES = """
     import fcntl, stat
@@ -40,7 +39,12 @@ def inheritable(yard: Yard) -> Iterator[list[int]]:
     """Descriptors of the supervisor that were left to be inherited by mistake, low and high."""
     secret = os.open(yard.outside / "secret", os.O_RDWR)
     ends = [end.detach() for end in socket.socketpair()]
-    fds = [secret, *ends, fcntl.fcntl(secret, fcntl.F_DUPFD, 500), os.open(yard.outside, os.O_PATH)]
+    fds = [
+        secret,
+        *ends,
+        fcntl.fcntl(secret, fcntl.F_DUPFD, 500),
+        os.open(yard.outside, os.O_RDONLY),
+    ]
     for fd in fds:
         os.set_inheritable(fd, True)  # noqa: FBT003  # positional only
     yield fds
@@ -77,6 +81,7 @@ def test_a_program_has_its_streams_and_no_channel_of_ours(sandbox: Sandbox) -> N
         assert found == {"0": 0o020000, "1": 0o010000, "2": 0o010000}
 
 
+@pytest.mark.linux  # macOS has no /proc, nor descriptors of processes
 @pytest.mark.claim("descriptors.none-inherited")
 def test_no_descriptor_of_the_lane_can_be_taken(sandbox: Sandbox) -> None:
     outcome = sandbox.attack(
@@ -104,22 +109,18 @@ def test_standard_error_and_output_are_what_was_handed_in(sandbox: Sandbox) -> N
 
 
 DRIVER = """
-    import os, sys
-    sys.path[:0] = SYS_PATH
-    closed = [int(fd) for fd in sys.argv[1]]
-    report = os.dup(int(sys.argv[2]))
+    closed = [int(fd) for fd in sys.argv[2]]
+    report = os.dup(int(sys.argv[3]))
     os.dup2(report, 20)
     for fd in closed:
         os.close(fd)
+    from nono_sandbox import wire
     from nono_sandbox.client import ForkServer
-    from nono_sandbox.confinement import READ, Call, Confinement, Grant, Link
+    from nono_sandbox.confinement import Call
     import select
-    server = ForkServer.start(sys.argv[3])
-    grants = tuple(Grant(path, READ) for path in ("/usr", "/bin", "/lib", "/lib64")
-                   if os.path.isdir(path) and not os.path.islink(path))
-    links = tuple(Link(path, os.readlink(path)) for path in ("/bin", "/lib", "/lib64")
-                  if os.path.islink(path))
-    server.configure(Confinement("/usr", grants, links=links))
+    tier, confinement = wire.whole(eval(sys.argv[4]))
+    server = ForkServer.start(tier)
+    server.configure(confinement)
     for _ in range(2):
         lane = server.lane()
         null = os.open("/dev/null", os.O_RDWR)
@@ -134,12 +135,12 @@ DRIVER = """
 
 @pytest.mark.parametrize("closed", ["0", "1", "2", "01", "12", "012"])
 def test_a_supervisor_without_standard_streams_confines_all_the_same(
-    tier: str, closed: str
+    tier: str, yard: Yard, closed: str
 ) -> None:
     read_end, write_end = os.pipe()
-    code = textwrap.dedent(DRIVER).replace("SYS_PATH", repr(sys.path))
+    message = repr(wire.plain((tier, yard.confinement(cwd="/usr"))))
     finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, closed, str(write_end), tier],
+        supervisor_argv(DRIVER, closed, str(write_end), message),
         pass_fds=[write_end],
         timeout=60,
         check=False,

@@ -1,42 +1,21 @@
-"""What a lane counts, and how the end of a call is told."""
+"""What a lane counts."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import pytest
 
 from nono_sandbox import sample
-from nono_sandbox.client import Ended
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, Limits
 from nono_sandbox.namespaces import bounds_pids
 from nono_sandbox.sample import Usage
 
 pytestmark = pytest.mark.linux
 MIB = 1 << 20
-
-
-@pytest.mark.parametrize(
-    ("wait_status", "failure", "status"),
-    [
-        (0, None, 0),
-        (7 << 8, None, 7),
-        (255 << 8, None, 255),
-        (signal.SIGKILL, None, 137),
-        (signal.SIGSEGV | 0x80, None, 139),
-        (126 << 8, (126, "no"), 126),
-        (127 << 8, (127, "none"), 127),
-        (None, None, 137),
-    ],
-)
-def test_a_status_is_told_as_a_shell_tells_it(
-    wait_status: int | None, failure: tuple[int, str] | None, status: int
-) -> None:
-    assert Ended(wait_status, "", failure, 0.0, 0.0, 0, leftovers=False).status == status
 
 
 @pytest.mark.parametrize(

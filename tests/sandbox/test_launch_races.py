@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from tests.sandbox.conftest import Confine, Sandbox, Yard
 
-pytestmark = pytest.mark.linux
-
 
 def swap_for_link(path: Path, target: Path) -> None:
     path.rename(path.with_name(path.name + "-before"))
@@ -128,13 +126,11 @@ def test_a_link_swapped_while_a_worker_opens_it_never_leads_outside(
         import time
         secret, = ARGUMENTS
         stop = threading.Event()
-        os.symlink(secret, "bad")
-        os.symlink("notes", "good")
         os.symlink("notes", "name")
         def swap():
             while not stop.is_set():
-                for target in ("bad", "good"):
-                    os.link(target, "next", follow_symlinks=False)
+                for target in (secret, "notes"):
+                    os.symlink(target, "next")
                     os.rename("next", "name")
         thread = threading.Thread(target=swap)
         thread.start()
@@ -231,7 +227,7 @@ def test_a_text_that_no_system_call_takes_is_a_failure_and_nothing_more(sandbox:
         (("echo", "\ud800"), ()),
         (("/usr/bin/env",), (("A=B", "c"),)),
         (("/usr/bin/env",), (("A\0", "c"),)),
-        (("echo", "x" * 200_000), ()),
+        (("echo", "x" * 2_000_000), ()),
     ):
         outcome = sandbox.run(*argv, environment=environment)
         assert (outcome.status, outcome.output) == (126, b""), argv

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from tests.sandbox.conftest import Confine, Sandbox, Yard
 
-pytestmark = pytest.mark.linux
 without_mounts = pytest.mark.parametrize("tier", [LANDLOCK], indirect=True)
 
 WAYS = """
@@ -60,6 +59,7 @@ def ways(script: str) -> str:
     return textwrap.dedent(WAYS) + textwrap.dedent(script)
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 def test_no_path_leads_to_the_metadata_of_what_cant_be_written(
     sandbox: Sandbox, yard: Yard
@@ -114,6 +114,7 @@ def test_no_path_leads_to_the_metadata_of_what_cant_be_written(
     assert (yard.seen(yard.outside), yard.seen(yard.reading)) == before
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 def test_no_descriptor_leads_to_the_metadata_of_what_cant_be_written(
     sandbox: Sandbox, yard: Yard
@@ -154,6 +155,7 @@ def test_no_descriptor_leads_to_the_metadata_of_what_cant_be_written(
     assert yard.seen(yard.reading) == before
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 @without_mounts
 def test_what_is_handed_in_keeps_its_metadata(sandbox: Sandbox, yard: Yard) -> None:
@@ -175,6 +177,7 @@ def test_what_is_handed_in_keeps_its_metadata(sandbox: Sandbox, yard: Yard) -> N
     assert [one.st_mtime_ns for one in after] == [one.st_mtime_ns for one in before[1]]
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 @without_mounts
 def test_what_lies_nowhere_keeps_its_metadata(sandbox: Sandbox) -> None:
@@ -195,6 +198,7 @@ def test_what_lies_nowhere_keeps_its_metadata(sandbox: Sandbox) -> None:
     assert len(outcome.said) == 16
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 def test_a_race_leads_to_no_metadata_outside(sandbox: Sandbox, yard: Yard) -> None:
     """A thread swaps the path in memory, a symlink, a directory and a descriptor."""
@@ -353,6 +357,7 @@ ALLOWED = """
     """
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @without_mounts
 def test_calls_in_the_workspace_do_as_the_kernel_does(
     sandbox: Sandbox, yard: Yard, attack_argv: Callable[..., list[str]]
@@ -379,6 +384,7 @@ def lines(output: bytes, place: Path) -> list[Any]:
     return [json.loads(line) for line in output.replace(bytes(place), b"HERE").splitlines()]
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 def test_what_a_worker_may_change_is_what_its_user_may(sandbox: Sandbox, yard: Yard) -> None:
     """Root's worker has no capability, and gains none by whoever acts for it."""
@@ -412,6 +418,38 @@ def test_what_a_worker_may_change_is_what_its_user_may(sandbox: Sandbox, yard: Y
 
 
 @pytest.mark.claim("fs.metadata")
+def test_by_the_ways_of_every_system_no_metadata_outside_changes(
+    sandbox: Sandbox, yard: Yard
+) -> None:
+    before = yard.seen(yard.outside), yard.seen(yard.reading)
+    outcome = sandbox.attack(
+        """
+        outside, reading = ARGUMENTS
+        os.symlink(outside + "/secret", "link")
+        directory = os.open(reading, os.O_RDONLY)
+        held = os.open(reading + "/kept", os.O_RDONLY)
+        def all_of(name, path, **by):
+            attempt("mode of " + name, lambda: os.chmod(path, 0o600, **by))
+            attempt("owner of " + name, lambda: os.chown(path, os.getuid(), os.getgid(), **by))
+            attempt("times of " + name, lambda: os.utime(path, (1, 1), **by))
+        all_of("a file outside", outside + "/secret")
+        all_of("what is outside", outside)
+        all_of("what a link leads to", "link")
+        all_of("what may be read", reading + "/kept")
+        all_of("a directory that may be read", reading)
+        all_of("what is beside a descriptor", "kept", dir_fd=directory)
+        attempt("mode of a descriptor", lambda: os.fchmod(held, 0o600))
+        attempt("owner of a descriptor", lambda: os.fchown(held, os.getuid(), os.getgid()))
+        attempt("times of a descriptor", lambda: os.utime(held, (1, 1)))
+        """,
+        yard.outside,
+        yard.reading,
+    )
+    assert outcome.done == []
+    assert (yard.seen(yard.outside), yard.seen(yard.reading)) == before
+
+
+@pytest.mark.claim("fs.metadata")
 def test_a_file_that_may_be_written_is_the_only_one_there(confine: Confine, yard: Yard) -> None:
     for name in ("granted", "beside"):
         (yard.outside / name).write_text("theirs")
@@ -433,6 +471,7 @@ def test_a_file_that_may_be_written_is_the_only_one_there(confine: Confine, yard
     assert yard.outside.stat().st_mode & 0o777 == 0o711
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 @without_mounts
 def test_what_took_a_grants_place_is_no_place_to_write(sandbox: Sandbox, yard: Yard) -> None:
@@ -449,6 +488,7 @@ def test_what_took_a_grants_place_is_no_place_to_write(sandbox: Sandbox, yard: Y
     assert yard.seen(yard.workspace) == before
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 def test_a_call_that_gave_up_all_writes_changes_no_metadata(sandbox: Sandbox, yard: Yard) -> None:
     before = yard.seen(yard.workspace)
@@ -460,6 +500,7 @@ def test_a_call_that_gave_up_all_writes_changes_no_metadata(sandbox: Sandbox, ya
     assert yard.seen(yard.workspace) == before
 
 
+@pytest.mark.linux  # GNU's tools
 def test_everyday_tools_keep_what_they_copy(sandbox: Sandbox, yard: Yard) -> None:
     tree = yard.workspace / "tree"
     (tree / "sub").mkdir(parents=True)
@@ -483,6 +524,7 @@ def test_everyday_tools_keep_what_they_copy(sandbox: Sandbox, yard: Yard) -> Non
     assert (yard.workspace / "installed").stat().st_mode & 0o777 == 0o740
 
 
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
 def test_nobody_acts_where_mounts_hold(sandbox: Sandbox) -> None:
     """In the first tier the kernel itself does it: no call of these waits for another."""

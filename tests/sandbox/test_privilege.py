@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from tests.sandbox.conftest import Confine, Sandbox, Yard
 
-pytestmark = pytest.mark.linux
 SET_ID = stat.S_ISUID | stat.S_ISGID
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_there_is_no_capability_and_no_way_to_one(sandbox: Sandbox) -> None:
     outcome = sandbox.attack(
@@ -53,6 +53,7 @@ def test_there_is_no_capability_and_no_way_to_one(sandbox: Sandbox) -> None:
     assert own or outcome.said["bounding"] == []
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_nobody_else_can_be_become(sandbox: Sandbox) -> None:
     outcome = sandbox.attack(
@@ -74,6 +75,7 @@ def test_nobody_else_can_be_become(sandbox: Sandbox) -> None:
     assert outcome.done == []
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 @pytest.mark.skipif(not Path("/usr/bin/su").exists(), reason="no set-uid program at hand")
 def test_a_set_uid_program_runs_as_whoever_runs_it(sandbox: Sandbox) -> None:
@@ -95,6 +97,7 @@ NAMESPACE_FLAGS = {
 }
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_no_namespace_is_made_or_joined(sandbox: Sandbox) -> None:
     outcome = sandbox.attack(
@@ -122,6 +125,7 @@ def test_no_namespace_is_made_or_joined(sandbox: Sandbox) -> None:
     assert outcome.done == []
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_no_mount_is_made_changed_or_listed(sandbox: Sandbox, yard: Yard) -> None:
     before = Path("/proc/self/mountinfo").read_bytes()
@@ -161,6 +165,7 @@ def test_no_mount_is_made_changed_or_listed(sandbox: Sandbox, yard: Yard) -> Non
     assert Path("/proc/self/mountinfo").read_bytes() == before
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("setid.none-planted")
 def test_no_set_id_bit_is_planted(sandbox: Sandbox, yard: Yard) -> None:
     outcome = sandbox.attack(
@@ -216,6 +221,43 @@ def test_no_set_id_bit_is_planted(sandbox: Sandbox, yard: Yard) -> None:
 
 
 @pytest.mark.claim("setid.none-planted")
+def test_no_set_id_bit_is_planted_by_what_every_system_has(sandbox: Sandbox, yard: Yard) -> None:
+    sandbox.attack(
+        """
+        os.umask(0)
+        write("file")
+        fd = os.open("file", os.O_RDONLY)
+        directory = os.open(".", os.O_RDONLY)
+        for name, bits in (("uid", 0o4755), ("gid", 0o2755), ("both", 0o6755)):
+            attempt("chmod " + name, lambda: os.chmod("file", bits))
+            attempt("fchmod " + name, lambda: os.fchmod(fd, bits))
+            attempt("fchmodat " + name, lambda: os.chmod("file", bits, dir_fd=directory))
+            attempt("from a thread " + name, lambda: in_thread(lambda: os.chmod("file", bits)))
+        """
+    )
+    assert not (yard.workspace / "file").stat().st_mode & SET_ID
+
+
+@pytest.mark.claim("setid.none-planted")
+def test_no_set_id_bit_is_planted_by_making_a_file_nor_by_programs(
+    sandbox: Sandbox, yard: Yard
+) -> None:
+    outcome = sandbox.attack(
+        """
+        os.umask(0)
+        for name, bits in (("uid", 0o4755), ("gid", 0o2755), ("both", 0o6755)):
+            attempt("open " + name, lambda: os.open("o-" + name, os.O_CREAT | os.O_RDWR, bits))
+            attempt("mkfifo " + name, lambda: os.mkfifo("f-" + name, bits))
+        for program in ("/bin/chmod 4755 notes", "/bin/mkdir -m 2755 md"):
+            os.system(program + " 2>/dev/null")
+        """
+    )
+    assert outcome.status == 0
+    left = [path.name for path in yard.workspace.rglob("*") if path.lstat().st_mode & SET_ID]
+    assert left == []
+
+
+@pytest.mark.claim("setid.none-planted")
 def test_no_set_id_program_is_brought_in(sandbox: Sandbox, yard: Yard) -> None:
     """Neither by a hard link to one that may be read, nor by moving it."""
     program = yard.reading / "program"
@@ -232,6 +274,7 @@ def test_no_set_id_program_is_brought_in(sandbox: Sandbox, yard: Yard) -> None:
     assert outcome.done == []
 
 
+@pytest.mark.linux  # on macOS root alone makes one, and stays root
 @pytest.mark.claim("privilege.none")
 def test_no_device_is_made(sandbox: Sandbox, yard: Yard) -> None:
     outcome = sandbox.attack(
@@ -248,6 +291,7 @@ def test_no_device_is_made(sandbox: Sandbox, yard: Yard) -> None:
     assert not any(stat.S_ISBLK(p.lstat().st_mode) for p in yard.workspace.iterdir())
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_what_the_kernel_keeps_for_others_stays_closed(sandbox: Sandbox) -> None:
     outcome = sandbox.attack(
@@ -321,6 +365,7 @@ def machine_ipc(yard: Yard) -> Iterator[dict[str, object]]:
     assert removed == [0, 0, 0, 0]
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_nothing_of_the_machines_ipc_is_reached(
     sandbox: Sandbox, yard: Yard, machine_ipc: dict[str, object]
@@ -348,6 +393,7 @@ def test_nothing_of_the_machines_ipc_is_reached(
     assert yard.secret not in outcome.text
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_no_text_is_typed_into_a_terminal_that_was_handed_in(sandbox: Sandbox) -> None:
     """What is typed there would be run by the person's own shell."""
@@ -373,6 +419,7 @@ def test_no_text_is_typed_into_a_terminal_that_was_handed_in(sandbox: Sandbox) -
     assert [name for name in outcome.done if name != "take it over"] == []
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_other_numberings_of_system_calls_are_closed(sandbox: Sandbox, yard: Yard) -> None:
     """x32's numbers, and i386's by `int 0x80`, would pass a filter that knows x86_64 alone."""
@@ -438,6 +485,7 @@ def test_a_crash_leaves_no_core(sandbox: Sandbox, yard: Yard) -> None:
     assert max(limits.said["core"]) <= 1
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 def test_a_tracer_may_trace_its_own_children_and_only_where_it_was_allowed(
     confine: Confine,
@@ -455,6 +503,7 @@ def test_a_tracer_may_trace_its_own_children_and_only_where_it_was_allowed(
     assert confine(ptrace=True).attack(script).done == ["attach"]
 
 
+@pytest.mark.linux  # by Linux's calls
 @pytest.mark.claim("privilege.none")
 @pytest.mark.parametrize("access", [READ, READ | WRITE])
 def test_with_the_whole_root_granted_the_kernels_own_files_still_cant_be_written(

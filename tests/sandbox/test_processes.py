@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from tests.sandbox.conftest import Confine, Sandbox, Yard
 
-pytestmark = pytest.mark.linux
 # Landlock hides nothing: a process outside can't be touched, but whether it exists can be asked.
 with_own_pids = pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
 without_own_pids = pytest.mark.parametrize("tier", [LANDLOCK], indirect=True)
@@ -60,11 +59,13 @@ class Witness:
         return self._process.stdout.readline()
 
     def _settings(self) -> tuple[object, ...]:
+        common = os.getpriority(os.PRIO_PROCESS, self.pid), os.getpgid(self.pid)
+        if sys.platform != "linux":
+            return common
         return (
-            os.getpriority(os.PRIO_PROCESS, self.pid),
+            *common,
             os.sched_getaffinity(self.pid),
             os.sched_getscheduler(self.pid),
-            os.getpgid(self.pid),
             Path(f"/proc/{self.pid}/limits").read_bytes(),
             Path(f"/proc/{self.pid}/oom_score_adj").read_bytes(),
         )
@@ -88,9 +89,19 @@ def witness(yard: Yard) -> Iterator[Witness]:
 
 
 SIGNALS = """
-    import select
+    for pid in ARGUMENTS:
+        for name, number in (("SIGURG", signal.SIGURG), ("SIGTERM", signal.SIGTERM),
+                             ("SIGSTOP", signal.SIGSTOP), ("SIGKILL", signal.SIGKILL)):
+            attempt(f"kill {name} {pid}", lambda: os.kill(pid, number))
+            attempt(f"kill {name} the group of {pid}", lambda: os.kill(-pid, number))
+        attempt(f"from a thread {pid}", lambda: in_thread(lambda: os.kill(pid, signal.SIGURG)))
+    # The gentlest signal there is, to whoever can be reached.
+    signal.signal(signal.SIGURG, signal.SIG_IGN)
+    with __import__("contextlib").suppress(OSError):
+        os.kill(-1, signal.SIGURG)
+    """
+LINUX_SIGNALS = """
     siginfo = (ctypes.c_int * 32)(signal.SIGURG, 0, -1)
-    timespec = (ctypes.c_long * 2)()
     def own(option, value):
         r, w = os.pipe()
         __import__("fcntl").fcntl(r, option, value)
@@ -100,10 +111,6 @@ SIGNALS = """
     def by_pidfd(pid):
         syscall("pidfd_send_signal", os.pidfd_open(pid), signal.SIGURG, 0, 0)
     for pid in ARGUMENTS:
-        for name, number in (("SIGURG", signal.SIGURG), ("SIGTERM", signal.SIGTERM),
-                             ("SIGSTOP", signal.SIGSTOP), ("SIGKILL", signal.SIGKILL)):
-            attempt(f"kill {name} {pid}", lambda: os.kill(pid, number))
-            attempt(f"kill {name} the group of {pid}", lambda: os.kill(-pid, number))
         attempt(f"tkill {pid}", lambda: syscall("tkill", pid, signal.SIGURG))
         attempt(f"tgkill {pid}", lambda: syscall("tgkill", pid, pid, signal.SIGURG))
         attempt(f"sigqueue {pid}", lambda: syscall(
@@ -111,17 +118,14 @@ SIGNALS = """
         attempt(f"tgsigqueue {pid}", lambda: syscall(
             "rt_tgsigqueueinfo", pid, pid, signal.SIGURG, ctypes.byref(siginfo)))
         attempt(f"pidfd {pid}", lambda: by_pidfd(pid))
-        attempt(f"from a thread {pid}", lambda: in_thread(lambda: os.kill(pid, signal.SIGURG)))
         # These may be called with effect or without: the witness knows.
         with __import__("contextlib").suppress(OSError):
             own(8, pid)  # F_SETOWN
         with __import__("contextlib").suppress(OSError):
             own(8, -pid)
-    # The gentlest signal there is, to whoever can be reached.
-    signal.signal(signal.SIGURG, signal.SIG_IGN)
-    with __import__("contextlib").suppress(OSError):
-        os.kill(-1, signal.SIGURG)
     """
+if sys.platform == "linux":
+    SIGNALS += LINUX_SIGNALS
 
 
 @pytest.mark.claim("process.unreachable")
@@ -133,6 +137,29 @@ def test_no_process_outside_gets_a_signal(sandbox: Sandbox, witness: Witness) ->
 
 SENDING = ("kill", "tkill", "tgkill", "sigqueue", "tgsigqueue", "pidfd ", "from a thread")
 
+# What macOS has for it; of other processes' priorities it's not known who decides.
+MACOS_INTRUSIONS = """
+    libc.sysctl.argtypes = None
+    for pid in ARGUMENTS:
+        port, size = ctypes.c_uint(), ctypes.c_size_t(65536)
+        buffer = ctypes.create_string_buffer(65536)
+        def task(get):
+            if get(libc.mach_task_self(), pid, ctypes.byref(port)):
+                raise PermissionError(errno.EPERM, "no port")
+        attempt(f"task_for_pid {pid}", lambda: task(libc.task_for_pid))
+        attempt(f"PT_ATTACHEXC {pid}", lambda: checked(libc.ptrace(14, pid, None, 0)))
+        for name, number in (("KERN_PROCARGS2", 49), ("KERN_PROCARGS", 38)):
+            mib = (ctypes.c_int * 3)(1, number, pid)
+            def tell():
+                checked(libc.sysctl(mib, 3, buffer, ctypes.byref(size), None, 0))
+                say("told", str(buffer.raw))
+            attempt(f"{name} {pid}", tell)
+        def asked(flavor):
+            if libc.proc_pidinfo(pid, flavor, ctypes.c_uint64(0), buffer, 4096) <= 0:
+                raise PermissionError(errno.EPERM, "nothing told")
+        for flavor in (2, 3, 4, 9):
+            attempt(f"proc_pidinfo {flavor} of {pid}", lambda: asked(flavor))
+    """
 INTRUSIONS = """
     for pid in ARGUMENTS:
         buffer = ctypes.create_string_buffer(64)
@@ -188,6 +215,18 @@ INTRUSIONS = """
     """
 
 
+@pytest.mark.macos
+@pytest.mark.claim("process.unreachable")
+def test_no_process_outside_is_looked_into_by_what_macos_has(
+    sandbox: Sandbox, witness: Witness, yard: Yard
+) -> None:
+    outcome = sandbox.attack(MACOS_INTRUSIONS, witness.pid, os.getpid(), sandbox.server.pid)
+    assert outcome.done == []
+    assert yard.secret not in outcome.text
+    witness.assert_undisturbed()
+
+
+@pytest.mark.linux  # by Linux's calls, and /proc
 @pytest.mark.claim("process.unreachable")
 @pytest.mark.parametrize("ptrace", [False, True])
 def test_no_process_outside_is_looked_into_or_changed(
@@ -200,6 +239,7 @@ def test_no_process_outside_is_looked_into_or_changed(
     witness.assert_undisturbed()
 
 
+@pytest.mark.linux  # macOS's lane is no parent of the program alone
 @pytest.mark.claim("process.unreachable")
 @pytest.mark.parametrize("ptrace", [False, True])
 def test_the_lane_is_no_more_in_reach_than_others(confine: Confine, *, ptrace: bool) -> None:
@@ -263,15 +303,16 @@ def test_without_a_namespace_proc_tells_of_no_process(
 
 
 @pytest.mark.claim("process.calls-apart")
-@pytest.mark.parametrize("ptrace", [False, True])
+@pytest.mark.parametrize("ptrace", [False, pytest.param(True, marks=pytest.mark.linux)])
 def test_two_calls_of_a_session_cant_touch_each_other(confine: Confine, *, ptrace: bool) -> None:
     sandbox = confine(ptrace=ptrace)
     read_end, write_end = os.pipe()
     victim = sandbox.begin_attack(
         """
-        for number in set(signal.valid_signals()) - {9, 19, 17}:
+        for number in set(signal.valid_signals()) - {
+                signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
             signal.signal(number, lambda number, frame: say("got", number))
-        say("ready", True)
+        say("ready", os.getpid())
         while not os.read(0, 1):
             pass
         """,
@@ -279,9 +320,11 @@ def test_two_calls_of_a_session_cant_touch_each_other(confine: Confine, *, ptrac
         lane=sandbox.new_lane(),
     )
     victim.wait_for("ready")
-    pid = victim.pid()
+    # A namespace has numbers of its own.
+    linux = sys.platform == "linux"
+    pid = victim.pid() if linux else victim.said["ready"]
     other = sandbox.new_lane()
-    for script in (SIGNALS, INTRUSIONS):
+    for script in (SIGNALS, INTRUSIONS) if linux else (SIGNALS,):
         assert sandbox.attack(script, pid, lane=other).done == []
     os.write(write_end, b"go")
     os.close(write_end)
@@ -314,7 +357,7 @@ DAEMONS = {
         """,
     "every signal ignored": """
         if not os.fork():
-            for number in set(signal.valid_signals()) - {9, 19}:
+            for number in set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}:
                 signal.signal(number, signal.SIG_IGN)
             sleep_for_ever()
         """,
@@ -375,12 +418,29 @@ DAEMONS = {
 }
 
 
+# What only Linux has, and whose parent is gone before macOS's lane looks: SECURITY.md says so.
+OF_LINUX = {
+    "a double fork",
+    "a sibling of the program",
+    "no signal at its parent's death",
+    "a subreaper of its own",
+    "undumpable",
+    "a domain of its own",
+    "a successor at every death",
+    "a thread that outlives its leader",
+}
+EACH_DAEMON = [
+    pytest.param(text, id=name, marks=[pytest.mark.linux] if name in OF_LINUX else [])
+    for name, text in DAEMONS.items()
+]
+
+
 def says_when_it_runs(daemon: str) -> str:
     return daemon if daemon.startswith("\n") else f"\n        {daemon}\n        "
 
 
 @pytest.mark.claim("process.nothing-survives")
-@pytest.mark.parametrize("daemon", DAEMONS.values(), ids=DAEMONS.keys())
+@pytest.mark.parametrize("daemon", EACH_DAEMON)
 def test_nothing_a_program_leaves_survives_its_end(
     sandbox: Sandbox, yard: Yard, alive: Callable[[str], list[str]], daemon: str
 ) -> None:
@@ -397,7 +457,7 @@ def test_nothing_a_program_leaves_survives_its_end(
 
 @pytest.mark.claim("process.nothing-survives")
 @pytest.mark.parametrize("end", ["wall", "cancel"])
-@pytest.mark.parametrize("daemon", DAEMONS.values(), ids=DAEMONS.keys())
+@pytest.mark.parametrize("daemon", EACH_DAEMON)
 def test_nothing_of_a_call_survives_its_limit(
     sandbox: Sandbox, yard: Yard, alive: Callable[[str], list[str]], daemon: str, end: str
 ) -> None:
@@ -419,6 +479,7 @@ def test_nothing_of_a_call_survives_its_limit(
     assert alive(yard.secret) == []
 
 
+@pytest.mark.linux  # a thread ends by a call of Linux's
 @pytest.mark.claim("process.nothing-survives")
 def test_a_program_whose_first_thread_is_gone_is_still_ended(
     sandbox: Sandbox, yard: Yard, alive: Callable[[str], list[str]]
@@ -445,7 +506,7 @@ def test_a_call_finds_nothing_of_the_one_before(sandbox: Sandbox, yard: Yard) ->
     sandbox.attack("[os.fork() or sleep_for_ever() for _ in range(20)]", yard.secret, lane=lane)
     outcome = sandbox.attack(
         """
-        with __import__("contextlib").suppress(PermissionError):
+        with __import__("contextlib").suppress(OSError):
             say("pids", sorted(int(name) for name in os.listdir("/proc") if name.isdigit()))
         attempt("wait", lambda: os.wait())
         """,

@@ -1,3 +1,5 @@
+"""What is said of a Linux; of a Mac, seatbelt/test_table.py has it."""
+
 from __future__ import annotations
 
 import pytest
@@ -8,6 +10,7 @@ from nono_sandbox.domain import ABI_REQUIRED
 from nono_sandbox.support import ENFORCED, NOT, PARTLY, Guarantee, Support
 from nono_sandbox.system import LINUX
 
+pytestmark = pytest.mark.linux
 FACTS = Support(
     kernel="6.18", machine="x86_64", landlock_abi=7, landlock_errata=7, namespaces_reason=""
 )
@@ -78,7 +81,6 @@ def test_abstract_sockets_need_a_network_or_a_kernel_that_confines_them() -> Non
     assert of(support.guarantees(FACTS, NAMESPACES, OPEN), "unix-sockets").state == PARTLY
 
 
-@pytest.mark.linux
 def test_this_machine_is_found_out_about() -> None:
     facts = support.probe()
     assert facts.kernel

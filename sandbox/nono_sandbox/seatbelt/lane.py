@@ -93,12 +93,20 @@ class Attended:
         first, second, third = stdio
         try:
             self._pid = launcher.launch(
-                self._call, confinement, (first, second, third), self._means.sandbox_exec
+                self._call,
+                confinement,
+                (first, second, third),
+                self._means.sandbox_exec,
+                began=self._know,
             )
         except StartError as error:
             self._failure = error.status, str(error)[:_FAILURE_CHARACTERS_MAX]
         except SandboxError as error:
             self._failure = _NOT_RUN, str(error)[:_FAILURE_CHARACTERS_MAX]
+
+    def _know(self, pid: int) -> None:
+        """Keep the identity of the program: children tell whose they are after its end, too."""
+        self._known = frozenset(one.identity for one in self._means.processes() if one.pid == pid)
 
     def outcome(self) -> tuple[str, *tuple[object, ...]]:
         """See the call to its end; return the report.
@@ -108,7 +116,7 @@ class Attended:
         """
         if self._failure is not None:
             return ("ended", self._failure[0] << 8, "", self._failure, (0.0, 0.0), 0, False)
-        self._known = frozenset(one.identity for one in self._family())
+        self._known |= {one.identity for one in self._family()}
         with Exit(self._pid) as exited:
             try:
                 self._wait(exited)

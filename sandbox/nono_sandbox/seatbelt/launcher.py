@@ -32,6 +32,7 @@ from nono_sandbox.seatbelt.spelling import beneath, canonical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from nono_sandbox.confinement import Call, Confinement, Limits
@@ -41,6 +42,8 @@ ARGUMENTS_BYTES_MAX = 1024 * 1024 - 64 * 1024
 """ARG_MAX of macOS, less what the system adds; arguments and environment share it."""
 FAILURE_BYTES_MAX = 4096
 NOT_FOUND = 127
+INTERPRETER_BYTES_MAX = 512
+"""How much of a script's first line XNU reads (IMG_SHSIZE)."""
 COMPILE_ERROR = 65
 """EX_DATAERR: what sandbox-exec exits with when a profile doesn't compile."""
 
@@ -60,11 +63,14 @@ def launch(
     confinement: Confinement,
     stdio: tuple[int, int, int] = (0, 1, 2),
     sandbox_exec: str = SANDBOX_EXEC,
+    *,
+    began: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Start *call* confined and return its pid, which leads its own session and group.
 
     Blocks until the program is sandbox-exec. The caller reaps the pid, and ends what the program
-    leaves behind by `tree.end_tree` before it does.
+    leaves behind by `tree.end_tree` before it does. *began* is told the pid before any of the
+    program runs, while there is sure to be such a process to look at.
 
     Raises:
         ConfinementError: Seatbelt can't hold the confinement, or a grant changed. Nothing ran.
@@ -86,7 +92,7 @@ def launch(
         "tty": call.tty,
     }
     _refuse_too_long(plan)
-    return _spawn(plan, stdio)
+    return _spawn(plan, stdio, began)
 
 
 def check_text(text: str, sandbox_exec: str = SANDBOX_EXEC) -> int:
@@ -126,8 +132,8 @@ def rlimits(session: Limits, call: Limits) -> list[tuple[str, int, int]]:
 def find_program(call: Call, confinement: Confinement, path: str) -> str:
     """Return where the call's program is, looking only where the confinement lets it execute.
 
-    What lies elsewhere is said to be out of reach whether it exists or not, so that an exit
-    status never tells a worker what there is outside.
+    What lies elsewhere is said not to be there whether it exists or not, so that an exit status
+    never tells a worker what there is outside.
 
     Raises:
         StartError: With the status a shell would give.
@@ -136,24 +142,55 @@ def find_program(call: Call, confinement: Confinement, path: str) -> str:
     if not name or "\0" in name:
         raise StartError("a program has a name, and no NUL in it", stage.CANNOT_RUN)
     if "/" in name:
-        found = _executable(os.path.join(call.cwd, name), confinement)
-        if found is None:
-            raise StartError(f"{name!r} can't be executed here", stage.CANNOT_RUN)
+        _check_program(name, os.path.join(call.cwd, name), confinement)
         # As it was named, which a script sees; where that leads from, the stage sees to.
         return name
     for directory in path.split(":"):
-        found = _executable(os.path.join(call.cwd, directory, name), confinement)
-        if found is not None:
-            return found
+        candidate = os.path.join(call.cwd, directory, name)
+        if _executable(os.path.realpath(candidate), confinement):
+            _check_program(name, candidate, confinement)
+            return candidate
     raise StartError(f"{name!r} isn't in PATH, as far as it may be read", NOT_FOUND)
 
 
-def _executable(candidate: str, confinement: Confinement) -> str | None:
-    """Return *candidate* if it leads to a program that may be executed."""
+def _check_program(name: str, candidate: str, confinement: Confinement) -> None:
+    """Raise unless *candidate* leads to a program that may be executed, by one that may be."""
+    absent = StartError(f"{name!r} isn't there, as far as it may be read", NOT_FOUND)
     real = os.path.realpath(candidate)
     if not may_execute(real, confinement):
+        raise absent
+    try:
+        os.stat(candidate)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise absent from error
+    except (OSError, ValueError) as error:
+        raise StartError(f"{name!r} can't be executed: {error}", stage.CANNOT_RUN) from error
+    interpreter = _interpreter(real) if _executable(real, confinement) else None
+    if interpreter is None:
+        raise StartError(f"{name!r} can't be executed here", stage.CANNOT_RUN)
+    # sandbox-exec would say so on the program's own streams, as if it had run.
+    if interpreter and not _executable(os.path.realpath(interpreter), confinement):
+        raise StartError(f"{name!r} wants {interpreter!r}, which can't be", stage.CANNOT_RUN)
+
+
+def _executable(real: str, confinement: Confinement) -> bool:
+    if not may_execute(real, confinement):
+        return False
+    return os.path.isfile(real) and os.access(real, os.X_OK)
+
+
+def _interpreter(real: str) -> str | None:
+    """Return what a script names to be run by; nothing if it's none, None if it can't be read."""
+    try:
+        fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
         return None
-    return candidate if os.path.isfile(real) and os.access(real, os.X_OK) else None
+    try:
+        first = os.read(fd, INTERPRETER_BYTES_MAX).partition(b"\n")[0]
+    finally:
+        os.close(fd)
+    words = first[2:].split() if first.startswith(b"#!") else []
+    return os.fsdecode(words[0]) if words else ""
 
 
 def may_execute(path: str, confinement: Confinement) -> bool:
@@ -183,7 +220,7 @@ def _refuse_too_long(plan: stage.Plan) -> None:
         raise StartError(f"arguments over {ARGUMENTS_BYTES_MAX} bytes", stage.CANNOT_RUN)
 
 
-def _spawn(plan: stage.Plan, stdio: tuple[int, int, int]) -> int:
+def _spawn(plan: stage.Plan, stdio: tuple[int, int, int], began: Callable[[int], None]) -> int:
     """Start the stage, hand it *plan*, and wait until it is sandbox-exec or has failed."""
     with ExitStack() as open_here:
         plan_out, plan_in = (open_here.enter_context(_Owned(fd)) for fd in os.pipe())
@@ -199,6 +236,7 @@ def _spawn(plan: stage.Plan, stdio: tuple[int, int, int]) -> int:
         # Now they are the stage's alone, and its end will show here.
         for owned in (*parked, plan_out, failure_in):
             owned.close()
+        began(pid)
         _hand_over(plan_in.fd, marshal.dumps(dict(plan)))
         plan_in.close()
         failure = os.read(failure_out.fd, FAILURE_BYTES_MAX)

@@ -13,6 +13,7 @@ import fcntl
 import os
 import sys
 
+from nono_sandbox import judged
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.seatbelt.spelling import spellings
 
@@ -29,35 +30,39 @@ def check_places(confinement: Confinement) -> None:
     """
     for grant in confinement.grants:
         try:
-            identity = _look(grant.path)
+            status, stored = _look(grant.path)
         except OSError as error:
-            raise ConfinementError(f"{grant.path!r}: {error.strerror}") from error
-        if grant.identity not in (None, identity):
-            raise ConfinementError(f"{grant.path!r} isn't what it was when it was granted")
+            raise ConfinementError(
+                f"can't open the grant of {grant.path}: {error.strerror}; start a new session"
+            ) from error
+        judged.check(grant, grant.path, status)
+        _check_spelling(grant.path, stored)
     for denial in confinement.denials:
         try:
-            _look(denial.path)
+            _, stored = _look(denial.path)
         except OSError:
             # It isn't there, or out of reach: then its patterns hold, and nothing else need.
             continue
+        _check_spelling(denial.path, stored)
 
 
-def _look(path: str) -> tuple[int, int]:
-    """Return the identity of *path*, which must be the kernel's own name for it."""
+def _look(path: str) -> tuple[os.stat_result, str]:
+    """Return the status of what stands at *path*, not followed, and the kernel's name for it."""
     fd = os.open(path, _FLAGS)
     try:
-        status = os.fstat(fd)
-        stored = kernel_name(fd)
+        return os.fstat(fd), kernel_name(fd)
     finally:
         os.close(fd)
+
+
+def _check_spelling(path: str, stored: str) -> None:
     if stored not in spellings(path):
         raise ConfinementError(f"{path!r} is stored as {stored!r}: name it so")
-    return status.st_dev, status.st_ino
 
 
 if sys.platform == "darwin":
     # For events alone: it needs no right to read.
-    _FLAGS = os.O_EVTONLY | os.O_CLOEXEC
+    _FLAGS = os.O_EVTONLY | os.O_SYMLINK | os.O_CLOEXEC
 
     def kernel_name(fd: int) -> str:
         """Return the path the kernel has for an open file, as Seatbelt will compare it."""
@@ -65,7 +70,7 @@ if sys.platform == "darwin":
         return os.fsdecode(name.rstrip(b"\0"))
 
 else:
-    _FLAGS = os.O_PATH | os.O_CLOEXEC
+    _FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
     def kernel_name(fd: int) -> str:
         """Return the path the kernel has for an open file, as Seatbelt would compare it."""

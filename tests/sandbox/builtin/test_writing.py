@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nono_sandbox import _uapi, builtin
+from nono_sandbox import builtin
 from nono_sandbox.builtin import editing, writing
 
 
@@ -127,6 +127,8 @@ class Meanwhile:
     """Somebody who acts in the moment before a file takes its place."""
 
     def __init__(self, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+        from nono_sandbox import _uapi  # noqa: PLC0415  # it's Linux's alone
+
         self._act: Callable[[], object] | None = act
         for module, name in ((_uapi, "rename_in"), (os, "link")):
             monkeypatch.setattr(module, name, self._after(getattr(module, name)))

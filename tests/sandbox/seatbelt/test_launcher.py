@@ -287,8 +287,12 @@ def test_a_missing_sandbox_exec_runs_nothing(
     ("argv", "status"),
     [
         (("no-such-program",), 127),
-        (("./no-such-program",), 126),
-        (("/etc/passwd",), 126),
+        (("./no-such-program",), 127),
+        (("/etc/passwd",), 127),
+        (("./plain",), 126),
+        (("./orphan",), 126),
+        (("./outside",), 126),
+        (("./loop",), 126),
         (("",), 126),
         ((), 126),
         (("a\0b",), 126),
@@ -297,6 +301,14 @@ def test_a_missing_sandbox_exec_runs_nothing(
 def test_what_cant_be_found_has_a_shells_status(
     stand_in: StandIn, confinement: Confinement, workspace: Path, argv: tuple[str, ...], status: int
 ) -> None:
+    for name, text in (
+        ("plain", ""),
+        ("orphan", "#!/no/such/interpreter -x\n"),
+        ("outside", "#! /etc/passwd\n"),
+    ):
+        (workspace / name).write_text(text)
+        (workspace / name).chmod(0o755 if text else 0o644)
+    (workspace / "loop").symlink_to("loop")
     with pytest.raises(StartError) as error:
         stand_in.run(call(*argv, cwd=workspace), confinement)
     assert error.value.status == status
@@ -344,7 +356,7 @@ def test_a_grant_that_changed_hands_runs_nothing(
     assert stand_in.run(call("true", cwd=workspace), bound) == 0
     workspace.rename(workspace.with_name("moved"))
     workspace.mkdir()
-    with pytest.raises(ConfinementError, match="isn't what it was"):
+    with pytest.raises(ConfinementError, match="was replaced"):
         stand_in.run(call("true", cwd=workspace), bound)
 
 
@@ -354,13 +366,32 @@ def test_a_grant_or_denial_named_through_a_symlink_is_refused(
     (workspace / "inner").mkdir()
     link = tmp_path / "link"
     link.symlink_to(workspace)
-    granted = confinement.replace(grants=(*confinement.grants, Grant(str(link), READ)))
+    granted = confinement.replace(grants=(*confinement.grants, Grant(str(link / "inner"), READ)))
     denied = confinement.replace(denials=(Denial(str(link / "inner")),))
     for wrong in (granted, denied):
         with pytest.raises(ConfinementError, match="is stored as"):
             stand_in.run(call("true", cwd=workspace), wrong)
     gone = confinement.replace(denials=(Denial(str(workspace / "absent")),))
     assert stand_in.run(call("true", cwd=workspace), gone) == 0
+
+
+def test_who_starts_it_sees_it_before_any_of_it_runs(
+    stand_in: StandIn, confinement: Confinement, workspace: Path
+) -> None:
+    """A program may be gone before the next look, and what it left is known by it alone."""
+    seen = []
+
+    def look(pid: int) -> None:
+        os.kill(pid, 0)
+        seen.append((pid, (workspace / "made").exists()))
+
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    made = call("touch", "made", cwd=workspace)
+    pid = launcher.launch(made, confinement, (nowhere,) * 3, str(stand_in.path), began=look)
+    os.close(nowhere)
+    os.waitpid(pid, 0)
+    assert seen == [(pid, False)]
+    assert (workspace / "made").exists()
 
 
 def test_a_call_narrows_and_never_widens(workspace: Path, confinement: Confinement) -> None:

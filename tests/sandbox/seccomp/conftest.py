@@ -16,6 +16,7 @@ import pytest
 
 from nono_sandbox.seccomp.syscalls import numbers
 
+pytestmark = pytest.mark.linux
 ARCH = os.uname().machine
 NOBODY = 65534
 IDENTITIES = [0, NOBODY] if os.geteuid() == 0 else [os.geteuid()]
