@@ -34,6 +34,7 @@ PACKAGES = frozenset({"node_modules", "site-packages", "vendor"})
 """Directories of packages as they were published, each in one of its own."""
 
 _MARKS = frozenset({"HEAD", "objects", "refs", "commondir"})
+_BY_NAME = {names.fold(mark): mark for mark in _MARKS}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -73,15 +74,15 @@ def _of_path(parts: tuple[str, ...], bare: Collection[tuple[str, ...]]) -> Itera
     for index, name in enumerate(parts):
         if bare and parts[:index] in bare:
             yield Found(BARE, parts[:index])
-        if name == ".git":
+        if names.is_git(name):
             yield Found(GIT, parts[:index])
             return
         if names.what(name):
             yield Found(NAME, parts[:index], name)
             return
-        if name in names.INNER:
+        if names.is_around(name):
             yield Found(AROUND, parts[:index], name)
-        if name in names.INNER:
+        if names.is_around(name):
             yield Found(AROUND, parts[:index], name)
     if parts[-1] in _MARKS:
         yield Found(BARE, parts[:-1])
@@ -145,16 +146,16 @@ class _Level:
         with os.scandir(self.fd) as entries:
             for entry in entries:
                 name = entry.name
-                if name == ".git":
+                if names.is_git(name):
                     self._found.append(Found(GIT, self.directory))
                 elif names.what(name):
                     self._found.append(Found(NAME, self.directory, name))
                 elif entry.is_dir(follow_symlinks=False):
                     self._below.append(name)
-                if name in names.INNER:
+                if names.is_around(name):
                     self._found.append(Found(AROUND, self.directory, name))
-                if name in _MARKS:
-                    present.add(name)
+                if mark := _BY_NAME.get(names.fold(name)):
+                    present.add(mark)
         if is_bare(present):
             self._found.append(Found(BARE, self.directory))
 
@@ -226,7 +227,9 @@ def _is_repository(parts: tuple[str, ...], root: int) -> bool:
         return False
     try:
         # What is in a `.git` is visited from there, or by nobody.
-        return parts[-1:] == (".git",) or (".git" not in parts and is_bare(marks(fd)))
+        return names.is_git(parts[-1] if parts else "") or (
+            not any(map(names.is_git, parts)) and is_bare(marks(fd))
+        )
     finally:
         os.close(fd)
 

@@ -227,8 +227,8 @@ def is_at_top(spot: Spot) -> bool:
     if len(spot.directory) == 1 and names.what_inside(spot.directory[0], spot.name):
         return True
     if spot.directory:
-        return spot.directory[0] == ".git"
-    return spot.name == ".git" or spot.name in names.INNER or bool(names.what(spot.name))
+        return names.is_git(spot.directory[0])
+    return names.is_git(spot.name) or names.is_around(spot.name) or bool(names.what(spot.name))
 
 
 def _paths(keys: Iterable[Key]) -> set[str]:

@@ -45,7 +45,7 @@ def to_look_at(known: Known, root: int, changed: Changed | None, *, learning: bo
     found = dict.fromkeys(finding.by_names(sorted(paths), known.bare))
     for path in sorted(changed.trees):
         top = tuple(path.split("/")) if path else ()
-        if ".git" not in top and not names.guards(top):
+        if not any(map(names.is_git, top)) and not names.guards(top):
             walk = finding.by_walk(root, top, packages=True, forcing=not learning)
             found.update(dict.fromkeys(walk))
     return _by_depth(found)

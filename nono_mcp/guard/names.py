@@ -16,6 +16,18 @@ Architecture invariant: this module is data and does no I/O.
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "darwin":
+    # Its file systems take `.VSCODE` for `.vscode`, and so does who opens that.
+    from nono_sandbox.seatbelt.spelling import fold as fold  # noqa: PLC0414 - for others too
+else:
+
+    def fold(name: str) -> str:
+        """Return *name* as the file system compares it."""
+        return name
+
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -104,16 +116,42 @@ class _Names:
         return ""
 
 
-_NAMES = _Names([(name, what) for what, names in TABLE.items() for name in names.split()])
-_INNER = {around: _Names(list(names.items())) for around, names in INNER.items()}
+_NAMES = _Names([(fold(name), what) for what, names in TABLE.items() for name in names.split()])
+_INNER = {
+    around: _Names([(fold(name), what) for name, what in names.items()])
+    for around, names in INNER.items()
+}
 
-what = _NAMES.what
+if sys.platform == "darwin":
+
+    def what(name: str) -> str:
+        """Return what is guarded by the name *name*, or nothing."""
+        return _NAMES.what(fold(name))
+
+    def is_git(name: str) -> bool:
+        """Tell whether Git looks for its repository by the name *name*."""
+        return fold(name) == ".git"
+
+    def is_around(name: str) -> bool:
+        """Tell whether *name* is that of a directory in which some names are guarded."""
+        return fold(name) in INNER
+
+else:
+    what = _NAMES.what
+
+    def is_git(name: str) -> bool:
+        """Tell whether Git looks for its repository by the name *name*."""
+        return name == ".git"
+
+    def is_around(name: str) -> bool:
+        """Tell whether *name* is that of a directory in which some names are guarded."""
+        return name in INNER
 
 
 def what_inside(around: str, name: str) -> str:
     """Return what is guarded by the name *name* in a directory *around* it; or nothing."""
-    inner = _INNER.get(around)
-    return "" if inner is None else inner.what(name)
+    inner = _INNER.get(fold(around))
+    return "" if inner is None else inner.what(fold(name))
 
 
 def what_of(directory: Sequence[str], name: str) -> str:
@@ -123,7 +161,7 @@ def what_of(directory: Sequence[str], name: str) -> str:
 
 def guarded(present: Iterable[str]) -> list[str]:
     """Return those of the names *present* that are guarded, or around such names."""
-    return [name for name in present if what(name) or name in INNER]
+    return [name for name in present if what(name) or is_around(name)]
 
 
 def guards(parts: Sequence[str]) -> bool:

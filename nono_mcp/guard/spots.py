@@ -79,9 +79,9 @@ def visit(root: int, present: Iterable[str], see: See) -> None:
     Of the names in *root* those *present* are there. What *see* doesn't say yes to isn't entered.
     """
     for name in present:
-        if name in names.INNER:
+        if names.is_around(name):
             visit_around((), name, root, see)
-        elif name != ".git":
+        elif not names.is_git(name):
             see(Spot((), name, AS_IT_WAS, names.what(name)), root)
     visit_git((), root, see)
 

@@ -46,7 +46,7 @@ def is_guarded(path: str, grants: Sequence[Asked]) -> bool:
         root = asked.place.path
         if asked.access & WRITE and covers(root, path) and path != root:
             parts = path[len(root.rstrip("/")) + 1 :].split("/")
-            if ".git" in parts or names.guards(parts):
+            if any(map(names.is_git, parts)) or names.guards(parts):
                 return True
     return False
 

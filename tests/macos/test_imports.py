@@ -65,3 +65,21 @@ def test_what_is_linuxs_alone_is_refused_by_the_imitation(name: str) -> None:
         [sys.executable, "-I", "-c", code, name], capture_output=True, check=True, text=True
     )
     assert "this does as a Mac does" in ended.stdout
+
+
+GUARDED = """
+import mac, sys
+mac.become()
+from nono_mcp.guard import names
+print([name for name in sys.argv[1:] if names.what(name) or names.is_git(name)])
+print([names.what_inside(".HG", name) != "" for name in ("HGRC", "store")])
+"""
+
+
+def test_a_name_is_guarded_by_all_that_macos_holds_equal() -> None:
+    roots = sorted({str(Path(*one.__path__).parent) for one in PACKAGES})
+    code = f"import sys; sys.path += {[*roots, str(mac.HERE)]!r}\n{GUARDED}"
+    guarded = [".vscode", ".VSCODE", ".V\u017fcode", ".Git", ".RPROFILE", "X.CODE-WORKSPACE"]
+    words = [sys.executable, "-I", "-c", code, *guarded, ".vscode2", "git", "src"]
+    ended = subprocess.run(words, capture_output=True, check=True, text=True)
+    assert ended.stdout == f"{guarded}\n{[True, False]}\n"
