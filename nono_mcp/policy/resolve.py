@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 
 from nono_mcp.policy.paths import Place
 from nono_sandbox.confinement import Link
@@ -22,6 +23,13 @@ SYMLINKS_MAX = 40
 """As many as the kernel follows in one path (path_resolution(7))."""
 
 _DELETED = " (deleted)"
+if sys.platform == "darwin":
+    # For events alone, which needs no right to read and waits for no writer of a FIFO.
+    _LOOK = os.O_EVTONLY | os.O_NONBLOCK | os.O_CLOEXEC
+else:
+    _LOOK = os.O_PATH | os.O_CLOEXEC
+_NEVER_OPENED = (errno.ENXIO, errno.EOPNOTSUPP)
+"""What macOS says of a socket, of which there is no descriptor to look by."""
 
 
 def resolve(text: str) -> Place:
@@ -31,9 +39,10 @@ def resolve(text: str) -> Place:
     part that exists leads to, with the rest as written.
     """
     try:
-        descriptor = os.open(text, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+        descriptor = os.open(text, _LOOK)
     except OSError as error:
-        return Place(text, _missing(text), "", None, (), error.errno or errno.EINVAL)
+        found = _by_name(text) if error.errno in _NEVER_OPENED else None
+        return found or Place(text, _missing(text), "", None, (), error.errno or errno.EINVAL)
     except ValueError:
         return Place(text, text, "", None, (), errno.EINVAL)
     try:
@@ -46,6 +55,17 @@ def resolve(text: str) -> Place:
     links = () if location == text else tuple(_walk(text)[1])
     identity = (status.st_dev, status.st_ino)
     return Place(text, location, _kind(status.st_mode), identity, links)
+
+
+def _by_name(text: str) -> Place | None:
+    """Return what stands where *text* leads, looked at by its names alone."""
+    location, links = _walk(text)
+    try:
+        status = os.lstat(location)
+    except OSError:
+        return None
+    identity = (status.st_dev, status.st_ino)
+    return Place(text, location, _kind(status.st_mode), identity, tuple(links))
 
 
 def children(directory: str) -> Iterator[Place]:
@@ -104,6 +124,15 @@ def _kind(mode: int) -> str:
 
 def _location(descriptor: int, text: str, status: os.stat_result) -> str:
     """Return where the open object is, or nothing if it's nowhere any more."""
+    if sys.platform == "darwin":
+        from nono_sandbox.seatbelt.places import kernel_name
+
+        # As it is stored, whatever the case and the normal form that it was asked for by.
+        try:
+            location = kernel_name(descriptor)
+        except OSError:
+            return ""
+        return location if _is_at(location, status) else ""
     try:
         location = os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:

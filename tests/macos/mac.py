@@ -9,6 +9,7 @@ Only who imports this gets it: no variable, option or file of nono's leads here.
 from __future__ import annotations
 
 import configparser
+import errno
 import fcntl
 import importlib
 import os
@@ -55,6 +56,8 @@ LINUX_ONLY = {
 """Names that CPython has on Linux and not on macOS, where this package or its tests know them."""
 EVENT_ONLY = 0o10000000
 """O_EVTONLY, with the value of what it is imitated by: O_PATH."""
+MAKING = {"os.mkdir": 0, "os.rename": 1, "os.symlink": 1, "os.link": 1}
+"""Which argument names what an event makes."""
 NAME_OF = 50
 """F_GETPATH."""
 
@@ -152,10 +155,25 @@ def linux_only() -> set[str]:
 
 
 def _without_proc(event: str, arguments: tuple[object, ...]) -> None:
+    """Know no /proc, and make nothing whose name isn't UTF-8."""
     if event in ("open", "os.listdir", "os.scandir", "os.chmod"):
         path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
         if path.startswith("/proc/") and not path.endswith("/stat"):
             raise FileNotFoundError(2, "a Mac has no /proc", path)
+    if event == "open":
+        made = arguments[0] if isinstance(arguments[2], int) and arguments[2] & os.O_CREAT else ""
+    else:
+        made = arguments[MAKING[event]] if event in MAKING else ""
+    if isinstance(made, str | bytes) and not _is_utf8(made):
+        raise OSError(errno.EILSEQ, "a Mac's names are UTF-8", made)
+
+
+def _is_utf8(name: str | bytes) -> bool:
+    try:
+        os.fsencode(name).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _read_link(path: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as os.readlink

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
     from tests.policy.conftest import Machine
 
+# Of a Mac, tests/macos/test_why.py asks the texts themselves.
+pytestmark = pytest.mark.linux
 PYTHON = os.path.realpath(sys.executable)
 POLICIES = 14
 QUESTIONS = 80

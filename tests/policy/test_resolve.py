@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,8 @@ HOSTILE = [
     b"it's",
     b'"',
     b"a\nb",
-    b"\xff\xfe",
+    # macOS has no names that aren't UTF-8.
+    pytest.param(b"\xff\xfe", marks=pytest.mark.linux),
     b"-rf",
     b"*",
     b"$HOME",
@@ -50,6 +52,27 @@ def test_what_stands_there_is_told_apart(root: Path) -> None:
     (root / "file").touch()
     kinds = {name: resolve(f"{root}/{name}").kind for name in ("", "file", "fifo", "none")}
     assert kinds == {"": "directory", "file": "file", "fifo": "other", "none": ""}
+
+
+def test_what_is_never_opened_is_looked_at_by_its_names(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a socket is on macOS; where nothing stands, there is nothing."""
+
+    def refused(*_: object, **__: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported on socket")
+
+    (root / "place").mkdir()
+    (root / "way").symlink_to("place")
+    with socket.socket(socket.AF_UNIX) as one:
+        monkeypatch.chdir(root / "place")
+        one.bind("s")
+    monkeypatch.setattr(os, "open", refused)
+    place = resolve(f"{root}/way/s")
+    assert (place.path, place.kind) == (f"{root}/place/s", "other")
+    assert place.identity == identity(root / "place" / "s")
+    assert place.links == (Link(f"{root}/way", "place"),)
+    assert resolve(f"{root}/none").errno == errno.EOPNOTSUPP
 
 
 def test_a_symlink_is_judged_by_where_it_leads(root: Path) -> None:

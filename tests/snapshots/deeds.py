@@ -6,10 +6,15 @@ import ctypes
 import os
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 Deed = Callable[[Path], object]
+
+
+# macOS has no names that aren't UTF-8.
+ODD = b"\xff\xfe" if sys.platform == "linux" else "ÿ".encode()
 
 
 def sparse(path: Path, *runs: tuple[int, bytes], size: int) -> None:
@@ -57,11 +62,12 @@ def populate(w: Path) -> None:
     (w / "big").write_bytes(b"pattern!" * (9 << 17))
     sparse(w / "holes", (1 << 20, b"data" * 1024), size=4 << 20)
     (w / "attr").write_text("x")
-    os.setxattr(w / "attr", "user.note", b"kept\0bytes")
-    os.setxattr(w / "dir", "user.note", b"of a directory")
-    acl(w / "b.txt")
-    os.mkdir(os.path.join(os.fsencode(w), b"\xff\xfe"))
-    Path(os.fsdecode(os.path.join(os.fsencode(w), b"\xff\xfe", b"new\nline"))).write_text("n")
+    if sys.platform == "linux":
+        os.setxattr(w / "attr", "user.note", b"kept\0bytes")
+        os.setxattr(w / "dir", "user.note", b"of a directory")
+        acl(w / "b.txt")
+    os.mkdir(os.path.join(os.fsencode(w), ODD))
+    Path(os.fsdecode(os.path.join(os.fsencode(w), ODD, b"new\nline"))).write_text("n")
     (w / "-rf").write_text("dash")
     (w / ("n" * 255)).write_text("long")
     (w / "node_modules/left-pad").mkdir(parents=True)
@@ -216,11 +222,14 @@ DEEDS: dict[str, Deed] = {
     "rename fifo over file": lambda w: (w / "fifo").rename(w / "a.txt"),
     "punch hole": lambda w: sparse(w / "big", (0, b"pattern!"), size=9 << 20),
     "odd names gone": lambda w: [
-        shutil.rmtree(os.path.join(os.fsencode(w), b"\xff\xfe")),
+        shutil.rmtree(os.path.join(os.fsencode(w), ODD)),
         (w / "-rf").unlink(),
         (w / ("n" * 255)).unlink(),
     ],
 }
+if sys.platform != "linux":
+    # Python has no words for macOS's.
+    DEEDS = {name: do for name, do in DEEDS.items() if not {"attribute", "acl"} & set(name.split())}
 if os.geteuid() == 0:
     # Nobody else can, nor could give it back.
     DEEDS |= {

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def _one(path: bytes, inodes: dict[int, list[bytes]], *, times: bool) -> tuple[o
         content = os.readlink(path)
     attributes = {
         name: os.getxattr(path, name, follow_symlinks=False)
-        for name in os.listxattr(path, follow_symlinks=False)
+        for name in (os.listxattr(path, follow_symlinks=False) if sys.platform == "linux" else ())
     }
     mtime = status.st_mtime_ns if times else 0
     return (status.st_mode, status.st_uid, status.st_gid, mtime, content, attributes)

@@ -9,6 +9,7 @@ Nobody has run it on a Mac; on Linux the kernel's name for a descriptor comes fr
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -48,7 +49,19 @@ def check_places(confinement: Confinement) -> None:
 
 def _look(path: str) -> tuple[os.stat_result, str]:
     """Return the status of what stands at *path*, not followed, and the kernel's name for it."""
-    fd = os.open(path, _FLAGS)
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.EOPNOTSUPP):
+            raise
+        # A socket, which macOS opens for nobody: by the directory it is in.
+        above, _, name = path.rpartition("/")
+        fd = os.open(above or "/", _FLAGS)
+        try:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            return status, f"{kernel_name(fd).rstrip('/')}/{name}"
+        finally:
+            os.close(fd)
     try:
         return os.fstat(fd), kernel_name(fd)
     finally:

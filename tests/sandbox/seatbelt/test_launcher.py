@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -30,6 +32,7 @@ from nono_sandbox.confinement import (
 from nono_sandbox.errors import ConfinementError, StartError, UnsupportedError
 from nono_sandbox.seatbelt import launcher
 from nono_sandbox.seatbelt.expressible import narrowed
+from nono_sandbox.seatbelt.places import check_places
 from nono_sandbox.seatbelt.profile import profile
 from nono_sandbox.seatbelt.sbpl import RefusedError
 
@@ -373,6 +376,30 @@ def test_a_grant_or_denial_named_through_a_symlink_is_refused(
             stand_in.run(call("true", cwd=workspace), wrong)
     gone = confinement.replace(denials=(Denial(str(workspace / "absent")),))
     assert stand_in.run(call("true", cwd=workspace), gone) == 0
+
+
+def test_a_socket_that_is_granted_is_looked_at_where_it_cant_be_opened(
+    confinement: Confinement, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where nobody opens one."""
+    with socket.socket(socket.AF_UNIX) as one:
+        monkeypatch.chdir(workspace)
+        one.bind("s")
+    status = (workspace / "s").stat()
+    grant = Grant(str(workspace / "s"), READ | WRITE, exact=True).replace(
+        identity=(status.st_dev, status.st_ino)
+    )
+    opened = os.open
+
+    def refused(path: str, flags: int) -> int:
+        if path.endswith("/s"):
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported on socket")
+        return opened(path, flags)
+
+    monkeypatch.setattr(os, "open", refused)
+    check_places(confinement.replace(grants=(*confinement.grants, grant)))
+    with pytest.raises(ConfinementError, match="was replaced"):
+        check_places(confinement.replace(grants=(grant.replace(identity=(1, 2)),)))
 
 
 def test_who_starts_it_sees_it_before_any_of_it_runs(

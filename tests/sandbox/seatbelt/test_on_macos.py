@@ -164,7 +164,7 @@ def test_names_arent_resolved_when_closed(confinement: Confinement) -> None:
 
 def test_other_processes_cant_be_signalled(confinement: Confinement) -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as other:
-        shell(confinement, f"kill -9 {other.pid}; kill -9 -1")
+        shell(confinement, f"kill -9 {other.pid}; kill -URG -1")
         time.sleep(0.1)
         assert other.poll() is None
         other.kill()
