@@ -110,6 +110,7 @@ def test_a_back_end_that_configuration_names_is_not_taken(
         keyring.set_keyring(before)
 
 
+@pytest.mark.linux  # a Mac has its own
 @pytest.mark.skipif(
     shutil.which("gnome-keyring-daemon") is None or shutil.which("dbus-run-session") is None,
     reason="needs gnome-keyring and dbus; CI installs them",

@@ -100,6 +100,7 @@ needs_zsh = pytest.mark.skipif(not shutil.which("zsh"), reason="zsh isn't instal
 needs_fish = pytest.mark.skipif(not shutil.which("fish"), reason="fish isn't installed")
 
 
+@pytest.mark.linux  # where CI installs it
 @needs_fish
 def test_fish_completes_commands_options_and_values(person: Person) -> None:
     path = script(person, "fish")

@@ -175,6 +175,7 @@ def test_a_value_is_never_an_argument(person: Person, words: tuple[str, ...]) ->
     assert person.nono(*words).returncode == 2
 
 
+@pytest.mark.linux  # a Mac has its own
 @pytest.mark.skipif(
     shutil.which("gnome-keyring-daemon") is None or shutil.which("dbus-run-session") is None,
     reason="needs gnome-keyring and dbus; CI installs them",

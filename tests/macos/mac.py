@@ -117,6 +117,9 @@ def become(*before: str) -> None:
     sys.addaudithook(_without_proc)
     sys.meta_path.insert(0, LinuxOnly())
     imitate_renaming()
+    if "shutil" in sys.modules:
+        # It looked for attributes that can be copied when it was imported.
+        setattr(sys.modules["shutil"], "_copyxattr", lambda *_, **__: None)  # noqa: B010 - private
 
 
 def imitate_renaming() -> None:

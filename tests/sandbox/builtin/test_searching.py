@@ -162,6 +162,7 @@ def test_what_cant_be_searched_is_passed_over(tmp_path: Path) -> None:
     assert search(tmp_path) == ["file"]
 
 
+@pytest.mark.linux  # where CI installs it
 def test_it_is_ripgreps_output(tmp_path: Path) -> None:
     ripgrep = shutil.which("rg")
     if ripgrep is None:
