@@ -498,6 +498,7 @@ def eventually(true: Callable[[], bool]) -> bool:
     return True
 
 
+@pytest.mark.linux  # by /proc: what macOS has beside it is another matter
 def test_a_run_is_two_processes_and_its_program_till_a_call_waits(
     tier: str, yard: Yard, call_for: Callable[..., Call]
 ) -> None:
