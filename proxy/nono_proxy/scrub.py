@@ -7,11 +7,14 @@ the worker can encode it in some way of its own: this guards against one that ec
 Architecture invariant: no I/O; what is kept between two calls is shorter than a credential's form.
 """
 
+import html
 import json
+import re
 from base64 import b64encode, urlsafe_b64encode
 from urllib.parse import quote, quote_plus
 
 CREDENTIAL_OCTETS_MIN = 8
+_ESCAPE = re.compile(rb"%[0-9A-F]{2}")
 
 
 def _base64_forms(secret: bytes) -> set[bytes]:
@@ -27,16 +30,25 @@ def _base64_forms(secret: bytes) -> set[bytes]:
 
 
 def forms(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return every spelling that is looked for: raw, escaped for JSON and URLs, base64."""
+    """Return every spelling that is looked for.
+
+    Raw, escaped for JSON, HTML and URLs, base64, in hexadecimal digits.
+    """
     found: set[bytes] = set()
     for secret in secrets:
         text = secret.decode("latin-1")
         escaped = json.dumps(text)[1:-1].encode()
         found |= {secret, escaped, escaped.replace(b"/", rb"\/")}
-        found |= {quote(secret, safe="").encode(), quote_plus(secret).encode()}
-        found |= (
-            {quote(secret, safe="").lower().encode()} if b"%" in quote(secret).encode() else set()
-        )
+        # As Go and Java's servers write JSON.
+        found.add(re.sub(rb"[<>&'=]", lambda one: b"\\u%04x" % ord(one[0]), escaped))
+        found |= {
+            html.escape(text).encode("latin-1"),
+            html.escape(text, quote=False).encode("latin-1"),
+        }
+        quoted = {quote(secret, safe=safe).encode() for safe in ("", "/", "!'()*", "/:@")}
+        for one in quoted | {quote_plus(secret).encode()}:
+            found |= {one, _ESCAPE.sub(lambda escape: escape[0].lower(), one)}
+        found |= {secret.hex().encode(), secret.hex().upper().encode()}
         found |= _base64_forms(secret)
     return tuple(sorted(found, key=len, reverse=True))
 

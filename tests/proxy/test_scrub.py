@@ -1,3 +1,4 @@
+import html
 import json
 from base64 import b64encode, urlsafe_b64encode
 from itertools import pairwise
@@ -19,6 +20,16 @@ SPELLINGS = forms((SECRET,))
         SECRET,
         json.dumps(SECRET.decode()).encode(),
         quote(SECRET, safe="").encode(),
+        quote(SECRET, safe="/").encode(),
+        quote(SECRET, safe="")
+        .encode()
+        .replace(b"%2F", b"%2f")
+        .replace(b"%2B", b"%2b")
+        .replace(b"%3D", b"%3d"),
+        html.escape(SECRET.decode()).encode(),
+        json.dumps(SECRET.decode()).replace("=", r"\u003d").encode(),
+        SECRET.hex().encode(),
+        SECRET.hex().upper().encode(),
         b64encode(SECRET),
         b64encode(b"x-access-token:" + SECRET),
         b64encode(b"u:" + SECRET),
