@@ -261,7 +261,11 @@ def is_plain(call: Call, plan: Plan) -> bool:
     own = (limits.cpu_s, limits.memory_bytes_max, limits.open_files_max, limits.file_size_bytes_max)
     if narrows or call.tty or call.builtin or own != (None, None, None, None):
         return False
-    return limits.processes_max in (None, plan.processes_max)
+    if limits.processes_max is None:
+        return True
+    # Before Linux 6.14 a PID namespace has no bound, and the user namespace's is a process's own.
+    bounded = namespaces.bounds_pids(os.uname().release)
+    return bounded and limits.processes_max == plan.processes_max
 
 
 def tell(control: _socket.socket, report: tuple[object, ...]) -> None:

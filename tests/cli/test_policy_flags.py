@@ -45,6 +45,7 @@ def document(*argv: str) -> Document:
             ("--deny-write", "a", "--bypass", "b"),
             Document(filesystem=FilesystemSection(deny_write=("a",), bypass=("b",))),
         ),
+        (("--read-only",), Document(filesystem=FilesystemSection(read_only=True))),
         (("--block-net",), Document(network=NetworkSection(mode="closed"))),
         (("--open-net",), Document(network=NetworkSection(mode="open"))),
         (

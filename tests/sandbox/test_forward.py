@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -259,6 +260,10 @@ def carrying(server_pid: int) -> list[dict[str, list[str]]]:
     ]
 
 
+def pid_of(facts: dict[str, list[str]]) -> int:
+    return int(facts["Pid"][0])
+
+
 HOLDING = """
     import socket
     port, count = ARGUMENTS
@@ -298,3 +303,25 @@ def test_who_carries_has_no_privilege_and_is_as_many_as_may_be(
     os.close(write_end)
     assert running.wait().said["heard"] == count
     until(lambda: not carrying(sandbox.server.pid))
+
+
+@pytest.mark.claim("net.ports")
+def test_nobody_attaches_to_who_carries_and_it_ends_with_the_carrier(
+    confine: Confine, echo: socket.socket
+) -> None:
+    port = echo.getsockname()[1]
+    sandbox = confine(network=Network(PORTS, connect_ports=(port,)))
+    read_end, write_end = os.pipe()
+    running = sandbox.begin_attack(HOLDING, port, 1, stdin=read_end)
+    os.close(read_end)
+    running.wait_for("held")
+    until(lambda: len(carrying(sandbox.server.pid)) == 1)
+    (one,) = carrying(sandbox.server.pid)
+    carrier = int(one["PPid"][0])
+    for pid in (carrier, pid_of(one)):
+        # Of a process that others of its user may attach to, these files are that user's.
+        assert Path(f"/proc/{pid}/environ").stat().st_uid == 0
+    os.kill(carrier, signal.SIGKILL)
+    until(lambda: status(pid_of(one)).get("State", "Z")[0] in "ZX")
+    os.close(write_end)
+    running.wait()

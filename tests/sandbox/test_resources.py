@@ -8,11 +8,14 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox.confinement import NAMESPACES, Limits
+from nono_sandbox import lane
+from nono_sandbox.confinement import NAMESPACES, Call, Limits
+from nono_sandbox.namespaces import tasks_max
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -451,3 +454,38 @@ def test_what_a_call_used_is_told(sandbox: Sandbox) -> None:
     outcome = sandbox.attack("kept = bytearray(b'x' * (100 << 20)); sum(range(5_000_000))")
     assert outcome.ended.user_s > 0
     assert 100 * MIB < outcome.ended.memory_bytes_max < 400 * MIB
+
+
+@pytest.mark.claim("limits.named")
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+def test_the_kernel_bounds_processes_too_and_for_good(confine: Confine) -> None:
+    # A limit that a process has to set itself, without which older kernels' is set by none.
+    limits = Limits(processes_max=10, cpu_s=3600)
+    outcome = confine(limits=limits).attack(
+        """
+        import resource
+        say("limit", resource.getrlimit(resource.RLIMIT_NPROC))
+        try:
+            resource.setrlimit(resource.RLIMIT_NPROC, (10**6, 10**6))
+        except (OSError, ValueError):
+            pass
+        say("still", resource.getrlimit(resource.RLIMIT_NPROC))
+        """,
+        limits=limits,
+    )
+    assert outcome.said["limit"] == outcome.said["still"] == [tasks_max(10)] * 2
+
+
+@pytest.mark.parametrize(("release", "is_plain"), [("6.14.0-generic", True), ("6.12.9", False)])
+def test_where_a_namespace_has_no_bound_a_process_sets_its_own(
+    monkeypatch: pytest.MonkeyPatch, release: str, *, is_plain: bool
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
+    plan = lane.Plan(NAMESPACES, -1, b"", (), 10)
+    for limits, expected in (
+        (Limits(processes_max=10), is_plain),
+        (Limits(processes_max=9), False),
+        (Limits(), True),
+    ):
+        call = Call(("true",), (), "/", limits)
+        assert lane._is_plain(call, plan) is expected  # noqa: SLF001

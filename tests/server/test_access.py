@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,15 +17,18 @@ from mcp.client.session import ClientRequestContext
 from mcp_types import ElicitRequestParams, ElicitResult, ToolListChangedNotification
 from pydantic import ValidationError
 
+from nono_mcp import session as session_module
 from nono_mcp.audit.end import AuditWriteError
 from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import AskSection, Document, FilesystemSection, NetworkSection
+from nono_mcp.policy.errors import PolicyError
 from nono_mcp.server import access_tools
 from nono_mcp.server.app import build
 from nono_mcp.server.arguments import AccessArguments
 from nono_mcp.server.wanting import NotWantedError, Open, Question, Wanting
 from nono_mcp.session import Session
+from nono_sandbox.confinement import READ
 from tests.server.conftest import DEADLINE_S, ERAS, TIER, Agent, Machine, Marked, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
@@ -302,6 +306,31 @@ async def test_a_path_that_leads_elsewhere_by_the_time_of_the_yes_isnt_given(
 
 
 @pytest.mark.claim("ask.bound")
+@pytest.mark.claim("ask.given")
+async def test_what_is_swapped_while_a_policy_is_looked_up_gives_nothing(
+    machine: Machine, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = machine.root / "secret"
+    secret.mkdir()
+    (secret / "file").write_text("of the secret")
+    began = vars(session_module)["start"]
+
+    def swap(*arguments: Any) -> Any:  # noqa: ANN401 - whatever it is given
+        # After it was seen to stand, before the policy finds where it leads.
+        data.rename(machine.root / "moved")
+        data.symlink_to(secret)
+        return began(*arguments)
+
+    async with Session.open(machine.request(), tier=TIER) as session:
+        monkeypatch.setattr(session_module, "start", swap)
+        with pytest.raises(PolicyError, match="something else is there now"):
+            await session.grant(str(data), READ)
+        monkeypatch.setattr(session_module, "start", began)
+        async with Client(build(session)) as client:
+            told = await Agent(client).run(f"cat {data}/file {secret}/file; true")
+        assert "of the secret" not in told
+
+
 async def test_what_was_given_is_lost_when_another_takes_its_place(
     machine: Machine, data: Path
 ) -> None:
