@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 from typing import TYPE_CHECKING
 
 import anyio
@@ -115,7 +116,7 @@ class Guard:
         self._readers = readers
         """Digests of the tokens that may read the metrics."""
         self._oauth = oauth
-        self.strangers = Strangers()
+        self.strangers = Strangers.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._metrics = Metrics()
         self._draining = False
         self._calls_count = 0

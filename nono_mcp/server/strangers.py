@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ALL_MAX = 256
 EACH_MAX = 128
-ACCEPTED_MAX = 8
+ACCEPTED_MAX = 4
 """Connections that are taken at one go: what they send is looked at before there are more."""
 BACKLOG_MAX = 256
 PATIENCE_S = 20.0
@@ -52,6 +52,12 @@ class Strangers:
         self._strange: defaultdict[str, dict[Peer, None]] = defaultdict(dict)
         self._late: dict[Peer, asyncio.TimerHandle] = {}
         self._count = 0
+
+    @classmethod
+    def within(cls, open_files_max: int) -> Strangers:
+        """Return what takes half of *open_files_max* at most: calls need the rest."""
+        all_max = max(2, min(ALL_MAX, open_files_max // 2))
+        return cls(all_max=all_max, each_max=min(EACH_MAX, all_max // 2))
 
     @property
     def count(self) -> int:

@@ -66,6 +66,16 @@ def test_whoever_holds_connections_and_says_nothing_shuts_nobody_out(shared: Sha
         assert discover(shared.of("alice")) == 200
 
 
+@pytest.mark.parametrize(
+    ("files", "bounds"), [(20000, (256, 128)), (1024, (256, 128)), (256, (128, 64)), (1, (2, 1))]
+)
+def test_the_bounds_follow_from_how_many_files_may_be_open(
+    files: int, bounds: tuple[int, int]
+) -> None:
+    found = vars(Strangers.within(files))
+    assert (found["_all_max"], found["_each_max"]) == bounds
+
+
 @pytest.mark.claim("shared.no-starving")
 def test_a_flood_from_one_address_ends_no_connection_of_anothers(shared: Shared) -> None:
     head = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{shared.port}\r\nConnection: close\r\n\r\n"
