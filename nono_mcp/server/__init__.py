@@ -1,12 +1,12 @@
 """`nono serve`: the MCP server of one workspace, on standard input and output or by HTTP.
 
-`messages` and `stdio` are the wire, `http`, `listening` and `strangers` the other one, `shared`,
-`team`, `tenants`, `turns`, `oauth` and `metrics` what it takes to share it; `arguments`, `tools`,
-`results`, `text`, `hints`, `account` and `enforcement` are what a client sees; `door` says who gets
-in, `logged`, `asking`, `telemetry`, `audit_tools` and `audit_resources` keep and show the log;
-`news`, `outputs` and `snapshot_resources` show the rest; `access_tools`, `wanting` and `consent`
-ask the person; `app` puts the tools together and `life` runs all of it from the first import to
-the last signal.
+`messages` and `stdio` are the wire, `http`, `listening`, `strangers` and `incoming` the other one,
+`shared`, `team`, `tenants`, `turns`, `oauth` and `metrics` what it takes to share it; `arguments`,
+`tools`, `results`, `text`, `hints`, `account` and `enforcement` are what a client sees; `door` says
+who gets in, `logged`, `asking`, `telemetry`, `audit_tools` and `audit_resources` keep and show the
+log; `news`, `outputs` and `snapshot_resources` show the rest; `access_tools`, `wanting` and
+`consent` ask the person, `waiting` has a client wait; `app` puts the tools together and `life` runs
+all of it from the first import to the last signal.
 
 Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
 the session starts meanwhile.

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import resource
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,6 +25,7 @@ from starlette.requests import ClientDisconnect
 from nono_mcp.server import listening
 from nono_mcp.server.attending import LEAVING, Leaving
 from nono_mcp.server.door import BAD_REQUEST, UNAUTHORIZED, Refused, knows
+from nono_mcp.server.incoming import Incoming
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
 from nono_mcp.server.metrics import CONTENT_TYPE, Metrics
 from nono_mcp.server.oauth import Unreachable
@@ -119,6 +121,7 @@ class Guard:
         self.strangers = Strangers.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._metrics = Metrics()
         self._draining = False
+        self._held_bytes: Counter[str] = Counter()
         self._calls_count = 0
         self._quiet = anyio.Event()
 
@@ -183,28 +186,35 @@ class Guard:
         # A stream that a client listens on isn't work to wait for.
         is_call = scope["method"] == "POST"
         self._calls_count += is_call
+        leaving = scope[LEAVING] = Leaving()
+        incoming = Incoming(receive, leaving, self._held_bytes, owner)
         try:
             async with self._tenants.session(owner) as app:
-                leaving = scope[LEAVING] = Leaving()
                 # Nothing is kept for who comes back, who is served as if they hadn't been there.
                 scope["headers"] = [one for one in scope["headers"] if one[0] != _MISSED_SINCE]
-                await app(scope, _telling(receive, leaving), self._counting(owner, send))
+                await app(scope, incoming, self._counting(owner, incoming, send))
         except ClientDisconnect:
-            # It left before it had said all; nobody is there to be answered.
-            return None
+            # If it left before it had said all, nobody is there to be answered.
+            pass
         except BusyError as error:
             return Refused(_UNAVAILABLE, str(error))
         except NOT_BEGUN as error:
             logging.getLogger("nono").warning("%s's session: %s", owner, error)
             return Refused(_UNAVAILABLE, "your session can't be begun: the server's log says why")
         finally:
+            incoming.let_go()
             self._calls_count -= is_call
             if self._draining and not self._calls_count:
                 self._quiet.set()
+        if incoming.is_too_much:
+            return Refused(_UNAVAILABLE, "too much is sent at once; try again later")
         return None
 
-    def _counting(self, owner: str, send: Send) -> Send:
+    def _counting(self, owner: str, incoming: Incoming, send: Send) -> Send:
         async def counted(message: Message) -> None:
+            if incoming.is_too_much:
+                # Whoever takes that for a client that left has no answer for it.
+                return
             if message["type"] == "http.response.start":
                 self._metrics.answered(owner, message["status"])
             await send(message)
@@ -225,18 +235,6 @@ class Guard:
             headers.append((b"retry-after", str(RETRY_S).encode()))
         body = refused.text.encode() + b"\n"
         await _answer(send, refused.status, body, b"text/plain", headers)
-
-
-def _telling(receive: Receive, leaving: Leaving) -> Receive:
-    # Clients of the 2025 protocols reconnect to fetch what they missed, where it is kept; here
-    # it isn't, and a result that nobody can fetch is nothing to work for.
-    async def told() -> Message:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            leaving.left()
-        return message
-
-    return told
 
 
 async def _answer(

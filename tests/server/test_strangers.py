@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import http.client
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,7 +17,7 @@ import pytest
 from nono_mcp.server.strangers import ACCEPTED_MAX, Strangers
 from tests.server.conftest import DEADLINE_S, until
 from tests.server.teamwork import NAMES, Shared, people, sharing
-from tests.server.test_http import handshake
+from tests.server.test_http import MODERN, handshake
 from tests.server.test_https import certificate
 from tests.server.test_shared import discover, get
 
@@ -111,6 +113,36 @@ def test_who_listens_for_news_isnt_turned_out(shared: Shared) -> None:
             until(lambda: sum(map(is_ended, flood)) > FLOOD_COUNT // 2)
             stream.settimeout(0)
             assert not is_ended(stream)
+
+
+@pytest.mark.claim("shared.no-starving")
+@pytest.mark.parametrize("version", [None, MODERN])
+def test_what_one_sends_at_once_is_bounded_and_nobody_elses(
+    shared: Shared, version: str | None
+) -> None:
+    alice, bob = (shared.of(name) for name in NAMES)
+    headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "server/discover"} if version else {}
+    megabyte = b" " * (1 << 20)
+    refused = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            one = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=DEADLINE_S)
+            stack.callback(one.close)
+            one.putrequest("POST", "/mcp")
+            for name, value in (alice.headers | headers).items():
+                one.putheader(name, value)
+            one.putheader("Content-Length", str(13 << 20))
+            one.endheaders()
+            # All of it but the last.
+            for _ in range(12):
+                with contextlib.suppress(ConnectionError):
+                    one.send(megabyte)
+            refused.append(one)
+        answered = select.select([one.sock for one in refused], [], [], DEADLINE_S)[0]
+        statuses = [one.getresponse().status for one in refused if one.sock in answered]
+        assert set(statuses) == {503}
+        assert discover(bob) == 200
+    until(lambda: discover(alice) == 200)
 
 
 @dataclass
