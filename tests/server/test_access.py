@@ -17,7 +17,7 @@ from mcp.client.session import ClientRequestContext
 from mcp_types import ElicitRequestParams, ElicitResult, ToolListChangedNotification
 from pydantic import ValidationError
 
-from nono_mcp import session as session_module
+from nono_mcp import in_force
 from nono_mcp.audit.end import AuditWriteError
 from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.audit.session import Session as Log
@@ -313,7 +313,7 @@ async def test_what_is_swapped_while_a_policy_is_looked_up_gives_nothing(
     secret = machine.root / "secret"
     secret.mkdir()
     (secret / "file").write_text("of the secret")
-    began = vars(session_module)["start"]
+    began = vars(in_force)["start"]
 
     def swap(*arguments: Any) -> Any:  # noqa: ANN401 - whatever it is given
         # After it was seen to stand, before the policy finds where it leads.
@@ -322,10 +322,10 @@ async def test_what_is_swapped_while_a_policy_is_looked_up_gives_nothing(
         return began(*arguments)
 
     async with Session.open(machine.request(), tier=TIER) as session:
-        monkeypatch.setattr(session_module, "start", swap)
+        monkeypatch.setattr(in_force, "start", swap)
         with pytest.raises(PolicyError, match="something else is there now"):
             await session.grant(str(data), READ)
-        monkeypatch.setattr(session_module, "start", began)
+        monkeypatch.setattr(in_force, "start", began)
         async with Client(build(session)) as client:
             told = await Agent(client).run(f"cat {data}/file {secret}/file; true")
         assert "of the secret" not in told
