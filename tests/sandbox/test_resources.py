@@ -488,4 +488,4 @@ def test_where_a_namespace_has_no_bound_a_process_sets_its_own(
         (Limits(), True),
     ):
         call = Call(("true",), (), "/", limits)
-        assert lane._is_plain(call, plan) is expected  # noqa: SLF001
+        assert lane.is_plain(call, plan) is expected
