@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox import lane
 from nono_sandbox.confinement import NAMESPACES, Call, Limits
-from nono_sandbox.namespaces import tasks_max
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -459,6 +457,8 @@ def test_what_a_call_used_is_told(sandbox: Sandbox) -> None:
 @pytest.mark.claim("limits.named")
 @pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
 def test_the_kernel_bounds_processes_too_and_for_good(confine: Confine) -> None:
+    from nono_sandbox.namespaces import tasks_max  # noqa: PLC0415  # it's Linux's alone
+
     # A limit that a process has to set itself, without which older kernels' is set by none.
     limits = Limits(processes_max=10, cpu_s=3600)
     outcome = confine(limits=limits).attack(
@@ -480,6 +480,8 @@ def test_the_kernel_bounds_processes_too_and_for_good(confine: Confine) -> None:
 def test_where_a_namespace_has_no_bound_a_process_sets_its_own(
     monkeypatch: pytest.MonkeyPatch, release: str, *, is_plain: bool
 ) -> None:
+    from nono_sandbox import lane  # noqa: PLC0415  # it's Linux's alone
+
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
     plan = lane.Plan(NAMESPACES, -1, b"", (), 10)
     for limits, expected in (
