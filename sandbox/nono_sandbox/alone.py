@@ -61,7 +61,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
     if pid == 0:
         _become(call, stdio, write_end, plan)
     os.close(write_end)
-    return Parked(pid, read_end)
+    return Parked(pid, read_end, plan.word)
 
 
 def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:

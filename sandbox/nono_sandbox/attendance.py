@@ -37,6 +37,8 @@ class Parked(Value):
 
     pid: int
     report_fd: int
+    word: tuple[int, int] = wire.NO_WORD
+    """By which its lane sends descriptors."""
 
 
 class Attendance:

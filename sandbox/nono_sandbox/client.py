@@ -170,6 +170,8 @@ class Lane:
         self._control = control
         self._requests = requests
         self.ended: Ended | None = None
+        self.pidfd = -1
+        """The running program's, once it was asked for and came; the lane's to close."""
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -182,6 +184,7 @@ class Lane:
             LaneLostError: The lane is dead; nothing ran.
         """
         self.ended = None
+        self._close_pidfd()
         try:
             # In this order: who is woken first runs first, and the lane has only to watch.
             wire.send(self._requests, "call", call, fds=stdio)
@@ -199,6 +202,10 @@ class Lane:
         """Send a signal to the program's process group."""
         self._tell("signal", number)
 
+    def ask_pidfd(self) -> None:
+        """Have `receive` take in the pidfd of the program, if it still runs then (Linux)."""
+        self._tell("pidfd", None)
+
     def _tell(self, kind: str, what: object) -> None:
         try:
             wire.send(self._control, kind, what)
@@ -212,27 +219,29 @@ class Lane:
             LaneLostError: The lane died; what it had started was killed.
             StartError: The lane could not be made.
         """
-        if self.ended is not None:
-            return True
-        try:
-            message, _ = wire.receive(self._control)
-        except BlockingIOError:
-            return False
-        except wire.ClosedError as error:
-            raise LaneLostError("the call's lane died; run it again") from error
-        self._take(message)
+        while self.ended is None:
+            try:
+                self._take(*wire.receive(self._control))
+            except BlockingIOError:
+                return False
+            except wire.ClosedError as error:
+                raise LaneLostError("the call's lane died; run it again") from error
         return True
 
-    def _take(self, message: tuple[Any, ...]) -> None:
+    def _take(self, message: tuple[Any, ...], fds: list[int]) -> None:
         if message[0] == "broken":
             raise StartError(message[1], 126)
+        if message[0] == "pidfd":
+            self._close_pidfd()
+            (self.pidfd,) = fds
+            return
         status, limit, failure, (user_s, system_s), peak_kib, leftovers = message[1:]
         self.ended = Ended(status, limit, failure, user_s, system_s, peak_kib * 1024, leftovers)
 
     def _last_words(self) -> str:
         try:
             while True:
-                self._take(wire.receive(self._control)[0])
+                self._take(*wire.receive(self._control))
         except StartError as error:
             return str(error)
         except (wire.ClosedError, BlockingIOError):
@@ -240,5 +249,11 @@ class Lane:
 
     def close(self) -> None:
         """End the lane and whatever it runs."""
+        self._close_pidfd()
         self._control.close()
         self._requests.close()
+
+    def _close_pidfd(self) -> None:
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1

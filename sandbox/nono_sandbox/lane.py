@@ -235,7 +235,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
             worker.fail(write_end, worker.NOT_RUN, f"can't confine the worker: {error}")
         worker.execute(call, stdio, write_end, plan.tier, plan.narrowing)
     os.close(write_end)
-    return Parked(pid, read_end)
+    return Parked(pid, read_end, plan.word)
 
 
 def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
@@ -246,7 +246,7 @@ def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[in
     started = worker.spawn(call, stdio, plan.tier)
     if isinstance(started, tuple):
         return started[0], started[1][: worker.WHY_CHARACTERS_MAX]
-    return Parked(started, -1)
+    return Parked(started, -1, plan.word)
 
 
 def not_executed(why: tuple[int, str]) -> tuple[object, ...]:
@@ -289,7 +289,7 @@ def _park(requests: _socket.socket, plan: Plan) -> Parked:
     if pid == 0:
         _wait_and_become(requests, write_end, plan)
     os.close(write_end)
-    return Parked(pid, read_end)
+    return Parked(pid, read_end, plan.word)
 
 
 def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never:
@@ -350,6 +350,11 @@ def _obey(call: Attendance, control: _socket.socket, parked: Parked) -> None:
         return  # meant for the call before: it must not end the next one
     elif message[0] == "end":
         call.limit = message[1]
+    elif message[0] == "pidfd":
+        if call.status is None:  # else the number may be another's by now
+            pidfd = os.pidfd_open(parked.pid)
+            wire.send(control, "pidfd", fds=[pidfd], word=parked.word)
+            os.close(pidfd)
     elif message[0] == "signal":
         send_signal(-parked.pid, message[1])
     elif message[0] == "signal-all":

@@ -262,6 +262,10 @@ class Running:
         """Take in output until *text* was in it."""
         self._until(lambda: text.encode() in self._kept)
 
+    def wait_for_descriptor(self) -> None:
+        """Take in what the lane says until it has sent its program's."""
+        self._until(lambda: self.lane.pidfd >= 0)
+
     def wait_for_end_of_output(self) -> None:
         """Take in output until nobody is left who could write any."""
         self._until(lambda: not self._open)

@@ -105,6 +105,31 @@ def test_a_session_whose_fork_server_was_killed_says_so_and_leaves_nothing(
     assert confine().run("true").status == 0
 
 
+def test_the_descriptor_of_a_running_program_is_its_own(sandbox: Sandbox) -> None:
+    lane = sandbox.new_lane()
+    for end in range(2):
+        # Of a call that has ended nothing comes, in the next one either.
+        lane.ask_pidfd()
+        read_end, write_end = os.pipe()
+        running = sandbox.begin("sh", "-c", f"read x; exit {end}", lane=lane, stdin=read_end)
+        os.close(read_end)
+        pid = running.pid()
+        assert lane.pidfd == -1
+        lane.ask_pidfd()
+        running.wait_for_descriptor()
+        assert pid_of(lane.pidfd) == pid
+        assert not select.select([lane.pidfd], [], [], 0)[0]
+        os.close(write_end)
+        assert running.wait().status == end
+        assert select.select([lane.pidfd], [], [], LONG_ENOUGH_S)[0]
+
+
+def pid_of(pidfd: int) -> int:
+    text = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii")
+    (number,) = (line.split()[1] for line in text.splitlines() if line.startswith("Pid:"))
+    return int(number)
+
+
 def children_of(pid: int) -> list[int]:
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     return [int(child) for child in found.split()]
