@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
-from benchmarks.snapshot_peers import Git, peers
+from benchmarks.snapshot_peers import Git, Peer, peers
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Dirty
@@ -138,17 +138,33 @@ def change(workspace: Path, count: int) -> Dirty:
 
 def first(workspace: Path, base: Path, rounds: int) -> None:
     """The first snapshot, each time into a new store."""
-    times: dict[str, list[float]] = {name: [] for name in ("ours", *peers())}
+    makers: dict[str, Callable[[Path], Callable[[], object]]] = {
+        "ours": functools.partial(_ours, workspace),
+        **{name: functools.partial(_peers, workspace, peer) for name, peer in peers().items()},
+    }
+    times: dict[str, list[float]] = {name: [] for name in makers}
     for number in range(rounds):
-        place = base / f"first-{number}"
-        place.mkdir()
-        with Snapshots.open(str(place / "ours"), str(workspace)) as snapshots:
-            times["ours"].append(timed(lambda: snapshots.take("auto")))
-        for name, peer in peers().items():
-            made = peer(workspace, place / name)
-            times[name].append(timed(made.take))
-        shutil.rmtree(place)
+        order = list(makers)
+        for name in order[number % len(order) :] + order[: number % len(order)]:
+            place = base / f"first-{name}"
+            take = makers[name](place)
+            # Nobody is to wait for what others, or whoever made the tree, left to be written.
+            os.sync()
+            times[name].append(timed(take))
+            shutil.rmtree(place)
     beside("first snapshot", times)
+
+
+def _ours(workspace: Path, place: Path) -> Callable[[], object]:
+    def take() -> None:
+        with Snapshots.open(str(place), str(workspace)) as snapshots:
+            snapshots.take("auto")
+
+    return take
+
+
+def _peers(workspace: Path, peer: type[Peer], place: Path) -> Callable[[], object]:
+    return peer(workspace, place).take
 
 
 def kept(git: Git, workspace: Path, source_bytes: int, state: str) -> None:
