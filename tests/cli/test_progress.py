@@ -59,7 +59,7 @@ def names(person: Person) -> set[str]:
 def test_long_work_is_shown_at_a_terminal_and_leaves_no_trace_there(terminal: Open) -> None:
     for words, told in (
         (("rollback", "empty", "--yes"), ("looking", "putting back", "verifying")),
-        (("rollback", "full", "--yes"), ("looking", "preparing", "putting back")),
+        (("rollback", "full", "--yes"), ("preparing", "putting back")),
         (("snapshot", "verify"), ("verifying",)),
         (("snapshot", "prune"), ()),
     ):

@@ -138,7 +138,7 @@ def test_whatever_is_written_only_loopback_on_the_named_port_comes_out(raw: byte
     ("raw", "refusal"),
     [
         (b"\x01", errno.EINVAL),
-        (b"\x01\x00", errno.EACCES),
+        (b"\x01\x00", errno.EINVAL),
         (b"\x01\x00\x00abstract", errno.EACCES),
         (b"\x02\x00/path", errno.EINVAL),
         (b"\x01\x00" + b"a" * 109, errno.EINVAL),

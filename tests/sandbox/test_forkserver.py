@@ -105,6 +105,7 @@ def test_a_session_whose_fork_server_was_killed_says_so_and_leaves_nothing(
     assert confine().run("true").status == 0
 
 
+@pytest.mark.linux
 def test_the_descriptor_of_a_running_program_is_its_own(sandbox: Sandbox) -> None:
     lane = sandbox.new_lane()
     for end in range(2):

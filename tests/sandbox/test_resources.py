@@ -476,6 +476,7 @@ def test_the_kernel_bounds_processes_too_and_for_good(confine: Confine) -> None:
     assert outcome.said["limit"] == outcome.said["still"] == [tasks_max(10)] * 2
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(("release", "is_plain"), [("6.14.0-generic", True), ("6.12.9", False)])
 def test_where_a_namespace_has_no_bound_a_process_sets_its_own(
     monkeypatch: pytest.MonkeyPatch, release: str, *, is_plain: bool

@@ -62,7 +62,7 @@ def refuse_limits(limits: Limits) -> None:
     # the processes of a call are counted by its lane.)
     if limits.memory_bytes_max is not None:
         raise RefusedError("a memory limit: macOS keeps none for a program")
-    if limits.disk_bytes_max is not None:
+    if (limits.disk_bytes_max, limits.disk_free_bytes_min) != (None, None):
         raise RefusedError("a disk limit: on macOS nothing counts what a call adds to disks")
 
 
