@@ -21,7 +21,7 @@ import time
 
 from nono_mcp.guard import looking, times
 from nono_mcp.guard.action import BY_OTHERS, LEFT, MOVED, UNKNOWN, Action
-from nono_mcp.guard.book import ALONE, OTHERS, Book
+from nono_mcp.guard.book import ALONE, OTHER, OTHERS, Book
 from nono_mcp.guard.judging import Judging
 from nono_mcp.guard.known import Known
 from nono_mcp.guard.quarantine import Quarantine
@@ -136,6 +136,7 @@ class Below:
         return actions
 
     def _learn_in_turn(self, book: Book, root: int, changed: Changed | None) -> tuple[Action, ...]:
+        book.about(root)
         company = book.company()
         if company == ALONE:
             self._learn_alone(root, changed)
@@ -159,10 +160,12 @@ class Below:
         """Go by what others know, and put right what differs."""
         if self._identity != _identity(root) or not book.is_current():
             known = self._read(book, root)
-            if known is None:
+            other = book.is_old or (book.is_uncertain and known and not known.is_any_there(root))
+            if known is None or other:
                 self._identity = None
                 self._learn_alone(root, None)
-                return (Action(self._root, LEFT, "what is guarded beneath it", why=UNKNOWN),)
+                why = UNKNOWN if known is None else OTHER
+                return (Action(self._root, LEFT, "what is guarded beneath it", why=why),)
             self._take(known, root)
             changed = None
         self._known.is_shared = True
@@ -211,6 +214,7 @@ class Below:
             os.close(root)
 
     def _learn_nothing(self, book: Book, root: int) -> bool:
+        book.about(root)
         is_told = self._published == self._known.version and book.is_current()
         if not is_told or book.company() != ALONE:
             return False

@@ -22,8 +22,8 @@ import os
 import time
 from binascii import crc32
 
-from nono_mcp.guard import presence
-from nono_mcp.guard.presence import ALONE, ENDING, LEFT, OTHERS, Presence
+from nono_mcp.guard import objects, presence
+from nono_mcp.guard.presence import ALONE, ENDING, LEFT, OLD, OTHERS, Presence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ __all__ = ["ALONE", "LEFT", "OTHERS", "Book"]
 WAIT_S = 10.0
 CLEAN_S = 0.05
 _TICK_S = 0.002
+
+OTHER = (
+    "a call of another server was killed here long ago, or in another directory of this name: what "
+    "it left isn't told from what is yours; look through it"
+)
 
 _KNOWN, _NEW = "known", "known.new"
 _MAGIC = b"nono guard 1 "
@@ -62,7 +67,13 @@ class Book:
         """Of what was read or published last."""
         self.is_left = False
         """Among the others there was one that was killed while its calls ran."""
+        self.is_old = False
+        """All of those were killed so long ago that what is there now says nothing of them."""
+        self.is_uncertain = False
+        """All were killed, and by nothing is it sure that it was this directory."""
         self._left: list[str] = []
+        self._whose = ""
+        """What the directory is told by that is at the path; see `objects`."""
 
     def __enter__(self) -> Self:
         """Wait for our turn.
@@ -118,18 +129,27 @@ class Book:
         """Tell whether others know that calls of ours run."""
         return self._own.runs
 
+    def about(self, root: int | None) -> None:
+        """Have it be of the open directory *root*; as before, if there's none."""
+        if root is not None:
+            self._whose = objects.told_by(root)
+
     def company(self) -> int:
         """Return `ALONE`, `LEFT` or `OTHERS`, by all the others' files. It has to be our turn."""
         self._left.clear()
-        company, self.is_left = ALONE, False
+        found = set()
         for name in os.listdir(self._directory):
             if name.startswith(presence.PREFIX) and name != self._own.name:
-                found = presence.look(name, self._directory)
-                company = max(company, min(found, OTHERS))
-                self.is_left = self.is_left or found in (LEFT, ENDING)
-                if found == LEFT:
+                one = presence.look(name, self._directory, self._whose)
+                found.add(one)
+                if one in (LEFT, OLD):
                     self._left.append(name)
-        return company
+        self.is_left = not found.isdisjoint((LEFT, ENDING, OLD))
+        self.is_old = OLD in found and found <= {ALONE, OLD}
+        self.is_uncertain = OTHERS not in found and not objects.is_born(self._whose)
+        if found & {OTHERS, ENDING}:
+            return OTHERS
+        return LEFT if self.is_left else ALONE
 
     def has_left(self) -> bool:
         """Tell whether some were killed while their calls ran.
@@ -152,9 +172,13 @@ class Book:
         """Tell whether what is known is what we read or published last."""
         return self._stamp is not None and self._stamp == self._stamped()
 
+    @property
+    def _known(self) -> str:
+        return f"{_KNOWN}-{self._whose}" if self._whose else _KNOWN
+
     def _stamped(self) -> tuple[int, ...] | None:
         try:
-            status = os.stat(_KNOWN, dir_fd=self._directory, follow_symlinks=False)
+            status = os.stat(self._known, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -163,7 +187,7 @@ class Book:
         """Return what was published last, or None if that can't be told."""
         self._stamp = None
         try:
-            fd = os.open(_KNOWN, _READ, dir_fd=self._directory)
+            fd = os.open(self._known, _READ, dir_fd=self._directory)
         except FileNotFoundError:
             return None
         with open(fd, "rb") as file:
@@ -190,7 +214,7 @@ class Book:
             file.flush()
             # The kernel's own goes by ticks, and another file may have the inode of an earlier one.
             os.utime(file.fileno(), ns=(time.time_ns(), time.time_ns()))
-        os.rename(_NEW, _KNOWN, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.rename(_NEW, self._known, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         self._stamp = self._stamped()
 
     def run(self) -> None:
@@ -199,7 +223,7 @@ class Book:
         Raises:
             OSError: It isn't said. Run nothing.
         """
-        self._own.run(self._directory)
+        self._own.run(self._directory, self._whose)
 
     def rest(self) -> None:
         """Say that no call of ours runs, and all of them were looked at."""
@@ -221,8 +245,9 @@ class Book:
         present = os.listdir(self._directory)
         if any(name.startswith(presence.PREFIX) for name in present):
             return
-        if _KNOWN in present:
-            os.unlink(_KNOWN, dir_fd=self._directory)
+        for name in present:
+            if name.startswith(_KNOWN):
+                os.unlink(name, dir_fd=self._directory)
         try:
             os.rmdir(self._path)
         except OSError:

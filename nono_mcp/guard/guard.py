@@ -134,6 +134,12 @@ class Guard:
 
     def _begin_in(self, root: Root, actions: list[Action]) -> None:
         with root.book as book:
+            fd = root.open()
+            try:
+                book.about(fd)
+            finally:
+                if fd is not None:
+                    os.close(fd)
             company = book.company()
             if company != ALONE:
                 joining.join(root, actions)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.guard import written
+from nono_mcp.guard import book, judge, tree, written
 from nono_mcp.guard.action import BY_OTHERS, LEFT, UNKNOWN, Action
 from nono_mcp.guard.written import Top
 
@@ -43,9 +43,10 @@ def join(root: Root, actions: list[Action]) -> None:
 
 def _taken_over(root: Root, fd: int) -> tuple[Action, ...]:
     top = written.to_top(root.book.read(), root.path)
-    if top is None:
+    if top is None or root.book.is_old or (root.book.is_uncertain and not _is_any_there(top, fd)):
         root.take_in(fd)
-        return (Action(root.path, LEFT, "what is guarded in it", why=UNKNOWN),)
+        why = UNKNOWN if top is None else book.OTHER
+        return (Action(root.path, LEFT, "what is guarded in it", why=why),)
     awaited = {spot.key for spot in root.awaited}
 
     def is_known(spot: Spot) -> bool:
@@ -59,6 +60,16 @@ def _taken_over(root: Root, fd: int) -> tuple[Action, ...]:
     root.published = top
     root.take_over(fd, top.seen, is_known)
     return ()
+
+
+def _is_any_there(top: Top, fd: int) -> bool:
+    """Tell whether a file stands in the open directory *fd* as it was known, or none was known."""
+    files = [
+        (key, seen.print) for key, seen in top.seen.items() if not judge.is_directory(seen.print)
+    ]
+    return not files or any(
+        tree.look("/".join((*directory, name)), fd) == found for (directory, name), found in files
+    )
 
 
 def publish(root: Root) -> None:

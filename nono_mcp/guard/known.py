@@ -186,6 +186,11 @@ class Known:
             found.update(path for path, stamp in one.stamps if _stamp(path, root) != stamp)
         return found
 
+    def is_any_there(self, root: int) -> bool:
+        """Tell whether any file is as it was known, or none was."""
+        stamps = [stamp for one in self._spots.values() for stamp in one.stamps]
+        return not stamps or any(_stamp(path, root) == stamp for path, stamp in stamps)
+
     def written(self) -> tuple[object, ...]:
         """Return what is known as plain values."""
         spots_ = tuple(

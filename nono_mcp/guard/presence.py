@@ -11,19 +11,28 @@ import fcntl
 import os
 import time
 
+from nono_mcp.guard import objects
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.guard.lasting import Lasting
 
-ALONE, LEFT, OTHERS, ENDING = 0, 1, 2, 3
-"""Nobody else's call runs; none does, but one was killed; one does; one was killed just now."""
+ALONE, LEFT, OTHERS, ENDING, OLD = 0, 1, 2, 3, 4
+"""Nobody else's call runs; none does, but one was killed; one does; one was killed just now.
+
+Or so long ago that what is there now says nothing of it.
+"""
 
 GRACE_NS = 10 * 10**9
 """How long what a killed server ran may go on until the kernel has ended it too."""
 
+OLD_S = 3 * 86400
+"""What was killed before the machine was started, and wrote nothing for so long, is OLD."""
+
 PREFIX = "calls-"
 _RUNS, _IDLE = b"r", b"i"
 _LINE_BYTES = 60
+_WHOSE_BYTES = 51
 _BOOT_BYTES = 36
 _BOOT = slice(2, 2 + _BOOT_BYTES)
 _RANDOM_BYTES = 8
@@ -45,14 +54,18 @@ class Presence:
         self._is_warm = False
         """What the file says is for who looks after a power cut, too."""
         self._rested_at = 0.0
+        self._whose = ""
+        """What the directory is told by where calls of ours run."""
 
     @property
     def is_made(self) -> bool:
         """Tell whether there is such a file."""
         return self._fd >= 0
 
-    def run(self, directory: int) -> None:
+    def run(self, directory: int, whose: str) -> None:
         """Say that calls run, in the open *directory*, where nobody else may look meanwhile.
+
+        They run where the directory is told by *whose*; see `objects`.
 
         Raises:
             OSError: It isn't said. Run nothing.
@@ -61,11 +74,14 @@ class Presence:
             fd = os.open(self.name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.pwrite(fd, _line(2 * _RUNS, _boot(), b""), 0)
+                os.pwrite(fd, _line(2 * _RUNS, _boot(), b"") + _object(whose), 0)
             except BaseException:
                 os.close(fd)
                 raise
-            self._fd = fd
+            self._fd, self._whose = fd, whose
+        if whose != self._whose and not self.runs:
+            os.pwrite(self._fd, _object(whose), _LINE_BYTES)
+            self._whose = whose
         with self._lock:
             os.pwrite(self._fd, 2 * _RUNS, 0)
             self.runs = True
@@ -115,25 +131,37 @@ class Presence:
             self._fd = -1
 
 
-def look(name: str, directory: int) -> int:
+def look(name: str, directory: int, whose: str) -> int:
     """Return what the file *name* of another session in the open *directory* says.
 
-    It's removed if nothing follows from it any more.
+    What it says of another directory than *whose* is `ALONE`. It's removed if nothing follows from
+    it any more.
     """
     try:
         fd = os.open(name, _OPEN, dir_fd=directory)
     except FileNotFoundError:
         return ALONE
     try:
-        line = os.pread(fd, _LINE_BYTES, 0)
+        line = os.pread(fd, _LINE_BYTES + _WHOSE_BYTES, 0)
         if not lock(fd, fcntl.LOCK_SH):
-            return ALONE if line[:1] == _IDLE else OTHERS
-        found = _of_dead(fd, line)
+            here = _is_same(line, whose, same_boot=True)
+            return OTHERS if here and line[:1] != _IDLE else ALONE
+        here = _is_same(line, whose, same_boot=line[_BOOT] == _boot())
+        found = _of_dead(fd, line[:_LINE_BYTES])
     finally:
         os.close(fd)
-    if found == ALONE:
+    if found == ALONE or (found == OLD and not here):
         os.unlink(name, dir_fd=directory)
-    return found
+    return found if here else ALONE
+
+
+def _is_same(line: bytes, whose: str, *, same_boot: bool) -> bool:
+    """Tell whether *line* may be of calls in the directory that is told by *whose*."""
+    theirs = line[_LINE_BYTES:].decode(errors="replace").strip()
+    if not (theirs and whose):
+        return True
+    # Another start of the machine may number its devices otherwise.
+    return theirs == whose or not (same_boot or objects.is_born(theirs))
 
 
 def _of_dead(fd: int, line: bytes) -> int:
@@ -145,7 +173,7 @@ def _of_dead(fd: int, line: bytes) -> int:
     if not line or not ran:
         return ALONE
     if known and not same:
-        return LEFT
+        return OLD if time.time() - os.fstat(fd).st_mtime > OLD_S else LEFT
     since = line[_BOOT.stop :].strip()
     if not since.isdigit() or int(since) > now:
         os.pwrite(fd, _line(2 * _RUNS, boot, b"%d" % now), 0)
@@ -155,6 +183,10 @@ def _of_dead(fd: int, line: bytes) -> int:
 
 def _line(flags: bytes, boot: bytes, since_ns: bytes) -> bytes:
     return flags + boot + b" %20s\n" % since_ns
+
+
+def _object(whose: str) -> bytes:
+    return whose.encode().ljust(_WHOSE_BYTES - 1) + b"\n"
 
 
 def _boot() -> bytes:

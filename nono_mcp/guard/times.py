@@ -31,14 +31,19 @@ _TYPE_MASK = 0xFFFFFFFF
 
 def are_told(fd: int) -> bool:
     """Tell whether whatever changes a file changes its times, where the open *fd* is."""
+    return file_system(fd) in TELLING
+
+
+def file_system(fd: int) -> int:
+    """Return the `f_type` of where the open *fd* is; 0, where there's no such thing."""
     if sys.platform != "linux":
-        return False
+        return 0
     from nono_sandbox._foreign import Pointer, addressof, longs
     from nono_sandbox._uapi import LIBC, checked
 
     words = longs(_WORDS)
     checked(LIBC.call("fstatfs", fd, Pointer(addressof(words))), "fstatfs")
-    return words[0] & _TYPE_MASK in TELLING
+    return int(words[0] & _TYPE_MASK)
 
 
 def telling_device(fd: int) -> int | None:

@@ -62,7 +62,7 @@ def test_what_a_file_says_whose_session_is_gone(
     (tmp_path / "calls-x").write_bytes(line)
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert presence.look("calls-x", directory) == found
+        assert presence.look("calls-x", directory, "") == found
     finally:
         os.close(directory)
     assert (tmp_path / "calls-x").exists() == (found != ALONE)
@@ -73,7 +73,7 @@ def test_what_was_found_long_ago_is_over(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "calls-x").write_bytes(b"rr" + BOOT + b" " + SINCE + b"\n")
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert presence.look("calls-x", directory) == LEFT
+        assert presence.look("calls-x", directory, "") == LEFT
     finally:
         os.close(directory)
 
@@ -85,7 +85,7 @@ def test_where_boots_arent_told_apart_both_bytes_count(
     (tmp_path / "calls-x").write_bytes(b"ir" + b" " * 57 + b"\n")
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert presence.look("calls-x", directory) == ENDING
+        assert presence.look("calls-x", directory, "") == ENDING
     finally:
         os.close(directory)
 
