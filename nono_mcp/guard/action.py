@@ -6,6 +6,8 @@ as there is a quarantine to move it to.
 
 from __future__ import annotations
 
+import os
+
 from nono_mcp.guard import judge, tree, ways
 from nono_sandbox.values import Value
 
@@ -61,6 +63,15 @@ def undo(
     except OSError as error:
         return Action(path, LEFT, spot.what, kept_in, str(error))
     return Action(path, REMOVED if before is None else RESTORED, spot.what, kept_in)
+
+
+def renamed(moved: str, spot: Spot, parent: int, done: Action) -> Action:
+    """Give what was *moved* the name *spot*, where nothing is once that was *done*."""
+    if done.action == LEFT:
+        return done
+    with ways.Writable(parent):
+        os.rename(moved, spot.name, src_dir_fd=parent, dst_dir_fd=parent)
+    return done.replace(action=RESTORED)
 
 
 def as_left(

@@ -97,7 +97,9 @@ class Guard:
 
     def _leave(self) -> None:
         while self._leaving:
-            self._leaving.pop().book.close()
+            root = self._leaving.pop()
+            root.held.close()
+            root.book.close()
 
     def is_left(self) -> bool:
         """Tell whether calls were running whose server was killed.

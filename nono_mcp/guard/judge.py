@@ -37,8 +37,13 @@ def printed(spot: Spot, parent: int) -> Print:
         except FileNotFoundError:
             return None
         if stat.S_ISDIR(status.st_mode):
-            return (stat.S_IFDIR, status.st_ino)
+            return number(status)
     return tree.look(spot.name, parent)
+
+
+def number(status: os.stat_result) -> Print:
+    """Return what is printed of a directory that is entered."""
+    return (stat.S_IFMT(status.st_mode), status.st_ino)
 
 
 def is_directory(found: Print) -> bool:

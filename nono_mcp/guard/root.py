@@ -11,8 +11,9 @@ import os
 import time
 
 from nono_mcp.guard import action, judge, names, spots, times, tree, ways
-from nono_mcp.guard.action import LEFT, RESTORED, Action
+from nono_mcp.guard.action import LEFT, Action
 from nono_mcp.guard.closed import Closed
+from nono_mcp.guard.held import Held, is_movable
 from nono_mcp.guard.judge import Seen
 from nono_mcp.guard.spots import Spot
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.guard.book import Book
     from nono_mcp.guard.quarantine import Quarantine
-    from nono_mcp.guard.tree import Print
+    from nono_mcp.guard.tree import Kept, Print
     from nono_mcp.guard.written import Key, Top
 
 _OLD_NS = 3 * 10**9
@@ -61,6 +62,7 @@ class Root:
         self.still: object = None
         """What `Guard.still` said when what is in `seen` was looked at."""
         self._quarantine = quarantine
+        self.held = Held()
         self._closed = Closed()
         """What no call of ours can change."""
         self._given_up = Closed()
@@ -160,6 +162,7 @@ class Root:
         self.was_there = fd is not None
         before, self.seen = self.seen, {}
         self.crowded.clear()
+        self.held.close()
         if fd is None:
             return
         self._see_where(fd)
@@ -175,13 +178,20 @@ class Root:
         self.is_stale = False
         self._see_where(fd)
         self.seen = dict(seen)
+        self.held.close()
 
         def see(spot: Spot, parent: int) -> bool:
             if known(spot):
-                return judge.is_directory(judge.printed(spot, parent))
+                return self._see_known(spot, parent)
             return not self.is_open(spot) and self._take(spot, parent, {})
 
         self._visit(fd, self._present(fd), see)
+
+    def _see_known(self, spot: Spot, parent: int) -> bool:
+        found, old = judge.printed(spot, parent), self.seen.get(spot.key)
+        if old is not None and old.print == found:
+            self.held.hold(spot, parent, found)
+        return judge.is_directory(found)
 
     def _see_where(self, fd: int) -> None:
         device = os.fstat(fd).st_dev
@@ -192,6 +202,7 @@ class Root:
         if spot.rule == spots.TOO_MANY:
             self.crowded.add(spot.key)
         found = judge.printed(spot, parent)
+        self.held.hold(spot, parent, found)
         old = before.get(spot.key)
         if old is not None and old.print == found and self._holds(spot, parent, found, old):
             self.seen[spot.key] = old
@@ -245,8 +256,7 @@ class Root:
         old = self.seen.get(spot.key)
         if old is None or old.print != found:
             return old is None and found is None
-        doubted = self.is_shared or spot.key in self._unsure
-        if doubted:
+        if self.is_shared or spot.key in self._unsure:
             return judge.kept(spot, parent, found) == old.kept
         return self._holds(spot, parent, found, old)
 
@@ -254,14 +264,13 @@ class Root:
         """Put *spot* right, if it isn't in order; return what was done."""
         found = judge.printed(spot, parent)
         now = judge.kept(spot, parent, found)
-        movable = spot.rule == spots.GIT or spot.name == spots.HOOKS
-        if movable and old is not None and judge.is_directory(old.print):
-            done = self._swap_back(spot, parent, old)
+        if is_movable(spot) and old is not None and judge.is_directory(old.print):
+            done = self._swap_back(spot, parent)
             found, now = action.as_left(spot, parent, old, done)
         elif judge.is_in_order(spot, found, now, old, self.path):
             done = []
         else:
-            done = [self._undo(spot, parent, old)]
+            done = [self._undo(spot, parent, None if old is None else old.kept)]
             found, now = action.as_left(spot, parent, old, done)
         left = any(one.action == LEFT for one in done)
         if left and (old is None or old.kept is None or old.kept.is_whole):
@@ -270,26 +279,22 @@ class Root:
         self._unsure.discard(spot.key)
         if found is not None:
             self.seen[spot.key] = Seen(found, now)
+            self.held.hold(spot, parent, found)
             if not left:
                 self._unsure.add(spot.key)
         return done
 
-    def _undo(self, spot: Spot, parent: int, old: Seen | None) -> Action:
-        before = None if old is None else old.kept
+    def _undo(self, spot: Spot, parent: int, before: Kept | None = None) -> Action:
         return action.undo(self._quarantine, self.path_of(spot), spot, parent, before)
 
-    def _swap_back(self, spot: Spot, parent: int, old: Seen) -> list[Action]:
+    def _swap_back(self, spot: Spot, parent: int) -> list[Action]:
         """Give the repository, or its hooks, the name back, if it's still beside it.
 
         If it isn't, what stands there now is judged by what is in it, as a new one is.
         """
         now = judge.printed(spot, parent)
-        moved = ways.name_of(old.print, parent)
+        moved = self.held.name_of(spot, parent)
         if now is None or (judge.is_directory(now) and moved is None):
             return []
-        done = self._undo(spot, parent, None)
-        if moved is not None and done.action != LEFT:
-            with ways.Writable(parent):
-                os.rename(moved, spot.name, src_dir_fd=parent, dst_dir_fd=parent)
-            done = done.replace(action=RESTORED)
-        return [done]
+        done = self._undo(spot, parent)
+        return [done if moved is None else action.renamed(moved, spot, parent, done)]

@@ -10,10 +10,6 @@ import stat
 
 from nono_sandbox.look import WAY, open_up
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from nono_mcp.guard.tree import Print
-
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -132,15 +128,6 @@ def opened_up(path: str) -> int:
         return enter(name, parent)
     finally:
         os.close(parent)
-
-
-def name_of(directory: Print, parent: int) -> str | None:
-    """Return the name that *directory*, as it was printed, has in *parent* now."""
-    with os.scandir(parent) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and directory == (stat.S_IFDIR, entry.inode()):
-                return entry.name
-    return None
 
 
 def walk(directory: tuple[str, ...], root: int, *, make: bool) -> int | None:
