@@ -1,7 +1,6 @@
 """What the guard does about a path, and how that's told.
 
-Architecture invariant: nothing is lost: what a worker put somewhere is moved, not removed, as long
-as there is a quarantine to move it to.
+Architecture invariant: nothing is lost: what a worker put somewhere is moved, not removed.
 """
 
 from __future__ import annotations
@@ -40,13 +39,8 @@ class Action(Value):
     why: str = ""
 
 
-def undo(
-    quarantine: Quarantine | None, path: str, spot: Spot, parent: int, before: Kept | None
-) -> Action:
-    """Put away what stands at *spot*, whose path is *path*, and back what was there *before*.
-
-    Without a *quarantine* it is gone.
-    """
+def undo(quarantine: Quarantine, path: str, spot: Spot, parent: int, before: Kept | None) -> Action:
+    """Put away what stands at *spot*, whose path is *path*, and back what was there *before*."""
     if before is not None and not before.is_whole:
         why = "it is too large for what was there to have been kept"
         return Action(path, LEFT, spot.what, why=why)
@@ -54,10 +48,7 @@ def undo(
     try:
         with ways.Writable(parent):
             if judge.printed(spot, parent) is not None:
-                if quarantine is None:
-                    tree.remove(spot.name, parent)
-                else:
-                    kept_in = quarantine.take(spot.name, parent)
+                kept_in = quarantine.take(spot.name, parent)
             if before is not None:
                 tree.put_back(before, spot.name, parent)
     except OSError as error:

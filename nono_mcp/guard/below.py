@@ -246,6 +246,7 @@ class Below:
         self, root: int, changed: Changed | None, *, absent: bool = False
     ) -> tuple[Action, ...]:
         since_ns = self._began_ns if changed is None else 0
+        self._quarantine.begin_look()
         judging = Judging(self._known, self._quarantine, root, since_ns)
         found = looking.to_look_at(self._known, root, changed, learning=False)
         candidates = [*self._again, *found]

@@ -118,6 +118,7 @@ class Guard:
             ConfinementError: It can't be looked at. Run nothing.
         """
         actions: list[Action] = []
+        self._quarantine.begin_look()
         if not self._running_count:
             self._closed = self._closed_next
         for root in self._roots.values():
@@ -186,6 +187,7 @@ class Guard:
     def put_right(self) -> tuple[Action, ...]:
         """Put right what is otherwise than before the calls that run, and return what was done."""
         actions: list[Action] = []
+        self._quarantine.begin_look()
         for root in (*self._roots.values(), *self._leaving):
             still = self._watched(root)
             if not root.is_taken or root.is_as_seen(still):

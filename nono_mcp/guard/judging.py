@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nono_mcp.guard.tree import Kept, Print
 
 ACTIONS_MAX = 200
-"""That are told one by one, and what was there kept; of others the number is told."""
+"""That are told one by one; of others the number is told."""
 BARE = "a repository in a directory itself, whose settings or hooks can run commands"
 _IN_PACKAGES = "settings of editors, agents, shells or package managers, {} of them in packages"
 _SLACK_NS = 2 * 10**9
@@ -36,7 +36,7 @@ class Judging:
         self._since_ns = since_ns
         """Where only times tell what is new: when that begins; else 0."""
         self._actions: list[Action] = []
-        self._more_count = 0
+        self._more: dict[str, int] = {}
         self._in_packages: dict[tuple[str, ...], int] = {}
 
     def see(self, spot: Spot, parent: int) -> bool:
@@ -131,10 +131,12 @@ class Judging:
             spot = Spot(directory[:-1], directory[-1], "", _IN_PACKAGES.format(count))
             why = "packages stay as they were published: open none of them as a project"
             self._tell(Action(self._known.path(spot), LEFT, spot.what, why=why))
-        if self._more_count:
+        for action, count in self._more.items():
             top = self._known.path(Spot((), "", "", ""))
-            what = f"{self._more_count} more of what is guarded, which weren't kept"
-            self._actions.append(Action(top, REMOVED, what))
+            kept_in = "" if action == LEFT else self._quarantine.entry
+            why = "that is more than is told one by one" if action == LEFT else ""
+            what = f"{count} more of what is guarded"
+            self._actions.append(Action(top, action, what, kept_in, why))
         return tuple(self._actions)
 
     def _was_there(self, spot: Spot, parent: int) -> bool:
@@ -169,9 +171,7 @@ class Judging:
             self._in_packages[top] = self._in_packages.get(top, 0) + 1
             return ""
         before = None if one is None or self._known.is_gitfile(spot) else one.kept
-        keeping = len(self._actions) < ACTIONS_MAX
-        quarantine = self._quarantine if keeping else None
-        action = undo(quarantine, self._known.path(spot), spot, parent, before)
+        action = undo(self._quarantine, self._known.path(spot), spot, parent, before)
         self._tell(action)
         return action.action
 
@@ -179,7 +179,7 @@ class Judging:
         if len(self._actions) < ACTIONS_MAX:
             self._actions.append(action)
         else:
-            self._more_count += 1
+            self._more[action.action] = self._more.get(action.action, 0) + 1
 
 
 def _is_name(spot: Spot) -> bool:
