@@ -9,12 +9,15 @@ Architecture invariant: imported by runs alone that may be kept.
 from __future__ import annotations
 
 import marshal
+import os
+import stat
 
 from nono_mcp.cli import policy_flags
 from nono_mcp.policy import guarded, home, load, recall
+from nono_mcp.policy.egress import PROXY
 from nono_mcp.policy.witness import Witness
 from nono_sandbox import wire
-from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN
+from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 _OF_THEIR_OWN = ("--dry-run", "--audit", "--rollback", "--json", "--verbose", "--env")
 """Options with which a run isn't kept; `-v` is one of them by its long name."""
+
+_OWN_ALONE = 0o700
 
 
 def may_be(parsed: Parsed, command: tuple[str, ...], argv: tuple[str, ...]) -> bool:
@@ -77,13 +82,17 @@ class Keeping:
         if secret or more or prepared.notices:
             return False
         # No proxy, and no ports, which need more than a lane.
-        return network.mode == self._network and network.mode in (CLOSED, OPEN)
+        plain = network in (Network(CLOSED), Network(OPEN)) and document.network.mode != PROXY
+        return plain and network.mode == self._network
 
     def _note_home(self, prepared: Prepared) -> None:
         """Note that the private home is there as `home.ensure` leaves it."""
         path = prepared.private_home
         if path is None:
             return
+        status = os.lstat(path)
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != _OWN_ALONE:
+            self._witness.give_up()  # its worker got at it
         there = (home.GIT_CONFIG, *(name for name, _ in home.links(prepared)))
         self._witness.ask("own-status", path)
         for name in there:

@@ -6,8 +6,9 @@ it. Asked again, they cost a tenth of judging anew; and unless every answer is t
 letter, what was kept counts nothing.
 
 Architecture invariant: it says nothing of what may be done, and changes nothing. What is enforced
-is compared once more with what was judged, as ever. No worker can write what is kept: it's among
-our own state, and counts only if it belongs to this user and nobody else may write it.
+is compared once more with what was judged, as ever. No worker can write what counts: what is kept
+is among our own state, belongs to this user, and has a tag by a key that is kept among our
+configuration, so that a place which was a worker's to write before it was ours holds nothing.
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ FOLDER = "recall"
 """Within our state."""
 SLOTS_COUNT = 128
 """Command lines that are remembered, each in a file of its own; more take the place of others."""
+KEY = "recall.key"
+"""Within our configuration."""
+KEY_BYTES = 8
 BYTES_MAX = 1 << 20
-_VERSION = 1
+TAG_BYTES = 8
+_VERSION = 2
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATH_ALONE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
 NO_SUCH_NAME = -1
@@ -93,17 +98,32 @@ def path_of(key: bytes, environ: Mapping[str, str]) -> str | None:
 def find(key: bytes) -> Memory | None:
     """Return what is kept for *key*, which counts only as long as its notes `hold`."""
     path = path_of(key, os.environ)
-    data = None if path is None else _read(path)
-    if data is None:
+    data = None if path is None else read(path, BYTES_MAX)
+    secret = None if data is None else read(key_path(os.environ), KEY_BYTES)
+    if data is None or secret is None or len(secret) != KEY_BYTES:
+        return None
+    kept = data[TAG_BYTES:]
+    if tag_of(secret, kept) != data[:TAG_BYTES]:
         return None
     try:
-        found, notes, outcome = marshal.loads(data)  # noqa: S302 - nobody but this user wrote it
+        found, notes, outcome = marshal.loads(kept)  # noqa: S302 - we wrote it
+        return Memory(notes, Outcome(*outcome)) if found == key else None
     except (EOFError, TypeError, ValueError):
-        return None  # it was cut short
-    return Memory(notes, Outcome(*outcome)) if found == key else None
+        return None  # another version of us did
 
 
-def _read(path: str) -> bytes | None:
+def key_path(environ: Mapping[str, str]) -> str:
+    """Return where the key of what is kept is."""
+    return f"{places.config_dir(environ)}/{KEY}"
+
+
+def tag_of(secret: bytes, data: bytes) -> bytes:
+    """Return what only who has the key *secret* can say of *data* (SipHash)."""
+    return source_hash(int.from_bytes(secret, "little", signed=True), data)
+
+
+def read(path: str, bytes_max: int) -> bytes | None:
+    """Return what is in the file *path*, if it's this user's alone to write and isn't larger."""
     try:
         descriptor = os.open(path, _OPEN)
     except OSError:
@@ -111,17 +131,21 @@ def _read(path: str) -> bytes | None:
     try:
         status = os.fstat(descriptor)
         own = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if not own or not stat.S_ISREG(status.st_mode) or status.st_size > BYTES_MAX:
+        if not own or not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
             return None
-        return os.read(descriptor, BYTES_MAX)
+        return os.read(descriptor, bytes_max)
     finally:
         os.close(descriptor)
 
 
 def hold(notes: Notes) -> bool:
-    """Tell whether everything that was asked is answered as it was."""
+    """Tell whether everything that was asked is answered as it was, of our own sources too."""
+    if not any(sense == "source" for sense, _ in notes):
+        return False
     for sense, asked in notes:
-        ask = SENSES[sense]
+        ask = SENSES.get(sense)
+        if ask is None:
+            return False
         for question, answer in asked:
             if ask(question) != answer:
                 return False

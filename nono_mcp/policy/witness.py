@@ -255,8 +255,8 @@ class Witness:
         notes = tuple((sense, tuple(asked.items())) for sense, asked in self._asked.items())
         try:
             data = marshal.dumps((key, notes, tuple(outcome.__dict__.values())))
-            if len(data) <= recall.BYTES_MAX:
-                _write(path, data)
+            if len(data) <= recall.BYTES_MAX - recall.TAG_BYTES:
+                _write(path, recall.tag_of(_secret(), data) + data)
         except (OSError, ValueError):
             return  # full or read-only, or a value that doesn't travel
 
@@ -279,16 +279,37 @@ def _location_of(descriptor: int, readlink: Callable[[str], str]) -> str | int:
         return error.errno or errno.ENOENT
 
 
+def _secret() -> bytes:
+    """Return the key of what is kept, made at need.
+
+    Raises:
+        OSError: There is none, and none can be made.
+    """
+    path = recall.key_path(os.environ)
+    found = recall.read(path, recall.KEY_BYTES)
+    if found is None or len(found) != recall.KEY_BYTES:
+        found = os.urandom(recall.KEY_BYTES)
+        _write(path, found)
+    return found
+
+
 def _write(path: str, data: bytes) -> None:
-    """Put *data* at *path*: all of it, or none."""
-    folder = path.rpartition("/")[0]
+    """Put *data* at *path*: all of it, or none.
+
+    Raises:
+        OSError: Nothing was put there, and nothing is left.
+    """
     temporary = f"{path}.{os.urandom(_RANDOM_BYTES).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    if not os.path.isdir(folder):
-        os.mkdir(folder, 0o700)
+    os.makedirs(path.rpartition("/")[0], 0o700, exist_ok=True)
     descriptor = os.open(temporary, flags, 0o600)
     try:
-        os.write(descriptor, data)
+        is_whole = os.write(descriptor, data) == len(data)
+    except OSError:
+        is_whole = False
     finally:
         os.close(descriptor)
+    if not is_whole:
+        os.unlink(temporary)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.replace(temporary, path)

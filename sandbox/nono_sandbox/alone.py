@@ -16,10 +16,15 @@ from nono_sandbox.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    import signal as _signal
     from typing import Never
 
     from nono_sandbox.confinement import Call, Network
     from nono_sandbox.lane import Plan
+else:
+    import _signal  # `signal` imports enum, which costs a bare start of Python
+
+_SIGNALS = _signal.valid_signals()
 
 
 class Sealed(Value):
@@ -57,9 +62,12 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
         lane.enter_domain(plan)
         return lane.spawned(call, stdio, plan)
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    # What is sent to the program from here on waits until it isn't this lane's to ignore any more.
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGNALS)
     pid = os.fork()
     if pid == 0:
         _become(call, stdio, write_end, plan)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     os.close(write_end)
     return Parked(pid, read_end, plan.word)
 

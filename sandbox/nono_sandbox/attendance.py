@@ -205,12 +205,13 @@ def _kill_all() -> None:
     send_signal(-1, _uapi.SIGKILL)
 
 
-def send_signal(target: int, number: int) -> None:
-    """Send a signal as kill(2) does; that nobody is left to get it is no error."""
+def send_signal(target: int, number: int) -> bool:
+    """Send a signal as kill(2) does; tell whether there was anybody to get it."""
     try:
         os.kill(target, number)
     except ProcessLookupError:
-        return  # only ended ones, not collected yet
+        return False  # only ended ones, not collected yet
+    return True
 
 
 def drain(signals: int) -> None:

@@ -356,6 +356,8 @@ def _obey(call: Attendance, control: _socket.socket, parked: Parked) -> None:
             wire.send(control, "pidfd", fds=[pidfd], word=parked.word)
             os.close(pidfd)
     elif message[0] == "signal":
-        send_signal(-parked.pid, message[1])
+        # Just forked, it may lead no group yet.
+        if not send_signal(-parked.pid, message[1]) and call.status is None:
+            send_signal(parked.pid, message[1])
     elif message[0] == "signal-all":
         send_signal(-1, message[1])

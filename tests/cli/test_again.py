@@ -12,6 +12,7 @@ import pytest
 
 import nono_mcp
 import nono_sandbox
+from nono_mcp.policy import recall
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _namespaces(_namespaces_missing: str, person: Person) -> None:
     if _namespaces_missing:
         pytest.skip(_namespaces_missing)
     # As every run leaves it, the first too: that is judged where there is none yet.
-    (person.home / ".local/state/nono").mkdir(parents=True)
+    for ours in (".local/state/nono", ".config/nono"):
+        (person.home / ours).mkdir(mode=0o700, parents=True)
 
 
 with_namespaces = pytest.mark.usefixtures("_namespaces")
@@ -213,3 +215,34 @@ def test_a_tier_that_is_insisted_on_is_remembered(person: Person) -> None:
     command = ("run", "--tier", NAMESPACES, "--", "true")
     assert was_judged(person, *command)
     assert not was_judged(person, *command)
+
+
+@with_namespaces
+def test_a_run_with_a_proxy_is_judged_each_time_and_leaves_nothing_it_was_lent(
+    person: Person,
+) -> None:
+    for _ in range(3):
+        done = person.nono("run", "--allow-domain", "example.com", "--", "true")
+        assert (done.returncode, done.stderr) == (0, "")
+    recalled = person.home / ".local/state/nono" / recall.FOLDER
+    assert not [one for one in recalled.glob("*") if b"nono:" in one.read_bytes()]
+
+
+@with_namespaces
+def test_what_somebody_else_wrote_there_decides_nothing(person: Person) -> None:
+    """As a worker could have while that wasn't our state yet."""
+    command = ("run", "--", "true")
+    assert was_judged(person, *command)
+    assert not was_judged(person, *command)
+    (person.home / ".config/nono" / recall.KEY).write_bytes(bytes(recall.KEY_BYTES))
+    assert was_judged(person, *command)
+    assert not was_judged(person, *command)
+    (person.home / ".config/nono" / recall.KEY).unlink()
+    assert was_judged(person, *command)
+
+
+@with_namespaces
+def test_a_home_that_its_worker_opened_to_others_is_not_remembered(person: Person) -> None:
+    command = ("run", "--", "sh", "-c", 'chmod 755 "$HOME"; sleep 0.5')
+    assert person.nono(*command).returncode == 0
+    assert was_judged(person, *command)

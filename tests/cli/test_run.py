@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,18 @@ def test_signals_to_it_reach_the_program(person: Person, tier: str, number: sign
         process.send_signal(number)
         assert process.stdout.read() == f"got {name}\n"
         assert process.wait(20) == 5
+
+
+def test_a_signal_that_comes_before_a_forked_program_is_ready_is_its_own(
+    person: Person, tier: str
+) -> None:
+    """A limit has it forked, which takes it longest to be itself."""
+    command = ("run", "-q", "--tier", tier, "--max-open-files", "99", "--", "sleep", "60")
+    for hundredths in range(3, 13):
+        with person.start(*command) as process:
+            time.sleep(hundredths / 100)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) in (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 
 def test_a_signal_that_was_ignored_stays_ignored(person: Person, tier: str) -> None:

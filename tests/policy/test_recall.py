@@ -323,3 +323,34 @@ def test_what_was_prepared_comes_back_whole(furnished: Machine) -> None:
     prepared = load.prepare(asked(furnished))
     assert any(grant.access == READ | WRITE for grant in prepared.confinement.grants)
     assert recall.prepared_of(marshal.dumps(wire.plain(prepared))) == prepared
+
+
+def test_only_what_we_wrote_for_the_key_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert kept(Witness(), monkeypatch, tmp_path)
+    key = recall.key_of(("--read", "/usr"))
+    place = Path(recall.path_of(key, os.environ) or "")
+    whole = place.read_bytes()
+    for at in range(0, len(whole), 97):
+        place.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert recall.find(key) is None
+    place.write_bytes(whole)
+    assert recall.find(key) is not None
+    (tmp_path / ".config/nono" / recall.KEY).unlink()
+    assert recall.find(key) is None
+
+
+def test_notes_that_name_no_source_of_ours_or_ask_what_is_unknown_do_not_hold() -> None:
+    sources = ("source", ((recall.__file__, recall.SENSES["source"](recall.__file__)),))
+    assert recall.hold((sources,))
+    assert not recall.hold(())
+    assert not recall.hold((sources, ("future", (("x", 1),))))
+
+
+def test_nothing_is_left_of_what_could_not_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "write", lambda _, data: len(data) // 2)
+    assert kept(Witness(), monkeypatch, tmp_path) is None
+    assert not [one for one in tmp_path.rglob("*") if one.is_file()]
