@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "index.db"
 VERSION: Final = 1
+_TICK_S: Final = 0.005
 _CACHE_KIB: Final = 8192
 _CHECKPOINT_PAGES: Final = 4096
 """How many changed pages are gathered before they're written to the index itself, and synced."""
@@ -79,7 +81,7 @@ def connect(state_dir: str) -> sqlite3.Connection:
         path.touch(0o600, exist_ok=False)
     db = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(db)
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -91,6 +93,23 @@ def connect(state_dir: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Have what is written go to a log first: who comes first says so, in the index itself.
+
+    Of two who say so at once SQLite lets one fail without waiting.
+    """
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+            time.sleep(_TICK_S)
+        else:
+            return
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -7,10 +7,13 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from nono_mcp.snapshots import database
+from nono_mcp.snapshots import place as place_of
 from nono_mcp.snapshots.descent import OPEN_MAX
 from nono_mcp.snapshots.errors import (
     AmbiguousIdError,
@@ -371,6 +374,20 @@ def test_two_with_one_workspace_take_turns(place: Place) -> None:
         thread.join()
     assert len(taken) == 15
     assert len(set(taken)) == 1
+
+
+def test_many_who_are_the_first_make_one_store(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}" / place_of.DIRECTORY).mkdir(parents=True)
+        start = threading.Barrier(8)
+
+        def connect(state: str = f"{tmp_path}/{number}", start: threading.Barrier = start) -> None:
+            start.wait()
+            database.connect(state).close()
+
+        with ThreadPoolExecutor(8) as threads:
+            for each in [threads.submit(connect) for _ in range(8)]:
+                each.result()
 
 
 @pytest.mark.linux  # macOS has no names that aren't UTF-8
