@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections import Counter
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +38,7 @@ from nono_sandbox.seatbelt.evaluator import Profile, Query, Reading
 from nono_sandbox.seatbelt.spelling import spellings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from nono_sandbox.seatbelt.sbpl import Form
 
@@ -545,6 +546,28 @@ def compare(seed: int, count: int) -> None:
         agree_with_policy(confinement, profile, policy_draw)
 
 
+def differs(named: Iterable[str] = ("*",)) -> bool:
+    """Return whether a query that *named* (stars at the end) name shows a difference."""
+    asked = tuple(named)
+    for confinement, query in cases(0, CASES_TO_FIND_A_CUT):
+        if any(fnmatchcase(query.operation, one) for one in asked):
+            profile = Profile(generator.profile(confinement))
+            expected = Reference(confinement).decide(query)
+            if any(profile.decide(query, one).allowed is not expected for one in Reading):
+                return True
+    return False
+
+
+def operations(rule: tuple[Form, ...]) -> tuple[str, ...]:
+    return tuple(part for part in rule[1:] if isinstance(part, str))
+
+
+def named_by(group: generator.Group) -> set[str]:
+    """Return the operations that *group* names in some confinement."""
+    made = [group.rules(confinement) for confinement, _ in cases(0, 200)]
+    return {one for some in made for rule in some for one in operations(rule)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(CHUNKS))
 def test_the_text_says_what_the_confinement_means(seed: int) -> None:
@@ -562,14 +585,13 @@ def test_the_random_cases_reach_both_answers_of_every_operation_that_has_two() -
     assert sum(count for (_, allowed), count in seen.items() if allowed) > 1000
 
 
-@pytest.mark.parametrize("cut", [group.name for group in generator.GROUPS])
+@pytest.mark.parametrize("cut", generator.GROUPS, ids=lambda group: group.name)
 def test_a_rule_group_cut_out_shows_as_a_difference(
-    cut: str, monkeypatch: pytest.MonkeyPatch
+    cut: generator.Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rest = tuple(group for group in generator.GROUPS if group.name != cut)
+    rest = tuple(group for group in generator.GROUPS if group is not cut)
     monkeypatch.setattr(generator, "GROUPS", rest)
-    with pytest.raises(AssertionError, match="wanted"):
-        compare(0, CASES_TO_FIND_A_CUT)
+    assert differs(named_by(cut))
 
 
 def head(rule: tuple[Form, ...]) -> tuple[Form, ...]:
@@ -606,8 +628,7 @@ def test_a_rule_cut_out_of_its_group_shows_as_a_difference(
 ) -> None:
     rest = (without(one, cut) if one is group else one for one in generator.GROUPS)
     monkeypatch.setattr(generator, "GROUPS", tuple(rest))
-    with pytest.raises(AssertionError, match="wanted"):
-        compare(0, CASES_TO_FIND_A_CUT)
+    assert differs(operations(cut))
 
 
 DENIALS = [group for group in generator.GROUPS if group.name.startswith(("denials", "never"))]
@@ -619,8 +640,7 @@ def test_a_denial_moved_before_what_it_denies_shows_as_a_difference(
 ) -> None:
     rest = (group for group in generator.GROUPS if group is not moved)
     monkeypatch.setattr(generator, "GROUPS", (moved, *rest))
-    with pytest.raises(AssertionError, match="wanted"):
-        compare(0, CASES_TO_FIND_A_CUT)
+    assert differs(named_by(moved))
 
 
 DENIED = [
@@ -636,8 +656,7 @@ def test_an_operation_left_out_of_denials_shows_as_a_difference(
     whole: tuple[str, ...] = getattr(rules, table)
     rest = tuple(name for name in whole if name != operation)
     monkeypatch.setattr(generator, table, rest)
-    with pytest.raises(AssertionError, match="wanted"):
-        compare(0, CASES_TO_FIND_A_CUT)
+    assert differs([operation])
 
 
 def test_a_forgotten_spelling_shows_as_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -648,11 +667,9 @@ def test_a_forgotten_spelling_shows_as_a_difference(monkeypatch: pytest.MonkeyPa
 
         with monkeypatch.context() as patch:
             patch.setattr(rules, "spellings", forgetful)
-            with pytest.raises(AssertionError, match="wanted"):
-                compare(0, CASES_TO_FIND_A_CUT)
+            assert differs(), lost
 
 
 def test_forgotten_equal_names_show_as_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "equal_patterns", lambda *_: [])
-    with pytest.raises(AssertionError, match="wanted"):
-        compare(0, CASES_TO_FIND_A_CUT)
+    assert differs()
