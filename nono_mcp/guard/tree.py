@@ -6,6 +6,7 @@ symlink. What is kept is bounded, and says so if it isn't all.
 
 from __future__ import annotations
 
+import marshal
 import os
 import stat
 
@@ -22,6 +23,10 @@ BYTES_MAX = 4 * 1024 * 1024
 """Of one guarded name, with all beneath it: what is kept."""
 ENTRIES_MAX = 2000
 DEPTH_MAX = 24
+PRINTED_MAX = 2000
+"""Of the names beneath one: of what is more, its number and a hash stand for all of it."""
+_MANY = 3
+"""Where that hash is in a directory's print."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -54,33 +59,56 @@ class _Room:
         return self.entries >= 0 and self.bytes >= 0
 
 
+class _Left:
+    """How many directories may still be looked into, and how many names printed one by one."""
+
+    def __init__(self, printed: int) -> None:
+        self.entered = ENTRIES_MAX
+        self.printed = printed
+
+
 def look(name: str, parent: int) -> Print:
     """Return what changes whenever what stands at *name*, or beneath it, does; None if nothing."""
-    return _look(name, parent, [ENTRIES_MAX], 0)
+    return _look(name, parent, _Left(PRINTED_MAX), 0)
 
 
-def _look(name: str, parent: int, left: list[int], depth: int) -> Print:
+def _look(name: str, parent: int, left: _Left, depth: int) -> Print:
     try:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    mode = status.st_mode
     own = _own(status)
-    if not stat.S_ISDIR(mode):
+    if not stat.S_ISDIR(status.st_mode):
         return own
-    left[0] -= 1
-    if left[0] < 0 or depth >= DEPTH_MAX:
+    left.entered -= 1
+    if left.entered < 0 or depth >= DEPTH_MAX:
         return own
     directory = enter(name, parent)
     try:
-        beneath = [
-            (entry, _look(entry, directory, left, depth + 1))
-            for entry in sorted(os.listdir(directory))
-        ]
+        beneath = _beneath(directory, left, depth)
     finally:
         os.close(directory)
     # A directory's own times change with what comes and goes in it, which is told by the rest.
-    return (mode, status.st_ino, *beneath)
+    return (status.st_mode, status.st_ino, *beneath)
+
+
+def _beneath(directory: int, left: _Left, depth: int) -> tuple[object, ...]:
+    """Return the print of each name in the open *directory* or, of many, their number and hash."""
+    found = os.listdir(directory)
+    found.sort()
+    prints = ((name, _look(name, directory, left, depth + 1)) for name in found)
+    if len(found) <= left.printed:
+        left.printed -= len(found)
+        return tuple(prints)
+    left.printed = 0
+    # Who has less than that doesn't wait for the import.
+    from hashlib import sha256
+
+    hashed = sha256()
+    for one in prints:
+        # Version 2 says the same of equal values.
+        hashed.update(marshal.dumps(one, 2))
+    return len(found), hashed.digest()
 
 
 def _own(status: os.stat_result) -> tuple[int, ...]:
@@ -102,9 +130,19 @@ def is_same(found: Print, path: str) -> bool:
         return True
     if not stat.S_ISDIR(status.st_mode) or found[:2] != (status.st_mode, status.st_ino):
         return False
+    if len(found) > _MANY and isinstance(found[_MANY], bytes):
+        return found[2:] == _many(path)
     return all(
         isinstance(entry, tuple) and is_same(entry[1], f"{path}/{entry[0]}") for entry in found[2:]
     )
+
+
+def _many(path: str) -> tuple[object, ...]:
+    directory = os.open(path, DIRECTORY)
+    try:
+        return _beneath(directory, _Left(0), 0)
+    finally:
+        os.close(directory)
 
 
 def keep(name: str, parent: int) -> Kept | None:

@@ -71,6 +71,28 @@ def test_one_look_makes_one_entry(work: Path, kept: Path) -> None:
     assert all(Path(one.kept_in).read_text() for one in (*first, *second))
 
 
+def test_each_look_of_one_guard_makes_its_own(work: Path, kept: Path) -> None:
+    """That of a call's end, and that of the next one's begin, which puts right others' doing."""
+    state = str(kept.parent)
+    ours, others = Guard(state), Guard(state)
+    for guard in (ours, others):
+        guard.settle([(str(work), None)], ())
+    actions = []
+    others.begin()
+    for name in (".envrc", ".npmrc", ".mcp.json", ".gdbinit"):
+        (work / name).write_text(name)
+        actions += ours.begin()
+        (work / name).write_text(f"{name} again")
+        actions += ours.end()
+    others.end()
+    for guard in (ours, others):
+        guard.close()
+    assert len({Path(one.kept_in).parts[-3] for one in actions}) == len(actions)
+    assert sorted(path.name for path in kept.iterdir()) == [
+        Path(one.kept_in).parts[-3] for one in actions
+    ]
+
+
 def test_only_what_is_old_goes_and_only_when_there_is_much(work: Path, kept: Path) -> None:
     count = quarantine.ENTRIES_MAX + 10
     for index in range(count):

@@ -1,0 +1,86 @@
+"""What is told of a tree changes whenever that does, however much is in it."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import tracemalloc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_mcp.guard import tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.linux
+
+MANY = tree.PRINTED_MAX + 500
+BYTES_MAX = 2000
+"""Of a print of many files, which took over 100 each, one by one."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Return a directory of many files, in one of its own with others."""
+    inner = tmp_path / "hooks" / "many"
+    inner.mkdir(parents=True)
+    (tmp_path / "hooks" / "zone").mkdir()
+    (tmp_path / "hooks" / "zone" / "file").write_text("1")
+    (inner / "0").touch()
+    for number in range(1, MANY):
+        os.link(inner / "0", inner / str(number))
+    return inner
+
+
+def test_of_many_files_little_is_held(many: Path) -> None:
+    with opened(many.parent.parent) as parent:
+        tree.look("hooks", parent)
+        tracemalloc.start()
+        try:
+            found = tree.look("hooks", parent)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(marshal.dumps(found, 2)) < BYTES_MAX
+        assert held < 4 * BYTES_MAX
+        assert found == tree.look("hooks", parent)
+        assert tree.is_same(found, str(many.parent))
+
+
+def test_each_of_many_files_counts(many: Path) -> None:
+    def replaced() -> None:
+        (many / "7").unlink()
+        (many / "7").touch()
+
+    changes = (
+        replaced,
+        lambda: (many / "7").write_text("2"),
+        lambda: (many / "new").touch(),
+        lambda: (many / "new").rename(many / "newer"),
+        lambda: (many / "newer").unlink(),
+        lambda: (many.parent / "zone" / "file").write_text("2"),
+        lambda: (many.parent / "zone").chmod(0o700),
+        lambda: (many / "8").unlink(),
+        lambda: (many / "8").symlink_to("7"),
+    )
+    with opened(many.parent.parent) as parent:
+        before = tree.look("hooks", parent)
+        for change in changes:
+            change()
+            assert not tree.is_same(before, str(many.parent))
+            after = tree.look("hooks", parent)
+            assert after != before
+            before = after
