@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from nono_mcp.guard import judge, tree, ways
+from nono_mcp.guard.quarantine import Origin, Taken
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -44,16 +45,26 @@ def undo(quarantine: Quarantine, path: str, spot: Spot, parent: int, before: Kep
     if before is not None and not before.is_whole:
         why = "it is too large for what was there to have been kept"
         return Action(path, LEFT, spot.what, why=why)
-    kept_in = ""
+    origin = Origin(path.removesuffix(f"/{spot.path}") or "/", spot.directory, spot.name)
+    taken = Taken("")
     try:
         with ways.Writable(parent):
             if judge.printed(spot, parent) is not None:
-                kept_in = quarantine.take(spot.name, parent)
+                taken = quarantine.take(origin, parent)
             if before is not None:
                 tree.put_back(before, spot.name, parent)
     except OSError as error:
-        return Action(path, LEFT, spot.what, kept_in, str(error))
-    return Action(path, REMOVED if before is None else RESTORED, spot.what, kept_in)
+        why = "; ".join(filter(None, (str(error), taken.why)))
+        return Action(path, LEFT, spot.what, taken.path, why)
+    done = REMOVED if before is None else RESTORED
+    return Action(path, done, spot.what, taken.path, taken.why)
+
+
+def by_others(one: Action) -> Action:
+    """Say of what was done that others' calls were the reason."""
+    if one.action == LEFT:
+        return one
+    return one.replace(why="; ".join(filter(None, (BY_OTHERS, one.why))))
 
 
 def renamed(moved: str, spot: Spot, parent: int, done: Action) -> Action:

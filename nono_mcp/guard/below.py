@@ -20,7 +20,7 @@ import os
 import time
 
 from nono_mcp.guard import looking, times
-from nono_mcp.guard.action import BY_OTHERS, LEFT, MOVED, UNKNOWN, Action
+from nono_mcp.guard.action import LEFT, MOVED, UNKNOWN, Action, by_others
 from nono_mcp.guard.book import ALONE, OTHER, OTHERS, Book
 from nono_mcp.guard.judging import Judging
 from nono_mcp.guard.known import Known
@@ -170,7 +170,7 @@ class Below:
             changed = None
         self._known.is_shared = True
         found = self._put_right(root, changed, absent=book.is_left and changed is None)
-        return tuple(one if one.action == LEFT else one.replace(why=BY_OTHERS) for one in found)
+        return tuple(map(by_others, found))
 
     def _take(self, known: Known, root: int) -> None:
         self._identity = _identity(root)

@@ -50,6 +50,8 @@ class Guard:
         self._given_up = Closed()
         self._closed_next = Closed()
         self._running_count = 0
+        self._is_finished = False
+        """What somebody who was killed was putting away is there."""
         self.still: Callable[[str], object] = _unknown
         """Says of a directory what stays the same while no name in it changes, or None."""
 
@@ -117,7 +119,7 @@ class Guard:
         Raises:
             ConfinementError: It can't be looked at. Run nothing.
         """
-        actions: list[Action] = []
+        actions = self._finished()
         self._quarantine.begin_look()
         if not self._running_count:
             self._closed = self._closed_next
@@ -134,6 +136,15 @@ class Guard:
                 ) from error
         self._running_count += 1
         return tuple(actions)
+
+    def _finished(self) -> list[Action]:
+        if self._is_finished:
+            return []
+        self._is_finished = True
+        try:
+            return list(self._quarantine.finish())
+        except OSError as error:
+            raise ConfinementError(f"can't look at what was being put away: {error}") from error
 
     def _begin_in(self, root: Root, actions: list[Action]) -> None:
         with root.book as book:

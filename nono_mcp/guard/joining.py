@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from nono_mcp.guard import book, judge, tree, written
-from nono_mcp.guard.action import BY_OTHERS, LEFT, UNKNOWN, Action
+from nono_mcp.guard.action import LEFT, UNKNOWN, Action, by_others
 from nono_mcp.guard.written import Top
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ def join(root: Root, actions: list[Action]) -> None:
         root.share()
         found: list[Action] = []
         root.put_right(fd, found)
-        actions += (one if one.action == LEFT else one.replace(why=BY_OTHERS) for one in found)
+        actions += map(by_others, found)
     finally:
         os.close(fd)
 

@@ -17,6 +17,8 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     Print = tuple[object, ...] | None
 
 BYTES_MAX = 4 * 1024 * 1024
@@ -105,6 +107,7 @@ def _beneath(directory: int, left: _Left, depth: int) -> tuple[object, ...]:
     from hashlib import sha256
 
     hashed = sha256()
+    one: Any
     for one in prints:
         # Version 2 says the same of equal values.
         hashed.update(marshal.dumps(one, 2))
@@ -223,8 +226,6 @@ def put_back(kept: Kept, name: str, parent: int) -> None:
 def put_away(name: str, parent: int, quarantine: int) -> None:
     """Move what stands at *name* into the directory *quarantine*, under the same name.
 
-    Where that is on another file system, as much of it as may be kept is copied there.
-
     Raises:
         OSError: It is still there.
     """
@@ -232,14 +233,7 @@ def put_away(name: str, parent: int, quarantine: int) -> None:
     if stat.S_ISDIR(status.st_mode):
         # To be moved, and to be looked into by the person, it must be open to us.
         open_up(name, parent)
-    try:
-        os.rename(name, name, src_dir_fd=parent, dst_dir_fd=quarantine)
-    except OSError:
-        # EXDEV, or a mount on the way: there it can only be copied.
-        kept = keep(name, parent)
-        if kept is not None and kept.kind != "other":
-            put_back(kept, name, quarantine)
-        remove(name, parent)
+    os.rename(name, name, src_dir_fd=parent, dst_dir_fd=quarantine)
 
 
 def remove(name: str, parent: int) -> None:

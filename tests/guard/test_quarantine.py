@@ -77,7 +77,7 @@ def test_each_look_of_one_guard_makes_its_own(work: Path, kept: Path) -> None:
     ours, others = Guard(state), Guard(state)
     for guard in (ours, others):
         guard.settle([(str(work), None)], ())
-    actions = []
+    actions: list[Action] = []
     others.begin()
     for name in (".envrc", ".npmrc", ".mcp.json", ".gdbinit"):
         (work / name).write_text(name)
