@@ -31,4 +31,4 @@ class StartError(SandboxError):
 
 
 class LaneLostError(SandboxError):
-    """The process in charge of the call died; the kernel killed what it had confined."""
+    """The process in charge of the call died; what it had confined was killed."""

@@ -39,7 +39,12 @@ class Launch:
         self._is_ready = False
         self.programs: Programs = b"", (), wire.NO_WORD
         """The seccomp programs of what `run` ran, on systems that have any."""
-        self._control = _forked(self.tier, network)
+        self._is_running = False
+        self._fork(self.tier)
+
+    def _fork(self, tier: str) -> None:
+        """Take a lane for the network that this has."""
+        self._control, self._child = _forked(tier, self.network)
 
     def await_ready(self) -> None:
         """Wait until it is known which tier this machine gives, and is `tier`.
@@ -59,7 +64,7 @@ class Launch:
         if self._insisted:
             raise ConfinementError(f"this machine gives no namespaces: {self.reason}")
         self.tier = LANDLOCK
-        self._control = _forked(LANDLOCK, self.network)
+        self._fork(LANDLOCK)
         self.receive()
 
     def fileno(self) -> int:
@@ -136,13 +141,14 @@ class Launch:
         message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
+        self._is_running = True
         return fds[0] if fds else -1
 
     def _start_over(self, network: str) -> None:
         """Take another lane: this one's namespaces aren't those that are needed."""
         self._control.close()
         self.network = network
-        self._control = _forked(self.tier, network)
+        self._fork(self.tier)
         self._is_ready = False
         self.await_ready()
 
@@ -158,10 +164,23 @@ class Launch:
         try:
             message, fds = wire.receive(self._control)
         except wire.ClosedError as error:
-            raise LaneLostError("the sandbox died while it started; try again") from error
+            raise self._lost() from error
         if message[0] == "introduction":
             _have_answered(message, fds)
         return message, fds
+
+    def _lost(self) -> LaneLostError:
+        """End what is left of a lane that has died; return what there is to say of it."""
+        gone = True
+        if self.tier != SEATBELT:
+            from nono_sandbox import left_behind
+
+            gone = left_behind.end(*self._child)
+        if not gone:
+            return LaneLostError("the sandbox died, and some of what it ran couldn't be ended")
+        if self._is_running:
+            return LaneLostError("the sandbox died; what it ran was killed")
+        return LaneLostError("the sandbox died while it started; try again")
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's process group."""
@@ -210,19 +229,21 @@ def in_foreground() -> bool:
         return True
 
 
-def _forked(tier: str, network: str) -> _socket.socket:
+def _forked(tier: str, network: str) -> tuple[_socket.socket, tuple[int, float]]:
+    """Start a lane; return its channel, and what `solitary.start` did, if it was that."""
     ours, theirs = wire.socket_pair()
+    child = 0, 0.0
     if tier == SEATBELT:
         _spawn(theirs, "", system.BACKEND.single)
-        return ours
+        return ours, child
     from nono_sandbox import solitary
 
     try:
-        solitary.start(theirs, tier, network)
+        child = solitary.start(theirs, tier, network)
     except OSError as error:
         wire.send(theirs, "failed", str(error))
     theirs.close()
-    return ours
+    return ours, child
 
 
 def _have_answered(introduction: tuple[Any, ...], fds: list[int]) -> None:

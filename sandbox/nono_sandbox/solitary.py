@@ -11,6 +11,7 @@ the last fork: what a process has touched, its fork copies when it touches it.
 from __future__ import annotations
 
 import os
+import time
 
 from nono_sandbox import _uapi, namespaces, wire
 from nono_sandbox.confinement import NAMESPACES, PORTS
@@ -28,12 +29,17 @@ _SIGNALS_OF_TERMINALS = (1, 2, 3, 15, 20, 21, 22)
 """SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU."""
 
 
-def start(control: _socket.socket, tier: str, network: str) -> None:
+def start(control: _socket.socket, tier: str, network: str) -> tuple[int, float]:
     """Fork a lane for one call, whose network is of the kind said; it has *control* for its own.
+
+    Returns the child, and since when it may have had children, as `left_behind.end` wants to be
+    told: if it is killed, they become this process's.
 
     Raises:
         OSError: There can't be one, or no namespaces for it.
     """
+    _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
+    since_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     if tier == NAMESPACES and network != PORTS:
         pid, ids = namespaces.fork_first()
     else:
@@ -44,6 +50,7 @@ def start(control: _socket.socket, tier: str, network: str) -> None:
         # What the other process is told by is its own.
         _signal.set_wakeup_fd(-1)
         _serve(control, tier, network, ids)
+    return pid, since_s
 
 
 def _serve(control: _socket.socket, tier: str, network: str, ids: namespaces.Ids | None) -> Never:
