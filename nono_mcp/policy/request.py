@@ -39,6 +39,9 @@ class Request(Value):
     """Where no namespaces are: the loopback port of the proxy, if the policy has one."""
     tmpdir: str | None = None
     """Where no namespaces are: a directory of the session's own. With them /tmp is private."""
+    owner: str | None = None
+    """Whose the snapshots are that are taken, of several who share the workspace, and who sees
+    theirs alone. None is the person, who sees everybody's."""
 
 
 class Rule(Value):

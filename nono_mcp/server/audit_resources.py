@@ -14,6 +14,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from nono_mcp.audit import reading
 from nono_mcp.audit.files import AuditError
+from nono_mcp.server.company import Company
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -31,22 +32,27 @@ _call_uri = re.compile(r"nono://audit/call/([0-9a-f]{16})")
 class AuditResources:
     """What one server offers of the log in one state directory."""
 
-    def __init__(self, state_dir: str, log: Log, news: News) -> None:
+    def __init__(
+        self, state_dir: str, log: Log, news: News, company: Company = Company.NOBODY
+    ) -> None:
+        self._tells_all = company is not Company.WITHIN
         self._state_dir = state_dir
         self._log = log
         self._news = news
 
     def offer(self, app: MCPServer[None]) -> None:
         """Add the resources to *app*, and have their changes told."""
-        self._news.known += [re.compile(re.escape(SESSION_URI)), _call_uri]
         self._log.listeners.append(self._hear)
-        app.resource(
-            SESSION_URI,
-            name="audit-session",
-            title="Audit log of this session",
-            description=f"The newest {RECORDS} records, oldest first; changes are announced.",
-            mime_type="text/plain",
-        )(self.session)
+        self._news.known.append(_call_uri)
+        if self._tells_all:
+            self._news.known.append(re.compile(re.escape(SESSION_URI)))
+            app.resource(
+                SESSION_URI,
+                name="audit-session",
+                title="Audit log of this session",
+                description=f"The newest {RECORDS} records, oldest first; changes are announced.",
+                mime_type="text/plain",
+            )(self.session)
         app.resource(
             CALL_URI,
             name="audit-call",
@@ -76,4 +82,5 @@ class AuditResources:
         return page.text
 
     def _hear(self, call: str | None) -> None:
-        self._news.hear(SESSION_URI, *([] if call is None else [CALL_URI.format(call=call)]))
+        uris = [SESSION_URI] if self._tells_all else []
+        self._news.hear(*uris, *([] if call is None else [CALL_URI.format(call=call)]))

@@ -6,6 +6,7 @@ hostile string in a record is escaped.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -14,6 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from nono_mcp.audit import keystore, reading, verify, walk
 from nono_mcp.audit.files import AuditError
 from nono_mcp.server import results
+from nono_mcp.server.company import Company, untold
 from nono_mcp.snapshots.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -29,19 +31,27 @@ TAIL = (
     "Show the audit log's newest records, this session's: what was asked for, decided, and came "
     "of it."
 )
+TAIL_ONE = (
+    "Show what the audit log has of one call: by its id, or the id of the snapshot to undo it by."
+)
 VERIFY = "Verify the audit log: that nothing was changed or cut off, and whose keys signed it."
 LIMIT_DEFAULT = 50
+_CALL = re.compile("[0-9a-f]{16}")
 
 
 class AuditTools:
     """The tools that read the log in one state directory."""
 
     def __init__(
-        self, state_dir: str, log: Log, undo: Undo | None, *, is_shared: bool = False
+        self,
+        state_dir: str,
+        log: Log,
+        undo: Undo | None,
+        company: Company = Company.NOBODY,
     ) -> None:
         self._undo = undo
         self._state_dir = state_dir
-        self._is_shared = is_shared
+        self._company = company
         self._session = log.name
 
     async def audit_tail(self, arguments: TailArguments) -> CallToolResult:
@@ -50,11 +60,14 @@ class AuditTools:
         Raises:
             ToolError: The log can't be read, the cursor is none, or the records are others'.
         """
-        if arguments.everybody and self._is_shared:
+        if arguments.everybody and self._company is not Company.NOBODY:
             raise ToolError("everybody: this server is shared, and others' records aren't shown")
+        call = await self._call(arguments.call)
+        if self._company is Company.WITHIN and (call is None or not _CALL.fullmatch(call)):
+            raise ToolError(untold("say which call, by all of its id"))
         filters = reading.Filters(
             session=None if arguments.everybody else self._session,
-            call=await self._call(arguments.call),
+            call=call,
             kind=arguments.kind,
             decision=arguments.decision,
             grep=arguments.grep,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server.text import amount, shortened
+from nono_mcp.snapshots.values import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,8 @@ _NAME_CHARACTERS_MAX = 120
 
 
 def short(snapshot: Snapshot) -> str:
-    """Return by what a snapshot is called."""
-    return snapshot.id[:ID_DIGITS]
+    """Return by what a snapshot is called; whole where no beginning of it will do."""
+    return snapshot.id if snapshot.owner == NOBODY else snapshot.id[:ID_DIGITS]
 
 
 def name(path: bytes) -> str:

@@ -21,6 +21,7 @@ from nono_mcp.server import file_answers as answers
 from nono_mcp.server import hints
 from nono_mcp.server.attending import REFUSALS
 from nono_mcp.server.audit_resources import CALL_URI
+from nono_mcp.server.company import Company
 from nono_mcp.server.outputs import OUTPUT_URI, PAGE_URI
 from nono_mcp.server.snapshot_resources import SNAPSHOT_URI
 from nono_mcp.session import Command
@@ -46,7 +47,8 @@ CALLS_LOOKED_AT = 2000
 class Completions:
     """The completions of one session."""
 
-    def __init__(self, session: Session, jobs: Jobs) -> None:
+    def __init__(self, session: Session, jobs: Jobs, company: Company = Company.NOBODY) -> None:
+        self._tells_all = company is not Company.WITHIN
         self._session = session
         self._jobs = jobs
         self._turn = anyio.Semaphore(1)
@@ -74,11 +76,13 @@ class Completions:
         )
 
     def _source(self, where: str, what: str) -> Callable[[str], Awaitable[list[str]]] | None:
+        paths = {("rollback", "path"): self._paths, ("why-denied", "what"): self._paths}
+        if not self._tells_all:
+            return paths.get((where, what))
         return {
+            **paths,
             ("rollback", "snapshot"): self._snapshots,
-            ("rollback", "path"): self._paths,
             ("what-changed", "since"): self._snapshots,
-            ("why-denied", "what"): self._paths,
             (SNAPSHOT_URI, "id"): self._snapshots,
             (CALL_URI, "call"): self._calls,
             (OUTPUT_URI, "job"): self._outputs,

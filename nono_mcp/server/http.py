@@ -1,11 +1,10 @@
 """MCP over streamable HTTP: requests, and whose session answers them.
 
-The 2026-07-28 protocol has no sessions over HTTP, and one policy and one token make one
-principal. So all clients of a principal share the session: its workspace, its /tmp, its home, its
-loopback. What they don't share is a call: each has a domain of its own, as on stdio.
+Who holds the token is one principal, and `addressing` tells which of a principal's sessions a
+request is for.
 
 Architecture invariant: nothing of a request's body is read before `door` has let it in, and what
-is let in reaches the session of who holds the token, and no other.
+is let in reaches a session of who holds the token, and no other.
 """
 
 from __future__ import annotations
@@ -22,13 +21,15 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import ClientDisconnect
 
-from nono_mcp.server import listening
+from nono_mcp.server import addressing, listening
+from nono_mcp.server.addressing import Who
 from nono_mcp.server.attending import LEAVING, Leaving
 from nono_mcp.server.door import BAD_REQUEST, UNAUTHORIZED, Refused, knows
 from nono_mcp.server.incoming import Incoming
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
 from nono_mcp.server.metrics import CONTENT_TYPE, Metrics
 from nono_mcp.server.oauth import Unreachable
+from nono_mcp.server.protocol_sessions import Opening, ask
 from nono_mcp.server.strangers import ACCEPTED_MAX, Strangers
 from nono_mcp.server.tenants import NOT_BEGUN, BusyError
 
@@ -46,13 +47,13 @@ if TYPE_CHECKING:
 
 PATH = listening.PATH
 HEALTH, METRICS = "/healthz", "/metrics"
-SESSIONS_MAX = 64
-"""Clients of the 2025 protocols of one session at once; newer ones have no session to count."""
+CLIENTS_MAX = 64
+"""Clients of the 2025 protocols that are in one named session at once."""
 SESSION_IDLE_S_MAX = 1800.0
 RETRY_S = 5
 _MISSED_SINCE = b"last-event-id"
 _SHUTDOWN_S_MAX = 1
-_OK, _BAD_GATEWAY, _UNAVAILABLE = 200, 502, 503
+_OK, _NOT_FOUND, _BAD_GATEWAY, _UNAVAILABLE = 200, 404, 502, 503
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +64,7 @@ async def served(app: App, door: Door) -> AsyncIterator[ASGIApp]:
         streamable_http_path=PATH,
         max_request_body_size=MESSAGE_BYTES_MAX,
         session_idle_timeout=SESSION_IDLE_S_MAX,
-        max_sessions=SESSIONS_MAX,
+        max_sessions=CLIENTS_MAX,
         # The door has judged by more than this; two locks are no worse than one.
         transport_security=TransportSecuritySettings(
             allowed_hosts=hosts, allowed_origins=[f"{door.scheme}://{host}" for host in hosts]
@@ -189,10 +190,15 @@ class Guard:
         leaving = scope[LEAVING] = Leaving()
         incoming = Incoming(receive, leaving, self._held_bytes, owner)
         try:
-            async with self._tenants.session(owner) as app:
+            opening = Opening(incoming)
+            who = await self._who(owner, scope, opening)
+            if who is None:
+                return Refused(_NOT_FOUND, "no such session; begin one")
+            async with self._tenants.session(who) as tenant:
                 # Nothing is kept for who comes back, who is served as if they hadn't been there.
                 scope["headers"] = [one for one in scope["headers"] if one[0] != _MISSED_SINCE]
-                await app(scope, incoming, self._counting(owner, incoming, send))
+                scope["path"] = PATH
+                await ask(tenant, scope, opening, self._counting(owner, incoming, send))
         except ClientDisconnect:
             # If it left before it had said all, nobody is there to be answered.
             pass
@@ -209,6 +215,17 @@ class Guard:
         if incoming.is_too_much:
             return Refused(_UNAVAILABLE, "too much is sent at once; try again later")
         return None
+
+    async def _who(self, owner: str, scope: Scope, opening: Opening) -> Who | None:
+        """Return which session of *owner* a request is for; None is one that isn't there."""
+        asked = addressing.asked(scope)
+        if asked is None:
+            return None
+        if asked.protocol_id is not None:
+            return self._tenants.of_protocol(owner, asked.protocol_id)
+        if asked.may_open and await opening.begins():
+            return Who.anew(owner)
+        return Who(owner, asked.name)
 
     def _counting(self, owner: str, incoming: Incoming, send: Send) -> Send:
         async def counted(message: Message) -> None:

@@ -16,6 +16,7 @@ from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import changes, results
 from nono_mcp.server.asking import asked_by
+from nono_mcp.server.company import untold
 from nono_mcp.server.text import amount, duration, readable, shortened, whole_characters
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ READ = (
     "Read what a job printed since you last read it (or from offset, or its tail), and how it "
     "is; without job, list the jobs."
 )
+READ_ONE = "Read what a job printed since it was last read (or from offset, or its tail)."
 SEND = "Send text to a job that was started with keep_stdin or tty; returns its new output."
 STOP = "Stop a job and all it started."
 OUTPUT_BYTES_MAX = 9000
@@ -55,6 +57,8 @@ class JobTools:
         Raises:
             ToolError: There is no such job.
         """
+        if arguments.job is None and not self._jobs.are_told:
+            raise ToolError(untold("say which job"))
         if arguments.job is None:
             lines = [f"{job.id}: {_state(job, self._session)}" for job in self._jobs.all()]
             return results.plain("\n".join(lines) or "no jobs")

@@ -117,8 +117,10 @@ class Job:
 class Jobs:
     """The jobs of one session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, are_told: bool = True) -> None:
         self._session = session
+        self.are_told = are_told
+        """Who asks may hear of all of them, and not of the one alone whose id they have."""
         self._jobs: dict[str, Job] = {}
         self.listeners: list[Callable[[str], None]] = []
         """Told the id of a job whose output, or state, has changed."""
@@ -135,8 +137,8 @@ class Jobs:
             ToolError: There is none.
         """
         if id_ not in self._jobs:
-            known = ", ".join(self._jobs) or "none"
-            raise ToolError(f"no job {shortened(id_, 40)!a}; there are: {known}")
+            known = f"; there are: {', '.join(self._jobs) or 'none'}" if self.are_told else ""
+            raise ToolError(f"no job {shortened(id_, 40)!a}{known}")
         return self._jobs[id_]
 
     def start(self, command: Command, asked: Mapping[str, object], live: Live) -> Job:
@@ -147,8 +149,8 @@ class Jobs:
         """
         running = [job for job in self._jobs.values() if not job.ended]
         if len(running) >= JOBS_MAX:
-            ids = ", ".join(job.id for job in running)
-            raise ToolError(f"{JOBS_MAX} jobs run already: stop one ({ids})")
+            ids = f" ({', '.join(job.id for job in running)})" if self.are_told else ""
+            raise ToolError(f"{JOBS_MAX} jobs run already: stop one{ids}")
         job = Job(command, live, self._tell)
         job.task = asyncio.create_task(self._run(job, asked))
         self._jobs[job.id] = job

@@ -17,7 +17,7 @@ from nono_mcp import __version__
 from nono_mcp.server.errors import ServeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from nono_mcp.audit.log import AuditLog
     from nono_mcp.audit.session import Session as Log
@@ -28,16 +28,16 @@ PRUNE_EVERY_S = 86_400.0
 
 @asynccontextmanager
 async def open_log(
-    request: Request, keep_days: int | None = None, principal: str | None = None
+    request: Request, keep_days: int | None = None, of: Mapping[str, str] | None = None
 ) -> AsyncIterator[Log]:
     """Open the log for the session of *request*; what is older than *keep_days* leaves it.
 
-    Of who shares a server it says which *principal* the session is of.
+    Of who shares a server it says whose the session is, as *of* has it.
 
     Raises:
         ServeError: It can't be written, or isn't what it was; the text says what to do.
     """
-    log, session = await anyio.to_thread.run_sync(_open, request, principal)
+    log, session = await anyio.to_thread.run_sync(_open, request, of or {})
     retention = Retention(log, session, keep_days)
     try:
         retention.start()
@@ -48,7 +48,7 @@ async def open_log(
         log.close()
 
 
-def _open(request: Request, principal: str | None) -> tuple[AuditLog, Log]:
+def _open(request: Request, of: Mapping[str, str]) -> tuple[AuditLog, Log]:
     # The keychain's client and the signatures take a quarter of a second to import.
     from nono_mcp.audit import files, keystore, log, reading  # noqa: PLC0415 - see above
     from nono_mcp.server.telemetry import observe  # noqa: PLC0415 - likewise
@@ -58,9 +58,8 @@ def _open(request: Request, principal: str | None) -> tuple[AuditLog, Log]:
         "program": f"nono serve {__version__}",
         "workspace": request.workspace,
         "profile": request.profile or "default",
+        **of,
     }
-    if principal is not None:
-        info["principal"] = principal
     try:
         keychain = keystore.find_keychain(reading.directory_of(request.state_dir))
         opened = log.AuditLog.open(request.state_dir, keychain)

@@ -10,9 +10,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from nono_mcp.server.tenants import Tenant
+    from nono_mcp.server.tenants import Holding
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _ABOUT = {
@@ -41,9 +41,9 @@ class Metrics:
         """Count somebody who wasn't."""
         self._refused[status] += 1
 
-    def text(self, present: Iterable[Tenant], strangers_count: int) -> str:
+    def text(self, present: Mapping[str, Holding], strangers_count: int) -> str:
         """Return everything, with those who have a session now, and those who have none."""
-        tenants = list(present)
+        each = present.items()
         values: dict[str, list[str]] = {
             "nono_requests_total": [
                 f'{{principal="{name}",status="{status}"}} {count}'
@@ -53,10 +53,10 @@ class Metrics:
                 f'{{status="{status}"}} {count}' for status, count in sorted(self._refused.items())
             ],
             "nono_strangers": [f" {strangers_count}"],
-            "nono_sessions": [f" {len(tenants)}"],
-            "nono_requests": [_of(one, one.requests_count) for one in tenants],
-            "nono_calls_running": [_of(one, one.share.running_count) for one in tenants],
-            "nono_calls_waiting": [_of(one, one.share.waiting_count) for one in tenants],
+            "nono_sessions": [_of(name, one.sessions_count) for name, one in each],
+            "nono_requests": [_of(name, one.requests_count) for name, one in each],
+            "nono_calls_running": [_of(name, one.share.running_count) for name, one in each],
+            "nono_calls_waiting": [_of(name, one.share.waiting_count) for name, one in each],
         }
         lines = []
         for name, (kind, about) in _ABOUT.items():
@@ -65,5 +65,5 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
-def _of(tenant: Tenant, value: int) -> str:
-    return f'{{principal="{tenant.name}"}} {value}'
+def _of(name: str, value: int) -> str:
+    return f'{{principal="{name}"}} {value}'

@@ -44,6 +44,8 @@ I want the workspace back as it was{where}{path}. {which} Show me with rollback'
 would do, in few words: what comes back, what is put back, what is removed, and what stays \
 unprotected. Then do it, by rollback and nothing else, and tell me by which id it can be undone.\
 """
+OLDEST = "the oldest snapshot of this session (list_snapshots)"
+FIRST = "the id that your first answer with a change said to undo it by"
 WHICH = "Find out by list_snapshots (and audit_tail, for what a call did) which snapshot I mean."
 
 
@@ -94,7 +96,8 @@ class Prompts:
     def what_changed(self, since: str = "") -> str:
         """Return the message that asks what changed, in this session or since a snapshot."""
         told = f" since {_line(since)}" if since else " in this session"
-        base = _line(since) if since else "the oldest snapshot of this session (list_snapshots)"
+        oldest = OLDEST if "list_snapshots" in self._tools else FIRST
+        base = _line(since) if since else oldest
         ways = [BY_DIFF.format(base=base)] if "diff" in self._tools else [BY_GIT]
         ways += [BY_LOG] if "audit_tail" in self._tools else []
         how = " ".join(ways)

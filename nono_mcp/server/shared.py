@@ -1,4 +1,4 @@
-"""Serving by HTTP: one person's session, or one for each of a team, as the team's file says.
+"""Serving by HTTP: one person's clients, or those of a team, as the team's file says.
 
 Architecture invariant: no session is granted what tells this server's identity or anybody's token:
 the file and the certificate's key are closed to all, and to each of a team the others' workspaces.
@@ -20,7 +20,9 @@ from nono_mcp.policy.document import LISTED, AskSection
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.server import http as serving
 from nono_mcp.server import listening, team
+from nono_mcp.server.addressing import Who
 from nono_mcp.server.app import build
+from nono_mcp.server.company import Company
 from nono_mcp.server.door import Door, digest_of
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.logged import open_log
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Request
     from nono_mcp.server import Http, ServeOptions
     from nono_mcp.server.team import Team
-    from nono_mcp.server.turns import Share
+    from nono_mcp.server.turns import Part
 
 ALONE = "person"
 """What the one principal of a server for oneself is called."""
+SESSIONS_MAX = 64
+"""Of theirs, one a client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,8 @@ class House:
     readers: frozenset[str]
     """Digests of the tokens that may read the metrics."""
     calls_max: int
-    sessions_max: int = 1
-    idle_s: float | None = None
+    sessions_max: int = SESSIONS_MAX
+    idle_s: float = serving.SESSION_IDLE_S_MAX
     oauth: ResourceServer | None = None
     is_shared: bool = False
 
@@ -80,7 +84,7 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
         port = listener.getsockname()[1]
         door = Door.of(address.names, port, house.owners, address.scheme)
         tenants = Tenants(
-            lambda name, share: _begun(options, house, door, name, share),
+            lambda who, part: _begun(options, house, door, who, part),
             house.allowances,
             Turns(house.calls_max),
             sessions_max=house.sessions_max,
@@ -90,23 +94,29 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
         async with tenants.open(), contextlib.AsyncExitStack() as stack:
             if http.team is None:
                 # There from the start, so that what is refused is told now.
-                await stack.enter_async_context(tenants.session(ALONE))
+                await stack.enter_async_context(tenants.session(Who(ALONE)))
                 told = stack.enter_context(_told(options.request.state_dir, port, token))
             else:
                 told = f"its people are in {quoted(http.team)}"
-            listening.announce(address, port, [told], token if http.team is None else "")
+            named = f"a client that adds a name ({listening.PATH}/NAME) has a session of its own"
+            listening.announce(
+                address, port, [f"{named}; {told}"], token if http.team is None else ""
+            )
             await serving.listen(guard, http, listener, draining)
 
 
 @contextlib.asynccontextmanager
 async def _begun(
-    options: ServeOptions, house: House, door: Door, name: str, share: Share
+    options: ServeOptions, house: House, door: Door, who: Who, part: Part
 ) -> AsyncIterator[ASGIApp]:
-    request = house.requests[name]
+    request = house.requests[who.principal].replace(owner=who.owner)
+    company = Company.WITHIN if who.is_common else Company.BESIDE
+    of = {"principal": who.principal} if house.is_shared else {}
+    of |= {"session": who.name} if who.name else {}
     async with (
-        open_log(request, options.audit_keep_days, name if house.is_shared else None) as log,
-        Session.open(request, tier=options.tier, log=log, turns=share) as session,
-        serving.served(build(session, is_shared=house.is_shared), door) as app,
+        open_log(request, options.audit_keep_days, of) as log,
+        Session.open(request, tier=options.tier, log=log, turns=part) as session,
+        serving.served(build(session, company), door) as app,
     ):
         for notice in session.prepared.notices:
             logging.getLogger("nono").warning("%s", notice)
@@ -123,7 +133,7 @@ def _alone(options: ServeOptions, http: Http, token: str) -> House:
     owners = {digest_of(token.encode()): ALONE}
     return House(
         requests={ALONE: _closed(options.request, http)},
-        allowances={ALONE: Allowance(LANES_MAX, REQUESTS_MAX)},
+        allowances={ALONE: Allowance(LANES_MAX, REQUESTS_MAX, SESSIONS_MAX)},
         owners=owners,
         readers=frozenset(owners),
         calls_max=LANES_MAX,
@@ -154,7 +164,7 @@ def house_of(options: ServeOptions, http: Http, path: str) -> House:
     return House(
         requests=requests,
         allowances={
-            name: Allowance(one.calls_max, one.requests_max)
+            name: Allowance(one.calls_max, one.requests_max, one.sessions_max)
             for name, one in people.principals.items()
         },
         owners={

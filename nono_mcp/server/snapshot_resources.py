@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from nono_mcp.server import changes
+from nono_mcp.server.company import Company
 from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError, SnapshotError
 
 if TYPE_CHECKING:
@@ -33,21 +34,23 @@ CHANGES_MAX = 200
 class SnapshotResources:
     """The snapshots of one session's workspace."""
 
-    def __init__(self, undo: Undo, news: News) -> None:
+    def __init__(self, undo: Undo, news: News, company: Company = Company.NOBODY) -> None:
+        self._tells_all = company is not Company.WITHIN
         self._undo = undo
         self._news = news
 
     def offer(self, app: MCPServer[None]) -> None:
         """Add the resources to *app*, and have their changes told."""
-        self._news.known.append(re.compile(re.escape(LIST_URI)))
-        self._undo.listeners.append(lambda: self._news.hear(LIST_URI))
-        app.resource(
-            LIST_URI,
-            name="snapshots",
-            title="Snapshots of the workspace",
-            description=f"The newest {LISTED_MAX}, newest first; new ones are announced.",
-            mime_type="text/plain",
-        )(self.all)
+        if self._tells_all:
+            self._news.known.append(re.compile(re.escape(LIST_URI)))
+            self._undo.listeners.append(lambda: self._news.hear(LIST_URI))
+            app.resource(
+                LIST_URI,
+                name="snapshots",
+                title="Snapshots of the workspace",
+                description=f"The newest {LISTED_MAX}, newest first; new ones are announced.",
+                mime_type="text/plain",
+            )(self.all)
         app.resource(
             SNAPSHOT_URI,
             name="snapshot",
@@ -66,8 +69,8 @@ class SnapshotResources:
 
         def look(store: Snapshots) -> str:
             snapshot = store.get(id)
-            newest = store.get("latest")
             lines = [changes.of_snapshot(snapshot)]
+            newest = next(iter(store.list(limit=1)), snapshot)
             if newest.root != snapshot.root:
                 found = store.diff(snapshot.id, newest.id, limit=CHANGES_MAX)
                 lines.append(f"since then, as of {changes.short(newest)}:")

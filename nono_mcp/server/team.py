@@ -46,7 +46,7 @@ class _Table(BaseModel):
 
 
 class Principal(_Table):
-    """Somebody who has a session of their own."""
+    """Somebody who has sessions of their own."""
 
     tokens_sha256: Annotated[list[Digest], Field(max_length=16)] = []
     """More than one for as long as an old one is replaced."""
@@ -58,6 +58,8 @@ class Principal(_Table):
     """Commands at once; more wait."""
     requests_max: Count = 64
     """Requests at once; more are refused."""
+    sessions_max: Count = 16
+    """Sessions at once, one a client: for one more, the one that isn't used for longest ends."""
 
 
 class OAuth(_Table):
@@ -78,7 +80,8 @@ class OAuth(_Table):
 class Team(_Table):
     """The whole file."""
 
-    sessions_max: Count = 32
+    sessions_max: Count = 64
+    """Of everybody, of which nobody has the last that somebody without any may want."""
     calls_max: Count = 64
     """Commands of everybody at once; whose turn it is goes round."""
     idle_s: Annotated[float, Field(gt=0, le=IDLE_S_MAX, strict=False)] = 1800.0

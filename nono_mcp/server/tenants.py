@@ -1,8 +1,10 @@
-"""The sessions of those who share a server: each has one of its own, begun when it's first wanted.
+"""The sessions of those who share a server, begun when they're first wanted.
 
-A session is a principal's: policy, workspace, fork server, jobs, snapshots, records.
+A principal has one for each client that can be told from others (`addressing`), each with a fork
+server, jobs, grants and records of its own, and all with the principal's policy and workspace.
 
-Architecture invariant: nobody reaches a session by naming it. Who asks has been decided before.
+Architecture invariant: nobody reaches another principal's session by naming it. Who asks has been
+decided before.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import anyio
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server.errors import ServeError
+from nono_mcp.server.turns import Part
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_sandbox.errors import SandboxError
 
@@ -28,9 +31,10 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from starlette.types import ASGIApp
 
+    from nono_mcp.server.addressing import Who
     from nono_mcp.server.turns import Share, Turns
 
-    Begin = Callable[[str, Share], AbstractAsyncContextManager[ASGIApp]]
+    Begin = Callable[[Who, Part], AbstractAsyncContextManager[ASGIApp]]
 
 NOT_BEGUN = (
     ServeError,
@@ -44,6 +48,8 @@ NOT_BEGUN = (
 """Why a session isn't to be had, for its owner to read."""
 REQUESTS_MAX = 256
 """Requests of everybody at once; from there on each has an equal part of them, and one at least."""
+BEGINNING_MAX = 2
+"""Sessions of one principal that begin at once: each takes a processor a tenth of a second."""
 LOOKS_PER_IDLE = 4
 """How often in the time a session may be idle somebody looks whether it was."""
 
@@ -58,16 +64,30 @@ class Allowance:
 
     calls_max: int
     requests_max: int
+    sessions_max: int
+
+
+@dataclass(slots=True)
+class Holding:
+    """What all sessions of one principal have together."""
+
+    share: Share
+    beginning: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(BEGINNING_MAX))
+    sessions_count: int = 0
+    requests_count: int = 0
 
 
 @dataclass(slots=True)
 class Tenant:
-    """One's session, from before it is begun until after it has ended."""
+    """One session, from before it is begun until after it has ended."""
 
-    name: str
-    share: Share
+    who: Who
+    holding: Holding
+    part: Part
     app: ASGIApp | None = None
     error: Exception | None = None
+    protocol_id: str | None = None
+    """By which its client of the 2025 protocols comes back to it."""
     requests_count: int = 0
     used_at: float = 0.0
     known: anyio.Event = field(default_factory=anyio.Event)
@@ -75,6 +95,11 @@ class Tenant:
     left: anyio.Event = field(default_factory=anyio.Event)
     """It is to end."""
     ended: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def is_used(self) -> bool:
+        """Tell whether somebody asks something of it, or a job of its runs."""
+        return bool(self.requests_count or self.part.count)
 
 
 class Tenants:
@@ -95,12 +120,18 @@ class Tenants:
         self._sessions_max = sessions_max
         self._idle_s = idle_s
         self._group: TaskGroup | None = None
-        self._tenants: dict[str, Tenant] = {}
+        self._tenants: dict[Who, Tenant] = {}
+        self._holdings: dict[str, Holding] = {}
 
     @property
-    def present(self) -> tuple[Tenant, ...]:
-        """Return those who have a session."""
-        return tuple(self._tenants.values())
+    def present(self) -> Mapping[str, Holding]:
+        """Return those who have a session, and what they have."""
+        return self._holdings
+
+    @property
+    def sessions(self) -> tuple[Who, ...]:
+        """Return the sessions that there are."""
+        return tuple(self._tenants)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -121,75 +152,137 @@ class Tenants:
         if reason is not None:
             raise reason
 
+    def of_protocol(self, principal: str, protocol_id: str) -> Who | None:
+        """Return which of a principal's sessions has that protocol session, if one has."""
+        return next(
+            (
+                who
+                for who, tenant in self._tenants.items()
+                if who.principal == principal and tenant.protocol_id == protocol_id
+            ),
+            None,
+        )
+
     @contextlib.asynccontextmanager
-    async def session(self, name: str) -> AsyncIterator[ASGIApp]:
-        """Yield what serves *name*, for one request.
+    async def session(self, who: Who) -> AsyncIterator[Tenant]:
+        """Yield a session, which serves by its `app`, for one request.
 
         Raises:
             BusyError: There are too many sessions, or requests of theirs.
-            ServeError, PolicyError, RefusedError, SandboxError, SnapshotError, OSError: Theirs
-                can't be begun.
+            ServeError, PolicyError, RefusedError, SandboxError, SnapshotError, OSError: It can't
+                be begun.
         """
-        tenant = await self._tenant(name)
-        if tenant.requests_count >= self._requests_max(name):
+        tenant = await self._tenant(who)
+        holding = tenant.holding
+        if holding.requests_count >= self._requests_max(who.principal):
             raise BusyError("too many requests at once; try again later")
         tenant.requests_count += 1
+        holding.requests_count += 1
         try:
             await tenant.known.wait()
             if tenant.app is None:
                 raise tenant.error or BusyError("the session ended while it began")
-            yield tenant.app
+            yield tenant
         finally:
             tenant.requests_count -= 1
+            holding.requests_count -= 1
             tenant.used_at = time.monotonic()
 
-    def _requests_max(self, name: str) -> int:
-        requests_max = self._allowances[name].requests_max
-        if sum(one.requests_count for one in self._tenants.values()) < REQUESTS_MAX:
+    def _requests_max(self, principal: str) -> int:
+        requests_max = self._allowances[principal].requests_max
+        if sum(one.requests_count for one in self._holdings.values()) < REQUESTS_MAX:
             return requests_max
-        return min(requests_max, max(1, REQUESTS_MAX // self._sessions_max))
+        return min(requests_max, max(1, REQUESTS_MAX // len(self._allowances)))
 
-    async def _tenant(self, name: str) -> Tenant:
-        while (tenant := self._tenants.get(name)) is not None and tenant.left.is_set():
-            # Two sessions of one's at once would be two of everything.
+    async def _tenant(self, who: Who) -> Tenant:
+        while True:
+            tenant = self._tenants.get(who)
+            if tenant is not None and not tenant.left.is_set():
+                return tenant
+            # Two of one name at once would be two of everything.
+            tenant = self._in_the_way(who.principal) if tenant is None else tenant
+            if tenant is None:
+                break
+            tenant.left.set()
             await tenant.ended.wait()
-        if tenant is not None:
-            return tenant
-        if self._group is None or len(self._tenants) >= self._sessions_max:
-            raise BusyError("too many sessions at once; try again later")
-        share = self._turns.share(self._allowances[name].calls_max)
-        tenant = self._tenants[name] = Tenant(name, share, used_at=time.monotonic())
+        if self._group is None:
+            raise BusyError("this server is about to end")
+        holding = self._holdings.get(who.principal)
+        if holding is None:
+            holding = Holding(self._turns.share(self._allowances[who.principal].calls_max))
+            self._holdings[who.principal] = holding
+        holding.sessions_count += 1
+        tenant = Tenant(who, holding, Part(holding.share), used_at=time.monotonic())
+        self._tenants[who] = tenant
         self._group.start_soon(self._live, tenant)
         return tenant
 
+    def _in_the_way(self, principal: str) -> Tenant | None:
+        """Return what has to end before a principal has one more session, if anything has.
+
+        Raises:
+            BusyError: Something has, and all that could is used.
+        """
+        own = self._holdings.get(principal)
+        own_count = own.sessions_count if own else 0
+        if own_count >= self._allowances[principal].sessions_max:
+            return self._idlest({principal})
+        # Whoever has one leaves room for those who have none.
+        absent_count = len(self._allowances) - len(self._holdings) if own else 0
+        room = self._sessions_max - len(self._tenants)
+        if room > min(absent_count, self._sessions_max // 2):
+            return None
+        return self._idlest(
+            {name for name, one in self._holdings.items() if one.sessions_count > own_count + 1}
+            or {principal}
+        )
+
+    def _idlest(self, principals: set[str]) -> Tenant:
+        idle = [
+            one
+            for who, one in self._tenants.items()
+            if who.principal in principals and not one.is_used
+        ]
+        if not idle:
+            raise BusyError("too many sessions at once; try again later")
+        return min(idle, key=lambda one: one.used_at)
+
     async def _live(self, tenant: Tenant) -> None:
+        name = tenant.who.principal
         try:
-            async with self._begin(tenant.name, tenant.share) as app:
+            async with contextlib.AsyncExitStack() as stack:
+                async with tenant.holding.beginning:
+                    app = await stack.enter_async_context(self._begin(tenant.who, tenant.part))
                 tenant.app = app
                 tenant.known.set()
                 await tenant.left.wait()
         except NOT_BEGUN as error:
             if tenant.known.is_set():
-                logging.getLogger("nono").warning("%s's session ended: %s", tenant.name, error)
+                logging.getLogger("nono").warning("%s's session ended: %s", name, error)
             tenant.error = error
         except Exception as error:
             # Whatever it is, it's this session's: everybody else's go on.
-            logging.getLogger("nono").exception("%s's session failed", tenant.name)
+            logging.getLogger("nono").exception("%s's session failed", name)
             tenant.error = ServeError(f"it failed: {type(error).__name__}")
         finally:
-            del self._tenants[tenant.name]
-            self._turns.leave(tenant.share)
-            tenant.app = None
-            tenant.left.set()
-            tenant.known.set()
-            tenant.ended.set()
+            self._forget(tenant)
+
+    def _forget(self, tenant: Tenant) -> None:
+        del self._tenants[tenant.who]
+        tenant.holding.sessions_count -= 1
+        if not tenant.holding.sessions_count:
+            del self._holdings[tenant.who.principal]
+            self._turns.leave(tenant.holding.share)
+        tenant.app = None
+        tenant.left.set()
+        tenant.known.set()
+        tenant.ended.set()
 
     async def _end_idle(self, idle_s: float) -> None:
         while True:
             await anyio.sleep(idle_s / LOOKS_PER_IDLE)
-            for tenant in self.present:
-                # A job that runs has a turn.
-                if tenant.requests_count or tenant.share.running_count:
+            for tenant in tuple(self._tenants.values()):
+                if tenant.is_used:
                     tenant.used_at = time.monotonic()
                 elif time.monotonic() - tenant.used_at >= idle_s:
                     tenant.left.set()

@@ -18,6 +18,7 @@ from nono_mcp.running import Live
 from nono_mcp.server import account, hints, results
 from nono_mcp.server.asking import asked_by
 from nono_mcp.server.attending import REFUSALS, refusal
+from nono_mcp.server.company import untold
 from nono_mcp.server.job_tools import of_job
 from nono_mcp.server.jobs import Kept
 from nono_mcp.server.text import readable, shortened
@@ -57,6 +58,8 @@ class Tools:
             ToolError: It wasn't run.
         """
         try:
+            if arguments.keep_cwd and not self._jobs.are_told:
+                raise ToolError(untold("say cwd with each call instead of keep_cwd"))  # noqa: TRY301 - recorded as the others are
             command = self._command(arguments)
         except ToolError as error:
             self._attendant.refused(str(error), "run_sandboxed", context)

@@ -100,3 +100,29 @@ class Share:
     def _end(self) -> None:
         self.running_count -= 1
         self._turns.take_back()
+
+
+class Part:
+    """What one session has of a share, which its principal's others have with it."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self.count = 0
+        """Turns that it has or waits for."""
+
+    async def __aenter__(self) -> None:
+        self.count += 1
+        try:
+            await self._share.__aenter__()
+        except BaseException:
+            self.count -= 1
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.count -= 1
+        await self._share.__aexit__(kind, error, trace)

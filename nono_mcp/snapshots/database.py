@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME: Final = "index.db"
-VERSION: Final = 1
+VERSION: Final = 2
+_UNOWNED: Final = 1
+"""The version in which a snapshot is nobody's in particular."""
 _TICK_S: Final = 0.005
 _CACHE_KIB: Final = 8192
 _CHECKPOINT_PAGES: Final = 4096
@@ -60,7 +62,7 @@ CREATE TABLE snapshots (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, workspace INTEGER NOT NULL,
     time_ns INTEGER NOT NULL, reason TEXT NOT NULL, name TEXT, call TEXT, root BLOB NOT NULL,
     files INTEGER NOT NULL, bytes INTEGER NOT NULL, unprotected INTEGER NOT NULL,
-    listed TEXT NOT NULL, rules TEXT NOT NULL, generation INTEGER NOT NULL
+    listed TEXT NOT NULL, rules TEXT NOT NULL, generation INTEGER NOT NULL, owner TEXT
 );
 CREATE INDEX snapshots_by_workspace ON snapshots (workspace, seq);
 CREATE TABLE restores (
@@ -120,9 +122,11 @@ def _prepare(db: sqlite3.Connection) -> None:
         if version == 0:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
+        elif version == _UNOWNED:
+            db.execute("ALTER TABLE snapshots ADD COLUMN owner TEXT")
         elif version != VERSION:
             raise StoreError(f"the store has version {version}; this program knows {VERSION}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -223,7 +223,7 @@ def recover(
         undo(workspace, staging, objects.root(found.current).entry)
         return None
     staging.remove()
-    safety = rows.find(workspace.store.db, workspace.id, found.safety)
+    safety = rows.find(workspace, found.safety)
     why: rows.Why = ("safety", None, None)
     # What somebody did since then is in a snapshot before it's undone.
     looked = workspace.look(

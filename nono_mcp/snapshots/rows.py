@@ -24,13 +24,14 @@ _ID_BYTES: Final = 8
 _PREFIX = re.compile(r"[0-9a-f]{4,16}")
 _COLUMNS: Final = (
     "seq, id, time_ns, reason, name, call, root, files, bytes, unprotected, listed, rules,"
-    " generation"
+    " generation, owner"
 )
+_OWN = "(?{0} IS NULL OR (owner = ?{0} AND owner <> ''))"
 
 _AGAIN: Final = (
     "INSERT INTO snapshots (workspace, id, time_ns, reason, call, root, files, bytes, unprotected,"
-    " listed, rules, generation)"
-    " SELECT workspace, ?, ?, ?, ?, root, files, bytes, unprotected, listed, rules, generation"
+    " listed, rules, generation, owner)"
+    " SELECT workspace, ?, ?, ?, ?, root, files, bytes, unprotected, listed, rules, generation, ?"
     " FROM snapshots AS last WHERE seq = ?"
     " AND NOT EXISTS (SELECT 1 FROM restores WHERE workspace = last.workspace)"
     " AND NOT EXISTS (SELECT 1 FROM links WHERE workspace = last.workspace)"
@@ -50,10 +51,12 @@ def insert(
         os.urandom(_ID_BYTES).hex(), time.time_ns(), reason, name, call, looked.root_hash,
         looked.files_count, looked.bytes_total, looked.unprotected_count,
         _encode_listed(looked.unprotected), json.dumps(workspace.exclusions), looked.generation,
+        workspace.owner,
     )  # fmt: skip
     row = db.execute(
         "INSERT INTO snapshots (workspace, id, time_ns, reason, name, call, root, files, bytes,"  # noqa: S608 - columns of ours
-        " unprotected, listed, rules, generation) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " unprotected, listed, rules, generation, owner)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         f" RETURNING {_COLUMNS}",
         (workspace.id, *values),
     ).fetchall()[0]
@@ -61,7 +64,7 @@ def insert(
 
 
 def again(
-    db: sqlite3.Connection, last: Snapshot, reason: Reason, call: str | None
+    workspace: Workspace, last: Snapshot, reason: Reason, call: str | None
 ) -> Snapshot | None:
     """Write down that the workspace is once more as *last* has it, if *last* is still there.
 
@@ -69,16 +72,20 @@ def again(
     one of those shows nowhere else. And this waits for nobody.
     """
     name, time_ns = os.urandom(_ID_BYTES).hex(), time.time_ns()
+    db, owner = workspace.store.db, workspace.owner
     db.execute("PRAGMA busy_timeout = 0")
     try:
-        found = db.execute(_AGAIN, (name, time_ns, reason, call, last.seq)).fetchall()
+        found = db.execute(_AGAIN, (name, time_ns, reason, call, owner, last.seq)).fetchall()
     except sqlite3.OperationalError:
         return None  # whoever looks at the workspace instead is told why
     finally:
         db.execute(f"PRAGMA busy_timeout = {int(LOCK_WAIT_S * 1000)}")
     if not found:
         return None
-    return replace(last, id=name, seq=found[0][0], time_ns=time_ns, reason=reason, call=call)
+    return replace(
+        last, id=name, seq=found[0][0], time_ns=time_ns, reason=reason, name=None, call=call,
+        owner=owner,
+    )  # fmt: skip
 
 
 def insert_if_new(workspace: Workspace, looked: Looked, why: Why, known: bytes) -> None:
@@ -87,11 +94,12 @@ def insert_if_new(workspace: Workspace, looked: Looked, why: Why, known: bytes) 
         insert(workspace.store.db, workspace, looked, why)
 
 
-def newest(db: sqlite3.Connection, workspace: int, limit: int | None) -> tuple[Snapshot, ...]:
-    """Return a workspace's snapshots, the newest first."""
-    found = db.execute(
-        f"SELECT {_COLUMNS} FROM snapshots WHERE workspace = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608 - columns of ours
-        (workspace, -1 if limit is None else limit),
+def newest(workspace: Workspace, limit: int | None) -> tuple[Snapshot, ...]:
+    """Return a workspace's snapshots that are its owner's, the newest first."""
+    found = workspace.store.db.execute(
+        f"SELECT {_COLUMNS} FROM snapshots WHERE workspace = ?1 AND {_OWN.format(2)}"  # noqa: S608 - columns of ours
+        " ORDER BY seq DESC LIMIT ?3",
+        (workspace.id, workspace.owner, -1 if limit is None else limit),
     )
     return tuple(map(_snapshot, found))
 
@@ -105,23 +113,25 @@ def since(db: sqlite3.Connection, workspace: int, seq: int) -> tuple[Snapshot, .
     return tuple(map(_snapshot, found))
 
 
-def find(db: sqlite3.Connection, workspace: int, prefix: str) -> Snapshot:
-    """Return the one snapshot that *prefix* means.
+def find(workspace: Workspace, prefix: str) -> Snapshot:
+    """Return the one snapshot that *prefix* means: of others' than the owner, by all of its id.
 
     Raises:
         NoSuchSnapshotError, AmbiguousIdError: There's none, or more than one.
     """
     if not is_text(prefix):
         raise NoSuchSnapshotError(f"no snapshot {prefix!r} of this workspace")
-    where, value = "name = ?", prefix
+    own = _OWN.format(3)
+    where, value = f"name = ?1 AND {own}", prefix
     if prefix == "latest":
-        where, value = "? IS NOT NULL", prefix
+        where = f"?1 IS NOT NULL AND {own}"
     elif _PREFIX.fullmatch(prefix):
-        where, value = "(id GLOB ? OR name = substr(?1, 1, length(?1) - 1))", f"{prefix}*"
-    found = db.execute(
-        f"SELECT {_COLUMNS} FROM snapshots WHERE {where} AND workspace = ?"  # noqa: S608 - of ours
+        name = "substr(?1, 1, length(?1) - 1)"
+        where, value = f"(id = {name} OR ((id GLOB ?1 OR name = {name}) AND {own}))", f"{prefix}*"
+    found = workspace.store.db.execute(
+        f"SELECT {_COLUMNS} FROM snapshots WHERE workspace = ?2 AND {where}"  # noqa: S608 - of ours
         " ORDER BY seq DESC LIMIT 2",
-        (value, workspace),
+        (value, workspace.id, workspace.owner),
     ).fetchall()
     if not found:
         raise NoSuchSnapshotError(f"no snapshot {prefix!r} of this workspace")
@@ -141,12 +151,15 @@ def is_text(name: str) -> bool:
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:
-    seq, name, time_ns, reason, label, call, root, files, size, count, listed, rules, gen = row
+    (
+        seq, name, time_ns, reason, label, call, root, files, size, count, listed, rules,
+        generation, owner,
+    ) = row  # fmt: skip
     return Snapshot(
         id=name, seq=seq, time_ns=time_ns, reason=reason, name=label, call=call,
         root=bytes(root).hex(), files_count=files, bytes_total=size,
         exclusions=tuple(json.loads(rules)), unprotected=_decode_listed(listed),
-        unprotected_count=count, generation=gen,
+        unprotected_count=count, generation=generation, owner=owner,
     )  # fmt: skip
 
 

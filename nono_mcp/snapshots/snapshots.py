@@ -31,13 +31,7 @@ from nono_mcp.snapshots.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nono_mcp.snapshots.values import (
-        Difference,
-        Dirty,
-        Progress,
-        Snapshot,
-        TextDiff,
-    )
+    from nono_mcp.snapshots.values import Difference, Dirty, Progress, Snapshot, TextDiff
     from nono_mcp.snapshots.workspace import Looked
 
     OnProgress = Callable[[Progress], None]
@@ -82,6 +76,10 @@ class Snapshots:
             stack.pop_all()
         return cls(store, opened, state_dir, keep or Retention())
 
+    def be_of(self, owner: str | None) -> None:
+        """Take snapshots as *owner*, who sees their own, and others' by their whole id alone."""
+        self._workspace.owner = owner
+
     def close(self) -> None:
         """Let go of the store and the workspace."""
         with self._turn:
@@ -125,7 +123,7 @@ class Snapshots:
             return None
         try:
             there = self._store.is_there()
-            return rows.again(self._store.db, last, reason, call) if there else None
+            return rows.again(self._workspace, last, reason, call) if there else None
         finally:
             self._turn.release()
 
@@ -171,7 +169,7 @@ class Snapshots:
     def list(self, *, limit: int | None = None) -> tuple[Snapshot, ...]:
         """Return the snapshots, the newest first."""
         with self._turn:
-            return rows.newest(self._store.db, self._workspace.id, limit)
+            return rows.newest(self._workspace, limit)
 
     def get(self, prefix: str) -> Snapshot:
         """Return the snapshot whose id begins with *prefix*, or that has it as its name.
@@ -273,7 +271,7 @@ class Snapshots:
             return self._within_quota(act, snapshot.id)
 
     def _get(self, prefix: str) -> Snapshot:
-        return rows.find(self._store.db, self._workspace.id, prefix)
+        return rows.find(self._workspace, prefix)
 
     def diff(self, a: str, b: str, *, paths: Sequence[str] = (), limit: int = 1000) -> Difference:
         """Return how *b* differs from *a*, where *paths* match if there are any.

@@ -21,6 +21,8 @@ UNSURE_MAX: Final = 20_000
 LISTED_MAX: Final = 1000
 """How many paths an answer lists; its counts are exact."""
 QUOTA_BYTES: Final = 5 << 30
+NOBODY: Final = ""
+"""An owner who sees nothing but what they name in full: of several whom nothing tells apart."""
 
 
 class Unsure:
@@ -104,6 +106,8 @@ class Snapshot:
     unprotected_count: int
     generation: int
     """How often anybody has looked at the workspace."""
+    owner: str | None = None
+    """Who took it, of several who share the workspace; None is the person, or from before."""
 
 
 @dataclass(frozen=True, slots=True)

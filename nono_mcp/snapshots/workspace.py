@@ -65,6 +65,8 @@ class Workspace:
     ) -> None:
         self.store = store
         self.path = path
+        self.owner: str | None = None
+        """Whose snapshots are taken, and seen: None is everybody's."""
         if not broad:
             _refuse_broad(path)
         self.exclusions = (*exclusions, *_own_state(state_dir, path))

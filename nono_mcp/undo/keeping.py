@@ -235,7 +235,9 @@ def _opened(rules: Rules) -> Snapshots:
     if rules.is_broad and not rules.broad:
         raise broad_error(rules.workspace, remedy)
     where = rules.state_dir, rules.workspace
-    return open_store(*where, rules.section, broad=rules.broad, remedy=remedy)
+    store = open_store(*where, rules.section, broad=rules.broad, remedy=remedy)
+    store.be_of(rules.owner)
+    return store
 
 
 def reason_of(error: OSError) -> str:

@@ -31,6 +31,8 @@ class Rules:
     """It holds a home, and so more than one piece of work."""
     broad: bool
     """The person's yes to that."""
+    owner: str | None = None
+    """Who takes snapshots, and sees their own; None sees everybody's."""
 
     @classmethod
     def of(cls, request: Request, prepared: Prepared) -> Self:
@@ -53,6 +55,7 @@ class Rules:
             section=prepared.document.snapshots,
             is_broad=covers(workspace, os.path.realpath(request.home)),
             broad=bool(prepared.document.snapshots.broad),
+            owner=request.owner,
         )
 
     def may_write(self, call: Call) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from nono_mcp.server.app import App
+    from nono_mcp.server.company import Company
     from nono_mcp.session import Session
 
 
@@ -37,8 +38,8 @@ class Admitting(http.Guard):
         await super().__call__(scope, receive, send)
 
 
-def build(session: "Session", *, is_shared: bool) -> "App":
-    app = app_module.build(session, is_shared=is_shared)
+def build(session: "Session", company: "Company") -> "App":
+    app = app_module.build(session, company)
     fixtures.register(app)
     return app
 

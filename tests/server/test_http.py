@@ -10,7 +10,7 @@ import stat
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -51,6 +51,16 @@ class Website:
     token_file: Path
     announced: list[str]
     token: str = field(repr=False)
+    name: str = ""
+    """Of the session that is asked for, if one is."""
+
+    @property
+    def path(self) -> str:
+        return f"/mcp/{self.name}" if self.name else "/mcp"
+
+    def named(self, name: str) -> "Website":
+        """Return the server as a client with a session of that name meets it."""
+        return replace(self, name=name)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -66,7 +76,7 @@ class Website:
         headers = {name: value for name, value in given.items() if value is not None}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("POST", "/mcp", body=body, headers=headers)
+            connection.request("POST", self.path, body=body, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -74,7 +84,7 @@ class Website:
 
     @asynccontextmanager
     async def client(self, era: str, **options: object) -> AsyncIterator[Agent]:
-        url = f"http://127.0.0.1:{self.port}/mcp"
+        url = f"http://127.0.0.1:{self.port}{self.path}"
         mode = "legacy" if era < "2026" else "auto"
         async with create_mcp_http_client({"Authorization": f"Bearer {self.token}"}) as http_client:
             transport = streamable_http_client(url, http_client=http_client)
@@ -313,7 +323,7 @@ async def test_a_client_hears_that_the_log_has_changed(website: Website, kept: s
                 await news.wait()
         return
     async with (
-        website.client(MODERN) as agent,
+        website.named("mine").client(MODERN) as agent,
         agent.client.listen(resource_subscriptions=[SESSION_URI]) as events,
     ):
         await agent.run(command="true")
@@ -380,7 +390,7 @@ def handshake(website: Website) -> str:
     params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params})
     connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
-    connection.request("POST", "/mcp", body=body, headers=website.headers)
+    connection.request("POST", website.path, body=body, headers=website.headers)
     answer = connection.getresponse()
     answer.read()
     connection.close()

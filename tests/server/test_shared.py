@@ -94,7 +94,8 @@ async def test_files_processes_and_tmp_of_one_are_out_of_anothers_reach(
 async def test_jobs_outputs_snapshots_and_records_of_one_arent_anothers(
     shared: Shared, marked: Marked
 ) -> None:
-    async with shared.of("bob").client(MODERN) as bob, shared.of("alice").client(MODERN) as alice:
+    bobs, alices = (shared.of(name).named("mine") for name in ("bob", "alice"))
+    async with bobs.client(MODERN) as bob, alices.client(MODERN) as alice:
         changed = await bob.run(f"echo new > made-by-bob; echo {marked.text}")
         answer = await bob.call("run_sandboxed", command=f"echo {marked.text}")
         assert answer.meta is not None
@@ -275,7 +276,7 @@ def test_sessions_are_bounded_and_end_when_nobody_uses_them(team: People) -> Non
         until(lambda: discover(bob) == 200)
         children = Path(f"/proc/{shared.process.pid}/task/{shared.process.pid}/children")
         metrics = get(bob, "/metrics", team.tokens["metrics"])[1]
-        assert "\nnono_sessions 1\n" in metrics
+        assert '\nnono_sessions{principal="bob"} 1\n' in metrics
         until(lambda: discover(alice) == 200)
         assert len(children.read_text().split()) <= 1
 

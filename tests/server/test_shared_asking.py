@@ -81,15 +81,17 @@ async def described(agent: Agent) -> str:
 
 @pytest.mark.anyio
 @pytest.mark.claim("shared.sessions-apart")
-async def test_a_principals_clients_hear_that_their_tools_changed_and_nobody_elses(
+async def test_a_sessions_clients_hear_that_their_tools_changed_and_no_others(
     asking: Shared,
 ) -> None:
-    alice, bob = (asking.of(name) for name in NAMES)
+    alice, bob = (asking.of(name).named("mine") for name in NAMES)
     theirs = readable(asking.people, "alice")
     async with (
         hearing(alice, elicitation_callback=Person().answer) as asker,
         hearing(alice) as other,
         hearing(bob) as stranger,
+        hearing(asking.of("alice")) as apart,
+        hearing(alice.named("other")) as elsewhere,
         alice.client(MODERN) as newer,
         newer.client.listen(tools_list_changed=True) as events,
     ):
@@ -103,9 +105,10 @@ async def test_a_principals_clients_hear_that_their_tools_changed_and_nobody_els
                 assert type(event).__name__ == "ToolsListChanged"
                 break
         assert str(theirs) in await described(other.agent)
-        assert str(theirs) not in await described(stranger.agent)
-        assert not stranger.heard.is_set()
-        assert SECRET not in await stranger.agent.run(f"cat {theirs}/file; true")
+        for one in (stranger, apart, elsewhere):
+            assert str(theirs) not in await described(one.agent)
+            assert not one.heard.is_set()
+            assert SECRET not in await one.agent.run(f"cat {theirs}/file; true")
 
 
 def ask(website: Website, path: Path, **more: object) -> dict[str, Any]:

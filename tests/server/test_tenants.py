@@ -1,5 +1,6 @@
 """Sessions of those who share a server: what ends one's ends nobody else's."""
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,9 +11,10 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nono_mcp.server import tenants
+from nono_mcp.server.addressing import Who
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.tenants import Allowance, BusyError, Tenants
-from nono_mcp.server.turns import Share, Turns
+from nono_mcp.server.turns import Part, Turns
 from tests.server.conftest import DEADLINE_S
 
 pytestmark = pytest.mark.anyio
@@ -30,14 +32,22 @@ class House:
     failing: dict[str, BaseException] = field(default_factory=dict)
     fail: anyio.Event = field(default_factory=anyio.Event)
     failed: anyio.Event = field(default_factory=anyio.Event)
+    idle: bool = False
+    """None has a turn."""
+    slow: anyio.Event | None = None
+    beginning: list[str] = field(default_factory=list)
 
     @asynccontextmanager
-    async def begin(self, name: str, share: Share) -> AsyncIterator[ASGIApp]:
+    async def begin(self, who: Who, part: Part) -> AsyncIterator[ASGIApp]:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             """Answer nothing: who asks is let in, or isn't."""
 
-        async with share, anyio.create_task_group() as group:
-            group.start_soon(self._fail, name)
+        self.beginning.append(who.principal)
+        if self.slow is not None:
+            await self.slow.wait()
+        turn = contextlib.nullcontext() if self.idle else part
+        async with turn, anyio.create_task_group() as group:
+            group.start_soon(self._fail, who.principal)
             yield app
             group.cancel_scope.cancel()
 
@@ -50,7 +60,7 @@ class House:
 
 
 def tenants_of(house: House, *names: str, **options: int) -> Tenants:
-    allowances = {name: Allowance(4, 8) for name in names}
+    allowances = {name: Allowance(4, 8, 4) for name in names}
     return Tenants(house.begin, allowances, Turns(8), **{"sessions_max": 4} | options)
 
 
@@ -67,19 +77,18 @@ async def test_whatever_ends_ones_session_the_others_go_on(
     found = tenants_of(house, "alice", "bob")
     with anyio.fail_after(DEADLINE_S), caplog.at_level(logging.WARNING, "nono"):
         async with found.open():
-            async with found.session("bob") as bobs:
-                async with found.session("alice") as first:
+            async with found.session(Who("bob")) as bobs:
+                async with found.session(Who("alice")) as first:
                     house.fail.set()
                     await house.failed.wait()
-                    while "alice" in [one.name for one in found.present]:
+                    while "alice" in found.present:
                         await anyio.lowlevel.checkpoint()
-                async with found.session("bob") as still:
+                async with found.session(Who("bob")) as still:
                     assert still is bobs
             # Hers is begun anew, and what it had of the turns is free again.
-            async with found.session("alice") as second:
+            async with found.session(Who("alice")) as second:
                 assert second is not first
-            alice = next(one for one in found.present if one.name == "alice")
-            assert alice.share.running_count == 1
+            assert found.present["alice"].share.running_count == 1
     assert "alice's session" in caplog.text
     assert str(error.args[-1]) in caplog.text
 
@@ -87,15 +96,15 @@ async def test_whatever_ends_ones_session_the_others_go_on(
 async def test_who_waits_for_a_session_that_fails_is_told_so() -> None:
     class Failing(House):
         @asynccontextmanager
-        async def begin(self, name: str, share: Share) -> AsyncIterator[ASGIApp]:
-            if name:
-                raise ZeroDivisionError(name)
-            yield share  # type: ignore[misc]
+        async def begin(self, who: Who, part: Part) -> AsyncIterator[ASGIApp]:
+            if who.principal:
+                raise ZeroDivisionError(who)
+            yield part  # type: ignore[misc]
 
     found = tenants_of(Failing(), "alice")
     async with found.open():
         with pytest.raises(ServeError, match="ZeroDivisionError"):
-            async with found.session("alice"):
+            async with found.session(Who("alice")):
                 pytest.fail("there is none")
         assert not found.present
 
@@ -105,23 +114,97 @@ async def test_where_there_are_too_many_requests_each_still_has_a_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tenants, "REQUESTS_MAX", 8)
-    found = tenants_of(House(), "alice", "bob")
+    found = tenants_of(House(), "alice", "bob", "carol", "dave")
     async with found.open(), anyio.create_task_group() as group:
 
         async def hold(name: str) -> None:
-            async with found.session(name):
+            async with found.session(Who(name)):
                 await anyio.sleep_forever()
 
         for _ in range(8):
             group.start_soon(hold, "alice")
         with anyio.fail_after(DEADLINE_S):
-            while sum(one.requests_count for one in found.present) < 8:
+            while sum(one.requests_count for one in found.present.values()) < 8:
                 await anyio.lowlevel.checkpoint()
-        async with found.session("bob"), found.session("bob"):
+        async with found.session(Who("bob")), found.session(Who("bob")):
             with pytest.raises(BusyError):
-                async with found.session("bob"):
+                async with found.session(Who("bob")):
                     pytest.fail("an equal part is two")
         with pytest.raises(BusyError):
-            async with found.session("alice"):
+            async with found.session(Who("alice")):
                 pytest.fail("hers are all taken")
         group.cancel_scope.cancel()
+
+
+async def ask(found: Tenants, who: Who) -> None:
+    async with found.session(who):
+        pass
+
+
+@pytest.mark.claim("shared.no-starving")
+async def test_for_one_more_session_the_one_that_is_unused_for_longest_ends() -> None:
+    found = tenants_of(House(idle=True), "alice")
+    async with found.open():
+        for name in ("a", "b", "c", "d"):
+            await ask(found, Who("alice", name))
+        await ask(found, Who("alice", "a"))
+        async with found.session(Who("alice", "c")) as third:
+            await ask(found, Who("alice", "e"))
+            assert {who.name for who in found.sessions} == {"a", "c", "d", "e"}
+            await ask(found, Who("alice", "f"))
+            assert {who.name for who in found.sessions} == {"a", "c", "e", "f"}
+            async with (
+                found.session(Who("alice", "a")),
+                found.session(Who("alice", "e")),
+                found.session(Who("alice", "f")),
+            ):
+                with pytest.raises(BusyError):
+                    await ask(found, Who("alice", "g"))
+        async with found.session(Who("alice", "c")) as still:
+            assert still is third
+        assert found.present["alice"].sessions_count == 4
+
+
+@pytest.mark.claim("shared.no-starving")
+async def test_a_session_whose_command_runs_or_waits_is_used() -> None:
+    found = tenants_of(House(), "alice")  # each takes a turn, and there are four
+    with anyio.fail_after(DEADLINE_S):
+        async with found.open():
+            for name in ("a", "b", "c", "d"):
+                await ask(found, Who("alice", name))
+            with pytest.raises(BusyError):
+                await ask(found, Who("alice", "e"))
+
+
+@pytest.mark.claim("shared.no-starving")
+async def test_whoever_has_no_session_gets_one_whatever_the_others_hold() -> None:
+    names = ("alice", "bob", "carol")
+    found = tenants_of(House(idle=True), *names, sessions_max=6)
+    async with found.open(), contextlib.AsyncExitStack() as stack:
+        for number in range(4):
+            await stack.enter_async_context(found.session(Who("alice", f"{number}")))
+        with pytest.raises(BusyError):
+            await ask(found, Who("alice", "4"))
+        for name in ("bob", "carol"):
+            await stack.enter_async_context(found.session(Who(name)))
+        # All are used; what isn't any more is had by who has fewer.
+        with pytest.raises(BusyError):
+            await ask(found, Who("bob", "more"))
+        await stack.aclose()
+        await ask(found, Who("bob", "more"))
+        assert found.present["alice"].sessions_count == 3
+        assert found.present["bob"].sessions_count == 2
+
+
+async def test_of_one_principal_few_sessions_begin_at_once() -> None:
+    slow = anyio.Event()
+    house = House(idle=True, slow=slow)
+    found = tenants_of(house, "alice", "bob")
+    with anyio.fail_after(DEADLINE_S):
+        async with found.open(), anyio.create_task_group() as group:
+            for name in ("a", "b", "c"):
+                group.start_soon(ask, found, Who("alice", name))
+            group.start_soon(ask, found, Who("bob"))
+            await anyio.wait_all_tasks_blocked()
+            assert sorted(house.beginning) == ["alice", "alice", "bob"]
+            slow.set()
