@@ -26,6 +26,7 @@ from benchmarks.proxy_peers import CREDENTIAL
 
 MEGA = 1 << 20
 BULK = 100 * MEGA
+FLOORS = ("asyncio", "epoll")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -323,6 +324,7 @@ def _start(stack: ExitStack, place: Path, peer_python: str) -> tuple[list[Conten
     found = [stack.enter_context(python_peer("ours", sys.executable, upstream))]
     if peer_python:
         found.append(stack.enter_context(python_peer("nono-py", peer_python, upstream)))
+    found += [stack.enter_context(python_peer(each, sys.executable, upstream)) for each in FLOORS]
     body = _REVERSE.format(port=front, upstream=upstream, key=CREDENTIAL)
     log = str(place / "access.log")
     pids = stack.enter_context(nginx(place / "front", front, body, log))

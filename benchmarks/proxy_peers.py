@@ -1,6 +1,6 @@
 """Start one proxy for `benchmarks.proxy`, and say as JSON how it's used.
 
-python -m benchmarks.proxy_peers ours|nono-py UPSTREAM_PORT
+python -m benchmarks.proxy_peers ours|nono-py|asyncio|epoll UPSTREAM_PORT
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import signal
 import socket
 import sys
 from typing import TYPE_CHECKING
+
+from benchmarks import proxy_floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,11 +97,23 @@ def nono_py(upstream: int) -> None:
         handle.drain_audit_events()
 
 
+def floor(upstream: int, kind: str) -> None:
+    """Relay without looking."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=MANY)
+    _say(listener.getsockname()[1], "", "none", "")
+    if kind == "epoll":
+        proxy_floor.by_epoll(listener, upstream)
+    else:
+        asyncio.run(proxy_floor.by_asyncio(listener, upstream))
+
+
 def main() -> None:
     """Run the proxy that the command line names."""
     peers: dict[str, Callable[[int], None]] = {
         "ours": lambda port: asyncio.run(ours(port)),
         "nono-py": nono_py,
+        "asyncio": lambda port: floor(port, "asyncio"),
+        "epoll": lambda port: floor(port, "epoll"),
     }
     peers[sys.argv[1]](int(sys.argv[2]))
 

@@ -11,11 +11,13 @@ from nono_proxy.body import Body
 from nono_proxy.chunked import frame, last
 from nono_proxy.errors import GrammarError
 from nono_proxy.grammar import Request, Response
+from nono_proxy.memory import Opening
 from nono_proxy.scrub import Scrubber
 from nono_proxy.websocket import Messages
 
 if TYPE_CHECKING:
     from nono_proxy.decoding import Decoder
+    from nono_proxy.vault import Credential
 
 
 class Answer:
@@ -32,16 +34,20 @@ class Answer:
         "status",
     )
 
-    def __init__(self, request: Request, scrubber: Scrubber | None) -> None:
+    def __init__(self, request: Request) -> None:
         self.status: int | None = None
         self.closes = not request.keep_alive
         """Whether the client's connection ends with this."""
         self._request = request
-        self._scrubber = scrubber
+        self._scrubber: Scrubber | None = None
         self._decoder: Decoder | None = None
         self._messages: Messages | None = None
         self._chunks = False
         self._ends: Body | None = None
+
+    def lend(self, credential: "Credential") -> None:
+        """Look for a credential from now on: it goes out with the request."""
+        self._scrubber = Scrubber(credential.spellings)
 
     @property
     def injected(self) -> bool:
@@ -53,16 +59,20 @@ class Answer:
         """Return how often the credential came back."""
         return 0 if self._scrubber is None else self._scrubber.count
 
-    def open(self, response: Response, body: Body, *, receiving: bool) -> bytes:
-        """Return what can be written of an answer with that *body* at once.
+    @property
+    def repeats(self) -> bool:
+        """Tell whether the same head would be written in the same way once more."""
+        return self._decoder is None and not self.scrubbed_count
+
+    def opening(self, response: Response, body: Body, *, receiving: bool) -> Opening:
+        """Return how an answer with that *body* begins.
 
         One that comes while the request is still *receiving* is the connection's last.
 
         Raises:
             Refusal: It can't be looked through.
         """
-        self.status = response.status
-        fields = response.fields
+        read, fields = response, response.fields
         if self._scrubber is not None:
             self._decoder = None if body.done else decoding.decoder(fields)
             if self._decoder is not None:
@@ -71,16 +81,22 @@ class Answer:
             fields = rewrite.scrubbed(fields, self._scrubber)
             response = response._replace(reason=self._scrubber.scrub(response.reason))
         unbounded = response.chunked or response.length is None
-        self._chunks = unbounded and self._request.modern
-        self.closes = self.closes or receiving or (unbounded and not self._chunks)
+        chunks = unbounded and self._request.modern
+        closes = self.closes or receiving or (unbounded and not chunks)
         head = rewrite.response_head(
             response,
             fields,
-            close=self.closes,
-            chunked=self._chunks,
+            close=closes,
+            chunked=chunks,
             bodiless=self._request.method == b"HEAD",
         )
-        return head + self._end(body) if body.done else head
+        return Opening(read, head, chunks, closes)
+
+    def open(self, opening: Opening, body: Body) -> bytes:
+        """Return what can be written at once of an answer that begins so."""
+        self.status = opening.response.status
+        self._chunks, self.closes = opening.chunks, opening.closes
+        return opening.head + self._end(body) if body.done else opening.head
 
     def feed(self, piece: bytes, body: Body) -> bytes:
         """Take some of the body; return what can be written of it at once.

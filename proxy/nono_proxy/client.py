@@ -11,6 +11,7 @@ from enum import Enum, auto
 from nono_proxy import grammar, heads, refusals
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.exchange import Exchange
+from nono_proxy.memory import Judged, Key
 from nono_proxy.plan import Inner, Plan
 from nono_proxy.state import State, record_of
 from nono_proxy.streams import Stream
@@ -46,6 +47,7 @@ class Client(Stream):
         self._state = state
         self._connect = connect
         self._inner = inner
+        self._where = inner and (inner.target, inner.tls, inner.lease)
         self._mode = Mode.HEAD
         self._buffer = b""
         self._since = state.loop.time()
@@ -109,40 +111,60 @@ class Client(Stream):
             self._handle(head)
 
     def _handle(self, head: bytes) -> None:
-        """Judge a head, and act on it."""
+        """Judge a head, or remember how it was judged, and act on it."""
+        state = self._state
+        now = state.loop.time()
+        key = (self._where, head)
+        judged = state.memory.find(key, now)
+        if judged is None or state.broken:
+            judged = self._judge(key, now)
+        if judged is None:
+            return
+        self.lease = judged.plan.lease
+        exchange = self._exchange = Exchange(self, state, judged, now)
+        try:
+            self._begin(exchange)
+        except Refusal as refusal:
+            self._exchange = None
+            close = _ends(judged.request)
+            self._refuse(judged.plan, refusal.code, refusal.detail, close=close)
+
+    def _judge(self, key: Key, now: float) -> Judged | None:
+        """Judge a head; None if it was refused, or asked for a tunnel."""
+        state = self._state
         plan = Plan()
         close = True
         try:
-            request = grammar.parse_request(head)
-            close = bool(request.length or request.chunked or not request.keep_alive)
+            request = grammar.parse_request(key[1])
+            close = _ends(request)
             plan.method = request.method
-            self._state.verify_open()
+            state.verify_open()
             if request.method in _NEVER:
                 raise Refusal("method-refused")  # noqa: TRY301 - one place answers
-            now = self._state.loop.time()
             if request.method == b"CONNECT":
                 self._tunnel(plan, request, now)
-                return
-            self._state.judge.request(plan, request, now, self._inner)
+                return None
+            state.judge.request(plan, request, now, self._inner)
             if plan.route is not None:
-                self._state.spend_request(plan.route, now)
-            self.lease = plan.lease
-            self._exchange = Exchange(self, self._state, plan, request)
-            self._begin(self._exchange)
+                state.spend_request(plan.route, now)
+            return Judged(key, plan, request, state.memory.generation)
         except GrammarError as error:
             self._refuse(plan, "bad-request", str(error), close=True)
         except Refusal as refusal:
-            self._exchange = None
             self._refuse(plan, refusal.code, refusal.detail, close=close)
+        return None
 
     def _begin(self, exchange: Exchange) -> None:
         """Read what has come of the body, so that nothing leaves if it's broken; then send."""
-        self._mode = Mode.BODY if exchange.receiving else Mode.WAIT
-        if exchange.receiving and self._buffer:
-            buffer, self._buffer = self._buffer, b""
-            self._body(buffer)
-            if self._mode is Mode.LINGER:
-                return
+        if not exchange.receiving:
+            self._mode = Mode.WAIT
+        else:
+            self._mode = Mode.BODY
+            if self._buffer:
+                buffer, self._buffer = self._buffer, b""
+                self._body(buffer)
+                if self._mode is Mode.LINGER:
+                    return
         exchange.start()
 
     def _tunnel(self, plan: Plan, request: grammar.Request, now: float) -> None:
@@ -300,3 +322,8 @@ class Client(Stream):
         self._retires = True
         if self._mode is Mode.HEAD:
             self.end()
+
+
+def _ends(request: grammar.Request) -> bool:
+    """Tell whether nothing can follow on the connection if the request is refused."""
+    return bool(request.length or request.chunked or not request.keep_alive)

@@ -156,7 +156,7 @@ class Dialer:
         loop = asyncio.get_running_loop()
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if beyond.credential is not None:
-            secret = (await self._vault.fetch(beyond.credential)).value
+            secret = (await self._vault.fetch(beyond.credential))[0].value
             lines.append(f"Proxy-Authorization: Basic {b64encode(secret).decode()}")
         host = beyond.host.strip("[]")
         address = literal(beyond.host)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from nono_proxy.answer import Answer
 from nono_proxy.body import Body
 from nono_proxy.errors import GrammarError, Refusal
-from nono_proxy.grammar import Request, Response
-from nono_proxy.plan import Plan
-from nono_proxy.scrub import Scrubber
+from nono_proxy.grammar import Response
+from nono_proxy.memory import Judged
 from nono_proxy.sending import Sending
-from nono_proxy.state import State, record_of
+from nono_proxy.state import Come, State, record_of
 from nono_proxy.upstream import Upstream
 from nono_proxy.vault import Credential
 
 if TYPE_CHECKING:
     from nono_proxy.client import Client
+    from nono_proxy.memory import Openings
 
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Steps of a compressed answer that are made before others have their turn.
@@ -30,18 +30,24 @@ _STEPS_MAX = 8
 class Exchange:
     """A request on its way, and what comes back."""
 
-    def __init__(self, client: "Client", state: State, plan: Plan, request: Request) -> None:
+    __slots__ = (
+        "_active", "_answer", "_begun", "_client", "_complete", "_down", "_in_turn", "_out",
+        "_over", "_plan", "_request", "_sending", "_started", "_state", "_up", "_upstream",
+        "bodiless", "openings",
+    )  # fmt: skip
+
+    def __init__(self, client: "Client", state: State, judged: Judged, now: float) -> None:
         self._client = client
-        # The request waits where its client does.
-        self.hold, self.release = client.hold, client.release
         self._state = state
-        self._plan = plan
-        self._request = request
-        self._started = state.loop.time()
-        self._active = self._started
+        self._plan = judged.plan
+        self._request = request = judged.request
+        self._started = now
+        self._active = now
         self._upstream: Upstream | None = None
-        self._sending = Sending(self, state, plan, request)
-        self._answer = Answer(request, None)
+        self._sending = Sending(self, state, judged)
+        self._answer = Answer(request)
+        self.openings: Openings | None = None
+        """The beginnings of answers to the same request, as they were read and written before."""
         self._begun = False
         self._over = False
         self._in_turn = False
@@ -55,6 +61,14 @@ class Exchange:
     def receiving(self) -> bool:
         """Tell whether more of the request's body is to come."""
         return self._sending.receiving
+
+    def hold(self) -> None:
+        """Let no more of the request come for now: it waits where its client does."""
+        self._client.hold()
+
+    def release(self) -> None:
+        """Let more of it come."""
+        self._client.release()
 
     def start(self) -> None:
         """Send the request on.
@@ -72,12 +86,14 @@ class Exchange:
         """Ask for the request's body."""
         self._client.write(_GO_ON)
 
-    def leaves(self, upstream: Upstream, credential: Credential | None) -> None:
+    def leaves(
+        self, upstream: Upstream, credential: Credential | None, openings: "Openings | None"
+    ) -> None:
         """Take the connection on which the request leaves, and what it was lent."""
         if credential is not None:
-            self._answer = Answer(self._request, Scrubber(credential.spellings))
+            self._answer.lend(credential)
+        self.openings = openings
         self._upstream = upstream
-        self._active = self._state.loop.time()
         upstream.take(self)
         if self._client.full:
             # Of what the last answer left there, or of a pipeline of them.
@@ -102,10 +118,16 @@ class Exchange:
         self.fail("bytes-exceeded", "")
         return False
 
-    def answer(self, response: Response, body: Body) -> None:
-        """Take the final head."""
+    def answer(self, head: bytes, response: Response, body: Body) -> None:
+        """Take the final head, as it came and as it was read."""
         try:
-            self._out.append(self._answer.open(response, body, receiving=self.receiving))
+            openings = None if self.receiving else self.openings
+            known = None if openings is None else openings.find(head)
+            if known is None:
+                known = self._answer.opening(response, body, receiving=self.receiving)
+                if openings is not None and self._answer.repeats:
+                    openings.keep(head, known)
+            self._out.append(self._answer.open(known, body))
         except Refusal as refusal:
             self.fail(refusal.code, refusal.detail)
 
@@ -286,15 +308,14 @@ class Exchange:
             self._upstream.release()
 
     def _record(self, event: str, code: str, detail: str, upstream: Upstream | None) -> None:
-        record = record_of(self._plan, event, code, detail)
-        self._state.record(
-            record._replace(
-                address=upstream.address if upstream is not None else None,
-                status=self._answer.status,
-                bytes_up=self._up,
-                bytes_down=self._down,
-                duration_s=self._state.loop.time() - self._started,
-                injected=self._answer.injected,
-                scrubbed_count=self._answer.scrubbed_count,
-            )
+        answer = self._answer
+        come = Come(
+            upstream.address if upstream is not None else None,
+            answer.status,
+            self._up,
+            self._down,
+            self._state.loop.time() - self._started,
+            answer.injected,
+            answer.scrubbed_count,
         )
+        self._state.record(record_of(self._plan, event, code, detail, come))

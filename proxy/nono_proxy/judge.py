@@ -52,7 +52,7 @@ class Judge:
             return False
         if not any(target == f"{address}:{port}".encode() for address, port in self._own):
             return False
-        self._who(request, now)
+        self._who(Plan(), request, now)
         return True
 
     def tunnel(self, plan: Plan, request: Request, now: float) -> None:
@@ -64,7 +64,7 @@ class Judge:
         plan.entrance = "connect"
         if request.length or request.chunked:
             raise Refusal("bad-request", "CONNECT has no body")
-        plan.lease = self._who(request, now)
+        plan.lease = self._who(plan, request, now)
         plan.target = _authority(request.target, None)
         if _authority(request.host, plan.target.port) != plan.target:
             raise Refusal("misdirected", "Host differs from the target")
@@ -84,11 +84,11 @@ class Judge:
         elif target.startswith(b"/"):
             plan.entrance = "reverse"
             if request.proxy_authorization is not None:
-                plan.lease = self._who(request, now)
+                plan.lease = self._who(plan, request, now)
             self._reverse(plan, target)
         else:
             plan.entrance = "forward"
-            plan.lease = self._who(request, now)
+            plan.lease = self._who(plan, request, now)
             self._absolute(plan, request)
         try:
             paths.verify_path(plan.path)
@@ -114,7 +114,7 @@ class Judge:
             return False
         return (verdict.route is None) == (plan.route is None) and verdict.raw >= plan.raw
 
-    def _who(self, request: Request, now: float) -> Lease | None:
+    def _who(self, plan: Plan, request: Request, now: float) -> Lease | None:
         """Return whose request it is; None for that of some live call, nobody knows which."""
         value = request.proxy_authorization
         if value is not None:
@@ -122,6 +122,7 @@ class Judge:
             entry = self._ledger.find(pair[1], now) if pair is not None else None
             if entry is None or entry.route is not None:
                 raise Refusal("authentication-failed")
+            plan.until = min(plan.until, entry.expires_s)
             return entry.lease
         if self._config.authenticate:
             raise Refusal("authentication-required")

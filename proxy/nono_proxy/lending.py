@@ -75,6 +75,7 @@ class Lender:
         if plan.lease is not None and entry.lease is not plan.lease:
             raise Refusal("token-elsewhere", "the token is another call's")
         plan.lease = entry.lease
+        plan.until = min(plan.until, entry.expires_s)
 
 
 def refuse_tokens(request: Request, query: bytes) -> None:

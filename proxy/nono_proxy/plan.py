@@ -4,6 +4,7 @@ Architecture invariant: a value that is filled in, no I/O.
 """
 
 from dataclasses import dataclass, field
+from math import inf
 
 from nono_proxy.authority import Authority
 from nono_proxy.config import Route
@@ -35,5 +36,7 @@ class Plan:
     path: bytes = b""
     query: bytes | None = None
     found: list[Found] = field(default_factory=list)
+    until: float = inf
+    """When the first of what it shows runs out."""
     in_body: bool = False
     """Whether a token may stand in the body, which has to be there before anything leaves."""

@@ -102,6 +102,7 @@ class Proxy:
         await asyncio.gather(*state.tasks, return_exceptions=True)
         state.pool.clear()
         state.vault.forget()
+        state.memory.forget()
         # Transports say goodbye from the loop.
         await asyncio.sleep(0)
         self._running = None
@@ -131,7 +132,7 @@ class Proxy:
         state = self._state
         until = state.loop.time() + state.config.limits.token_s
         lease = state.ledger.mint(call, state.config.routes, narrow, until)
-        state.judge.forget()
+        state.forget()
         return lease
 
     def revoke(self, lease: Lease) -> None:

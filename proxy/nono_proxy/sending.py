@@ -8,8 +8,6 @@ turned out to be closed.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,14 +15,15 @@ from nono_proxy import bodies, outgoing, sigv4
 from nono_proxy.body import Body
 from nono_proxy.config import InBody, Limits, SigV4
 from nono_proxy.errors import Refusal
-from nono_proxy.grammar import Request
-from nono_proxy.plan import Plan
+from nono_proxy.memory import Judged
 from nono_proxy.state import State
 from nono_proxy.upstream import Key, Upstream
 from nono_proxy.vault import Credential
 
 if TYPE_CHECKING:
+    from nono_proxy.memory import Openings
     from nono_proxy.tokens import Lease
+    from nono_proxy.vault import Lent
 
 
 class Sender(Protocol):
@@ -42,7 +41,9 @@ class Sender(Protocol):
     def invite(self) -> None:
         """Ask for the request's body."""
 
-    def leaves(self, upstream: Upstream, credential: Credential | None) -> None:
+    def leaves(
+        self, upstream: Upstream, credential: Credential | None, openings: "Openings | None"
+    ) -> None:
         """Take the connection on which the request leaves, and what it was lent."""
 
     def fail(self, code: str, detail: str) -> None:
@@ -55,11 +56,17 @@ class Sender(Protocol):
 class Sending:
     """One request, until its last octet has left."""
 
-    def __init__(self, sender: Sender, state: State, plan: Plan, request: Request) -> None:
+    __slots__ = (
+        "_body", "_counted", "_given_up", "_holds", "_judged", "_payload_hash", "_plan",
+        "_request", "_retried", "_sender", "_state", "_upstream", "_waiting",
+    )  # fmt: skip
+
+    def __init__(self, sender: Sender, state: State, judged: Judged) -> None:
         self._sender = sender
         self._state = state
-        self._plan = plan
-        self._request = request
+        self._judged = judged
+        self._plan = judged.plan
+        self._request = request = judged.request
         self._body = Body(request.length, chunked=request.chunked)
         self._waiting: list[bytes] = []
         self._payload_hash: bytes | None = None
@@ -85,38 +92,45 @@ class Sending:
         Raises:
             Refusal: It can't be signed.
         """
+        if self._judged.head:
+            # Judged before, and neither signed nor with a token in its body.
+            self._go()
+            return
+        self._hold_body()
+        try:
+            if not self._holds:
+                self._go()
+            elif self._body.done:
+                self._whole(b"".join(self._waiting))
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _hold_body(self) -> None:
+        """Let the body wait until all of it is there, if it has to be signed or looked into.
+
+        Raises:
+            Refusal: It's too long.
+        """
         longest = self._limits.token_body_bytes_max if self._plan.in_body else 0
         if any(isinstance(each.placement, SigV4) for each in self._plan.found):
             self._payload_hash = sigv4.body_hash(self._request.fields)
             longest = self._limits.signed_body_bytes_max if self._payload_hash is None else 0
         self._holds = bool(longest)
-        if self._holds and self._request.chunked:
+        if not self._holds:
+            return
+        if self._request.chunked:
             raise Refusal("length-required")
-        if self._holds and self._request.length > longest:
+        if self._request.length > longest:
             raise Refusal("body-too-large")
-        if self._holds:
-            # All of it, before any has come: nobody is held up halfway.
-            self._state.hold(self._plan.lease, self._request.length)
-            self._counted = self._plan.lease, self._request.length
-        if self._holds and self._request.expects:
+        # All of it, before any has come: nobody is held up halfway.
+        self._state.hold(self._plan.lease, self._request.length)
+        self._counted = self._plan.lease, self._request.length
+        if self._request.expects:
             # Its upstream isn't asked before the body has come: so it's asked for here.
             kept = [field for field in self._request.fields if field[0] != b"expect"]
             self._request = self._request._replace(fields=kept, expects=False)
             self._sender.invite()
-        with self._holding():
-            if not self._holds:
-                self._go()
-            elif self._body.done:
-                self._whole(b"".join(self._waiting))
-
-    @contextmanager
-    def _holding(self) -> Iterator[None]:
-        """Hold nothing any more where the body fails."""
-        try:
-            yield
-        except BaseException:
-            self._let_go()
-            raise
 
     def retry(self) -> bool:
         """Send the request once more, on a new connection; tell whether that may be."""
@@ -140,7 +154,7 @@ class Sending:
             GrammarError: It isn't chunked framing; the request is never completed upstream.
             Refusal: It can't be signed.
         """
-        with self._holding():
+        try:
             piece, rest = self._body.feed(data)
             out = self._body.frame(piece)
             if self._upstream is not None:
@@ -149,6 +163,10 @@ class Sending:
                 self._waiting.append(out)
                 if self._holds and self._body.done:
                     self._whole(b"".join(self._waiting))
+        except BaseException:
+            # Nothing is held any more of a body that failed.
+            self._let_go()
+            raise
         return piece, rest
 
     @property
@@ -185,14 +203,14 @@ class Sending:
                 self._request = self._request._replace(length=len(body))
 
     def _go(self) -> None:
-        credential = None
+        lent = None
         name = self._credential_name
         if name is not None:
-            credential = self._state.vault.held(name, self._state.loop.time())
-        if name is None or credential is not None:
+            lent = self._state.vault.held(name, self._state.loop.time())
+        if name is None or lent is not None:
             upstream = self._state.pool.take(self._key)
             if upstream is not None:
-                self._send(upstream, credential)
+                self._send(upstream, lent)
                 return
         self._sender.hold()
         self._state.run(asyncio.create_task(self._prepare(name)))
@@ -200,14 +218,14 @@ class Sending:
     async def _prepare(self, name: str | None) -> None:
         """Fetch what isn't at hand, then send."""
         try:
-            credential = await self._state.vault.fetch(name) if name is not None else None
+            lent = await self._state.vault.fetch(name) if name is not None else None
             upstream = None if self._retried else self._state.pool.take(self._key)
             if upstream is None:
                 upstream = await self._dial()
             if self._given_up:
                 upstream.abort()
                 return
-            self._send(upstream, credential)
+            self._send(upstream, lent)
         except Refusal as refusal:
             self._sender.fail(refusal.code, refusal.detail)
         except BaseException:
@@ -222,24 +240,35 @@ class Sending:
         upstream.address = address
         return upstream
 
-    def _send(self, upstream: Upstream, credential: Credential | None) -> None:
-        """Put the credential in the token's place, and send what has come of the request."""
-        try:
-            if credential is not None:
-                self._filled(credential)
-            head = outgoing.head(self._request, self._plan, credential, self._payload_hash)
-        except BaseException:
-            upstream.abort()
-            raise
+    def _send(self, upstream: Upstream, lent: "Lent | None") -> None:
+        """Send what has come of the request."""
+        judged = self._judged
+        credential = None if lent is None else lent[0]
+        head = judged.head
+        if not head or judged.credential is not credential:
+            head = self._made(upstream, credential)
+            self._state.memory.keep(judged, head, lent)
         self._upstream = upstream
-        self._sender.leaves(upstream, credential)
+        openings = judged.openings if head is judged.head else None
+        self._sender.leaves(upstream, credential, openings)
         upstream.write(b"".join([head, *self._waiting]) if self._waiting else head)
         self._let_go()
         self._sender.release()
 
+    def _made(self, upstream: Upstream, credential: Credential | None) -> bytes:
+        """Return the request's head with the credential in the token's place."""
+        try:
+            if credential is not None:
+                self._filled(credential)
+            return outgoing.head(self._request, self._plan, credential, self._payload_hash)
+        except BaseException:
+            upstream.abort()
+            raise
+
     def _let_go(self) -> None:
         """Hold nothing of the body any more."""
-        self._waiting.clear()
+        if self._waiting:
+            self._waiting.clear()
         if self._counted is not None:
             self._state.let_go(*self._counted)
             self._counted = None

@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nono_proxy.config import Config, Route
 from nono_proxy.dial import Connector, Dialer, Resolver
 from nono_proxy.errors import Refusal
 from nono_proxy.judge import Judge
+from nono_proxy.memory import Memory
 from nono_proxy.plan import Plan
 from nono_proxy.records import Record
 from nono_proxy.tls import SessionAuthority
@@ -27,6 +28,21 @@ from nono_proxy.vault import Lookup, Vault
 Report = Callable[[Record], None]
 
 _MINUTE_S = 60.0
+
+
+class Come(NamedTuple):
+    """What came of a request or a tunnel."""
+
+    address: str | None = None
+    status: int | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    duration_s: float = 0.0
+    injected: bool = False
+    scrubbed_count: int = 0
+
+
+_NOTHING = Come()
 
 
 class Member(Protocol):
@@ -71,11 +87,13 @@ class State:
         self._connector = connector
         self._authority = authority
         self._own = own
-        self._broken = False
+        self.broken = False
+        """Whether a record couldn't be written."""
         self._minutes: dict[str, tuple[float, int]] = {}
         self._bytes: dict[Lease, int] = {}
         self._held: Counter[Lease | None] = Counter()
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self.memory = Memory()
         self.pool = Pool(config.limits.upstream_idle_s)
         self.vault = Vault(lookup, config.limits.credential_hold_s)
         self.configure(config)
@@ -83,6 +101,7 @@ class State:
     def configure(self, config: Config) -> None:
         """Decide by *config* from now on."""
         self.config = config
+        self.memory.forget()
         self.judge = Judge(config, self.ledger, self._own)
         self.dialer = Dialer(config, self._resolver, self._connector, self.vault, self._own)
         self._authority.constrain([rule for route in config.routes for rule in route.rules])
@@ -91,19 +110,19 @@ class State:
 
     def record(self, record: Record) -> None:
         """Report a decision; if that fails, nothing is decided any more."""
-        if self._broken:
+        if self.broken:
             return
         try:
             self._report(record)
         except BaseException:
-            self._broken = True
+            self.broken = True
             for member in list(self.members):
                 member.abort()
             raise
 
     def verify_open(self) -> None:
         """Refuse everything once a record couldn't be written."""
-        if self._broken:
+        if self.broken:
             raise Refusal("log-unavailable")
 
     def spend_request(self, route: Route, now: float) -> None:
@@ -149,10 +168,15 @@ class State:
         if not self.ledger.revoke(lease):
             return
         self._bytes.pop(lease, None)
-        self.judge.forget()
+        self.forget()
         for member in list(self.members):
             if member.lease is lease:
                 member.abort()
+
+    def forget(self) -> None:
+        """Judge anew: which calls live has changed."""
+        self.judge.forget()
+        self.memory.forget()
 
     def sweep(self) -> None:
         """Look at every connection."""
@@ -160,6 +184,7 @@ class State:
         for member in list(self.members):
             member.sweep(now)
         self.vault.sweep(now)
+        self.memory.sweep(now)
         self.pool.sweep(now)
 
     def server_context(self, host: str) -> ssl.SSLContext:
@@ -180,8 +205,8 @@ class State:
         task.add_done_callback(self.tasks.discard)
 
 
-def record_of(plan: Plan, event: str, code: str, detail: str = "") -> Record:
-    """Return the record of what is known of a request."""
+def record_of(plan: Plan, event: str, code: str, detail: str = "", come: Come = _NOTHING) -> Record:
+    """Return the record of what is known of a request, and of what came of it."""
     target = plan.target
     return Record(
         event,
@@ -191,11 +216,12 @@ def record_of(plan: Plan, event: str, code: str, detail: str = "") -> Record:
         plan.entrance,
         None if target is None else target.host,
         None if target is None else target.port,
-        None,
+        come.address,
         plan.method.decode("ascii") or None,
         plan.path.decode("ascii", "replace") or None,
         plan.rule,
-        detail=detail,
+        *come[1:],
+        detail,
     )
 
 

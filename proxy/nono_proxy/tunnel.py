@@ -18,7 +18,7 @@ from nono_proxy.ends import End
 from nono_proxy.errors import Refusal
 from nono_proxy.plan import Inner, Plan
 from nono_proxy.sni import Hello, NotTLS
-from nono_proxy.state import State, record_of
+from nono_proxy.state import Come, State, record_of
 
 # A fatal alert, unrecognized_name (RFC 8446 6): clients say more of it than of a reset.
 _ALERT = b"\x15\x03\x03\x00\x02\x02\x70"
@@ -235,15 +235,13 @@ class Tunnel:
         """Let it be: what it carries isn't looked into, so nobody knows when that has ended."""
 
     def _record(self, event: str, detail: str = "") -> None:
-        record = record_of(self._plan, event, "allowed", detail)
-        self._state.record(
-            record._replace(
-                address=self._address or None,
-                bytes_up=self._near.count,
-                bytes_down=self._far.count if self._far else 0,
-                duration_s=self._state.loop.time() - self._started,
-            )
+        come = Come(
+            self._address or None,
+            bytes_up=self._near.count,
+            bytes_down=self._far.count if self._far else 0,
+            duration_s=self._state.loop.time() - self._started,
         )
+        self._state.record(record_of(self._plan, event, "allowed", detail, come))
 
 
 def _names(hello: Hello, host: str) -> bool:

@@ -89,7 +89,13 @@ class Upstream(Stream):
                     raise GrammarError("the head of a response is too large")
                 self._buffer = buffer
                 return b""
-            response = grammar.parse_response(buffer[:end], bodiless=exchange.bodiless)
+            head = buffer[:end]
+            known = None if exchange.openings is None else exchange.openings.find(head)
+            response = (
+                grammar.parse_response(head, bodiless=exchange.bodiless)
+                if known is None
+                else known.response
+            )
             buffer = buffer[end:]
             self._buffer = buffer
             if response.status == _SWITCHING:
@@ -99,7 +105,7 @@ class Upstream(Stream):
             else:
                 self._body = Body(response.length, chunked=response.chunked)
                 self._reusable = response.keep_alive
-                exchange.answer(response, self._body)
+                exchange.answer(head, response, self._body)
                 if self._body.done and self._exchange is exchange:
                     self._finish(exchange, buffer)
                     return b""

@@ -34,22 +34,26 @@ class Credential:
         return f"<{type(self).__name__}>"
 
 
+# A credential, and until when it's held.
+Lent = tuple[Credential, float]
+
+
 class Vault:
     """Holds credentials for a while, so that not every request asks for them."""
 
     def __init__(self, lookup: Lookup, hold_s: float) -> None:
         self._lookup = lookup
         self._hold_s = hold_s
-        self._held: dict[str, tuple[Credential, float]] = {}
-        self._asked: dict[str, asyncio.Task[Credential]] = {}
+        self._held: dict[str, Lent] = {}
+        self._asked: dict[str, asyncio.Task[Lent]] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
-    def held(self, name: str, now: float) -> Credential | None:
-        """Return a credential if it's at hand."""
+    def held(self, name: str, now: float) -> Lent | None:
+        """Return a credential if it's at hand, and until when it is."""
         found = self._held.get(name)
-        return found[0] if found is not None and now < found[1] else None
+        return found if found is not None and now < found[1] else None
 
     def sweep(self, now: float) -> None:
         """Forget what was held for long enough."""
@@ -60,8 +64,8 @@ class Vault:
         """Forget everything."""
         self._held.clear()
 
-    async def fetch(self, name: str) -> Credential:
-        """Return a credential; many who ask at once ask once.
+    async def fetch(self, name: str) -> Lent:
+        """Return a credential, and until when it's held; many who ask at once ask once.
 
         Raises:
             Refusal: It can't be had; the request must not go out without it.
@@ -76,7 +80,8 @@ class Vault:
         except CredentialUnavailableError as error:
             raise Refusal("credential-unavailable", str(error)) from error
 
-    async def _ask(self, name: str) -> Credential:
+    async def _ask(self, name: str) -> Lent:
         credential = Credential(await self._lookup(name))
-        self._held[name] = (credential, asyncio.get_running_loop().time() + self._hold_s)
-        return credential
+        found = (credential, asyncio.get_running_loop().time() + self._hold_s)
+        self._held[name] = found
+        return found
