@@ -4,11 +4,16 @@ A relay reads no head and checks nothing; each client has an upstream connection
 made of asyncio's transports, one of epoll and two system calls for each piece.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import select
 import socket
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PIECE_BYTES = 65536
 

@@ -15,6 +15,8 @@ from nono_proxy.authority import Authority, literal
 from nono_proxy.config import Config, UpstreamProxy
 from nono_proxy.errors import Refusal
 from nono_proxy.vault import Vault
+from nono_proxy.watching import Watch
+from nono_proxy.wires import Wire
 
 Resolver = Callable[[str], Awaitable[Sequence[str]]]
 Connector = Callable[[str, int], Awaitable[socket.socket]]
@@ -58,14 +60,17 @@ def client_context(roots_pem: str) -> ssl.SSLContext:
 class Dialer:
     """Opens connections to upstreams, by one configuration."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a way out is made of these
         self,
         config: Config,
+        *,
         resolver: Resolver,
         connector: Connector,
         vault: Vault,
         own: frozenset[tuple[str, int]],
+        watch: Watch,
     ) -> None:
+        self._watch = watch
         self._config = config
         self._resolver = resolver
         self._connector = connector
@@ -101,6 +106,10 @@ class Dialer:
         name = target.host.strip("[]") if tls else None
         if beyond is None:
             sock, address = await self._connect(target)
+            if context is None:
+                protocol = factory()
+                Wire(self._watch, loop, sock, protocol).begin()
+                return protocol, address
             _, protocol = await loop.create_connection(
                 factory, sock=sock, ssl=context, server_hostname=name
             )

@@ -25,6 +25,7 @@ from nono_proxy.tls import SessionAuthority
 from nono_proxy.tokens import Lease
 from nono_proxy.tunnel import Tunnels
 from nono_proxy.vault import Lookup
+from nono_proxy.wires import Door
 
 __all__ = ["Connector", "Lookup", "Proxy", "Report", "Resolver", "system_resolver", "tcp_connector"]
 
@@ -57,7 +58,7 @@ class Proxy:
         self._resolver = resolver
         self._connector = connector
         self._authority = SessionAuthority(dt.datetime.now(dt.UTC), _VALID)
-        self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
         self._running: State | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -74,11 +75,11 @@ class Proxy:
         self._running = state
         tunnels = Tunnels(state)
         for listener in self._listeners:
-            listener.settimeout(0)
-            server = await state.loop.create_server(
-                lambda: Client(state, tunnels.open, None), sock=listener, backlog=_BACKLOG
+            listener.listen(_BACKLOG)
+            door = Door(
+                state.watch, state.loop, listener, lambda: Client(state, tunnels.open, None)
             )
-            self._servers.append(server)
+            self._doors.append(door)
         self._timer = state.loop.call_later(_SWEEP_S, self._sweep)
         return self
 
@@ -91,8 +92,8 @@ class Proxy:
         state = self._state
         if self._timer is not None:
             self._timer.cancel()
-        for server in self._servers:
-            server.close()
+        for door in self._doors:
+            door.close()
         for lease in list(state.ledger.leases):
             state.ledger.revoke(lease)
         for member in list(state.members):
@@ -105,6 +106,7 @@ class Proxy:
         state.memory.forget()
         # Transports say goodbye from the loop.
         await asyncio.sleep(0)
+        state.watch.close()
         self._running = None
 
     @property
@@ -142,8 +144,8 @@ class Proxy:
     async def drain(self, longest_s: float) -> None:
         """Take no new connection, and wait until what is under way has ended, or that long."""
         state = self._state
-        for server in self._servers:
-            server.close()
+        for door in self._doors:
+            door.close()
         for member in list(state.members):
             member.retire()
         until = state.loop.time() + longest_s

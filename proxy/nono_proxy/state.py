@@ -24,6 +24,7 @@ from nono_proxy.tls import SessionAuthority
 from nono_proxy.tokens import Lease, Ledger
 from nono_proxy.upstream import Pool
 from nono_proxy.vault import Lookup, Vault
+from nono_proxy.watching import watch
 
 Report = Callable[[Record], None]
 
@@ -78,6 +79,7 @@ class State:
         own: frozenset[tuple[str, int]],
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.watch = watch(self.loop)
         self.ledger = Ledger()
         self.members: set[Member] = set()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -103,7 +105,14 @@ class State:
         self.config = config
         self.memory.forget()
         self.judge = Judge(config, self.ledger, self._own)
-        self.dialer = Dialer(config, self._resolver, self._connector, self.vault, self._own)
+        self.dialer = Dialer(
+            config,
+            resolver=self._resolver,
+            connector=self._connector,
+            vault=self.vault,
+            own=self._own,
+            watch=self.watch,
+        )
         self._authority.constrain([rule for route in config.routes for rule in route.rules])
         for member in list(self.members):
             member.recheck()

@@ -1,0 +1,319 @@
+"""The proxy's own transports for sockets without TLS; as asyncio's are, at half the cost.
+
+Architecture invariant: nothing is decided here, and nothing is read that nobody waits for.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+from nono_proxy.watching import READ, WRITE, Watch
+
+_PIECE_BYTES = 262144
+_ACCEPTS_MAX = 32
+_BUFFERS_MAX = 64
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_ROOM_PAUSE_S = 1.0
+_HIGH, _LOW = 65536, 16384
+
+
+class Wire(asyncio.Transport):
+    """A connected socket and its protocol."""
+
+    # `loop.start_tls` asks for it, and for `_force_close`.
+    _start_tls_compatible = True
+
+    def __init__(
+        self,
+        by: Watch,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+    ) -> None:
+        super().__init__()
+        self._by = by
+        self._loop = loop
+        self._sock = sock
+        self._descriptor = sock.fileno()
+        self._events = 0
+        self._paused = True
+        self._closing = False
+        self._ends = False
+        self._lost = False
+        self._out: deque[memoryview] = deque()
+        self._size = 0
+        self._high, self._low = _HIGH, _LOW
+        self._full = False
+        self.set_protocol(protocol)
+
+    def begin(self) -> None:
+        """Tell the protocol, and read."""
+        try:
+            self._paused = False
+            self._protocol.connection_made(self)
+        except Exception as error:  # noqa: BLE001 - a protocol's fault ends its connection
+            self._fail(error)
+        self._wait()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Tell *protocol* from now on."""
+        self._protocol = protocol
+        self._plain = protocol if isinstance(protocol, asyncio.Protocol) else None
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return who is told."""
+        return self._protocol
+
+    def is_closing(self) -> bool:
+        """Tell whether the end has begun."""
+        return self._closing
+
+    def is_reading(self) -> bool:
+        """Tell whether what comes is read."""
+        return not self._paused and not self._closing
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        if not self._paused:
+            self._paused = True
+            self._wait()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._paused and not self._closing:
+            self._paused = False
+            self._wait()
+
+    def _wait(self) -> None:
+        """Watch for what can be acted on."""
+        events = 0 if self._paused or self._closing else READ
+        if self._out:
+            events |= WRITE
+        if events != self._events:
+            self._events = events
+            self._by.set(self._descriptor, self, events)
+
+    def ready(self, events: int, /) -> None:
+        """Write and read what can be written and read now."""
+        try:
+            if self._out and events & ~READ:
+                self._drain()
+            if events & ~WRITE and self._events & READ:
+                self._read()
+        except Exception as error:  # noqa: BLE001 - a protocol's fault ends its connection
+            self._fail(error)
+
+    def _read(self) -> None:
+        """Read a piece."""
+        plain = self._plain
+        try:
+            data = self._sock.recv(_PIECE_BYTES) if plain is not None else self._read_into()
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        if not data:
+            self._end()
+        elif plain is not None:
+            plain.data_received(data)
+
+    def _read_into(self) -> bytes:
+        """Read a piece into what a protocol wants to have filled; return nothing at the end."""
+        protocol = self._protocol
+        if not isinstance(protocol, asyncio.BufferedProtocol):
+            raise TypeError("a protocol is told of data, or of a buffer")
+        count = self._sock.recv_into(protocol.get_buffer(-1))
+        if count:
+            protocol.buffer_updated(count)
+        return b"." if count else b""
+
+    def _end(self) -> None:
+        """Take the end of what the other side says."""
+        protocol = self._protocol
+        keeps: object = None
+        if isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol):
+            keeps = protocol.eof_received()
+        if keeps:
+            self.pause_reading()
+        else:
+            self.close()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, now or when there's room."""
+        if self._ends:
+            raise RuntimeError("nothing can be written behind the end")
+        if not data or self._lost or (self._closing and not self._out):
+            return
+        if not self._out:
+            try:
+                count = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                count = 0
+            except OSError as error:
+                self._fail(error)
+                return
+            if count == len(data):
+                return
+            data = memoryview(data)[count:]
+        self._out.append(memoryview(data))
+        self._size += len(data)
+        self._wait()
+        if self._size > self._high and not self._full:
+            self._full = True
+            self._protocol.pause_writing()
+
+    def _drain(self) -> None:
+        """Send what waits."""
+        out = self._out
+        try:
+            count = self._sock.sendmsg(list(islice(out, _BUFFERS_MAX)))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        self._size -= count
+        while out and count >= len(out[0]):
+            count -= len(out.popleft())
+        if count:
+            out[0] = out[0][count:]
+        if not out:
+            self._wait()
+            if self._closing:
+                self._lose(None)
+            elif self._ends:
+                self._say_end()
+        if self._full and self._size <= self._low:
+            self._full = False
+            self._protocol.resume_writing()
+
+    def can_write_eof(self) -> bool:
+        """Tell that one side can end before the other."""
+        return True
+
+    def write_eof(self) -> None:
+        """Say no more once everything is written."""
+        if self._ends or self._closing:
+            return
+        self._ends = True
+        if not self._out:
+            self._say_end()
+
+    def _say_end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Say from how much on the protocol is to wait, and down to how much."""
+        self._high = _HIGH if high is None else high
+        self._low = self._high // 4 if low is None else low
+
+    def get_write_buffer_size(self) -> int:
+        """Return how much waits."""
+        return self._size
+
+    def close(self) -> None:
+        """End when everything is written."""
+        if self._closing:
+            return
+        self._closing = True
+        self._wait()
+        if not self._out:
+            self._lose(None)
+
+    def abort(self) -> None:
+        """End at once."""
+        self._force_close(None)
+
+    def stop(self) -> None:
+        """End: nobody watches any more."""
+        self._force_close(None)
+
+    def _fail(self, error: Exception) -> None:
+        """End at once for a reason; one that isn't the network's is the loop's to tell of."""
+        if not isinstance(error, OSError):
+            self._loop.call_exception_handler(
+                {"message": "a connection failed", "exception": error, "transport": self}
+            )
+        self._force_close(error)
+
+    def _force_close(self, error: Exception | None) -> None:
+        self._closing = True
+        self._out.clear()
+        self._size = 0
+        self._wait()
+        self._lose(error)
+
+    def _lose(self, error: Exception | None) -> None:
+        """Tell the protocol that it's over, from the loop: it may be in the middle of something."""
+        if not self._lost:
+            self._lost = True
+            self._loop.call_soon(self._bury, error)
+
+    def _bury(self, error: Exception | None) -> None:
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self._sock.close()
+
+
+class Door:
+    """A listener, and what is made of who comes."""
+
+    def __init__(
+        self,
+        by: Watch,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        factory: Callable[[], asyncio.BaseProtocol],
+    ) -> None:
+        self._by = by
+        self._loop = loop
+        self._listener = listener
+        self._factory = factory
+        self._pause: asyncio.TimerHandle | None = None
+        listener.settimeout(0)
+        # Who is accepted inherits it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        by.set(listener.fileno(), self, READ)
+
+    def ready(self, events: int, /) -> None:
+        """Let in who waits."""
+        del events
+        for _ in range(_ACCEPTS_MAX):
+            try:
+                sock, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                # Somebody has to go before anybody can come.
+                self._by.set(self._listener.fileno(), self, 0)
+                self._pause = self._loop.call_later(_NO_ROOM_PAUSE_S, self._go_on)
+                return
+            sock.settimeout(0)
+            Wire(self._by, self._loop, sock, self._factory()).begin()
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._by.set(self._listener.fileno(), self, READ)
+
+    def stop(self) -> None:
+        """End: nobody watches any more."""
+        self.close()
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        if self._listener.fileno() < 0:
+            return
+        if self._pause is not None:
+            self._pause.cancel()
+        else:
+            self._by.set(self._listener.fileno(), self, 0)
+        self._listener.close()
