@@ -21,7 +21,7 @@ _PIECE_BYTES = 65536
 class _Relay(asyncio.Protocol):
     """One side of a relay."""
 
-    def __init__(self, peer: "_Relay | None" = None) -> None:
+    def __init__(self, peer: _Relay | None = None) -> None:
         self.peer = peer
         self.transport: asyncio.Transport | None = None
         self.early = b""

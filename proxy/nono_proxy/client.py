@@ -38,7 +38,7 @@ class Client(Stream):
     """A connection of a worker, or what's inside a tunnel that is read."""
 
     def __init__(
-        self, state: State, connect: Callable[["Client", Plan, bytes], None], inner: Inner | None
+        self, state: State, connect: Callable[["Client", Plan], None], inner: Inner | None
     ) -> None:
         super().__init__()
         self.lease = inner.lease if inner is not None else None
@@ -121,6 +121,11 @@ class Client(Stream):
         if judged is None:
             return
         self.lease = judged.plan.lease
+        if judged.request.method == b"CONNECT":
+            # What comes next waits for its judge in the buffer.
+            self._mode = Mode.WAIT
+            self._connect(self, judged.plan)
+            return
         exchange = self._exchange = Exchange(self, state, judged, now)
         try:
             self._begin(exchange)
@@ -130,7 +135,7 @@ class Client(Stream):
             self._refuse(judged.plan, refusal.code, refusal.detail, close=close)
 
     def _judge(self, key: Key, now: float) -> Judged | None:
-        """Judge a head; None if it was refused, or asked for a tunnel."""
+        """Judge a head; None if it was answered here."""
         state = self._state
         plan = Plan()
         close = True
@@ -142,8 +147,7 @@ class Client(Stream):
             if request.method in _NEVER:
                 raise Refusal("method-refused")  # noqa: TRY301 - one place answers
             if request.method == b"CONNECT":
-                self._tunnel(plan, request, now)
-                return None
+                return self._tunnel(plan, request, key, now)
             state.judge.request(plan, request, now, self._inner)
             if plan.route is not None:
                 state.spend_request(plan.route, now)
@@ -167,18 +171,17 @@ class Client(Stream):
                     return
         exchange.start()
 
-    def _tunnel(self, plan: Plan, request: grammar.Request, now: float) -> None:
+    def _tunnel(self, plan: Plan, request: grammar.Request, key: Key, now: float) -> Judged | None:
         if self._inner is not None:
             raise Refusal("method-refused", "a tunnel in a tunnel")
         if self._state.judge.to_itself(request, now):
             # What comes next is judged as if it had come without.
             self.write(ESTABLISHED)
-            return
+            return None
         self._state.judge.tunnel(plan, request, now)
-        self.lease = plan.lease
-        self._mode = Mode.WAIT
-        self.hold()
-        self._connect(self, plan, request.target)
+        judged = Judged(key, plan, request, self._state.memory.generation)
+        self._state.memory.keep(judged, b"", None)
+        return judged
 
     def _body(self, data: bytes) -> None:
         exchange = self._exchange

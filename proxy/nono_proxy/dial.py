@@ -4,6 +4,8 @@ Architecture invariant: a name reaches the resolver only after `nono_proxy.decid
 """
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
 from base64 import b64encode
@@ -23,6 +25,7 @@ Connector = Callable[[str, int], Awaitable[socket.socket]]
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _ATTEMPT_S = 3.0
+_CHOICES_MAX = 256
 _ANSWER_BYTES_MAX = 8192
 _OK = b"HTTP/1.1 200", b"HTTP/1.0 200"
 
@@ -40,10 +43,32 @@ async def tcp_connector(address: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.settimeout(0)
     try:
-        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+        with contextlib.suppress(BlockingIOError):
+            sock.connect((address, port))
+            return _told(sock)
+        await _connected(sock)
     except BaseException:
         sock.close()
         raise
+    return _told(sock)
+
+
+async def _connected(sock: socket.socket) -> None:
+    """Wait for a connection that has begun."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock, lambda: None if done.done() else done.set_result(None))
+    try:
+        await done
+    finally:
+        loop.remove_writer(sock)
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+
+
+def _told(sock: socket.socket) -> socket.socket:
+    """Let a socket send what it's given at once."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -71,6 +96,7 @@ class Dialer:
         watch: Watch,
     ) -> None:
         self._watch = watch
+        self._choices: dict[tuple[str, ...], tuple[list[addresses.Address], str]] = {}
         self._config = config
         self._resolver = resolver
         self._connector = connector
@@ -146,19 +172,32 @@ class Dialer:
                 answers = await self._resolver(target.host)
             except OSError as error:
                 raise Refusal("resolution-failed", target.host) from error
-        kept, why = addresses.choose(answers, self._config.address_grants)
+        kept, why = self._choose(tuple(answers))
         if not kept:
             raise Refusal("address-refused", f"{target}: {why}")
-        for number, address in enumerate(kept, 1):
-            if (str(address), target.port) in self._own:
-                raise Refusal("address-refused", f"{target}: this proxy itself")
-            try:
-                async with asyncio.timeout(_ATTEMPT_S if number < len(kept) else None):
-                    return await self._connector(str(address), target.port), str(address)
-            except (OSError, TimeoutError):
-                if number == len(kept):
-                    raise
-        raise Refusal("connect-failed", str(target))
+        *others, last = map(str, kept)
+        for address in others:
+            self._verify_other(address, target)
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_ATTEMPT_S):
+                    return await self._connector(address, target.port), address
+        self._verify_other(last, target)
+        return await self._connector(last, target.port), last
+
+    def _choose(self, answers: tuple[str, ...]) -> tuple[list[addresses.Address], str]:
+        """Judge addresses, or remember how they were judged by this configuration."""
+        found = self._choices.get(answers)
+        if found is None:
+            if len(self._choices) >= _CHOICES_MAX:
+                self._choices.clear()
+            found = addresses.choose(answers, self._config.address_grants)
+            self._choices[answers] = found
+        return found
+
+    def _verify_other(self, address: str, target: Authority) -> None:
+        """Refuse to dial this proxy itself."""
+        if (address, target.port) in self._own:
+            raise Refusal("address-refused", f"{target}: this proxy itself")
 
     async def _through(self, beyond: UpstreamProxy, target: Authority) -> asyncio.Transport:
         """Return a transport to *target* through the proxy *beyond* this one, not yet reading."""

@@ -4,6 +4,7 @@ Architecture invariant: nothing is decided here; each side waits for the other.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from nono_proxy.streams import Stream
@@ -25,12 +26,21 @@ class Owner(Protocol):
 class End(Stream):
     """One side of a tunnel: what it says first is its owner's to judge, then it's relayed."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float], *, waits: bool = False) -> None:
         super().__init__()
+        self._waits = waits
+        self._now = now
         self.owner: Owner | None = None
         self.peer: End | None = None
         self.count = 0
         self.active = 0.0
+        self.ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; a far side is read once there's somebody to pass it on to."""
+        super().connection_made(transport)
+        if self._waits:
+            self.hold()
 
     def data_received(self, data: bytes) -> None:
         """Relay, or have it judged."""
@@ -40,16 +50,17 @@ class End(Stream):
                 self.owner.first(data)
             return
         self.count += len(data)
-        self.active = asyncio.get_running_loop().time()
+        self.active = self._now()
         if peer.transport is not None:
             peer.transport.write(data)
         if self.owner is not None:
             self.owner.spend(len(data))
 
     def eof_received(self) -> bool:
-        """Pass on the end of what this side says."""
+        """Pass on the end of what this side says; where both have ended, it's over."""
         peer = self.peer
-        if peer is None or peer.transport is None or peer.transport.is_closing():
+        self.ended = True
+        if peer is None or peer.ended or peer.transport is None or peer.transport.is_closing():
             return False
         peer.transport.write_eof()
         return True

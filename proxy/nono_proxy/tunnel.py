@@ -32,7 +32,7 @@ class Tunnels:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def open(self, client: Client, plan: Plan, _target: bytes) -> None:
+    def open(self, client: Client, plan: Plan) -> None:
         """Begin a tunnel that was judged."""
         self._state.run(asyncio.create_task(self._open(client, plan)))
 
@@ -42,7 +42,10 @@ class Tunnels:
         far: End | None = None
         try:
             if plan.route is None:
-                far, address = await self._state.dialer.dial(plan.target, End, tls=False)
+                now = self._state.loop.time
+                far, address = await self._state.dialer.dial(
+                    plan.target, lambda: End(now, waits=True), tls=False
+                )
                 far.hold()
             else:
                 address = ""
@@ -65,14 +68,14 @@ class Tunnel:
         plan: Plan,
         far: End | None,
         address: str,
-        connect: Callable[[Client, Plan, bytes], None],
+        connect: Callable[[Client, Plan], None],
     ) -> None:
         self.lease = plan.lease
         self._state = state
         self._plan = plan
         self._connect = connect
         self._address = address
-        self._near = End()
+        self._near = End(state.loop.time)
         self._far = far
         self._started = state.loop.time()
         self._judged = plan.raw

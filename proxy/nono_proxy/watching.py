@@ -16,6 +16,8 @@ READ, WRITE = 1, 4
 # So often more is looked for before others have their turn in the loop.
 _LOOKS_MAX = 4
 _EVENTS_MAX = 64
+# With fewer than that it isn't likely that there's more already.
+_BUSY = 3
 
 
 class Watched(Protocol):
@@ -102,7 +104,7 @@ if sys.platform == "linux":
                     found = watched.get(descriptor)
                     if found is not None:
                         found.ready(events)
-                if not happened:
+                if len(happened) < _BUSY:
                     return
 
         def close(self) -> None:
