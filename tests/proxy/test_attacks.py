@@ -485,6 +485,24 @@ async def test_a_tunnel_for_one_host_is_none_for_another(
     wire.close()
 
 
+async def test_tunnels_that_ended_leave_room_for_others(roots: Roots) -> None:
+    made = Stage(roots)
+    await made.prepare()
+    made.answer = [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"]
+    raw = (HostRule("plain.example", 80, raw=True),)
+    async with playing(made, config(roots, allow=raw, limits=Limits(connections_max=2))):
+        for ended in range(1, 6):
+            wire = await made.open()
+            assert (await wire.connect("plain.example:80")).status == 200
+            # The host ends first, then the client: nobody resets anything.
+            reply = await wire.ask(b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n")
+            assert reply.body == b"ok"
+            assert await wire.ended()
+            wire.writer.close()
+            await made.until(lambda: len(made.records) == 2 * ended)  # noqa: B023 - at once
+        assert [record.event for record in made.records] == ["tunnel-open", "tunnel-close"] * 5
+
+
 async def test_a_hello_split_over_records_and_reads_is_still_read(stage: Stage) -> None:
     wire = await stage.open()
     assert (await wire.connect("open.example:443")).status == 200
