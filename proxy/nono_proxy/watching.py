@@ -117,4 +117,6 @@ if sys.platform == "linux":
 
 def watch(loop: asyncio.AbstractEventLoop) -> Watch:
     """Return what this system watches by."""
-    return EpollWatch(loop) if sys.platform == "linux" else LoopWatch(loop)
+    if sys.platform == "linux":
+        return EpollWatch(loop)
+    return LoopWatch(loop)
