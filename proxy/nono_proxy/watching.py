@@ -118,5 +118,7 @@ if sys.platform == "linux":
 def watch(loop: asyncio.AbstractEventLoop) -> Watch:
     """Return what this system watches by."""
     if sys.platform == "linux":
-        return EpollWatch(loop)
-    return LoopWatch(loop)
+        found: Watch = EpollWatch(loop)
+    else:
+        found = LoopWatch(loop)
+    return found
