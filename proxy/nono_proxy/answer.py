@@ -16,8 +16,8 @@ from nono_proxy.scrub import Scrubber
 from nono_proxy.websocket import Messages
 
 if TYPE_CHECKING:
+    from nono_proxy.credential import Credential
     from nono_proxy.decoding import Decoder
-    from nono_proxy.vault import Credential
 
 
 class Answer:

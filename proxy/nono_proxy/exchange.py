@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from nono_proxy.answer import Answer
 from nono_proxy.body import Body
+from nono_proxy.credential import Credential
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.grammar import Response
 from nono_proxy.memory import Judged
 from nono_proxy.sending import Sending
 from nono_proxy.state import Come, State, record_of
 from nono_proxy.upstream import Upstream
-from nono_proxy.vault import Credential
 
 if TYPE_CHECKING:
     from nono_proxy.client import Client

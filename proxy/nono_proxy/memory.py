@@ -13,14 +13,12 @@ day, a body, a rate or a resolver has a say in; an address is never kept.
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from nono_proxy.config import SigV4
+from nono_proxy.credential import Credential, Lent
 from nono_proxy.grammar import Request, Response
 from nono_proxy.plan import Plan
-
-if TYPE_CHECKING:
-    from nono_proxy.vault import Credential, Lent
 
 HEAD_BYTES_MAX = 4096
 HEADS_MAX = 128
@@ -70,7 +68,7 @@ class Judged:
     generation: int
     head: bytes = field(default=b"", repr=False)
     """What went upstream; empty unless this is kept."""
-    credential: "Credential | None" = None
+    credential: Credential | None = None
     until: float = 0.0
     openings: Openings | None = None
 
@@ -90,7 +88,7 @@ class Memory:
         found = self._kept.get(key)
         return found if found is not None and now < found.until else None
 
-    def keep(self, judged: Judged, head: bytes, lent: "Lent | None") -> None:
+    def keep(self, judged: Judged, head: bytes, lent: Lent | None) -> None:
         """Keep what went upstream for a request, with the credential that it was lent until then.
 
         It isn't kept if something has changed since it was judged.

@@ -4,11 +4,11 @@ Architecture invariant: no I/O; this is the one place where a credential enters 
 """
 
 from nono_proxy import placements, rewrite, sigv4
+from nono_proxy.credential import Credential
 from nono_proxy.errors import CredentialUnavailableError, Refusal
 from nono_proxy.grammar import Request
 from nono_proxy.placements import Parts
 from nono_proxy.plan import Plan
-from nono_proxy.vault import Credential
 
 
 def head(

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Protocol
 from nono_proxy import bodies, outgoing, sigv4
 from nono_proxy.body import Body
 from nono_proxy.config import InBody, Limits, SigV4
+from nono_proxy.credential import Credential
 from nono_proxy.errors import Refusal
 from nono_proxy.memory import Judged
 from nono_proxy.state import State
 from nono_proxy.upstream import Key, Upstream
-from nono_proxy.vault import Credential
 
 if TYPE_CHECKING:
+    from nono_proxy.credential import Lent
     from nono_proxy.memory import Openings
     from nono_proxy.tokens import Lease
-    from nono_proxy.vault import Lent
 
 
 class Sender(Protocol):
