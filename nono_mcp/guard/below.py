@@ -19,11 +19,13 @@ from __future__ import annotations
 import os
 import time
 
-from nono_mcp.guard import looking, times
+from nono_mcp.guard import looking, place, times
 from nono_mcp.guard.action import LEFT, MOVED, UNKNOWN, Action, by_others
+from nono_mcp.guard.attendance import Attendance
 from nono_mcp.guard.book import ALONE, OTHER, OTHERS, Book
 from nono_mcp.guard.judging import Judging
 from nono_mcp.guard.known import Known
+from nono_mcp.guard.place import identity
 from nono_mcp.guard.quarantine import Quarantine
 
 TYPE_CHECKING = False
@@ -38,7 +40,6 @@ KIND = "below"
 WAIT_S = 120.0
 """For another server's look at everything."""
 _FORMAT = "below 1"
-_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Below:
@@ -69,8 +70,9 @@ class Below:
         if root != self._root:
             self.close()
             self._root = root
-            where = self._state_dir, KIND, root, self._lasting, WAIT_S
-            self._book = Book(*where) if root else None
+            if root:
+                own = Attendance(self._state_dir, self._lasting)
+                self._book = Book(self._state_dir, KIND, root, own, WAIT_S)
         self._closed, self._given_up = frozenset(closed), frozenset(given_up)
         self._known.closed, self._known.given_up = self._closed, self._given_up
 
@@ -78,6 +80,8 @@ class Below:
         """Take part no longer in what is known of the directory."""
         if self._book is not None:
             self._book.close()
+            self._book.attendance.close()
+            self._book = None
 
     def is_left(self) -> bool:
         """Tell whether calls were running whose server was killed.
@@ -97,14 +101,14 @@ class Below:
         Raises:
             OSError: It isn't said. Run nothing.
         """
-        if self._book is not None and not self._book.runs:
+        if self._book is not None and not self._book.attendance.own.runs:
             with self._book as book:
-                book.run()
+                book.begin(None)
 
     def rest(self) -> None:
         """Say that no call runs, and all that they did was put right."""
         if self._book is not None:
-            self._book.rest()
+            self._book.attendance.own.rest()
 
     def end(self) -> tuple[Action, ...]:
         """Put right what calls did, wherever it is, and say that none runs."""
@@ -121,16 +125,17 @@ class Below:
             OSError: It can't be looked at, or others aren't told. Run nothing.
         """
         self._told_moved = False
-        root = self._opened()
+        root = place.opened(self._root)
         if root is None or self._book is None:
             self._identity = None
             return ()
         try:
             with self._book as book:
+                arrived = book.attendance.arrived()
                 actions = self._learn_in_turn(book, root, changed)
                 self._publish(book)
                 if beginning:
-                    book.run()
+                    book.begin(arrived)
         finally:
             os.close(root)
         return actions
@@ -148,7 +153,7 @@ class Below:
         return actions
 
     def _learn_alone(self, root: int, changed: Changed | None) -> None:
-        if self._identity != _identity(root):
+        if self._identity != identity(root):
             self._take(Known(self._root, times.telling_device(root)), root)
             changed = None
         self._known.trust()
@@ -158,7 +163,7 @@ class Below:
 
     def _join(self, book: Book, root: int, changed: Changed | None) -> tuple[Action, ...]:
         """Go by what others know, and put right what differs."""
-        if self._identity != _identity(root) or not book.is_current():
+        if self._identity != identity(root) or not book.is_current():
             known = self._read(book, root)
             other = book.is_old or (book.is_uncertain and known and not known.is_any_there(root))
             if known is None or other:
@@ -173,7 +178,7 @@ class Below:
         return tuple(map(by_others, found))
 
     def _take(self, known: Known, root: int) -> None:
-        self._identity = _identity(root)
+        self._identity = identity(root)
         self._known = known
         known.closed, known.given_up = self._closed, self._given_up
         self._published = -1
@@ -198,37 +203,46 @@ class Below:
         nothing differs and it's for *learning*, that is done as `begin` does it. This waits for
         nobody.
         """
-        root = self._opened()
-        if root is None or self._book is None:
+        status = place.standing(self._root)
+        if status is None or self._book is None:
             return self._identity is None
-        try:
-            if not learning:
-                return self._identity == _identity(root) and self._is_same(root)
-            if not self._book.take_turn():
-                return False
-            try:
-                return self._learn_nothing(self._book, root)
-            finally:
-                self._book.leave_turn()
-        finally:
-            os.close(root)
+        known = self._identity == (status.st_dev, status.st_ino)
+        if not (known and self._book.place.is_at(status)):
+            return False
+        if not learning:
+            return self._is_same(self._book.place.fd)
+        return self._learn_nothing(self._book)
 
-    def _learn_nothing(self, book: Book, root: int) -> bool:
-        book.about(root)
-        is_told = self._published == self._known.version and book.is_current()
-        if not is_told or book.company() != ALONE:
+    def _learn_nothing(self, book: Book) -> bool:
+        if book.attendance.own.runs or self._published != self._known.version:
             return False
+        if book.attendance.is_quiet:
+            return self._takes_nothing(book.place.fd) and book.attendance.run_quietly()
+        if not book.take_turn():
+            return False
+        try:
+            arrived = book.attendance.arrived()
+            if (
+                not book.is_current()
+                or book.company() != ALONE
+                or not self._takes_nothing(book.place.fd)
+            ):
+                return False
+            book.begin(arrived)
+            return True
+        finally:
+            book.leave_turn()
+
+    def _takes_nothing(self, root: int) -> bool:
+        """Tell whether `learn` would find nothing otherwise than it is known, while we're alone."""
         self._known.trust()
-        if self._identity != _identity(root) or not self._is_same(root):
-            return False
         self._began_ns = time.time_ns()
-        book.run()
-        return True
+        return self._is_same(root)
 
     def put_right(self, changed: Changed | None) -> tuple[Action, ...]:
         """Put right what changed since `learn`, and return what was done; None is everything."""
-        root = self._opened()
-        if self._root and self._identity not in (None, _identity(root)):
+        root = place.opened(self._root)
+        if self._root and self._identity not in (None, identity(root)):
             if root is not None:
                 os.close(root)
             return self._moved()
@@ -266,12 +280,6 @@ class Below:
         self._told_moved = True
         return (Action(self._root, LEFT, "what is guarded beneath it", why=MOVED),)
 
-    def _opened(self) -> int | None:
-        try:
-            return os.open(self._root, _ROOT) if self._root else None
-        except OSError:
-            return None  # of which whoever keeps the workspace complains
-
     def _judge(self, found: Found, root: int, judging: Judging) -> list[Action]:
         """Have what was *found* judged; return why it couldn't be."""
         if found.kind in looking.NOT_ENTERED:
@@ -286,10 +294,3 @@ class Below:
             path = "/".join((self._root.rstrip("/"), *found.directory))
             return [Action(path, LEFT, "what is guarded in it", why=str(error))]
         return []
-
-
-def _identity(root: int | None) -> tuple[int, int] | None:
-    if root is None:
-        return None
-    status = os.fstat(root)
-    return status.st_dev, status.st_ino

@@ -4,9 +4,10 @@
         if book.company() != ALONE:
             known = book.read()
         book.publish(known)
-        book.run()
+        book.join()
+        attendance.run()
     ...  # calls
-    book.rest()
+    attendance.own.rest()
 
 Specified by FORMAT.md beside this file. Who is killed has let go of its lock, and its file still
 says that a call ran.
@@ -23,13 +24,14 @@ import time
 from binascii import crc32
 
 from nono_mcp.guard import objects, presence
-from nono_mcp.guard.presence import ALONE, ENDING, LEFT, OLD, OTHERS, Presence
+from nono_mcp.guard.place import Place
+from nono_mcp.guard.presence import ALONE, ENDING, IDLE, LEFT, OLD, OTHERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
-    from nono_mcp.guard.lasting import Lasting
+    from nono_mcp.guard.attendance import Attendance
 
 __all__ = ["ALONE", "LEFT", "OTHERS", "Book"]
 
@@ -55,12 +57,16 @@ class Book:
     """One session's part in what is known of the directory *path*, of which *kind* of guard."""
 
     def __init__(
-        self, state_dir: str, kind: str, path: str, lasting: Lasting | None, wait_s: float = WAIT_S
+        self, state_dir: str, kind: str, path: str, own: Attendance, wait_s: float = WAIT_S
     ) -> None:
         self._all = f"{state_dir}/guard"
         self._path = f"{self._all}/{kind}/{_name(path)}"
         self._wait_s = wait_s
-        self._own = Presence(self._path, lasting)
+        self.attendance = own
+        own.books_count += 1
+        self._own = own.own
+        self._name = presence.new_name()
+        self.place = Place()
         self._directory = -1
         """Open, and locked, while it's our turn."""
         self._stamp: tuple[int, ...] | None = None
@@ -71,6 +77,8 @@ class Book:
         """All of those were killed so long ago that what is there now says nothing of them."""
         self.is_uncertain = False
         """All were killed, and by nothing is it sure that it was this directory."""
+        self.is_deserted = False
+        """Nobody else was there, neither one that runs nothing nor one that was killed."""
         self._left: list[str] = []
         self._whose = ""
         """What the directory is told by that is at the path; see `objects`."""
@@ -101,6 +109,9 @@ class Book:
                 if presence.lock(directory, fcntl.LOCK_EX):
                     # Whoever was the last one here has removed it.
                     if os.fstat(directory).st_nlink:
+                        if not self._own.is_in(self._name):
+                            # While it's our turn: who had it before us doesn't know of us.
+                            self.attendance.arrive()
                         self._directory, directory = directory, -1
                         return True
                 elif time.monotonic() >= until:
@@ -124,26 +135,28 @@ class Book:
                 os.makedirs(self._all, mode=0o700, exist_ok=True)
                 os.makedirs(self._path, mode=0o700, exist_ok=True)
 
-    @property
-    def runs(self) -> bool:
-        """Tell whether others know that calls of ours run."""
-        return self._own.runs
-
-    def about(self, root: int | None) -> None:
+    def about(self, root: int | None, *, hold: bool = True) -> None:
         """Have it be of the open directory *root*; as before, if there's none."""
         if root is not None:
             self._whose = objects.told_by(root)
+        self.place.hold(root if hold else None)
+
+    def is_about(self, root: int) -> bool:
+        """Tell whether it's of the open directory *root*."""
+        return self.place.is_at(os.fstat(root)) or self._whose == objects.told_by(root)
 
     def company(self) -> int:
         """Return `ALONE`, `LEFT` or `OTHERS`, by all the others' files. It has to be our turn."""
         self._left.clear()
         found = set()
         for name in os.listdir(self._directory):
-            if name.startswith(presence.PREFIX) and name != self._own.name:
+            if name.startswith(presence.PREFIX) and not self._own.is_its(name):
                 one = presence.look(name, self._directory, self._whose)
                 found.add(one)
                 if one in (LEFT, OLD):
                     self._left.append(name)
+        self.is_deserted = found <= {ALONE}
+        found.discard(IDLE)
         self.is_left = not found.isdisjoint((LEFT, ENDING, OLD))
         self.is_old = OLD in found and found <= {ALONE, OLD}
         self.is_uncertain = OTHERS not in found and not objects.is_born(self._whose)
@@ -217,31 +230,40 @@ class Book:
         os.rename(_NEW, self._known, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         self._stamp = self._stamped()
 
-    def run(self) -> None:
-        """Say that calls of ours run from here on. It has to be our turn.
+    def join(self) -> None:
+        """Have our calls told of here too, those that run and those to come. It has to be our turn.
+
+        Raises:
+            OSError: They aren't. Run nothing.
+        """
+        self._own.join(self._name, self._path, self._directory, self._whose)
+
+    def begin(self, arrived: bytes | None) -> None:
+        """Say that calls run; nobody else is there since that had *arrived*, if nobody was.
+
+        It has to be our turn, and for a book that is alone in its attendance.
 
         Raises:
             OSError: It isn't said. Run nothing.
         """
-        self._own.run(self._directory, self._whose)
-
-    def rest(self) -> None:
-        """Say that no call of ours runs, and all of them were looked at."""
-        self._own.rest()
+        self.join()
+        self.attendance.run()
+        self.attendance.is_alone(arrived if self.is_deserted else None)
 
     def close(self) -> None:
         """Take part no longer. Calls that weren't looked at are said to be left."""
-        if not self._own.is_made:
+        self.attendance.books_count -= 1
+        self.place.hold(None)
+        if not self._own.is_in(self._name):
             return
         if not self._own.runs and self.take_turn(CLEAN_S):
             try:
                 self._clean()
             finally:
                 self.leave_turn()
-        self._own.close()
 
     def _clean(self) -> None:
-        os.unlink(self._own.name, dir_fd=self._directory)
+        self._own.leave(self._name, self._directory)
         present = os.listdir(self._directory)
         if any(name.startswith(presence.PREFIX) for name in present):
             return

@@ -17,14 +17,17 @@ edit, and is what later calls are compared with.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 from nono_mcp.guard import joining, spots
 from nono_mcp.guard.action import LEFT, MOVED, Action
+from nono_mcp.guard.attendance import BOOKS_MAX, Attendance
 from nono_mcp.guard.book import ALONE, OTHERS, Book
 from nono_mcp.guard.closed import Closed
 from nono_mcp.guard.quarantine import Quarantine
 from nono_mcp.guard.root import Root
 from nono_mcp.guard.spots import Spot
+from nono_mcp.guard.unchanged import is_as_seen, is_unchanged
 from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from nono_mcp.guard.lasting import Lasting
 
 KIND = "top"
+HOLDING_MAX = 2
+"""Attendances whose directories are held open."""
 
 
 class Guard:
@@ -44,6 +49,7 @@ class Guard:
         self._lasting = lasting
         self._quarantine = Quarantine(state_dir)
         self._roots: dict[str, Root] = {}
+        self._attendances: list[Attendance] = []
         self._leaving: list[Root] = []
         """What calls that run may write, and later ones may not."""
         self._closed = Closed()
@@ -80,22 +86,34 @@ class Guard:
         for path, identity in roots:
             root = old.get(path)
             if root is None or root.identity != identity:
-                book = Book(self._state_dir, KIND, path, self._lasting)
+                book = Book(self._state_dir, KIND, path, self._attendance())
                 root = Root(path, identity, book, self._quarantine)
             else:
                 del old[path]
             root.settle(_beneath(path, awaited), self._given_up, is_home=path == home)
             root.close(self._closed)
             self._roots[path] = root
+        self._roots = dict(sorted(self._roots.items()))
         self._leaving += old.values()
         if not self._running_count:
             self._leave()
+
+    def _attendance(self) -> Attendance:
+        """Return one that has room for one more directory, of which others have to be told anew."""
+        for one in self._attendances:
+            if one.books_count < BOOKS_MAX:
+                one.is_alone(None)
+                return one
+        self._attendances.append(Attendance(self._state_dir, self._lasting))
+        return self._attendances[-1]
 
     def close(self) -> None:
         """Take part no longer in what is known of the directories."""
         self._leaving += self._roots.values()
         self._roots = {}
         self._leave()
+        while self._attendances:
+            self._attendances.pop().close()
 
     def _leave(self) -> None:
         while self._leaving:
@@ -123,16 +141,19 @@ class Guard:
         self._quarantine.begin_look()
         if not self._running_count:
             self._closed = self._closed_next
-        for root in self._roots.values():
-            if self._running_count and root.is_taken:
-                continue
-            root.close(self._closed)
+        for one in self._attendances:
+            roots = [
+                root
+                for root in self._roots.values()
+                if root.book.attendance is one and not (self._running_count and root.is_taken)
+            ]
             try:
-                self._begin_in(root, actions)
+                self._begin_with(one, roots, actions)
             except OSError as error:
                 self._rest()
+                where = roots[0].path if len(roots) == 1 else f"{len(roots)} directories"
                 raise ConfinementError(
-                    f"can't look at what is guarded in {root.path}: {error}"
+                    f"can't look at what is guarded in {where}: {error}"
                 ) from error
         self._running_count += 1
         return tuple(actions)
@@ -146,27 +167,54 @@ class Guard:
         except OSError as error:
             raise ConfinementError(f"can't look at what was being put away: {error}") from error
 
+    def _begin_with(self, one: Attendance, roots: list[Root], actions: list[Action]) -> None:
+        for root in roots:
+            root.close(self._closed)
+        if not roots or self._begin_quietly(one, roots):
+            return
+        with ExitStack() as turns:
+            # In the order of their paths, as everybody does it: nobody waits for who waits for it.
+            for root in roots:
+                turns.enter_context(root.book)
+            arrived = one.arrived()
+            for root in roots:
+                self._begin_in(root, actions)
+            for root in roots:
+                root.book.join()
+            one.run()
+            alone = not self._running_count and all(root.book.is_deserted for root in roots)
+            one.is_alone(arrived if alone else None)
+
+    def _begin_quietly(self, one: Attendance, roots: list[Root]) -> bool:
+        """Begin without a turn, if nobody else is there, and all is as others were told."""
+        if self._running_count or not one.is_quiet:
+            return False
+        for root in roots:
+            root.be_alone()
+            known = root.is_taken and root.is_told and not root.is_stale
+            if not known or not is_unchanged(root, self._watched(root)):
+                return False
+        return one.run_quietly()
+
     def _begin_in(self, root: Root, actions: list[Action]) -> None:
-        with root.book as book:
-            fd = root.open()
-            try:
-                book.about(fd)
-            finally:
-                if fd is not None:
-                    os.close(fd)
-            company = book.company()
-            if company != ALONE:
-                joining.join(root, actions)
-            if company != OTHERS:
-                book.settle()
-                self._begin_alone(root)
-            joining.publish(root)
-            book.run()
+        fd = root.open()
+        try:
+            root.book.about(fd, hold=root.book.attendance in self._attendances[:HOLDING_MAX])
+        finally:
+            if fd is not None:
+                os.close(fd)
+        company = root.book.company()
+        if company != ALONE:
+            joining.join(root, actions)
+        if company != OTHERS:
+            root.book.settle()
+            self._begin_alone(root)
+        joining.publish(root)
 
     def _begin_alone(self, root: Root) -> None:
         root.be_alone()
         still = self._watched(root)
-        if root.is_taken and root.is_as_seen(still):
+        if root.is_taken and is_as_seen(root, still):
             return
         root.still = None
         fd = root.open()
@@ -191,8 +239,8 @@ class Guard:
     def _rest(self) -> None:
         if self._running_count:
             return
-        for root in (*self._roots.values(), *self._leaving):
-            root.book.rest()
+        for one in self._attendances:
+            one.own.rest()
         self._leave()
 
     def put_right(self) -> tuple[Action, ...]:
@@ -201,7 +249,7 @@ class Guard:
         self._quarantine.begin_look()
         for root in (*self._roots.values(), *self._leaving):
             still = self._watched(root)
-            if not root.is_taken or root.is_as_seen(still):
+            if not root.is_taken or is_unchanged(root, still):
                 continue
             root.still = None
             try:

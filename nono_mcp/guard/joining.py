@@ -90,6 +90,7 @@ def publish(root: Root) -> None:
         and awaited <= known.awaited
         and set(closed) == set(known.closed)
     ):
+        root.is_told = True
         return
     if root.is_shared and known is not None:
         awaited |= known.awaited
@@ -97,3 +98,4 @@ def publish(root: Root) -> None:
         root.path, root.was_there, frozenset(root.crowded), closed, awaited, dict(root.seen)
     )
     root.book.publish(written.of_top(root.published))
+    root.is_told = True

@@ -1,4 +1,4 @@
-"""The file by which a session tells others that its calls run, locked for as long as it lives.
+"""The file by which a guard tells others that its calls run, locked for as long as it lives.
 
 Specified by FORMAT.md beside this file.
 
@@ -17,10 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.guard.lasting import Lasting
 
-ALONE, LEFT, OTHERS, ENDING, OLD = 0, 1, 2, 3, 4
+ALONE, LEFT, OTHERS, ENDING, OLD, IDLE = range(6)
 """Nobody else's call runs; none does, but one was killed; one does; one was killed just now.
 
-Or so long ago that what is there now says nothing of it.
+Or so long ago that what is there now says nothing of it. Or none does, and one may at any time.
 """
 
 GRACE_NS = 10 * 10**9
@@ -32,58 +32,94 @@ OLD_S = 3 * 86400
 PREFIX = "calls-"
 _RUNS, _IDLE = b"r", b"i"
 _LINE_BYTES = 60
-_WHOSE_BYTES = 51
 _BOOT_BYTES = 36
 _BOOT = slice(2, 2 + _BOOT_BYTES)
 _RANDOM_BYTES = 8
+_OWN_LENGTH = len(PREFIX) + 2 * _RANDOM_BYTES
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Presence:
-    """Our own file in the directory *path*, made by the first call."""
+def new_name() -> str:
+    """Return the beginning of a name, as no other begins."""
+    return f"{PREFIX}{os.urandom(_RANDOM_BYTES).hex()}"
 
-    def __init__(self, path: str, lasting: Lasting | None) -> None:
-        self._path = path
-        self.name = f"{PREFIX}{os.urandom(_RANDOM_BYTES).hex()}"
+
+class Presence:
+    """Our own file, which has a name in each directory where our calls are told of.
+
+    Made by the first call. Where a file can't have more than one name, each directory has one.
+    """
+
+    def __init__(self, lasting: Lasting | None) -> None:
         self.runs = False
         """What the file says to who looks."""
-        self._fd = -1
+        self._fds: list[int] = []
+        self._names: dict[str, tuple[str, str]] = {}
+        """The directory's path and the file's name there, each by the beginning of that."""
         self._lasting = lasting
         self._lock = _Unlocked() if lasting is None else lasting.lock
         self._is_warm = False
         """What the file says is for who looks after a power cut, too."""
         self._rested_at = 0.0
-        self._whose = ""
-        """What the directory is told by where calls of ours run."""
 
-    @property
-    def is_made(self) -> bool:
-        """Tell whether there is such a file."""
-        return self._fd >= 0
+    def is_in(self, own: str) -> bool:
+        """Tell whether it has the name that begins with *own*."""
+        return own in self._names
 
-    def run(self, directory: int, whose: str) -> None:
-        """Say that calls run, in the open *directory*, where nobody else may look meanwhile.
+    def is_its(self, name: str) -> bool:
+        """Tell whether *name* is one of its own, in whichever directory."""
+        return name[:_OWN_LENGTH] in self._names
 
-        They run where the directory is told by *whose*; see `objects`.
+    def join(self, own: str, path: str, directory: int, whose: str) -> None:
+        """Have a name in the directory *path*, open and ours alone to look at meanwhile.
+
+        It begins with *own*. Calls run where it's told by *whose*; see `objects`.
+
+        Raises:
+            OSError: There's none. Run nothing.
+        """
+        _, old = self._names.get(own, ("", ""))
+        name = f"{own}-{whose}" if whose else own
+        if not old:
+            with self._lock:
+                self._fds += self._linked(name, directory)
+                self._names[own] = path, name
+        elif old != name and not self.runs:
+            with self._lock:
+                os.rename(old, name, src_dir_fd=directory, dst_dir_fd=directory)
+                self._names[own] = path, name
+
+    def _linked(self, name: str, directory: int) -> list[int]:
+        for path, known in self._names.values():
+            try:
+                os.link(f"{path}/{known}", name, dst_dir_fd=directory, follow_symlinks=False)
+            except OSError:
+                break  # on to a file of its own, whatever it is that this file system can't do
+            return []
+        fd = os.open(name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(fd, _line(2 * (_RUNS if self.runs else _IDLE), _boot(), b""), 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        return [fd]
+
+    def leave(self, own: str, directory: int) -> None:
+        """Have no name any more that begins with *own*, in the open *directory*."""
+        with self._lock:
+            os.unlink(self._names.pop(own)[1], dir_fd=directory)
+
+    def run(self) -> None:
+        """Say that calls run.
 
         Raises:
             OSError: It isn't said. Run nothing.
         """
-        if self._fd < 0:
-            fd = os.open(self.name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.pwrite(fd, _line(2 * _RUNS, _boot(), b"") + _object(whose), 0)
-            except BaseException:
-                os.close(fd)
-                raise
-            self._fd, self._whose = fd, whose
-        if whose != self._whose and not self.runs:
-            os.pwrite(self._fd, _object(whose), _LINE_BYTES)
-            self._whose = whose
         with self._lock:
-            os.pwrite(self._fd, 2 * _RUNS, 0)
+            for fd in self._fds:
+                os.pwrite(fd, 2 * _RUNS, 0)
             self.runs = True
             if self._lasting is not None and not self._is_warm:
                 self._is_warm = True
@@ -93,18 +129,20 @@ class Presence:
         """Say that no call runs, and all of them were looked at."""
         if self.runs:
             with self._lock:
-                os.pwrite(self._fd, _IDLE if self._is_warm else 2 * _IDLE, 0)
+                for fd in self._fds:
+                    os.pwrite(fd, _IDLE if self._is_warm else 2 * _IDLE, 0)
                 self._rested_at = time.monotonic()
                 self.runs = False
 
     def cool(self, quiet_s: float) -> bool:
         """Have the disk say that no call runs, if none has for *quiet_s*; tell whether it does."""
         with self._lock:
-            if self._fd < 0:
+            if not self._fds:
                 return True
             if self.runs or time.monotonic() - self._rested_at < quiet_s:
                 return False
-            os.pwrite(self._fd, _IDLE, 1)
+            for fd in self._fds:
+                os.pwrite(fd, _IDLE, 1)
             self._is_warm = False
             return True
 
@@ -115,39 +153,42 @@ class Presence:
             OSError: It isn't there.
         """
         with self._lock:
-            if self._fd < 0:
-                return
-            fd = os.dup(self._fd)
-        _sync(fd)
-        names = [*os.listdir(self._path), ".", "..", "../.."]
-        for name in names:
-            if not name.startswith(PREFIX):
-                _sync(os.open(f"{self._path}/{name}", _READ))
+            fds, paths = (
+                [os.dup(fd) for fd in self._fds],
+                [path for path, _ in self._names.values()],
+            )
+        while fds:
+            _sync(fds.pop())
+        for path in paths:
+            for name in (*os.listdir(path), ".", "..", "../.."):
+                if not name.startswith(PREFIX):
+                    _sync(os.open(f"{path}/{name}", _READ))
 
     def close(self) -> None:
         """Leave the file to be found by others, or to nobody."""
         with self._lock:
-            os.close(self._fd)
-            self._fd = -1
+            while self._fds:
+                os.close(self._fds.pop())
 
 
 def look(name: str, directory: int, whose: str) -> int:
     """Return what the file *name* of another session in the open *directory* says.
 
-    What it says of another directory than *whose* is `ALONE`. It's removed if nothing follows from
-    it any more.
+    What it says of another directory than *whose* is `ALONE`, or `IDLE` if the session lives. It's
+    removed if nothing follows from it any more.
     """
     try:
         fd = os.open(name, _OPEN, dir_fd=directory)
     except FileNotFoundError:
         return ALONE
+    theirs = name.removeprefix(PREFIX).partition("-")[2]
     try:
-        line = os.pread(fd, _LINE_BYTES + _WHOSE_BYTES, 0)
+        line = os.pread(fd, _LINE_BYTES, 0)
         if not lock(fd, fcntl.LOCK_SH):
-            here = _is_same(line, whose, same_boot=True)
-            return OTHERS if here and line[:1] != _IDLE else ALONE
-        here = _is_same(line, whose, same_boot=line[_BOOT] == _boot())
-        found = _of_dead(fd, line[:_LINE_BYTES])
+            here = _is_same(theirs, whose, same_boot=True)
+            return OTHERS if here and line[:1] != _IDLE else IDLE
+        here = _is_same(theirs, whose, same_boot=line[_BOOT] == _boot())
+        found = _of_dead(fd, line)
     finally:
         os.close(fd)
     if found == ALONE or (found == OLD and not here):
@@ -155,9 +196,8 @@ def look(name: str, directory: int, whose: str) -> int:
     return found if here else ALONE
 
 
-def _is_same(line: bytes, whose: str, *, same_boot: bool) -> bool:
-    """Tell whether *line* may be of calls in the directory that is told by *whose*."""
-    theirs = line[_LINE_BYTES:].decode(errors="replace").strip()
+def _is_same(theirs: str, whose: str, *, same_boot: bool) -> bool:
+    """Tell whether *theirs* may be calls in the directory that is told by *whose*."""
     if not (theirs and whose):
         return True
     # Another start of the machine may number its devices otherwise.
@@ -183,10 +223,6 @@ def _of_dead(fd: int, line: bytes) -> int:
 
 def _line(flags: bytes, boot: bytes, since_ns: bytes) -> bytes:
     return flags + boot + b" %20s\n" % since_ns
-
-
-def _object(whose: str) -> bytes:
-    return whose.encode().ljust(_WHOSE_BYTES - 1) + b"\n"
 
 
 def _boot() -> bytes:

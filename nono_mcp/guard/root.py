@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from nono_mcp.guard import action, judge, names, spots, times, tree, ways
+from nono_mcp.guard import action, judge, names, spots, times, ways
 from nono_mcp.guard.action import LEFT, Action
 from nono_mcp.guard.closed import Closed
 from nono_mcp.guard.held import Held, is_movable
@@ -57,6 +57,8 @@ class Root:
         """Others' calls ran when ours began."""
         self.published: Top | None = None
         """What others know."""
+        self.is_told = False
+        """It's all that is known here."""
         self.crowded: set[Key] = set()
         """What was more than is looked through before."""
         self.still: object = None
@@ -100,22 +102,10 @@ class Root:
             one.covers(path, deep=deep) for one in (self._closed, *self.others_closed)
         )
 
-    def is_as_seen(self, still: object) -> bool:
-        """Tell whether nothing needs a look: by what *still* is, and the status of the files."""
-        doubtful = self._unsure or self.is_shared or not self._is_timed
-        if doubtful or still is None or still != self.still:
-            return False
-        try:
-            status = os.stat(self.path, follow_symlinks=False)
-            if self.identity not in (None, (status.st_dev, status.st_ino)):
-                return False
-            return all(
-                judge.is_directory(seen.print)
-                or tree.is_same(seen.print, "/".join((self.path, *directory, name)))
-                for (directory, name), seen in self.seen.items()
-            )
-        except OSError:
-            return False
+    @property
+    def is_doubtful(self) -> bool:
+        """Tell whether a file may hold something else, and have the same status."""
+        return bool(self._unsure) or self.is_shared or not self._is_timed
 
     def settle(self, awaited: tuple[Spot, ...], given_up: Closed, *, is_home: bool) -> None:
         """Look at what is *awaited* too, and not at what is *given_up*."""
@@ -135,6 +125,7 @@ class Root:
 
     def be_alone(self) -> None:
         """Go by the status of everything again, since no call runs that could have it mapped."""
+        self.is_told = self.is_told and not (self.is_shared or self.others_closed)
         self.is_shared = False
         self.others_closed = ()
         self._unsure.clear()
@@ -155,10 +146,15 @@ class Root:
             return found
         return self._listing[1]
 
+    def names(self, fd: int) -> list[str]:
+        """Return the guarded names that are in the open directory *fd*, or were."""
+        known = names.guarded(name for directory, name in self.seen if not directory)
+        return sorted({*self._present(fd), *known})
+
     def take_in(self, fd: int | None) -> None:
         """Take what is in the open directory *fd* for the person's; None is that it's gone."""
         self.is_taken = True
-        self.is_stale = False
+        self.is_stale = self.is_told = False
         self.was_there = fd is not None
         before, self.seen = self.seen, {}
         self.crowded.clear()
@@ -170,12 +166,12 @@ class Root:
         def see(spot: Spot, parent: int) -> bool:
             return not self.is_open(spot) and self._take(spot, parent, before)
 
-        self._visit(fd, self._present(fd), see)
+        self.visit(fd, self._present(fd), see)
 
     def take_over(self, fd: int, seen: dict[Key, Seen], known: Callable[[Spot], bool]) -> None:
         """Go by what was *seen* in the open directory *fd*, but for what isn't *known* by that."""
         self.is_taken = self.was_there = True
-        self.is_stale = False
+        self.is_stale = self.is_told = False
         self._see_where(fd)
         self.seen = dict(seen)
         self.held.close()
@@ -185,7 +181,7 @@ class Root:
                 return self._see_known(spot, parent)
             return not self.is_open(spot) and self._take(spot, parent, {})
 
-        self._visit(fd, self._present(fd), see)
+        self.visit(fd, self._present(fd), see)
 
     def _see_known(self, spot: Spot, parent: int) -> bool:
         found, old = judge.printed(spot, parent), self.seen.get(spot.key)
@@ -223,14 +219,12 @@ class Root:
             visited.add(spot.key)
             old = self.seen.get(spot.key)
             found = judge.printed(spot, parent)
-            crowded = spot.rule == spots.TOO_MANY and spot.key not in self.crowded
-            if crowded or not self._is_same(spot, parent, found):
+            if not self.is_same(spot, parent, found):
                 actions.extend(self._judge(spot, parent, old))
                 found = judge.printed(spot, parent)
             return judge.is_directory(found)
 
-        known = names.guarded(name for directory, name in self.seen if not directory)
-        self._visit(fd, sorted({*self._present(fd), *known}), see)
+        self.visit(fd, self.names(fd), see)
         for directory, name in sorted(self.seen.keys() - visited):
             spot = Spot(directory, name, spots.AS_IT_WAS, names.GIT)
             parent = ways.walk(directory, fd, make=directory[-1:] == (spots.HOOKS,))
@@ -240,7 +234,8 @@ class Root:
                 finally:
                     os.close(parent)
 
-    def _visit(self, fd: int, present: Iterable[str], see: spots.See) -> None:
+    def visit(self, fd: int, present: Iterable[str], see: spots.See) -> None:
+        """Have each spot seen that is looked at; in *fd* itself those *present* are there."""
         if not self.is_home:
             spots.visit(fd, present, see)
         for spot in self.awaited:
@@ -251,8 +246,10 @@ class Root:
                 finally:
                     os.close(parent)
 
-    def _is_same(self, spot: Spot, parent: int, found: Print) -> bool:
+    def is_same(self, spot: Spot, parent: int, found: Print) -> bool:
         """Tell whether what was *found* at *spot* is what was seen there last."""
+        if spot.rule == spots.TOO_MANY and spot.key not in self.crowded:
+            return False
         old = self.seen.get(spot.key)
         if old is None or old.print != found:
             return old is None and found is None
@@ -275,6 +272,7 @@ class Root:
         left = any(one.action == LEFT for one in done)
         if left and (old is None or old.kept is None or old.kept.is_whole):
             return done  # a call that runs got in between: the next look tries again
+        self.is_told = False
         self.seen.pop(spot.key, None)
         self._unsure.discard(spot.key)
         if found is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nono_mcp.guard import lasting, presence
+from nono_mcp.guard.attendance import Attendance
 from nono_mcp.guard.book import ALONE, LEFT, OTHERS, Book
 from nono_mcp.guard.lasting import Lasting
 from nono_mcp.guard.presence import ENDING
@@ -24,6 +25,17 @@ LONG_ENOUGH_S = 60
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
 ANOTHER = b"another boot".ljust(36)
 SINCE = b"1".rjust(20)
+
+
+def a_book(state: Path, path: str, seeing: Lasting | None = None, wait_s: float = 10.0) -> Book:
+    """Return the book of a guard that has no other."""
+    return Book(str(state), "top", path, Attendance(str(state), seeing), wait_s)
+
+
+def run(book: Book) -> None:
+    """Say that calls run; it has to be our turn."""
+    book.join()
+    book.attendance.run()
 
 
 def eventually(true: Callable[[], bool]) -> bool:
@@ -91,20 +103,20 @@ def test_where_boots_arent_told_apart_both_bytes_count(
 
 
 def test_others_are_told_apart_from_those_that_are_gone(tmp_path: Path) -> None:
-    one, other = (Book(str(tmp_path), "top", "/a b/%2F", None) for _ in range(2))
+    one, other = (a_book(tmp_path, "/a b/%2F") for _ in range(2))
     with one:
         assert one.company() == ALONE
-        one.run()
+        run(one)
     with other:
         assert other.company() == OTHERS
-        other.run()
-    one.rest()
+        run(other)
+    one.attendance.own.rest()
     with other:
         assert other.company() == ALONE
-    other.rest()
+    other.attendance.own.rest()
     one.close()
     other.close()
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["arrived"]
 
 
 def test_the_disk_says_that_a_call_runs_until_none_has_for_some_time(
@@ -120,27 +132,27 @@ def test_the_disk_says_that_a_call_runs_until_none_has_for_some_time(
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(lasting, "QUIET_S", 0.01)
     seeing = Lasting()
-    book = Book(str(tmp_path), "top", "/a", seeing)
+    book = a_book(tmp_path, "/a", seeing)
     with book:
         book.publish(("known",))
-        book.run()
+        run(book)
     assert eventually(lambda: "known" in synced and any(n.startswith("calls-") for n in synced))
     assert said(tmp_path) == b"rr"
-    book.rest()
+    book.attendance.own.rest()
     assert said(tmp_path)[:1] == b"i"
     assert eventually(lambda: said(tmp_path) == b"ii")
     with book:
-        book.run()
+        run(book)
     assert said(tmp_path) == b"rr"
-    book.rest()
+    book.attendance.own.rest()
     book.close()
     seeing.close()
 
 
 def test_who_doesnt_get_its_turn_runs_nothing(tmp_path: Path) -> None:
-    book = Book(str(tmp_path), "top", "/a", None, wait_s=0.05)
+    book = a_book(tmp_path, "/a", wait_s=0.05)
     with book:
-        book.run()
+        run(book)
     held = os.open(tmp_path / "guard" / "top" / "+%2Fa", os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -155,16 +167,16 @@ def test_who_doesnt_get_its_turn_runs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/" + "é" * 900, "/a\n%", "/\udcff" * 150])
 def test_any_path_has_a_book_of_its_own(tmp_path: Path, path: str) -> None:
-    one, other = Book(str(tmp_path), "top", path, None), Book(str(tmp_path), "top", path, None)
-    longer = Book(str(tmp_path), "top", f"{path}/x", None)
+    one, other = a_book(tmp_path, path), a_book(tmp_path, path)
+    longer = a_book(tmp_path, f"{path}/x")
     with one:
-        one.run()
+        run(one)
     with other:
         assert other.company() == OTHERS
     with longer:
         assert longer.company() == ALONE
-        longer.run()
-        longer.rest()
+        run(longer)
+        longer.attendance.own.rest()
     longer.close()
-    one.rest()
+    one.attendance.own.rest()
     one.close()

@@ -85,7 +85,7 @@ def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SERVER = """
     import os, signal, sys
-    from nono_mcp.guard import book, quarantine, root, tree
+    from nono_mcp.guard import book, presence, quarantine, tree
     from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Guard
 
@@ -97,8 +97,14 @@ SERVER = """
     else:
         guard = Below(state)
         guard.settle(work, ())
-        begin, end, rest = lambda: guard.begin(None), guard.end, guard.close
-    modules = {"book": book.Book, "tree": tree, "quarantine": quarantine.Quarantine}
+        begin = lambda: guard.is_still(learning=True) or guard.begin(None)
+        end, rest = guard.end, guard.close
+    modules = {
+        "book": book.Book,
+        "presence": presence.Presence,
+        "tree": tree,
+        "quarantine": quarantine.Quarantine,
+    }
     holder, name = where.split(".")
     owner = modules[holder]
     wrapped = getattr(owner, name)
@@ -109,14 +115,18 @@ SERVER = """
         wrapped(*words, **options)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    if when == "beginning":
+    if "again" in when:
+        # Nobody else is there by now, and so the next one begins without a turn.
+        begin()
+        end()
+    if "beginning" in when:
         setattr(owner, name, until_killed)
     begin()
     top = work if kind == "guard" else work + "/sub"
     os.makedirs(top + "/.git/hooks", exist_ok=True)
     open(top + "/.git/hooks/pre-push", "w").write("evil")
     open(top + "/.npmrc", "w").write("evil")
-    if when == "ending":
+    if "ending" in when:
         setattr(owner, name, until_killed)
     end()
     rest()
@@ -125,8 +135,10 @@ SERVER = """
 STEPS = [
     (where, after, when)
     for when, steps in {
-        "beginning": ("book.publish", "book.run"),
-        "ending": ("quarantine.take", "tree.put_back", "book.rest"),
+        "beginning": ("book.publish", "book.join", "presence.run"),
+        "ending": ("quarantine.take", "tree.put_back", "presence.rest"),
+        "beginning again": ("presence.run",),
+        "ending again": ("quarantine.take", "presence.rest"),
     }.items()
     for where in steps
     for after in ("before", "after")
@@ -175,7 +187,7 @@ def test_whenever_a_server_is_killed_what_its_call_did_is_put_right(
     assert not (top / ".git" / "hooks" / "pre-push").exists()
 
 
-BEFORE_REST = ("book.rest", "before", "ending")
+BEFORE_REST = ("presence.rest", "before", "ending")
 IN_THE_CALL = ("quarantine.take", "before", "ending")
 
 
@@ -224,7 +236,7 @@ def test_what_ran_right_after_it_was_killed_is_still_judged(
 def test_a_server_that_was_killed_between_calls_leaves_nothing_to_judge(
     tmp_path: Path, kind: str
 ) -> None:
-    work = _killed(tmp_path, kind, ("book.rest", "after", "ending"))
+    work = _killed(tmp_path, kind, ("presence.rest", "after", "ending"))
     top = work if kind == "guard" else work / "sub"
     (top / ".envrc").write_text("the person's")
     assert _next(work, kind) == ()

@@ -1,0 +1,48 @@
+"""A directory that is held open, where it can be: no other has its number then."""
+
+from __future__ import annotations
+
+import os
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Place:
+    """The directory that others are told of."""
+
+    def __init__(self) -> None:
+        self.fd = -1
+
+    def hold(self, fd: int | None) -> None:
+        """Hold the open directory *fd*, or none."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1 if fd is None else os.dup(fd)
+
+    def is_at(self, status: os.stat_result) -> bool:
+        """Tell whether that *status* is surely the directory's."""
+        return self.fd >= 0 and os.path.samestat(status, os.fstat(self.fd))
+
+
+def opened(path: str) -> int | None:
+    """Open the directory *path*, if there is one; an empty path is none."""
+    try:
+        return os.open(path, _DIRECTORY) if path else None
+    except OSError:
+        return None  # of which whoever keeps the workspace complains
+
+
+def standing(path: str) -> os.stat_result | None:
+    """Return the status of what is at *path*, if anything is; at an empty path nothing is."""
+    try:
+        return os.stat(path, follow_symlinks=False) if path else None
+    except OSError:
+        return None
+
+
+def identity(fd: int | None) -> tuple[int, int] | None:
+    """Return what the open directory *fd* is known by while it's open."""
+    if fd is None:
+        return None
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino

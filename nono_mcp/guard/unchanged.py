@@ -1,0 +1,65 @@
+"""Whether all that is guarded in a directory is as it was seen: a look that changes nothing.
+
+So it needs no turn: who has one meanwhile puts right what differs, and is seen doing it or not.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nono_mcp.guard import judge, tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.guard.root import Root
+    from nono_mcp.guard.spots import Spot
+
+
+def is_as_seen(root: Root, still: object) -> bool:
+    """Tell whether nothing needs a look: by what *still* is, and the status of the files."""
+    if root.is_doubtful or still is None or still != root.still:
+        return False
+    try:
+        if not root.book.place.is_at(os.stat(root.path, follow_symlinks=False)):
+            return False
+        return all(
+            judge.is_directory(seen.print)
+            or tree.is_same(seen.print, "/".join((root.path, *directory, name)))
+            for (directory, name), seen in root.seen.items()
+        )
+    except OSError:
+        return False
+
+
+def is_unchanged(root: Root, still: object) -> bool:
+    """Tell whether all is as it was seen, by a look if *still* and statuses don't tell."""
+    if is_as_seen(root, still):
+        return True
+    fd = root.open()
+    if fd is None:
+        return not root.was_there
+    try:
+        if not root.book.is_about(fd) or _differs(root, fd):
+            return False
+    except OSError:
+        return False  # to be found out by who can do something about it
+    finally:
+        os.close(fd)
+    root.still = still
+    return True
+
+
+def _differs(root: Root, fd: int) -> bool:
+    visited, differing = set(), []
+
+    def see(spot: Spot, parent: int) -> bool:
+        if root.is_open(spot):
+            return False
+        visited.add(spot.key)
+        found = judge.printed(spot, parent)
+        if not root.is_same(spot, parent, found):
+            differing.append(spot)
+        return judge.is_directory(found)
+
+    root.visit(fd, root.names(fd), see)
+    return bool(differing) or not root.seen.keys() <= visited

@@ -1,0 +1,237 @@
+"""Who begins without a turn, since nobody else is there, misses nobody who comes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_mcp.guard import attendance, presence
+from nono_mcp.guard.attendance import Attendance
+from nono_mcp.guard.below import Below
+from nono_mcp.guard.book import Book
+from nono_mcp.guard.guard import Guard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nono_mcp.guard.action import Action
+
+pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.shared")]
+
+
+class Server:
+    """One of several in a workspace, with either guard."""
+
+    def __init__(self, root: Path, kind: str, *more: Path) -> None:
+        self.work = root / "work"
+        (self.work / "sub").mkdir(parents=True, exist_ok=True)
+        self._guard = Guard(str(root / "state"))
+        self._below = Below(str(root / "state"))
+        self._kind = kind
+        if kind == "top":
+            self._guard.settle([(str(path), None) for path in (self.work, *more)], ())
+        else:
+            self._below.settle(str(self.work), ())
+
+    @property
+    def planted(self) -> Path:
+        return self.work / (".npmrc" if self._kind == "top" else "sub/.npmrc")
+
+    def begin(self) -> tuple[Action, ...]:
+        if self._kind == "top":
+            return self._guard.begin()
+        return () if self._below.is_still(learning=True) else self._below.begin(None)
+
+    def learn(self) -> tuple[Action, ...]:
+        return self._below.learn(None)
+
+    def end(self) -> tuple[Action, ...]:
+        return self._guard.end() if self._kind == "top" else self._below.end()
+
+    def close(self) -> None:
+        self._guard.close()
+        self._below.close()
+
+
+@pytest.fixture(params=["top", "below"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[Book]:
+    """Return whose turn it was, one after the other."""
+    found: list[Book] = []
+    take_turn = Book.take_turn
+
+    def take(self: Book, wait_s: float = 0.0) -> bool:
+        found.append(self)
+        return take_turn(self, wait_s)
+
+    monkeypatch.setattr(Book, "take_turn", take)
+    return found
+
+
+def settled(root: Path, kind: str, *more: Path) -> Server:
+    """Return a server whose next call needs no turn."""
+    server = Server(root, kind, *more)
+    server.begin()
+    server.end()
+    return server
+
+
+def test_nobody_else_being_there_a_call_needs_no_turn(
+    tmp_path: Path, kind: str, turns: list[Book]
+) -> None:
+    one = settled(tmp_path, kind)
+    turns.clear()
+    assert one.begin() == ()
+    assert turns == []
+    one.end()
+    other = settled(tmp_path, kind)
+    turns.clear()
+    one.begin()
+    one.end()
+    assert turns, "another is there, whether it runs something or not"
+    other.close()
+    one.begin()
+    one.end()
+    turns.clear()
+    one.begin()
+    assert turns == [], "and isn't any more"
+
+
+def test_who_comes_while_a_call_runs_knows_of_it(tmp_path: Path, kind: str) -> None:
+    one, other = settled(tmp_path, kind), Server(tmp_path, kind)
+    one.begin()
+    one.planted.write_text("evil")
+    assert [action.action for action in other.begin()] == ["removed"]
+    assert one.end() == other.end() == ()
+
+
+def test_who_came_between_calls_is_known_to_the_next(tmp_path: Path, kind: str) -> None:
+    one, other = settled(tmp_path, kind), Server(tmp_path, kind)
+    other.begin()
+    other.planted.write_text("evil")
+    assert [action.action for action in one.begin()] == ["removed"]
+    assert one.end() == other.end() == ()
+
+
+@pytest.mark.parametrize("when", ["before the word", "between the word and the look"])
+def test_who_comes_just_as_a_call_begins_is_found_or_finds_it(
+    tmp_path: Path, kind: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = settled(tmp_path, kind), Server(tmp_path, kind)
+    arrived, run = Attendance.arrived, presence.Presence.run
+    came: list[tuple[Action, ...]] = []
+
+    def come() -> None:
+        if not came:
+            came.append(())
+            came[0] = other.begin()
+            other.planted.write_text("evil")
+
+    def runs(self: presence.Presence) -> None:
+        come()
+        run(self)
+
+    def looks(self: Attendance) -> bytes:
+        come()
+        return arrived(self)
+
+    if when == "before the word":
+        monkeypatch.setattr(presence.Presence, "run", runs)
+    else:
+        monkeypatch.setattr(Attendance, "arrived", looks)
+    assert [action.action for action in one.begin()] == ["removed"]
+    assert came == [()]
+    one.planted.write_text("evil")
+    assert [action.action for action in other.end()] == ["removed"]
+    assert one.end() == ()
+
+
+def test_who_has_come_and_not_looked_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_turn = Book.take_turn
+    monkeypatch.setattr(Book, "take_turn", lambda self, _: take_turn(self, 0.05))
+    one, other = settled(tmp_path, "top"), Server(tmp_path, "top")
+    arrive = Attendance.arrive
+    refused = []
+
+    def arrives(self: Attendance) -> None:
+        arrive(self)
+        monkeypatch.setattr(Attendance, "arrive", arrive)
+        with pytest.raises(Exception, match="looking for too long") as told:
+            one.begin()
+        refused.append(str(told.value))
+
+    monkeypatch.setattr(Attendance, "arrive", arrives)
+    other.begin()
+    assert len(refused) == 1
+    other.planted.write_text("evil")
+    assert [action.action for action in one.begin()] == ["removed"]
+
+
+def test_the_persons_edits_between_calls_are_taken_in(tmp_path: Path, kind: str) -> None:
+    one = settled(tmp_path, kind)
+    one.planted.write_text("the person's")
+    if kind == "below":
+        assert one.learn() == ()  # there the watcher tells
+    assert one.begin() == one.end() == ()
+    assert one.planted.exists()
+    one.begin()
+    one.planted.write_text("evil")
+    assert [action.action for action in one.end()] == ["restored"]
+
+
+@pytest.mark.parametrize("linking", [True, False], ids=["linked", "each its own"])
+def test_a_word_is_said_in_all_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, linking: bool
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise PermissionError(1, "no second name here")
+
+    if not linking:
+        monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(attendance, "BOOKS_MAX", 3)
+    monkeypatch.setattr("nono_mcp.guard.guard.BOOKS_MAX", 3)
+    monkeypatch.setattr("nono_mcp.guard.guard.HOLDING_MAX", 1)
+    places = [tmp_path / f"granted {number}" for number in range(7)]
+    for place in places:
+        place.mkdir()
+    one = settled(tmp_path, "top", *places)
+    files = list((tmp_path / "state").rglob("calls-*"))
+    assert len(files) == 8
+    assert len({path.stat().st_ino for path in files}) == (3 if linking else 8)
+    assert {path.read_bytes()[:2] for path in files} == {b"ii"}
+    one.begin()
+    assert {path.read_bytes()[:2] for path in files} == {b"rr"}
+    for place in places:
+        (place / ".npmrc").write_text("evil")
+        other = Guard(str(tmp_path / "state"))
+        other.settle([(str(place), None)], ())
+        assert [action.path for action in other.begin()] == [f"{place}/.npmrc"]
+        other.end()
+        other.close()
+    assert one.end() == ()
+    assert {path.read_bytes()[:1] for path in files} == {b"i"}
+    one.close()
+    found = [path.name for path in (tmp_path / "state" / "guard").rglob("*") if path.is_file()]
+    assert found == ["arrived"]
+
+
+def test_a_directory_of_many_that_was_replaced_is_looked_at_anew(tmp_path: Path) -> None:
+    place = tmp_path / "granted"
+    place.mkdir()
+    one = settled(tmp_path, "top", place)
+    (before,) = (tmp_path / "state").glob("guard/top/*granted/calls-*")
+    place.rename(tmp_path / "old")
+    place.mkdir()
+    (place / ".npmrc").write_text("the person's")
+    assert one.begin() == one.end() == ()
+    assert (place / ".npmrc").exists()
+    (after,) = (tmp_path / "state").glob("guard/top/*granted/calls-*")
+    assert before.name != after.name, "others are told which directory it is"
