@@ -119,6 +119,17 @@ def test_who_came_between_calls_is_known_to_the_next(tmp_path: Path, kind: str) 
     assert one.end() == other.end() == ()
 
 
+def test_who_is_there_and_runs_nothing_may_at_any_time(tmp_path: Path, kind: str) -> None:
+    one, other = settled(tmp_path, kind), settled(tmp_path, kind)
+    for server in (one, other):
+        server.begin()
+        server.end()
+    one.begin()
+    one.planted.write_text("evil")
+    assert [action.action for action in other.begin()] == ["removed"]
+    assert one.end() == other.end() == ()
+
+
 @pytest.mark.parametrize("when", ["before the word", "between the word and the look"])
 def test_who_comes_just_as_a_call_begins_is_found_or_finds_it(
     tmp_path: Path, kind: str, when: str, monkeypatch: pytest.MonkeyPatch
@@ -230,8 +241,6 @@ def test_a_directory_of_many_that_was_replaced_is_looked_at_anew(tmp_path: Path)
     (before,) = (tmp_path / "state").glob("guard/top/*granted/calls-*")
     place.rename(tmp_path / "old")
     place.mkdir()
-    (place / ".npmrc").write_text("the person's")
     assert one.begin() == one.end() == ()
-    assert (place / ".npmrc").exists()
     (after,) = (tmp_path / "state").glob("guard/top/*granted/calls-*")
     assert before.name != after.name, "others are told which directory it is"
