@@ -89,12 +89,20 @@ class Book:
         Raises:
             OSError: It can't be had.
         """
-        if not self.take_turn(self._wait_s):
-            raise TimeoutError(f"{self._path}: another server has been looking for too long")
+        self.await_turn()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.leave_turn()
+
+    def await_turn(self) -> None:
+        """Wait for our turn.
+
+        Raises:
+            OSError: It can't be had.
+        """
+        if not self.take_turn(self._wait_s):
+            raise TimeoutError(f"{self._path}: another server has been looking for too long")
 
     def take_turn(self, wait_s: float = 0.0) -> bool:
         """Take our turn within *wait_s*, and tell whether we have it.

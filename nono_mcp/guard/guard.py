@@ -17,7 +17,6 @@ edit, and is what later calls are compared with.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 
 from nono_mcp.guard import joining, spots
 from nono_mcp.guard.action import LEFT, MOVED, Action
@@ -172,18 +171,26 @@ class Guard:
             root.close(self._closed)
         if not roots or self._begin_quietly(one, roots):
             return
-        with ExitStack() as turns:
+        taken: list[Book] = []
+        try:
             # In the order of their paths, as everybody does it: nobody waits for who waits for it.
             for root in roots:
-                turns.enter_context(root.book)
-            arrived = one.arrived()
-            for root in roots:
-                self._begin_in(root, actions)
-            for root in roots:
-                root.book.join()
-            one.run()
-            alone = not self._running_count and all(root.book.is_deserted for root in roots)
-            one.is_alone(arrived if alone else None)
+                root.book.await_turn()
+                taken.append(root.book)
+            self._begin_in_turn(one, roots, actions)
+        finally:
+            while taken:
+                taken.pop().leave_turn()
+
+    def _begin_in_turn(self, one: Attendance, roots: list[Root], actions: list[Action]) -> None:
+        arrived = one.arrived()
+        for root in roots:
+            self._begin_in(root, actions)
+        for root in roots:
+            root.book.join()
+        one.run()
+        alone = not self._running_count and all(root.book.is_deserted for root in roots)
+        one.is_alone(arrived if alone else None)
 
     def _begin_quietly(self, one: Attendance, roots: list[Root]) -> bool:
         """Begin without a turn, if nobody else is there, and all is as others were told."""
