@@ -9,8 +9,8 @@ import errno
 
 from nono_sandbox import borrowed
 
-_TRY_S = 0.002
-"""How long the first attempt may block; the others less, since there may be many."""
+_TRY_S = 0.0005
+"""How long an attempt may block: others wait for it."""
 
 
 class Connecting:
@@ -21,7 +21,6 @@ class Connecting:
     def __init__(self, socket_fd: int, address: bytes, *, is_local: bool) -> None:
         self._fd = socket_fd
         self._address = address
-        self._try_s = _TRY_S
         self.on_giving_up = errno.EAGAIN if is_local else errno.EINPROGRESS
 
     @property
@@ -32,9 +31,8 @@ class Connecting:
     def attempt(self) -> int | None:
         """Return 0 or an errno, negative, or None while it would block."""
         try:
-            return -borrowed.connect_for(self._try_s, self._fd, self._address)
+            return -borrowed.connect_for(_TRY_S, self._fd, self._address)
         except InterruptedError:
-            self._try_s = _TRY_S / 4
             return None
 
     def given_up(self, number: int) -> int:

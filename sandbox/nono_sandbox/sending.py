@@ -26,6 +26,10 @@ CHUNK_BYTES_MAX = 256 * 1024
 """How much of a stream is copied at once."""
 CHUNKS_MAX = 4
 """How much of it one try sends, while others wait."""
+IN_FLIGHT_MAX = 512
+"""How many descriptors may be in flight, of all programs of the user, before one more message with
+some is sent: half of what most programs may have open, above which the kernel lets them pass none.
+"""
 _OOB, _DONTROUTE, _DONTWAIT, _EOR, _CONFIRM, _NOSIGNAL, _MORE = (
     *(0x1, 0x4, 0x40, 0x80, 0x800),
     *(0x4000, 0x8000),
@@ -112,7 +116,19 @@ class Sending:
 
     def _send(self, content: bytes, flags: int) -> int:
         flags = flags & _PASSED_ON | _DONTWAIT | _NOSIGNAL
-        return _stead.sendmsg(self._fd, (self.address, content, self._control), flags)
+        parts = self.address, content, self._control
+        if not self._control:
+            return _stead.sendmsg(self._fd, parts, flags)
+        # The kernel compares what is in flight with the limit of who sends (ETOOMANYREFS).
+        import resource
+
+        usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lower = IN_FLIGHT_MAX if usual == resource.RLIM_INFINITY else min(usual, IN_FLIGHT_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lower, most))
+        try:
+            return _stead.sendmsg(self._fd, parts, flags)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
 
     def _signal(self) -> None:
         if not self._message.flags & _NOSIGNAL:

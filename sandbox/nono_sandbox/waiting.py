@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from nono_sandbox.notices import Caller, Notice
     from nono_sandbox.sending import Sending
 
-WAITING_MAX = 64
+WAITING_MAX = 128
 """Calls that wait for somebody to take them; more are told to try again."""
 FDS_MAX = 512
 """Descriptors that are held for them."""
 _AGAIN_S = 0.01
+_AGAIN_S_EACH = 0.0005
+"""So much longer for each that waits: a try of one that would block takes as long."""
 _ERESTARTSYS = 512
 """To the kernel: start the call over, or say EINTR, as the signal's handler wants it."""
 
@@ -37,21 +39,39 @@ class _Waiting(Value):
     give_up_at: float
 
 
+class _Line:
+    """Those of one lane."""
+
+    def __init__(self) -> None:
+        self.all: dict[int, _Waiting] = {}
+        self.due: dict[int, None] = {}
+        """Those that are to be tried again; the first is next."""
+        self.again_at = time.monotonic() + _AGAIN_S
+
+    def held_count(self) -> int:
+        return sum(one.caller.held_count for one in self.all.values())
+
+
 class Queue:
-    """The calls that wait."""
+    """The calls that wait.
+
+    Lanes take turns, and none has more of them waiting than there is room for those of others.
+    """
 
     def __init__(self, poll: select.poll, unprivileged: Unprivileged) -> None:
         self._poll = poll
         self._unprivileged = unprivileged
-        self._all: list[_Waiting] = []
-        self._woken_by: set[int] = set()
-        self._again_at = 0.0
+        self._lines: dict[int, _Line] = {}
+        self._woken_by: dict[int, Notice] = {}
 
     def timeout_ms(self) -> float | None:
         """Return how soon `look` wants to be called though nothing has happened."""
-        if not self._all:
+        if not self._lines:
             return None
-        return max(0.0, self._again_at - time.monotonic()) * 1000
+        if any(line.due for line in self._lines.values()):
+            return 0.0
+        again_at = min(line.again_at for line in self._lines.values())
+        return max(0.0, again_at - time.monotonic()) * 1000
 
     def begin(self, notice: Notice, caller: Caller, act: Connecting | Sending) -> int | None:
         """Try; return the call's result, or None: it waits, and is answered in time."""
@@ -59,34 +79,54 @@ class Queue:
             result = act.attempt()
         if result is not None:
             return result
-        held = sum(one.caller.held_count for one in self._all) + caller.held_count
-        if len(self._all) >= WAITING_MAX or held > FDS_MAX:
+        line = self._lines.get(notice.listener) or _Line()
+        if not self._has_room(line, caller):
             return act.given_up(errno.EAGAIN)
-        self._all.append(_Waiting(notice, caller, act, time.monotonic() + act.patience_s))
+        self._lines[notice.listener] = line
+        line.all[notice.id] = _Waiting(notice, caller, act, time.monotonic() + act.patience_s)
         if act.wake_fd >= 0:
             self._poll.register(act.wake_fd, select.POLLOUT)
-            self._woken_by.add(act.wake_fd)
+            self._woken_by[act.wake_fd] = notice
         return None
+
+    def _has_room(self, line: _Line, caller: Caller) -> bool:
+        """Tell whether as much is left for others as *line* has with one more."""
+        count, held = len(line.all) + 1, line.held_count() + caller.held_count
+        others = [one for one in self._lines.values() if one is not line]
+        left = WAITING_MAX - count - sum(len(one.all) for one in others)
+        held_left = FDS_MAX - held - sum(one.held_count() for one in others)
+        return count <= left and held <= held_left
 
     def wakes(self, fd: int) -> bool:
         """Tell whether a call waits for *fd*."""
         return fd in self._woken_by
 
     def look(self, ready: set[int]) -> None:
-        """Try again those that wait for what is *ready* and, if it's time, all others."""
-        is_time = time.monotonic() >= self._again_at
-        for one in list(self._all) if self._all and (is_time or ready) else ():
-            if not is_time and one.act.wake_fd not in ready:
-                continue
-            if not notices.valid(one.notice):
-                self._remove(one)
-                continue
-            result = self._tried(one)
-            if result is not None:
-                self._remove(one)
-                notices.answer(one.notice, result)
-        if is_time:
-            self._again_at = time.monotonic() + _AGAIN_S
+        """Try one again of each lane that has any that wait for what is *ready*, or long enough."""
+        for fd in ready:
+            notice = self._woken_by.get(fd)
+            if notice is not None:  # else its lane has gone since
+                self._lines[notice.listener].due[notice.id] = None
+        for listener, line in list(self._lines.items()):
+            now = time.monotonic()
+            if now >= line.again_at:
+                line.due.update(dict.fromkeys(line.all))
+                line.again_at = now + _AGAIN_S + _AGAIN_S_EACH * len(line.all)
+            if line.due:
+                self._take_turn(line, next(iter(line.due)))
+            if not line.all:
+                del self._lines[listener]
+
+    def _take_turn(self, line: _Line, notice_id: int) -> None:
+        one = line.all[notice_id]
+        del line.due[notice_id]
+        if not notices.valid(one.notice):
+            self._remove(line, one)
+            return
+        result = self._tried(one)
+        if result is not None:
+            self._remove(line, one)
+            notices.answer(one.notice, result)
 
     def _tried(self, one: _Waiting) -> int | None:
         with self._unprivileged:
@@ -102,12 +142,14 @@ class Queue:
 
     def forget(self, listener: int) -> None:
         """Drop the calls of workers who have gone."""
-        for one in [one for one in self._all if one.notice.listener == listener]:
-            self._remove(one)
+        line = self._lines.pop(listener, _Line())
+        for one in list(line.all.values()):
+            self._remove(line, one)
 
-    def _remove(self, one: _Waiting) -> None:
-        self._all.remove(one)
+    def _remove(self, line: _Line, one: _Waiting) -> None:
+        del line.all[one.notice.id]
+        line.due.pop(one.notice.id, None)
         if one.act.wake_fd >= 0:
             self._poll.unregister(one.act.wake_fd)
-            self._woken_by.discard(one.act.wake_fd)
+            del self._woken_by[one.act.wake_fd]
         borrowed.give_back(one.caller)

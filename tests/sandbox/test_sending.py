@@ -7,6 +7,8 @@ own `sendmsg` is compared with what that one answers.
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import select
 import signal
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nono_sandbox.confinement import LANDLOCK, OPEN, READ, WRITE, Narrowing, Network
+from tests.sandbox.conftest import supervisor_argv
 from tests.sandbox.local_sockets import sockets
 
 if TYPE_CHECKING:
@@ -465,6 +468,7 @@ ALIKE = """
         told(f"{kind} a closed descriptor", message(pair(kind), control=rights(977)))
         told(f"{kind} no descriptor", message(pair(kind), control=rights()))
         told(f"{kind} many descriptors", message(pair(kind), control=rights(*[0] * 253)))
+        kept.clear()  # what is in flight counts for all
         told(f"{kind} too many", message(pair(kind), control=rights(*[0] * 254)))
         told(f"{kind} two of them", message(pair(kind), control=rights(0) + rights(1)))
         me = os.getpid(), os.getuid(), os.getgid()
@@ -719,6 +723,44 @@ def test_descriptors_that_travel_are_the_senders_own(sandbox: Sandbox) -> None:
     assert len(refused) > 100
     assert outcome.said["seen"]
     assert (outcome.said["with an address"], outcome.said["read"]) == ("done", "as they were")
+
+
+BOUNDED = """
+    import resource, socket
+    from nono_sandbox import _uapi, messages, notices, sending
+    from nono_sandbox.addresses import Kind
+    from nono_sandbox.messages import Message
+    one, other = socket.socketpair(1, socket.SOCK_DGRAM)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    control = socket.CMSG_LEN(4).to_bytes(8, "little") + (1).to_bytes(4, "little") * 2 + bytes(8)
+    def on_behalf(most, control):
+        sending.IN_FLIGHT_MAX = most
+        message = Message(b"", (), 0, control, 0)
+        caller = notices.Caller(os.getpid())
+        return sending.Sending(caller, one.fileno(), Kind(1, 2, 0), message, control).attempt()
+    # As root it would be let send any number.
+    _uapi.drop_capabilities()
+    usual = sending.IN_FLIGHT_MAX
+    told = [on_behalf(usual, control), on_behalf(0, control), on_behalf(0, b"")]
+    socket.send_fds(one, [b"x"], [0])
+    told.append(on_behalf(usual, control))
+    most = usual + messages.FDS_MAX
+    print(json.dumps([told, most, resource.getrlimit(resource.RLIMIT_NOFILE) == limits]))
+    """
+USUAL_OPEN_MAX = 1024
+"""What a program may have open unless it asks for more, as systemd and most shells have it."""
+
+
+@pytest.mark.usefixtures("tier")
+def test_what_is_in_flight_is_bounded_below_what_others_may_leave_there() -> None:
+    """With a bound of none, since what is in flight here would be in every other test's way."""
+    done = subprocess.run(supervisor_argv(BOUNDED), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    told, most, is_restored = json.loads(done.stdout)
+    # One is in flight by then; who sends none isn't held.
+    assert told == [0, -errno.ETOOMANYREFS, 0, 0]
+    assert most < USUAL_OPEN_MAX
+    assert is_restored
 
 
 @pytest.mark.claim("net.unix-datagrams")

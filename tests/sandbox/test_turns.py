@@ -1,0 +1,145 @@
+"""Who acts on behalf of a session's calls: none of them keeps him from the others."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nono_sandbox.confinement import LANDLOCK
+from tests.sandbox.local_sockets import sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sandbox.conftest import Sandbox
+
+pytestmark = pytest.mark.linux
+
+FLOOD = """
+    full = socket.socket(1)
+    full.bind("full")
+    full.listen(0)
+    kept = [connected("full")]
+    refused = threading.Event()
+    def flood():
+        while True:
+            try:
+                connected("full")
+            except BlockingIOError:
+                refused.set()
+                time.sleep(0.001)
+    for _ in range(200):
+        threading.Thread(target=flood, daemon=True).start()
+    refused.wait()
+    say("as many as may", True)
+    time.sleep(1000)
+    """
+BYSTANDER = """
+    one, other = socket.socketpair(1, socket.SOCK_DGRAM)
+    for number in range(100):
+        one.sendmsg([b"%d" % number])
+        assert other.recv(9) == b"%d" % number
+    say("sent", True)
+    own = socket.socket(1)
+    own.bind("own")
+    own.listen(0)
+    kept = [connected("own")]
+    def accept():
+        time.sleep(0.1)
+        kept.append(own.accept())
+    threading.Thread(target=accept).start()
+    attempt("wait", lambda: connected("own"))
+    """
+
+
+class Act:
+    """A call that nobody takes."""
+
+    wake_fd = -1
+    on_giving_up = 11
+    patience_s = float("inf")
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def attempt(self) -> None:
+        self.tries += 1
+
+    def given_up(self, number: int) -> int:
+        return -number
+
+
+class Caller:
+    """A thread that waits for its call."""
+
+    held_count = 3
+
+    def interrupted(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Callable[[int], Act | None]]:
+    """Return a queue, and what has another call of a lane wait in it, if there is room."""
+    from nono_sandbox import notices, waiting  # noqa: PLC0415  # they're Linux's alone
+
+    monkeypatch.setattr(notices, "valid", lambda _: True)
+    queue: Any = waiting.Queue(select.poll(), contextlib.nullcontext())  # type: ignore[arg-type]
+    ids = iter(range(1000))
+
+    def begun(lane: int) -> Act | None:
+        act: Any = Act()
+        notice = notices.Notice(lane, next(ids), 1, 42, ())
+        caller: Any = Caller()
+        return act if queue.begin(notice, caller, act) is None else None
+
+    return queue, begun
+
+
+def test_lanes_take_turns_however_many_of_one_wait(
+    begin: tuple[Any, Callable[[int], Act | None]],
+) -> None:
+    queue, begun = begin
+    many = [begun(1) for _ in range(40)]
+    one = begun(2)
+    assert one is not None
+    rounds = 0
+    while one.tries < 10:
+        select.select([], [], [], queue.timeout_ms() / 1000)
+        before = sum(act.tries for act in many if act), one.tries
+        queue.look(set())
+        after = sum(act.tries for act in many if act), one.tries
+        assert after[0] - before[0] <= 1
+        rounds += 1
+    # Nor is any of the many left out.
+    while min(act.tries for act in many if act) < 3:
+        select.select([], [], [], queue.timeout_ms() / 1000)
+        queue.look(set())
+    assert max(act.tries for act in many if act) - min(act.tries for act in many if act) <= 1
+    assert rounds <= 10 * len(many)
+
+
+def test_however_many_wait_there_is_room_for_those_of_another_lane(
+    begin: tuple[Any, Callable[[int], Act | None]],
+) -> None:
+    _, begun = begin
+    counts = []
+    for lane in range(4):
+        count = 0
+        while begun(lane) is not None:
+            count += 1
+        counts.append(count)
+    assert counts == [64, 32, 16, 8]
+
+
+@pytest.mark.parametrize("tier", [LANDLOCK], indirect=True)
+def test_while_a_call_floods_others_send_and_wait(sandbox: Sandbox) -> None:
+    flood = sandbox.begin_attack(sockets(FLOOD), lane=sandbox.new_lane())
+    flood.wait_for("as many as may")
+    outcome = sandbox.attack(sockets(BYSTANDER), lane=sandbox.new_lane())
+    assert outcome.said == {"sent": True, "wait": "done"}
+    flood.lane.end("test")
+    flood.wait()
