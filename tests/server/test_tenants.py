@@ -178,22 +178,31 @@ async def test_a_session_whose_command_runs_or_waits_is_used() -> None:
 
 @pytest.mark.claim("shared.no-starving")
 async def test_whoever_has_no_session_gets_one_whatever_the_others_hold() -> None:
-    names = ("alice", "bob", "carol")
-    found = tenants_of(House(idle=True), *names, sessions_max=6)
+    names = ("alice", "bob", "carol", "dave")
+    found = tenants_of(House(idle=True), *names, sessions_max=4)
     async with found.open(), contextlib.AsyncExitStack() as stack:
-        for number in range(4):
+        for number in range(2):
             await stack.enter_async_context(found.session(Who("alice", f"{number}")))
         with pytest.raises(BusyError):
-            await ask(found, Who("alice", "4"))
+            await ask(found, Who("alice", "2"))
         for name in ("bob", "carol"):
             await stack.enter_async_context(found.session(Who(name)))
-        # All are used; what isn't any more is had by who has fewer.
+        assert {name: one.sessions_count for name, one in found.present.items()} == {
+            "alice": 2,
+            "bob": 1,
+            "carol": 1,
+        }
+        # All are used; what isn't any more is had by whoever has fewer.
         with pytest.raises(BusyError):
-            await ask(found, Who("bob", "more"))
+            await ask(found, Who("dave"))
         await stack.aclose()
-        await ask(found, Who("bob", "more"))
-        assert found.present["alice"].sessions_count == 3
-        assert found.present["bob"].sessions_count == 2
+        await ask(found, Who("dave"))
+        assert {name: one.sessions_count for name, one in found.present.items()} == {
+            "alice": 1,
+            "bob": 1,
+            "carol": 1,
+            "dave": 1,
+        }
 
 
 async def test_of_one_principal_few_sessions_begin_at_once() -> None:
