@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 ALONE = "person"
 """What the one principal of a server for oneself is called."""
-SESSIONS_MAX = 64
-"""Of theirs, one a client."""
+SESSIONS_MAX = 65
+"""Of theirs: one a client, and one of those that nothing tells apart."""
 
 
 @dataclass(frozen=True, slots=True)
