@@ -54,31 +54,62 @@ def in_a_rollback(wire: Wire, machine: Machine, _: Marked) -> None:
 
 
 Phase = Callable[[Wire, Machine, Marked], None]
+CLOSED_INPUT, CLOSED_OUTPUT = "closed input", "closed output"
+
+
+def end(wire: Wire, how: signal.Signals | str) -> set[int]:
+    """End a server, and return what its status may be."""
+    if isinstance(how, signal.Signals):
+        wire.process.send_signal(how)
+        return {-how, 128 + how}
+    if how == CLOSED_INPUT:
+        wire.close_input()
+    else:
+        assert wire.process.stdout is not None
+        wire.process.stdout.close()
+        # It finds out when it has something to say.
+        wire.request("ping")
+    return {0}
 
 
 @pytest.mark.claim("server.any-end")
 @pytest.mark.parametrize(
-    ("phase", "number"),
+    ("phase", "how"),
     [
         (in_a_job, signal.SIGKILL),
         (while_a_person_is_asked, signal.SIGTERM),
         (in_writing_files, signal.SIGKILL),
-        (in_a_rollback, signal.SIGTERM),
         (in_a_rollback, signal.SIGKILL),
-        pytest.param(in_a_job, signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param(while_a_person_is_asked, signal.SIGKILL, marks=pytest.mark.slow),
-        pytest.param(in_writing_files, signal.SIGTERM, marks=pytest.mark.slow),
+        (in_a_rollback, CLOSED_INPUT),
+        *(
+            pytest.param(phase, how, marks=pytest.mark.slow)
+            for phase, how in (
+                (in_a_job, signal.SIGTERM),
+                (in_a_job, signal.SIGINT),
+                (in_a_job, CLOSED_OUTPUT),
+                (while_a_person_is_asked, signal.SIGKILL),
+                (while_a_person_is_asked, CLOSED_INPUT),
+                (while_a_person_is_asked, CLOSED_OUTPUT),
+                (in_writing_files, signal.SIGTERM),
+                (in_writing_files, signal.SIGINT),
+                (in_writing_files, CLOSED_INPUT),
+                (in_writing_files, CLOSED_OUTPUT),
+                (in_a_rollback, signal.SIGTERM),
+                (in_a_rollback, signal.SIGINT),
+                (in_a_rollback, CLOSED_OUTPUT),
+            )
+        ),
     ],
 )
 def test_however_it_ends_what_is_left_is_whole(
-    machine: Machine, marked: Marked, phase: Phase, number: int
+    machine: Machine, marked: Marked, phase: Phase, how: signal.Signals | str
 ) -> None:
     wire = Wire(serving(machine), machine.environ)
     try:
         wire.initialize(capabilities={"elicitation": {}})
         phase(wire, machine, marked)
-        wire.process.send_signal(number)
-        assert wire.wait() in (-number, 128 + number)
+        expected = end(wire, how)
+        assert wire.wait() in expected
         marked.await_disappearance()
         assert "Traceback" not in wire.errors()
     finally:
