@@ -1,72 +1,46 @@
-"""The proxy against nono-py's (Rust) and nginx, in one run.
+"""The proxy against nono-py's (Rust) and nginx, in one run, with a verdict on each bar.
 
-    python -m benchmarks.proxy [--peer-python PYTHON] [--seconds S]
+    python -m benchmarks.proxy [--peer-python PYTHON] [--seconds S] [--rounds N]
 
 PYTHON is an interpreter that has nono-py. It needs `nginx` (which is the upstream too) and `wrk`.
+Contenders take turns. A figure is the median of its rounds; the best of them for bodies and events,
+which say more of what else runs on the machine than of the proxy. `asyncio` and `epoll` are relays
+that look at nothing: the floor under any proxy in Python (`benchmarks.proxy_floor`).
 """
 
 import argparse
+import contextlib
 import json
-import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from benchmarks.proxy_measures import (
+    BULK,
+    MEGA,
+    Contender,
+    bulk,
+    connects,
+    events,
+    memory,
+    requests,
+    until,
+)
 from benchmarks.proxy_peers import CREDENTIAL
+from benchmarks.proxy_verdicts import Rows, judge, judge_peer, judge_requests, show, turns
 
-MEGA = 1 << 20
-BULK = 100 * MEGA
+# Bodies are made of events as models stream them: zeros would be easier to look through.
+_BETWEEN_EVENTS_S = 0.002
+EVENT = b'data: {"id":"chatcmpl-123","choices":[{"delta":{"content":" hello"}}]}\n\n'
 FLOORS = ("asyncio", "epoll")
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A proxy that runs, and how it's spoken to."""
-
-    name: str
-    pids: list[int]
-    port: int
-    path: str
-    token: str
-    secret: str
-
-    def cpu_s(self) -> float:
-        """Return the processor time it has used."""
-        total = 0
-        for pid in self.pids:
-            fields = (
-                Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-            )
-            total += int(fields[11]) + int(fields[12])
-        return total / _TICKS
-
-    def resident_kib(self) -> int:
-        """Return its resident memory."""
-        total = 0
-        for pid in self.pids:
-            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-            total += int(status.partition("VmRSS:")[2].split()[0])
-        return total
-
-    def head(self, method: str, path: str, extra: str = "") -> bytes:
-        """Return a request's head."""
-        lines = f"{method} {self.path}{path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
-        return f"{lines}Authorization: Bearer {self.token}\r\n{extra}\r\n".encode()
-
-    def open(self) -> socket.socket:
-        """Connect to it."""
-        return socket.create_connection(("127.0.0.1", self.port), 30)
 
 
 _NGINX = """
@@ -139,120 +113,6 @@ def python_peer(name: str, python: str, upstream: int) -> Iterator[Contender]:
             process.terminate()
 
 
-def requests(contender: Contender, connections: int, seconds: int) -> list[str]:
-    """Ask for a small answer over kept connections; return figures for one row."""
-    before = contender.cpu_s()
-    url = f"http://127.0.0.1:{contender.port}{contender.path}/small"
-    field = f"Authorization: Bearer {contender.token}"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", field, url]
-    out = subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, check=True
-    ).stdout
-    if "Non-2xx" in out:
-        raise RuntimeError(f"{contender.name}: {out}")
-    words = out.split()
-    count = int(words[words.index("requests") - 1])
-    used = (contender.cpu_s() - before) / count
-    per_s = words[words.index("Requests/sec:") + 1]
-    return [
-        per_s,
-        words[words.index("50%") + 1],
-        words[words.index("99%") + 1],
-        f"{used * 1e6:.0f}",
-    ]
-
-
-def _until(sock: socket.socket, end: bytes) -> bytes:
-    data = b""
-    while end not in data:
-        piece = sock.recv(65536)
-        if not piece:
-            break
-        data += piece
-    return data
-
-
-def connects(contender: Contender, upstream: int, count: int) -> list[str]:
-    """Set up tunnels, one after the other, and get one small answer through each."""
-    basic = b64encode(f"nono:{contender.secret}".encode()).decode()
-    head = (
-        f"CONNECT localhost:{upstream} HTTP/1.1\r\nHost: localhost:{upstream}\r\n"
-        f"Proxy-Authorization: Basic {basic}\r\n\r\n"
-    ).encode()
-    before, began = contender.cpu_s(), time.perf_counter()
-    for _ in range(count):
-        with contender.open() as sock:
-            sock.sendall(head)
-            said = _until(sock, b"\r\n\r\n")
-            if b" 200 " not in said:
-                raise RuntimeError(f"{contender.name}: {said!r}")
-            sock.sendall(b"GET /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            _until(sock, b"ok")
-    took = time.perf_counter() - began
-    return [f"{count / took:.0f}", f"{(contender.cpu_s() - before) / count * 1e6:.0f}"]
-
-
-def bulk(contender: Contender) -> list[str]:
-    """Move 100 MB down and up by the route; return MB/s of each and CPU ms per 100 MB."""
-    figures: list[str] = []
-    for method in ("GET", "POST"):
-        before, began = contender.cpu_s(), time.perf_counter()
-        try:
-            moved = _down(contender) if method == "GET" else _up(contender)
-        except OSError as error:
-            figures += [type(error).__name__, "-"]
-            continue
-        took = time.perf_counter() - began
-        if moved != BULK:
-            figures += ["failed", "-"]
-            continue
-        figures += [f"{BULK / MEGA / took:.0f}", f"{(contender.cpu_s() - before) * 1e3:.0f}"]
-    return figures
-
-
-def _down(contender: Contender) -> int:
-    buffer = bytearray(MEGA)
-    with contender.open() as sock:
-        sock.sendall(contender.head("GET", "/bulk", "Connection: close\r\n"))
-        total = 0
-        while count := sock.recv_into(buffer):
-            total += count
-    return BULK if BULK <= total < BULK + 65536 else total
-
-
-def _up(contender: Contender) -> int:
-    piece = bytes(MEGA)
-    with contender.open() as sock:
-        sock.sendall(contender.head("POST", "/up", f"Content-Length: {BULK}\r\n"))
-        for _ in range(BULK // MEGA):
-            sock.sendall(piece)
-        return BULK if b" 200 " in _until(sock, b"\r\n\r\n") else 0
-
-
-def events(contender: Contender, count: int) -> list[str]:
-    """Return the median time to the first event, and the memory that idle connections take."""
-    taken: list[float] = []
-    for _ in range(count):
-        with contender.open() as sock:
-            began = time.perf_counter()
-            sock.sendall(contender.head("GET", "/up/events"))
-            _until(sock, b"data: 1")
-            taken.append(time.perf_counter() - began)
-    return [f"{statistics.median(taken) * 1e3:.2f}"]
-
-
-def memory(contender: Contender, count: int) -> list[str]:
-    """Return the resident memory of a proxy, and what *count* kept connections add to it."""
-    before = contender.resident_kib()
-    with ExitStack() as stack:
-        for _ in range(count):
-            sock = stack.enter_context(contender.open())
-            sock.sendall(contender.head("GET", "/small"))
-            _until(sock, b"ok")
-        after = contender.resident_kib()
-    return [f"{before / 1024:.0f}", f"{(after - before) / 1024:.0f}"]
-
-
 def sink(listener: socket.socket) -> None:
     """Swallow bodies, and send events at once."""
     while True:
@@ -262,50 +122,62 @@ def sink(listener: socket.socket) -> None:
 
 def _swallow(sock: socket.socket) -> None:
     with sock:
-        head, _, rest = _until(sock, b"\r\n\r\n").partition(b"\r\n\r\n")
+        head, _, rest = until(sock, b"\r\n\r\n").partition(b"\r\n\r\n")
         if b"/events" in head:
             sock.sendall(
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                 b"Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
             )
-            sock.recv(1)
+            # Long enough for the first to be seen alone.
+            time.sleep(_BETWEEN_EVENTS_S)
+            with contextlib.suppress(OSError):
+                sock.sendall(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
             return
-        left = BULK - len(rest)
+        left = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]) - len(rest)
         buffer = bytearray(MEGA)
         while left and (count := sock.recv_into(buffer)):
             left -= count
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
-def _print(title: str, heads: list[str], rows: dict[str, list[str]]) -> None:
-    print(f"\n{title}\n{'':12}" + "".join(f"{head:>14}" for head in heads))  # noqa: T201
-    for name, row in rows.items():
-        print(f"{name:12}" + "".join(f"{cell:>14}" for cell in row))  # noqa: T201
-
-
 def main() -> None:
-    """Print every table."""
+    """Print every table, and then the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-python", default="")
     parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if shutil.which("nginx") is None or shutil.which("wrk") is None:
         sys.exit("error: nginx and wrk are needed")
+    rounds = options.rounds
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         Path(directory).chmod(0o755)
-        contenders, upstream = _start(stack, Path(directory), options.peer_python)
-        for connections in (1, 16, 64):
-            rows = {each.name: requests(each, connections, options.seconds) for each in contenders}
-            _print(f"GET, {connections} kept", ["requests/s", "p50", "p99", "CPU us/req"], rows)
-        ports = [each for each in contenders if each.secret]
-        rows = {each.name: connects(each, upstream, 400) for each in ports}
-        _print("CONNECT and one answer", ["set-ups/s", "CPU us each"], rows)
-        rows = {each.name: bulk(each) for each in contenders}
-        _print("100 MB by the route", ["MB/s down", "CPU ms", "MB/s up", "CPU ms"], rows)
-        rows = {each.name: events(each, 60) for each in contenders}
-        _print("first event", ["ms, median"], rows)
-        rows = {each.name: memory(each, 1000) for each in contenders}
-        _print("memory", ["MB before", "MB for 1000"], rows)
+        everybody, upstream = _start(stack, Path(directory), options.peer_python)
+        proxies = [each for each in everybody if each.name not in FLOORS]
+        asked: dict[int, Rows] = {}
+        for count in (1, 16, 64):
+            asked[count] = turns(
+                everybody, partial(requests, connections=count, seconds=options.seconds), rounds
+            )
+            heads = ["requests/s", "p50 ms", "p99 ms", "CPU us/req"]
+            show(f"GET, {count} kept", heads, asked[count])
+        tunnels = [each for each in everybody if each.secret]
+        set_up = turns(tunnels, lambda each: connects(each, upstream, 300), rounds)
+        show("CONNECT and one answer", ["set-ups/s", "CPU us each"], set_up)
+        moved = turns(proxies, bulk, rounds, (max, max, max, min))
+        heads = ["MB/s down", "8 MB up", "100 MB up", "CPU ms down"]
+        show("100 MB by the route", heads, moved)
+        first = turns(proxies, lambda each: events(each, 40), rounds, (min, min))
+        show("first event", ["ms, ended", "ms, left"], first)
+        held = turns(proxies, lambda each: memory(each, 1000), 1)
+        show("memory", ["MB before", "MB for 1000", "MB for 2 GB"], held)
+    print()  # noqa: T201
+    for count in (16, 64):
+        judge_requests(count, asked[count])
+    if "nono-py" in moved:
+        judge_peer(set_up, moved, first)
+    judge("MB that 1,000 connections add", held["ours"][1], 16, at_least=False)
+    judge("MB that 1 GB each way adds", held["ours"][2], 4, at_least=False)
 
 
 def _start(stack: ExitStack, place: Path, peer_python: str) -> tuple[list[Contender], int]:
@@ -320,7 +192,9 @@ def _start(stack: ExitStack, place: Path, peer_python: str) -> tuple[list[Conten
     files.mkdir()
     (files / "small").write_bytes(b"ok")
     with (files / "bulk").open("wb") as file:
-        file.truncate(BULK)
+        piece = (EVENT * MEGA)[:MEGA]
+        for _ in range(BULK // MEGA):
+            file.write(piece)
     found = [stack.enter_context(python_peer("ours", sys.executable, upstream))]
     if peer_python:
         found.append(stack.enter_context(python_peer("nono-py", peer_python, upstream)))

@@ -138,7 +138,6 @@ class Sending:
             return False
         self._retried = True
         self._upstream = None
-        self._sender.hold()
         self._state.run(asyncio.create_task(self._prepare(self._credential_name)))
         return True
 
@@ -212,7 +211,8 @@ class Sending:
             if upstream is not None:
                 self._send(upstream, lent)
                 return
-        self._sender.hold()
+        if self.receiving:
+            self._sender.hold()
         self._state.run(asyncio.create_task(self._prepare(name)))
 
     async def _prepare(self, name: str | None) -> None:

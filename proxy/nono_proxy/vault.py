@@ -44,6 +44,9 @@ class Vault:
         Raises:
             Refusal: It can't be had; the request must not go out without it.
         """
+        held = self.held(name, asyncio.get_running_loop().time())
+        if held is not None:
+            return held
         task = self._asked.get(name)
         if task is None:
             task = asyncio.create_task(self._ask(name))
