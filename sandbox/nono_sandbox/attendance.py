@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Limits
 
 OWN_PLACES = ("/tmp", "/dev/shm")  # noqa: S108 - the session's own, in the first tier
+NOWHERE = reserve.Places()
 SWEEP_S_MAX = 5.0
 """How long a lane waits for killed processes to be gone before it says that some aren't."""
 BEGIN_S_MAX = 10.0
@@ -49,7 +50,7 @@ class Attendance:
         parked: Parked,
         signals: int,
         tier: str,
-        places: tuple[str, ...] = (),
+        places: reserve.Places = NOWHERE,
         stops: _socket.socket | None = None,
     ) -> None:
         self._parked = parked
@@ -60,6 +61,7 @@ class Attendance:
         self._stops = stops
         self._signals = signals
         self._own_pids = tier == NAMESPACES
+        self._own_places = OWN_PLACES if self._own_pids else ()
         self._limits: Limits | None = None
         self._began_at = 0.0
         self._look_at = float("inf")
@@ -85,8 +87,7 @@ class Attendance:
         self._limits = limits
         self._began_at = time.monotonic()
         if limits.disk_bytes_max is not None:
-            own = OWN_PLACES if self._own_pids else ()
-            self._growth = growth.Growth(self._places, own)
+            self._growth = growth.Growth(self._places.paths, self._own_places)
         self._look_at = self._next_look(self._began_at)
 
     def _next_look(self, now: float) -> float:
@@ -139,7 +140,8 @@ class Attendance:
             # Not before the first look: a call that is over by then pays nothing for it.
             ago_ns = int((time.monotonic() - self._began_at) * 1e9)
             began_ns = time.time_ns() - ago_ns
-            self._reserve = reserve.Reserve(self._places, free_bytes_min, began_ns)
+            own = self._own_places
+            self._reserve = reserve.Reserve(self._places, own, free_bytes_min, began_ns)
         return self._reserve.crossed(self._processes)
 
     def _processes(self) -> Iterator[str]:

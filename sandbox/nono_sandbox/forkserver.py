@@ -15,7 +15,7 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, behalf, lane, namespaces, setup, wire
+from nono_sandbox import _uapi, behalf, lane, namespaces, reserve, setup, wire
 from nono_sandbox.attendance import drain
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
@@ -122,7 +122,8 @@ def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
         setup.settle(confinement)
     word = wire.new_word() if tier == LANDLOCK else wire.NO_WORD
     programs = session_program(confinement, tier, word), narrowing_programs(), word
-    return setup.plan_for(confinement, tier, programs)
+    plan = setup.plan_for(confinement, tier, programs)
+    return plan.replace(places=reserve.at_beginning(plan.places.paths))
 
 
 def _serve(control: _socket.socket, plan: lane.Plan, network: Network) -> Never:

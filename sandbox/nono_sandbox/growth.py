@@ -2,8 +2,8 @@
 
 What a call's places hold that is new is added up, as often as that takes a tenth of the time. A
 file counts for at least its inode, `INODE_BYTES`. What can't be added up (files that were removed
-and are still mapped, what is shut, or too much) shows in what a file system says of itself, which
-is about everybody who writes there, and decides where the rest can't.
+and are no more than mapped or sent to somebody, what is shut, or too much) shows in what a file
+system says of itself, which is about everybody who writes there, and decides where the rest can't.
 
 Architecture invariant: reads only; ends nothing. Approximate: what happens between two looks isn't
 seen, and a file that was there and is changed counts whole.
@@ -15,6 +15,8 @@ import errno
 import os
 import stat
 import time
+
+from nono_sandbox.holding import Removed, UntoldError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,26 +31,30 @@ WALK_S_MAX = 2.0
 """How long adding up may take; what takes longer can't be told."""
 _SLACK_NS = 2 * 10**9
 _BLOCK_BYTES = 512
-_FDS_MAX = 2048
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class _UntoldError(Exception):
-    """It can't be told what of the growth is the call's."""
 
 
 class Growth:
     """The growth of *places*, directories and files, since this was made."""
 
     def __init__(
-        self, places: Iterable[str], own: Iterable[str], since_ns: int | None = None
+        self,
+        places: Iterable[str],
+        own: Iterable[str],
+        since_ns: int | None = None,
+        *,
+        wary: bool = False,
     ) -> None:
         """Begin. The places in *own* are on file systems that are the session's alone.
 
-        What was changed since *since_ns* (`time.time_ns`), or now, is new.
+        What was changed since *since_ns* (`time.time_ns`), or now, is new. Who is *wary* leaves
+        the session's own out, and can tell nothing while a call may hold files that aren't seen.
         """
+        self._is_wary = wary
         self._since_ns = (time.time_ns() if since_ns is None else since_ns) - _SLACK_NS
-        self._own = _systems(own)
+        found = _systems(own)
+        self._apart = set(found)
+        self._own = {} if wary else found
         self._shared = {
             device: found for device, found in _systems(places).items() if device not in self._own
         }
@@ -68,7 +74,7 @@ class Growth:
         self._suspicious_from = shared + bytes_max // UNTOLD
         try:
             return own + self._added(bytes_max - own, pids()) > bytes_max
-        except _UntoldError:
+        except UntoldError:
             return own + shared > bytes_max
         finally:
             now = time.monotonic()
@@ -79,7 +85,8 @@ class Growth:
         deadline = time.monotonic() + WALK_S_MAX
         seen: set[tuple[int, int]] = set()
         total = 0
-        for status in _open_files(pids, self._shared):
+        held = Removed(self._shared, self._apart, deadline)
+        for status in held.files(pids):
             total += self._new(status, seen)
         for place in self._places:
             for status in _beneath(place, self._shared):
@@ -87,7 +94,9 @@ class Growth:
                 if total > enough:
                     return total
                 if time.monotonic() > deadline:
-                    raise _UntoldError
+                    raise UntoldError
+        if held.may_be_more and self._is_wary:
+            raise UntoldError
         return total
 
     def _new(self, status: os.stat_result, seen: set[tuple[int, int]]) -> int:
@@ -141,35 +150,6 @@ def _outermost(places: Iterable[str]) -> Sequence[str]:
     return found
 
 
-def _open_files(pids: Iterator[str], devices: Iterable[int]) -> Iterator[os.stat_result]:
-    """Yield the files on *devices* that were removed, and that a process holds open."""
-    known = set(devices)
-    for pid in pids:
-        try:
-            names = os.listdir(f"/proc/{pid}/fd")
-        except PermissionError:
-            if _has_memory(pid):
-                raise _UntoldError from None  # it made itself non-dumpable
-            continue  # it is ending, and root's to look at by then
-        except OSError:
-            continue
-        for name in names[:_FDS_MAX]:
-            try:
-                status = os.stat(f"/proc/{pid}/fd/{name}")
-            except OSError:
-                continue  # closed since
-            if status.st_dev in known and not status.st_nlink:
-                yield status
-
-
-def _has_memory(pid: str) -> bool:
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as stream:
-            return stream.read().split()[0] != b"0"
-    except OSError:
-        return False  # it has ended
-
-
 def _beneath(top: str, devices: Iterable[int]) -> Iterator[os.stat_result]:
     """Yield what is at and beneath *top*, as far as it's on *devices*; nothing is followed."""
     known = set(devices)
@@ -186,7 +166,7 @@ def _beneath(top: str, devices: Iterable[int]) -> Iterator[os.stat_result]:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 continue  # gone since, or replaced
-            raise _UntoldError from None  # shut, or too deep, as a worker can have it
+            raise UntoldError from None  # shut, or too deep, as a worker can have it
         try:
             if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
                 continue  # a grant to read that is mounted in one to write

@@ -21,7 +21,7 @@ import os
 import select
 
 from nono_sandbox import _uapi, landlock, namespaces, wire, worker
-from nono_sandbox.attendance import Attendance, Parked, drain, send_signal
+from nono_sandbox.attendance import NOWHERE, Attendance, Parked, drain, send_signal
 from nono_sandbox.confinement import LANDLOCK
 from nono_sandbox.errors import UnsupportedError
 from nono_sandbox.values import Value
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Never, TypeAlias
 
     from nono_sandbox.confinement import Call, Grant, Network
+    from nono_sandbox.reserve import Places
 
     Programs: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[int, int]]
     """The base seccomp program, what `filters.narrowing_programs` returned, and the base's word."""
@@ -60,8 +61,8 @@ class Plan(Value):
     """What a call's processes are bounded by; in the second tier by counting alone."""
     writable: tuple[Grant, ...] = ()
     """In the second tier: what workers may write, for whoever acts on their behalf."""
-    places: tuple[str, ...] = ()
-    """The paths of what workers may write."""
+    places: Places = NOWHERE
+    """Of what workers may write."""
     sockets: tuple[tuple[int, int], ...] = ()
     """Those of others that they may connect to."""
     word: tuple[int, int] = wire.NO_WORD

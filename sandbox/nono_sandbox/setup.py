@@ -11,6 +11,7 @@ import os
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS, WRITE, is_answered
 from nono_sandbox.errors import ConfinementError
+from nono_sandbox.reserve import Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def plan_for(confinement: Confinement, tier: str, programs: lane.Programs) -> la
         word=word,
         processes_max=confinement.limits.processes_max,
         writable=domain.writable(confinement) if tier == LANDLOCK else (),
-        places=tuple(grant.path for grant in confinement.grants if grant.access & WRITE),
+        places=Places(tuple(one.path for one in confinement.grants if one.access & WRITE)),
         sockets=confinement.sockets,
         is_answered=is_answered(tier, confinement.network.mode),
         spawns=_may_spawn(confinement, tier),

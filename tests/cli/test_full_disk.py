@@ -31,6 +31,22 @@ FILES = """
         case $i in *0) sleep 0.01;; esac
     done
     """
+# Nobody has it open, and no name leads to it. Slowly once it's time to be ended.
+MAPPED = """
+    cat > grow.py <<'end'
+import mmap, os, time
+size = 15 << 20
+fd = os.open("hidden", os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, size)
+hidden = mmap.mmap(fd, size)
+os.unlink("hidden")
+os.closerange(3, 64)
+for at in range(0, size, 1 << 16):
+    hidden[at:at + (1 << 16)] = b"x" * (1 << 16)
+    time.sleep(0.002 if at < 12 << 20 else 0.1)
+end
+    exec /usr/bin/python3 grow.py
+    """
 
 
 def in_a_disk(
@@ -65,8 +81,9 @@ def in_a_disk(
     [
         ("16m", "10000", BYTES),
         ("64m", "600", FILES),
+        ("16m", "10000", MAPPED),
     ],
-    ids=["bytes", "files"],
+    ids=["bytes", "files", "mapped"],
 )
 def test_a_call_ends_before_the_disk_is_full(
     person: Person, tier: str, size: str, files: str, script: str

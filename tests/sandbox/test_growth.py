@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,6 +93,93 @@ def test_what_was_removed_and_is_held_open_counts(place: Path) -> None:
         (place / "new").unlink()
         assert found.over(2 * MIB, lambda: iter([str(os.getpid())]))
         assert not found.over(2 * MIB, nobody)
+
+
+HIDING = """
+import ctypes, mmap, os, socket, sys, threading, time
+how, path, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+fd = os.open(path, os.O_RDWR | os.O_CREAT)
+os.write(fd, os.urandom(size))
+os.unlink(path)
+def ready():
+    print("ready", flush=True)
+    time.sleep(1000)
+if how == "mapped":
+    kept = mmap.mmap(fd, 4096)
+    os.close(fd)
+    # It keeps a descriptor of its own.
+    for number in range(3, 100):
+        try:
+            os.close(number)
+        except OSError:
+            pass
+elif how == "in flight":
+    kept = socket.socketpair()
+    socket.send_fds(kept[0], [b"x"], [fd])
+    os.close(fd)
+elif how == "not accepted":
+    server, kept = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    kept.connect(path)
+    socket.send_fds(kept, [b"x"], [fd])
+    os.close(fd)
+elif how == "of a thread whose process has no first one":
+    threading.Thread(target=lambda: (time.sleep(0.1), ready())).start()
+    ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+elif how == "behind many others":
+    import resource
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    os.dup2(fd, 2999)
+    for number in range(3, 2999):
+        os.dup2(0, number)
+ready()
+"""
+HIDDEN = ("mapped", "in flight", "not accepted")
+FOUND = ("of a thread whose process has no first one", "behind many others")
+
+
+@pytest.mark.parametrize("how", [*HIDDEN, *FOUND])
+def test_what_a_process_hides_is_told_by_who_is_wary(
+    place: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    plain, wary = Growth([str(place)], ()), Growth([str(place)], (), wary=True)
+    used = taken(str(place))
+    argv = [sys.executable, "-c", HIDING, how, str(place / "new"), str(4 * MIB)]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+
+            def pids() -> Iterator[str]:
+                return iter([str(process.pid)])
+
+            monkeypatch.setattr(growth, "taken", lambda _: used + 3 * MIB)
+            assert wary.over(2 * MIB, pids)
+            assert plain.over(2 * MIB, pids) == (how in FOUND)
+            if how in HIDDEN:
+                # What is gone is told by the file system alone.
+                assert not wary.over(4 * MIB, pids)
+        finally:
+            process.kill()
+
+
+def test_what_is_seen_elsewhere_isnt_hidden(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is memory that is mapped like a removed file."""
+    used = taken(str(place))
+    with (place / "new").open("w+b") as file, mmap.mmap(-1, 4096):
+        file.write(bytes(4096))
+        file.flush()
+        memory = os.memfd_create("memory")
+        os.ftruncate(memory, 4096)
+        with mmap.mmap(file.fileno(), 4096), mmap.mmap(memory, 4096):
+            os.close(memory)
+            (place / "new").unlink()
+            monkeypatch.setattr(growth, "taken", lambda _: used + 3 * MIB)
+            wary = Growth([str(place)], (), wary=True)
+            monkeypatch.setattr(growth, "taken", lambda _: used + 9 * MIB)
+            assert not wary.over(2 * MIB, lambda: iter([str(os.getpid())]))
 
 
 def test_what_cant_be_looked_at_is_told_by_the_file_system(
