@@ -1,6 +1,6 @@
 """What one confined call costs, beside the bare operation and the peers that install here.
 
-    ./dev bench
+    python -m benchmarks.calls
 
 Peers are measured where they are installed: nono-py and sandlock from PyPI, bubblewrap and
 firejail from the distribution. A peer that is missing is said to be.
