@@ -39,6 +39,14 @@ from benchmarks.proxy_verdicts import Rows, judge, judge_peer, judge_requests, s
 
 # Bodies are made of events as models stream them: zeros would be easier to look through.
 _BETWEEN_EVENTS_S = 0.002
+_EACH_ITS_OWN = """
+local n = 0
+request = function()
+  n = n + 1
+  wrk.headers["X-Request-Id"] = tostring(n)
+  return wrk.format()
+end
+"""
 EVENT = b'data: {"id":"chatcmpl-123","choices":[{"delta":{"content":" hello"}}]}\n\n'
 FLOORS = ("asyncio", "epoll")
 
@@ -155,12 +163,15 @@ def main() -> None:
         everybody, upstream = _start(stack, Path(directory), options.peer_python)
         proxies = [each for each in everybody if each.name not in FLOORS]
         asked: dict[int, Rows] = {}
+        heads = ["requests/s", "p50 ms", "p99 ms", "CPU us/req"]
         for count in (1, 16, 64):
             asked[count] = turns(
                 everybody, partial(requests, connections=count, seconds=options.seconds), rounds
             )
-            heads = ["requests/s", "p50 ms", "p99 ms", "CPU us/req"]
             show(f"GET, {count} kept", heads, asked[count])
+        (script := Path(directory, "each.lua")).write_text(_EACH_ITS_OWN, encoding="ascii")
+        measure = partial(requests, connections=16, seconds=options.seconds, script=str(script))
+        show("GET, 16 kept, no two heads the same", heads, turns(proxies, measure, rounds))
         tunnels = [each for each in everybody if each.secret]
         set_up = turns(tunnels, lambda each: connects(each, upstream, 300), rounds)
         show("CONNECT and one answer", ["set-ups/s", "CPU us each"], set_up)

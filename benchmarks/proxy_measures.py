@@ -50,12 +50,16 @@ class Contender:
         return socket.create_connection(("127.0.0.1", self.port), 30)
 
 
-def requests(contender: Contender, connections: int, seconds: int) -> list[float]:
-    """Ask for a small answer over kept connections; return requests/s, ms at p50, p99, CPU us."""
+def requests(contender: Contender, connections: int, seconds: int, script: str = "") -> list[float]:
+    """Ask for a small answer over kept connections; return requests/s, ms at p50, p99, CPU us.
+
+    *script* is one of wrk's, for what is asked.
+    """
     before = contender.cpu_s()
     url = f"http://127.0.0.1:{contender.port}{contender.path}/small"
     field = f"Authorization: Bearer {contender.token}"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", field, url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", field]
+    command += ["-s", script, url] if script else [url]
     out = subprocess.run(  # noqa: S603
         command, capture_output=True, text=True, check=True
     ).stdout

@@ -87,7 +87,7 @@ class Exchange:
         self._client.write(_GO_ON)
 
     def leaves(
-        self, upstream: Upstream, credential: Credential | None, openings: "Openings | None"
+        self, upstream: Upstream, credential: Credential | None, openings: "Openings"
     ) -> None:
         """Take the connection on which the request leaves, and what it was lent."""
         if credential is not None:

@@ -136,6 +136,8 @@ class Judge:
 
         Clients that keep to HTTP_PROXY ask for that in absolute form too.
         """
+        if request.target.startswith(b"/"):
+            return request.target
         for address, port in self._own:
             for host in (f"{address}:{port}".encode("ascii"), address.encode("ascii")):
                 rest = request.target.removeprefix(b"http://" + host)

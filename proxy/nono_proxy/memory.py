@@ -13,6 +13,7 @@ day, a body, a rate or a resolver has a say in; an address is never kept.
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 from nono_proxy.config import SigV4
@@ -23,7 +24,8 @@ from nono_proxy.plan import Plan
 HEAD_BYTES_MAX = 4096
 HEADS_MAX = 128
 ANSWER_BYTES_MAX = 2048
-ANSWERS_MAX = 4
+ANSWERS_MAX = 32
+SHAPES_MAX = 16
 
 Key = tuple[Hashable, bytes]
 
@@ -38,12 +40,13 @@ class Opening(NamedTuple):
 
 
 class Openings:
-    """How the answers to one request began."""
+    """How answers began, to requests that their beginnings can't differ for."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_kept", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, until: float) -> None:
         self._kept: dict[bytes, Opening] = {}
+        self.until = until
 
     def find(self, head: bytes) -> Opening | None:
         """Return what was made of that head."""
@@ -70,7 +73,6 @@ class Judged:
     """What went upstream; empty unless this is kept."""
     credential: Credential | None = None
     until: float = 0.0
-    openings: Openings | None = None
 
 
 class Memory:
@@ -79,6 +81,7 @@ class Memory:
     def __init__(self) -> None:
         self.generation = 0
         self._kept: dict[Key, Judged] = {}
+        self._openings: dict[Hashable, Openings] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._kept)} heads>"
@@ -100,7 +103,6 @@ class Memory:
         if len(self._kept) >= HEADS_MAX:
             self._kept.clear()
         judged.head = head
-        judged.openings = Openings()
         judged.until = judged.plan.until
         judged.credential = None
         if lent is not None:
@@ -108,15 +110,29 @@ class Memory:
             judged.until = min(judged.until, lent[1])
         self._kept[judged.key] = judged
 
+    def openings(self, request: Request, lent: Lent | None) -> Openings:
+        """Return how answers began to requests of the same framing that were lent the same."""
+        credential, until = lent if lent is not None else (None, inf)
+        shape = (credential, request.modern, request.keep_alive, request.method == b"HEAD")
+        found = self._openings.get(shape)
+        if found is None:
+            if len(self._openings) >= SHAPES_MAX:
+                self._openings.clear()
+            found = self._openings[shape] = Openings(until)
+        return found
+
     def forget(self) -> None:
         """Forget everything: what was judged by has changed."""
         self.generation += 1
         self._kept.clear()
+        self._openings.clear()
 
     def sweep(self, now: float) -> None:
         """Forget what has run out: credentials stand in it."""
         for key in [key for key, each in self._kept.items() if now >= each.until]:
             del self._kept[key]
+        for shape in [shape for shape, each in self._openings.items() if now >= each.until]:
+            del self._openings[shape]
 
 
 def _lasts(judged: Judged) -> bool:

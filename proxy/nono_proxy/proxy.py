@@ -33,6 +33,7 @@ _VALID = dt.timedelta(days=7)
 _SWEEP_S = 1.0
 _BACKLOG = 128
 _DRAIN_LOOK_S = 0.05
+_TOLD_MAX = 32
 
 
 class Proxy:
@@ -77,7 +78,12 @@ class Proxy:
         for listener in self._listeners:
             listener.listen(_BACKLOG)
             door = Door(
-                state.watch, state.loop, listener, lambda: Client(state, tunnels.open, None)
+                state.watch,
+                state.loop,
+                listener,
+                lambda: Client(state, tunnels.open, None),
+                # Some more than may stay are let in, to be told so.
+                room=lambda: state.config.limits.connections_max + _TOLD_MAX,
             )
             self._doors.append(door)
         self._timer = state.loop.call_later(_SWEEP_S, self._sweep)

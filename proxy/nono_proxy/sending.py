@@ -42,7 +42,7 @@ class Sender(Protocol):
         """Ask for the request's body."""
 
     def leaves(
-        self, upstream: Upstream, credential: Credential | None, openings: "Openings | None"
+        self, upstream: Upstream, credential: Credential | None, openings: "Openings"
     ) -> None:
         """Take the connection on which the request leaves, and what it was lent."""
 
@@ -249,7 +249,7 @@ class Sending:
             head = self._made(upstream, credential)
             self._state.memory.keep(judged, head, lent)
         self._upstream = upstream
-        openings = judged.openings if head is judged.head else None
+        openings = self._state.memory.openings(judged.request, lent)
         self._sender.leaves(upstream, credential, openings)
         upstream.write(b"".join([head, *self._waiting]) if self._waiting else head)
         self._let_go()

@@ -21,6 +21,10 @@ _NO_ROOM_PAUSE_S = 1.0
 _HIGH, _LOW = 65536, 16384
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Wire(asyncio.Transport):
     """A connected socket and its protocol."""
 
@@ -33,8 +37,10 @@ class Wire(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         protocol: asyncio.BaseProtocol,
+        gone: Callable[[], None] = _nothing,
     ) -> None:
         super().__init__()
+        self._gone = gone
         self._by = by
         self._loop = loop
         self._sock = sock
@@ -260,10 +266,14 @@ class Wire(asyncio.Transport):
             self._protocol.connection_lost(error)
         finally:
             self._sock.close()
+            self._gone()
 
 
 class Door:
-    """A listener, and what is made of who comes."""
+    """A listener, and what is made of who comes.
+
+    While as many are in as may be, who comes waits outside, where it takes none of our descriptors.
+    """
 
     def __init__(
         self,
@@ -271,7 +281,12 @@ class Door:
         loop: asyncio.AbstractEventLoop,
         listener: socket.socket,
         factory: Callable[[], asyncio.BaseProtocol],
+        *,
+        room: Callable[[], int],
     ) -> None:
+        self._room = room
+        self._count = 0
+        self._shut = False
         self._by = by
         self._loop = loop
         self._listener = listener
@@ -286,6 +301,10 @@ class Door:
         """Let in who waits."""
         del events
         for _ in range(_ACCEPTS_MAX):
+            if self._count >= self._room():
+                self._shut = True
+                self._by.set(self._listener.fileno(), self, 0)
+                return
             try:
                 sock, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -298,11 +317,19 @@ class Door:
                 self._pause = self._loop.call_later(_NO_ROOM_PAUSE_S, self._go_on)
                 return
             sock.settimeout(0)
-            Wire(self._by, self._loop, sock, self._factory()).begin()
+            self._count += 1
+            Wire(self._by, self._loop, sock, self._factory(), self._left).begin()
+
+    def _left(self) -> None:
+        self._count -= 1
+        if self._shut and self._count < self._room():
+            self._go_on()
 
     def _go_on(self) -> None:
         self._pause = None
-        self._by.set(self._listener.fileno(), self, READ)
+        self._shut = False
+        if self._listener.fileno() >= 0:
+            self._by.set(self._listener.fileno(), self, READ)
 
     def stop(self) -> None:
         """End: nobody watches any more."""
@@ -314,6 +341,6 @@ class Door:
             return
         if self._pause is not None:
             self._pause.cancel()
-        else:
+        elif not self._shut:
             self._by.set(self._listener.fileno(), self, 0)
         self._listener.close()

@@ -152,6 +152,23 @@ async def test_another_answer_to_the_same_head_is_read_anew(talk: Talk) -> None:
     assert (await talk.ask(asked)).status == 502
 
 
+async def test_how_an_answer_began_is_no_guide_for_a_request_of_another_shape(talk: Talk) -> None:
+    talk.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    for _ in range(2):
+        assert b"Transfer-Encoding: chunked" in (await talk.ask(talk.request())).head
+        closing = await talk.ask(talk.request(extra=b"Connection: close\r\n"))
+        assert b"\r\nConnection: close" in closing.head
+        old = await talk.ask(talk.request(version=b"1.0"))
+        assert b"Transfer-Encoding" not in old.head
+        assert old.body == b"ok"
+    talk.says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+    talk.proxy._state.pool.clear()  # noqa: SLF001
+    for _ in range(2):
+        wire = await talk.open()
+        reply = await (await wire.send(talk.request(b"HEAD"))).reply(bodiless=True)
+        assert b"Content-Length: 2" in reply.head
+
+
 async def test_a_rate_counts_what_is_asked_in_the_same_words(roots: Roots) -> None:
     talk = Talk(roots)
     await talk.prepare()
@@ -230,7 +247,7 @@ def test_no_more_is_kept_than_there_is_room_for() -> None:
     long = judged(Plan(), HEAD[:-2] + b"A: " + b"a" * memory.HEAD_BYTES_MAX + b"\r\n\r\n")
     kept_.keep(long, b"out", None)
     assert kept_.find(long.key, 0.0) is None
-    answers = memory.Openings()
+    answers = memory.Openings(0.0)
     response = grammar.parse_response(b"HTTP/1.1 204 No Content\r\n\r\n", bodiless=False)
     opening = memory.Opening(response, b"", chunks=False, closes=False)
     for number in range(3 * memory.ANSWERS_MAX):

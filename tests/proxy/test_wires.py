@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -238,7 +239,7 @@ async def test_a_door_lets_in_who_comes_until_it_is_closed(
         one.all = came
         return one
 
-    door = Door(by, loop, listener, make)
+    door = Door(by, loop, listener, make, room=lambda: 100)
     others = [socket.create_connection(listener.getsockname()) for _ in range(40)]
     await until(lambda: len(came) == len(others))
     address = listener.getsockname()
@@ -247,6 +248,40 @@ async def test_a_door_lets_in_who_comes_until_it_is_closed(
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
     # Who nobody watches any more doesn't stay.
+    by.close()
+    await until(lambda: all(one.words[-1] == "lost" for one in came))
+    for each in others:
+        each.close()
+
+
+def descriptors() -> int:
+    """How many this process has."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_who_comes_while_it_is_full_waits_outside_and_takes_no_descriptor() -> None:
+    loop = asyncio.get_running_loop()
+    by = watch(loop)
+    came: list[Came] = []
+    listener = socket.create_server(("127.0.0.1", 0), backlog=20)
+
+    def make() -> Came:
+        one = Came()
+        one.all = came
+        return one
+
+    door = Door(by, loop, listener, make, room=lambda: 4)
+    others = [socket.create_connection(listener.getsockname()) for _ in range(12)]
+    await until(lambda: len(came) == 4)
+    before = descriptors()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(came) == 4
+    assert descriptors() == before
+    for expected in range(5, 13):
+        came[expected - 5].wire.abort()
+        await until(lambda: len(came) == expected)  # noqa: B023 - at once
+    door.close()
     by.close()
     await until(lambda: all(one.words[-1] == "lost" for one in came))
     for each in others:
@@ -281,7 +316,7 @@ async def test_a_door_waits_while_there_are_no_descriptors(
         one.all = came
         return one
 
-    door = Door(by, loop, listener, make)
+    door = Door(by, loop, listener, make, room=lambda: 100)
     with socket.create_connection(listener.getsockname()):
         await until(lambda: bool(came))
         door.close()
