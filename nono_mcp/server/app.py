@@ -64,12 +64,12 @@ class App(MCPServer[None]):
         except ToolError as error:
             cause = error.__cause__
             if isinstance(cause, ValidationError):
-                known = [
-                    list(tool.input_schema["properties"])
+                (known,) = (
+                    tool.input_schema["properties"]
                     for tool in await self.list_tools()
                     if tool.name == name
-                ]
-                reason = f"bad arguments: {mistakes(cause, known[0])}"
+                )
+                reason = f"bad arguments: {mistakes(cause, known)}"
                 self._record_refusal(name, reason, context)
                 raise ToolError(reason) from cause
             if cause is None:
@@ -139,9 +139,9 @@ def build(session: Session, company: Company = Company.NOBODY) -> App:
         log_level="WARNING",
     )
     app.session = session
-    if company is Company.WITHIN:
-        names -= LISTING
-    Prompts(session, enforcement).offer(app, names)
+    is_listed = company is not Company.WITHIN
+    prompts = Prompts(session, enforcement, are_listed=is_listed)
+    prompts.offer(app, names if is_listed else names - LISTING)
     news.known.append(re.compile(re.escape(POLICY_URI)))
     if session.log is not None:
         AuditResources(session.state_dir, session.log, news, company).offer(app)

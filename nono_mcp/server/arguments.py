@@ -14,6 +14,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import core_schema
 
@@ -193,8 +195,8 @@ def parse(model: type[A], arguments: dict[str, Any]) -> A:
     return model.model_validate(given)
 
 
-def mistakes(error: ValidationError, known: list[str]) -> str:
-    """Return what is wrong with arguments, on one line; *known* are those the tool has."""
+def mistakes(error: ValidationError, known: Mapping[str, Any]) -> str:
+    """Return what is wrong with arguments, on one line; *known* are a tool's, by its schema."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     texts = [_mistake(one["type"], one["loc"], one["msg"], known) for one in found[:ERRORS_MAX]]
     if len(found) > ERRORS_MAX:
@@ -202,16 +204,32 @@ def mistakes(error: ValidationError, known: list[str]) -> str:
     return "; ".join(texts)
 
 
-def _mistake(kind: str, where: tuple[int | str, ...], message: str, known: list[str]) -> str:
+def _mistake(
+    kind: str, where: tuple[int | str, ...], message: str, known: Mapping[str, Any]
+) -> str:
     if not where:
         return message
-    name = str(where[0])
     if kind != "extra_forbidden":
-        at = "".join(f"[{part}]" for part in where[1:] if isinstance(part, int))
-        return f"{name}{at}: {message.replace('Input should be', 'must be')}"
-    near = difflib.get_close_matches(name[:40], known, n=1)
+        at, _ = _place(where, known)
+        return f"{at}: {message.replace('Input should be', 'must be')}"
+    at, known = _place(where[:-1], known)
+    name = str(where[-1])[:40]
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return f"unknown argument {name[:40]!a}: {hint}"
+    return f"{at and f'{at}: '}unknown argument {name!a}: {hint}"
+
+
+def _place(where: tuple[int | str, ...], known: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return *where* as it's written, without pydantic's own words, and what may stand there."""
+    at = ""
+    for part in where:
+        if isinstance(part, int):
+            at += f"[{part}]"
+        elif part in known:
+            at += f".{part}" if at else part
+            inside = known[part].get("items", known[part])
+            known = inside.get("properties", {})
+    return at, known
 
 
 class _PlainSchema(GenerateJsonSchema):

@@ -144,7 +144,8 @@ def difference_lines(found: Difference) -> list[str]:
 
 def of_plan(plan: Plan) -> str:
     """Return what a rollback would do, as a few lines."""
-    lines = [f"rolling back to {of_snapshot(plan.snapshot)} would do this:"]
+    does = "change nothing" if plan.nothing else "do this:"
+    lines = [f"rolling back to {of_snapshot(plan.snapshot)} would {does}"]
     lines += _done(
         ("bring back", plan.difference.added),
         ("put back", plan.difference.modified + plan.difference.touched),
@@ -183,7 +184,8 @@ def _left(
 
 
 def _done(*counts: tuple[str, int]) -> list[str]:
-    return [", ".join(f"{word} {number}" for word, number in counts if number)]
+    told = ", ".join(f"{word} {number}" for word, number in counts if number)
+    return [told] if told else []
 
 
 def _counts(difference: Difference) -> tuple[int, int, int, int]:

@@ -22,12 +22,12 @@ POLICY_URI = "nono://policy"
 WHAT_CHANGED = """\
 Tell me what you changed in this workspace{since}. Look it up instead of remembering it: {how} \
 Say for each file what changed and by which call, and name separately what was refused, what ended \
-by a limit, and which jobs still run (read_output without a job).\
+by a limit, and which jobs still run (read_output{jobs}).\
 """
 BY_DIFF = """\
-diff with base {base} tells what is different now, diff with a call's id as base what that call \
-changed.\
+diff with base {base} tells what is different now{each}.\
 """
+EACH = ", diff with a call's id as base what that call changed"
 BY_GIT = """\
 git status --short and git diff --stat show what is different now, where there is a repository.\
 """
@@ -52,7 +52,11 @@ WHICH = "Find out by list_snapshots (and audit_tail, for what a call did) which 
 class Prompts:
     """The prompts and the policy of one session."""
 
-    def __init__(self, session: Session, enforcement: Enforcement) -> None:
+    def __init__(
+        self, session: Session, enforcement: Enforcement, *, are_listed: bool = True
+    ) -> None:
+        self._are_listed = are_listed
+        """What a session began is listed to who asks."""
         self._session = session
         self._tools: Container[str] = ()
         self._enforcement = enforcement
@@ -98,10 +102,12 @@ class Prompts:
         told = f" since {_line(since)}" if since else " in this session"
         oldest = OLDEST if "list_snapshots" in self._tools else FIRST
         base = _line(since) if since else oldest
-        ways = [BY_DIFF.format(base=base)] if "diff" in self._tools else [BY_GIT]
+        each = EACH if "list_snapshots" in self._tools else ""
+        ways = [BY_DIFF.format(base=base, each=each)] if "diff" in self._tools else [BY_GIT]
         ways += [BY_LOG] if "audit_tail" in self._tools else []
         how = " ".join(ways)
-        return WHAT_CHANGED.format(since=told, how=how)
+        jobs = " without a job" if self._are_listed else " for each that you began"
+        return WHAT_CHANGED.format(since=told, how=how, jobs=jobs)
 
     def why_denied(self, what: str = "") -> str:
         """Return the message that asks why *what*, a path or a host, was denied."""

@@ -99,6 +99,8 @@ class Tools:
         if result.ended.failure is not None:
             status, reason = result.ended.failure
             also = "" if command.writes is None else "; writes may only name what exists"
+            if command.cwd is not None and command.cwd == self._cwd:
+                also += "; that cwd is the one that was kept: say another"
             raise ToolError(f"not run (status {status}): {shortened(reason)}{also}")
         hint = await self._hint(command, result)
         limits = self._session.prepared.confinement.limits

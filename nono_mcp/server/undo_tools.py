@@ -23,7 +23,7 @@ from nono_mcp.server.text import readable, shortened
 from nono_mcp.server.waiting import Told, done
 from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError
 from nono_mcp.snapshots.values import Plan  # noqa: TC001 - the SDK reads the annotations
-from nono_mcp.undo.values import Wanted
+from nono_mcp.undo.values import CallsRunError, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,8 +151,13 @@ class UndoTools:
         unasked = shown is None and self._mode == _ASK and not can_ask(context)
         if shown is not None or unasked:
             self._record(arguments, "nobody was asked" if unasked else "yes")
-        work = self._session.roll_back(wanted, told.hear, shown)
-        outcome, guarded = await done(work, context, told)
+        try:
+            work = self._session.roll_back(wanted, told.hear, shown)
+            outcome, guarded = await done(work, context, told)
+        except ToolError as error:
+            if isinstance(error.__cause__, CallsRunError):
+                raise ToolError(f"{error} (a job that runs is one: stop_job)") from error
+            raise
         text = changes.of_outcome(arguments.snapshot, outcome)
         notes = [*results.put_right(guarded), *([_UNASKED] if unasked else [])]
         return results.plain("\n".join((text, *notes)))

@@ -162,6 +162,10 @@ async def test_an_undo_by_the_id_that_was_told_works_where_nothing_tells_clients
         names = {tool.name for tool in (await agent.client.list_tools()).tools}
         assert "list_snapshots" not in names
         assert {"rollback", "diff", "audit_tail"} <= names
+        asked = str((await agent.client.get_prompt("what-changed", {})).messages)
+        assert "read_output for each that you began" in asked
+        assert "list_snapshots" not in asked
+        assert "audit_tail" not in asked
 
 
 @pytest.mark.anyio

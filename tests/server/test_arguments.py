@@ -15,8 +15,9 @@ from nono_mcp.server.arguments import (
     parse,
     schema,
 )
+from nono_mcp.server.file_arguments import EditArguments
 
-KNOWN = list(RunArguments.model_fields)
+KNOWN: dict[str, Any] = schema(RunArguments)["properties"]
 
 # Others use this machine too.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -70,6 +71,24 @@ def test_a_mistake_is_told_on_one_line(arguments: dict[str, Any], text: str) -> 
     told = refusal(arguments)
     assert text in told
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("edits", "told"),
+    [
+        (
+            [{"old": "a", "new": "b"}, {"old_text": "c", "new": "d"}],
+            "edits[1].old: Field required; edits[1]: unknown argument 'old_text': known are old, ",
+        ),
+        ([{"old": "a", "new": "b", "all": "yes"}], "edits[0].all: must be a valid boolean"),
+        (["a"], "edits[0]: must be"),
+        ([], "edits: List should have at least 1 item"),
+    ],
+)
+def test_a_mistake_deeper_down_is_told_with_its_place(edits: object, told: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        parse(EditArguments, {"path": "file", "edits": edits})
+    assert mistakes(caught.value, schema(EditArguments)["properties"]).startswith(told)
 
 
 def test_many_mistakes_are_told_briefly() -> None:

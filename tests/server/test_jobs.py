@@ -220,6 +220,9 @@ async def test_a_directory_is_kept_if_the_call_says_so(connect: Connect, machine
         assert (await agent.run("pwd")).endswith("/work")
         assert (await agent.run("pwd", cwd="sub", keep_cwd=True)).endswith("/sub")
         assert (await agent.run("pwd")).endswith("/sub")
+        (machine.workspace / "sub").rmdir()
+        assert "the one that was kept: say another" in await agent.refused(command="pwd")
+        assert "say another" not in await agent.refused(command="pwd", cwd="gone")
         assert (await agent.run("pwd", cwd=".", keep_cwd=True)).endswith("/work")
 
 

@@ -184,6 +184,15 @@ async def test_a_job_says_at_its_end_what_it_changed(machine: Machine) -> None:
         assert "undo: rollback " in text
 
 
+async def test_a_rollback_that_a_job_is_in_the_way_of_says_what_to_do(machine: Machine) -> None:
+    async with serving(machine) as agent:
+        told = await agent.run("cat", keep_stdin=True)
+        assert "stop_job" in await agent.refused("rollback", snapshot="latest")
+        await agent.call("stop_job", job=told.split()[1].removesuffix(":"))
+        dry = text_of(await agent.call("rollback", snapshot="latest", dry_run=True))
+        assert dry.endswith("would change nothing")
+
+
 async def test_nothing_changed_costs_no_word(machine: Machine) -> None:
     async with serving(machine) as agent:
         answer = await agent.call("run_sandboxed", command="echo done; touch $TMPDIR/x $HOME/y")
