@@ -10,15 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import metadata, statuses
+from nono_mcp.snapshots.applied import Applied
 from nono_mcp.snapshots.descent import CHANGING, Descent, OtherFileSystemError
-from nono_mcp.snapshots.marks import Mark
-from nono_mcp.snapshots.staging import in_place
-from nono_mcp.snapshots.steps import ENTER, LEAVE, Step
-from nono_mcp.snapshots.values import LISTED_MAX, Conflict, Progress
+from nono_mcp.snapshots.steps import ENTER, LEAVE, Step, in_place
+from nono_mcp.snapshots.values import Progress
 from nono_sandbox.look import LOOK, change_mode, reopen
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.snapshots.encoding import Entry
     from nono_mcp.snapshots.index import Index
+    from nono_mcp.snapshots.marks import Mark
     from nono_mcp.snapshots.staging import Staging
 
     OnProgress = Callable[[Progress], None]
@@ -34,40 +33,6 @@ _REPORT_EVERY: Final = 128
 _GONE: Final = "is gone, or something else by now"
 _CHANGED: Final = "was changed meanwhile"
 _APPEARED: Final = "appeared meanwhile"
-
-
-@dataclass(slots=True)
-class Applied:
-    """What was done."""
-
-    restored: list[bytes] = field(default_factory=list)
-    restored_count: int = 0
-    removed: list[bytes] = field(default_factory=list)
-    removed_count: int = 0
-    conflicts: list[Conflict] = field(default_factory=list)
-    touched: Mark = field(default_factory=Mark)
-
-    def _restore(self, step: Step) -> None:
-        self.restored_count += 1
-        if len(self.restored) < LISTED_MAX:
-            self.restored.append(step.node.path())
-
-    def _remove(self, step: Step) -> None:
-        self.removed_count += 1
-        if len(self.removed) < LISTED_MAX:
-            self.removed.append(step.node.path())
-
-    def done(self, step: Step) -> None:
-        """Note that *step* was done."""
-        if step.after is None:
-            self._remove(step)
-        else:
-            self._restore(step)
-
-    def left(self, step: Step, why: str) -> None:
-        """Note that *step* wasn't done."""
-        if len(self.conflicts) < LISTED_MAX:
-            self.conflicts.append(Conflict(step.node.path(), why))
 
 
 class _Level:
@@ -177,17 +142,27 @@ class Applier:
             descent.up()
             self._remove_directory(descent, step)
             return
-        metadata.apply(descent.fd, after, mode=False)
+        before = step.before
+        same = before is not None and before.is_directory
+        if before is None or not same or _but_for_time(before) != _but_for_time(after):
+            same = False
+            self.applied.done(step)
+        self._set_directory(descent, after, same=same)
+        if self._levels:
+            descent.up()
+
+    def _set_directory(self, descent: Descent, after: Entry, *, same: bool) -> None:
+        """Give the directory its times, and, where that isn't the *same* already, all the rest."""
+        found = descent.status
+        if same and (found.st_uid, found.st_gid) == (after.uid, after.gid):
+            os.utime(descent.fd, ns=(found.st_atime_ns, after.mtime_ns))
+            if self._levels and stat.S_IMODE(found.st_mode) == after.mode:
+                return
+        else:
+            metadata.apply(descent.fd, after, mode=False)
         if not self._levels:
             os.fchmod(descent.fd, after.mode)
-            descent.leave_mode(after.mode)
-        else:
-            descent.leave_mode(after.mode)
-            descent.up()
-        before = step.before
-        ours = before is not None and before.is_directory
-        if before is None or not ours or _but_for_time(before) != _but_for_time(after):
-            self.applied.done(step)
+        descent.leave_mode(after.mode)
 
     def _remove_directory(self, descent: Descent, step: Step) -> None:
         name = step.node.name

@@ -147,6 +147,17 @@ def writing(db: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def reading(db: sqlite3.Connection) -> Iterator[None]:
+    """Read inside what was there when it began; each query by itself would take locks for that."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if db.in_transaction:
+            db.execute("COMMIT")
+
+
+@contextlib.contextmanager
 def durable(db: sqlite3.Connection) -> Iterator[None]:
     """Do as `writing`, and survive a loss of power from then on."""
     db.execute("PRAGMA synchronous = FULL")

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from nono_mcp.snapshots import database, encoding
+from nono_mcp.snapshots import database, encoding, fetching
 from nono_mcp.snapshots.errors import DamagedStoreError
 from nono_mcp.snapshots.values import Damage
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from nono_mcp.snapshots.fetching import Fetched
     from nono_mcp.snapshots.packs import Packs
 
 FRAME_BYTES: Final = 256 << 10
@@ -27,13 +28,10 @@ FRAME_BYTES: Final = 256 << 10
 BLOCK_BYTES: Final = 8 << 20
 """A file that is larger is kept in blocks of this size."""
 LEVEL: Final = 1
-WRONG: Final = "isn't what its name says"
 _INLINE_BYTES: Final = 32 << 10
 _BATCH_BYTES: Final = 64 << 20
 _PENDING_MAX: Final = 8
 _CACHED_BYTES: Final = 8 << 20
-# Objects are at most a block, but for the trees and links of directories that are larger still.
-_FRAME_BYTES_MAX: Final = 1 << 30
 
 _Frame = tuple[int, list[bytes]]
 
@@ -55,7 +53,7 @@ class Objects:
         self._batch_bytes = 0
 
     def close(self) -> None:
-        """End the threads that compress."""
+        """End the threads that compress and decompress."""
         if self._pool is not None:
             self._pool.shutdown()
 
@@ -123,12 +121,15 @@ class Objects:
             future: Future[bytes] = Future()
             future.set_result(self._compress(parts))
         else:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(2, "compress")
-            future = self._pool.submit(self._compress, parts)
+            future = self._threads().submit(self._compress, parts)
         self._pending.append((number, raw, future))
         while len(self._pending) > _PENDING_MAX:
             self._write_first()
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(2, "compress")
+        return self._pool
 
     def _compress(self, parts: list[bytes]) -> bytes:
         # Appending to and taking from a list needs no lock; a compressor has one user at a time.
@@ -194,6 +195,10 @@ class Objects:
         """
         return self._get(name, encoding.blob_id)
 
+    def blobs(self, names: Sequence[bytes]) -> Iterator[Fetched]:
+        """Yield many blobs, as they lie in the store, and of what is damaged how."""
+        return fetching.fetched(self._db, self._packs, self._threads().submit, names)
+
     def tree(self, name: bytes) -> bytes:
         """Return an encoded directory."""
         return self._get(name, encoding.tree_id)
@@ -218,7 +223,7 @@ class Objects:
             return error.damage[0].why
         if any(hashed(data) == name for hashed in encoding.HASHES):
             return None
-        return WRONG
+        return fetching.WRONG
 
     def frame(self, number: int) -> bytes:
         """Return a whole frame.
@@ -234,7 +239,7 @@ class Objects:
     def _get(self, name: bytes, hashed: Callable[[bytes], bytes]) -> bytes:
         data = self._read(name)
         if hashed(data) != name:
-            raise DamagedStoreError((Damage(name.hex(), WRONG),))
+            raise DamagedStoreError((Damage(name.hex(), fetching.WRONG),))
         return data
 
     def _read(self, name: bytes) -> bytes:
@@ -255,7 +260,7 @@ class Objects:
             return cached
         pack, offset, length, raw = where
         try:
-            if raw > _FRAME_BYTES_MAX:
+            if raw > fetching.FRAME_BYTES_MAX:
                 raise DamagedStoreError((Damage(name.hex(), "is too long"),))
             data = self._decompressor.decompress(
                 self._packs.read(pack, offset, length), max_output_size=raw

@@ -11,7 +11,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nono_mcp.snapshots import database, encoding, metadata, rows
-from nono_mcp.snapshots.applying import Applied, Applier
+from nono_mcp.snapshots.applied import Applied
+from nono_mcp.snapshots.applying import Applier
 from nono_mcp.snapshots.descent import CHANGING, Descent
 from nono_mcp.snapshots.difference import Comparison
 from nono_mcp.snapshots.errors import (
@@ -20,7 +21,8 @@ from nono_mcp.snapshots.errors import (
     StagingError,
 )
 from nono_mcp.snapshots.patterns import Patterns
-from nono_mcp.snapshots.staging import Stager, Staging, syncfs
+from nono_mcp.snapshots.preparing import Stager
+from nono_mcp.snapshots.staging import Staging, syncfs
 from nono_mcp.snapshots.steps import key_of
 from nono_mcp.snapshots.values import LISTED_MAX, Conflict, Progress
 
@@ -78,6 +80,7 @@ class Restore:
         self._comparison = workspace.comparisons.of(current, target)
         self._current, self._target = current, target
         self._on_progress = on_progress
+        self._bytes_needed: int | None = None
         self._replaced = self._with_other_names()
         links = encoding.decode_links(self._objects.links(self._comparison.after.links))
         self._stager = Stager(self._objects, links, self._replaced)
@@ -93,7 +96,9 @@ class Restore:
     @property
     def bytes_needed(self) -> int:
         """Return how much has to be staged."""
-        return self._stager.bytes_needed(self._comparison.steps())
+        if self._bytes_needed is None:
+            self._bytes_needed = self._stager.bytes_needed(self._comparison.steps())
+        return self._bytes_needed
 
     def run(
         self,
@@ -122,9 +127,9 @@ class Restore:
         self._set_phase(APPLY)
         try:
             applier = Applier(self._workspace.index, staging, self._replaced, self._on_progress)
-            applied = applier.run(
-                self._workspace.fd, self._comparison.steps(), staged_count or None
-            )
+            with database.reading(self._workspace.store.db):
+                steps = self._comparison.steps()
+                applied = applier.run(self._workspace.fd, steps, staged_count or None)
             return self._verify(applied, dirty)
         except (OSError, sqlite3.Error, SnapshotError) as error:
             raise RestoreInterruptedError(
@@ -135,7 +140,9 @@ class Restore:
         try:
             staging.make()
             self._check_space(staging)
-            count = self._stager.stage(staging, self._comparison.steps(), self._on_progress)
+            with database.reading(self._workspace.store.db):
+                steps = self._comparison.steps()
+                count = self._stager.stage(staging, steps, self._on_progress)
             staging.sync()
             store_fd = self._workspace.store.fd
             if os.fstat(store_fd).st_dev != os.fstat(staging.fd).st_dev:

@@ -73,6 +73,19 @@ class Step(NamedTuple):
     after: Entry | None
 
 
+def in_place(step: Step, replaced: frozenset[bytes]) -> bool:
+    """Tell whether a file's content stays, so that nothing but its metadata is set.
+
+    *replaced* are the files with other names: to change one in place would change those too.
+    """
+    before, after = step.before, step.after
+    if before is None or after is None or before.is_directory or step.node.key in replaced:
+        return False
+    return (before.kind, before.target, before.size, before.uid) == (
+        after.kind, after.target, after.size, after.uid,
+    )  # fmt: skip
+
+
 class Relinked:
     """Files whose hard-link groups differ, though they themselves may not."""
 
