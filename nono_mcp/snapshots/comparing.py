@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     Found = tuple[int, bytes]
-    """What to do, and the path of the directory that it's to be done to."""
+    """What to do, and the path of what it's to be done to: with NAMED a file, else a directory."""
 
 SEEN = struct.Struct("<QqqIII")
 """Of a directory: inode, mtime, ctime, mode, owner and group."""
@@ -27,7 +27,9 @@ LISTED = 1 << 31
 """Beside its mode: its names are those that were there when this was seen."""
 STAT = struct.Struct("<QQqqIH")
 """Of an entry: inode, size, mtime, ctime, mode and how long the name is that follows."""
-RELIST, RESCAN, DONE = range(3)
+RELIST, RESCAN, DONE, NAMED = range(4)
+NAMED_MAX = 4
+"""Of a directory with more files that differ all are looked at."""
 DEPTH_MAX = 64
 """Levels of directories beneath a piece; each has a descriptor open."""
 _HEAD = struct.Struct("<BI")
@@ -36,8 +38,8 @@ _PIECE = struct.Struct("<?QI")
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPE = 0o170000
 _DIRECTORY = 0o040000
-DIFFERING_MAX = 4096
-"""Where more directories differ, everything is looked at."""
+DIFFERING_MAX = 8192
+"""Where more directories, or files in them, differ, everything is looked at."""
 PIECES_MAX = 1 << 11
 """Their numbers lie in a pipe, in one page of it: whoever reads one gets a whole one."""
 _Row = tuple[bytes, int, bytes, bytes]
@@ -146,6 +148,7 @@ class Comparer:
             found.append((RESCAN, path))
             return None
         directories: set[bytes] = set()
+        files: list[bytes] = []
         try:
             status = os.fstat(fd)
             if status.st_dev != self._device:
@@ -155,16 +158,21 @@ class Comparer:
                 status.st_ino, status.st_mtime_ns, status.st_ctime_ns,
                 status.st_mode | LISTED,                status.st_uid, status.st_gid,
             )  # fmt: skip
-            if not self._same(fd, stats, directories, same=same):
+            if not self._same(fd, stats, directories, files, same=same):
                 # Of one that wasn't listed as a whole it isn't known which directories it has.
                 found.append((RELIST if stats else RESCAN, path))
+            else:
+                lead = path + b"/" if path else b""
+                found += [(NAMED, lead + each) for each in files]
         finally:
             if not directories:
                 os.close(fd)
         return _Level(fd, path, self._rows(row_id), directories) if directories else None
 
-    def _same(self, fd: int, stats: bytes, directories: set[bytes], *, same: bool) -> bool:
-        """Tell whether it's the *same* and all that isn't a directory in it, and note those."""
+    def _same(
+        self, fd: int, stats: bytes, directories: set[bytes], files: list[bytes], *, same: bool
+    ) -> bool:
+        """Tell whether it's the *same* but for few files; note those, and directories in it."""
         unpack, size, look = STAT.unpack_from, STAT.size, os.stat
         at, end = 0, len(stats)
         while at < end:
@@ -183,13 +191,16 @@ class Comparer:
             except OSError:
                 same = False
                 continue
-            same = (
+            if not (
                 found.st_ino == ino
                 and found.st_size == length
                 and found.st_mtime_ns == mtime_ns
                 and found.st_ctime_ns == ctime_ns
                 and found.st_mode == mode
-            )
+            ):
+                files.append(stats[start:at])
+                # Whether one that is marked as unsure is to be read, it takes more to tell.
+                same = len(files) <= NAMED_MAX and ctime_ns >= 0
         return same
 
     def _rows(self, row_id: int) -> Iterator[_Row]:

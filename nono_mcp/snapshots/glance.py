@@ -16,6 +16,7 @@ from nono_mcp.snapshots import helping, mounts
 from nono_mcp.snapshots.comparing import (
     DIFFERING_MAX,
     DONE,
+    NAMED,
     PIECES_MAX,
     RELIST,
     RESCAN,
@@ -113,6 +114,9 @@ def _marked(found: list[Found]) -> Mark | None:
             mark.at(components(path)).relist = True
             continue
         *above, name = components(path)
+        if what == NAMED:
+            mark.at(above).rehash.add(name)
+            continue
         # Whether it's there and kept at all is for the listing to say.
         listed = mark.at(above)
         listed.relist = True

@@ -100,6 +100,13 @@ class Index:
         )
         return dict(found.fetchall())
 
+    def remove_children(self, row_id: int, names: list[bytes]) -> None:
+        """Remove those *names* in a directory that are directories, and all beneath them."""
+        children = self.children(row_id) if names else {}
+        for name in names:
+            if name in children:
+                self.remove(children[name])
+
     def remove(self, row_id: int) -> None:
         """Remove a directory and all beneath it."""
         pending = [row_id]

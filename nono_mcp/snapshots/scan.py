@@ -35,6 +35,8 @@ _ROWS_MAX: Final = 512
 """Of how many directories in one the rows are read together."""
 _TYPE: Final = 0o170000
 _DIRECTORY: Final = stat.S_IFDIR
+_REGULAR: Final = stat.S_IFREG
+_LINKED: Final = frozenset({stat.S_IFREG, stat.S_IFIFO, stat.S_IFLNK})
 
 
 class Scan:
@@ -215,6 +217,7 @@ class Scan:
         packed: list[bytes] = []
         directories: list[tuple[bytes, bytes]] = []
         pack, found, directory_fd = statuses.pack_fields, visit.statuses, descent.fd
+        files = size = 0
         for name in self._names(directory_fd, visit, packed):
             try:
                 status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
@@ -227,6 +230,11 @@ class Scan:
                 packed.append(statuses.pack_directory(name, status.st_ino))
                 directories.append((name, packed[-1]))
             else:
+                files += 1
+                if mode & _TYPE == _REGULAR:
+                    size += status.st_size
+                if status.st_nlink > 1 and mode & _TYPE in _LINKED:
+                    visit.linked[name] = status.st_ino, status.st_nlink
                 # As `statuses.pack_stat` does it, of which each call would cost as much again.
                 packed.append(
                     pack(
@@ -234,6 +242,8 @@ class Scan:
                         mode, len(name),
                     ) + name
                 )  # fmt: skip
+            visit.packed[name] = packed[-1]
+        visit.files, visit.size = files, size
         if visit.unprotected:
             packed.sort(key=visits.packed_name)
         visit.stats = b"".join(packed)

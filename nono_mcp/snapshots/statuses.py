@@ -17,6 +17,8 @@ pack_fields: Final = STAT.pack
 """Packs inode, size, mtime, ctime, mode and how long the name is that follows."""
 STAT_SIZE: Final = STAT.size
 _DIRECTORY_STAT: Final = (0, 0, 0, 0o040000)
+_DIRECTORY_FIELDS: Final = STAT.pack(0, *_DIRECTORY_STAT, 0)[8:-2]
+_DIRECTORY_END: Final = 8 + len(_DIRECTORY_FIELDS)
 _TYPE: Final = 0o170000
 _REGULAR: Final = 0o100000
 
@@ -76,6 +78,11 @@ def unsure(packed: bytes) -> bytes:
 def pack_directory(name: bytes, ino: int) -> bytes:
     """Return the same for a directory, whose own row says the rest."""
     return STAT.pack(ino, *_DIRECTORY_STAT, len(name)) + name
+
+
+def is_directory(packed: bytes) -> bool:
+    """Tell whether it's a directory's."""
+    return packed[8:_DIRECTORY_END] == _DIRECTORY_FIELDS
 
 
 def unpack_stats(stats: bytes) -> dict[bytes, bytes]:

@@ -5,7 +5,6 @@ Architecture invariant: only what a visit found is stored; the walk is somebody 
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING
 
 from nono_mcp.snapshots import encoding, statuses, trees, visits
@@ -60,9 +59,9 @@ class Storer:
         tree = self._index.tree(old.id) if old else b""
         if visit.listed:
             listed, stats = self._listed(descent, visit, trees.split_tree(tree))
-            files, size = visits.count(visit)
+            files, size = visit.files, visit.size
             self._index.set_unprotected(visit.row_id, visit.unprotected)
-            self._index.set_links(visit.row_id, visits.linked(visit))
+            self._index.set_links(visit.row_id, visit.linked)
             whole = {**listed, **visit.entries}
             entries = {name: each for name, each in whole.items() if each is not None}
             self._forget(visit, entries)
@@ -71,8 +70,10 @@ class Storer:
             changed = dict(visit.entries)
             stats, files, size = self._looked_at(visit, old, changed)
             encoded = trees.patched(tree, changed)
-            if not all(each is not None and _is_directory(each) for each in changed.values()):
-                self._forget(visit, trees.split_tree(encoded))
+            gone = [
+                name for name, each in changed.items() if each is None or not _is_directory(each)
+            ]
+            self._index.remove_children(visit.row_id, gone)
         entry = visits.own_entry(descent, visit)._replace(target=self._objects.put_tree(encoded))
         row = Row(visit.row_id, _kept(visit), encoding.encode_entry(entry), files, size, stats)
         self._index.update(row, old, encoded)
@@ -112,18 +113,19 @@ class Storer:
         path = self._reader.path()
         entries: dict[bytes, bytes] = {}
         packed = []
-        for name, status in visit.statuses.items():
-            if stat.S_ISDIR(status.st_mode):
-                packed.append(statuses.pack_directory(name, status.st_ino))
-                if name in tree:
-                    entries[name] = tree[name]
+        rehash, trust = visit.mark.rehash, self._trust
+        for name, seen in visit.packed.items():
+            stored, was = tree.get(name), known.get(name)
+            if statuses.is_directory(seen):
+                packed.append(seen)
+                if stored is not None:
+                    entries[name] = stored
                 continue
-            seen = statuses.pack_stat(name, status)
-            was = known.get(name)
-            if name in tree and name not in visit.mark.rehash and self._trust.known(was, seen):
-                entries[name] = tree[name]
+            if stored is not None and name not in rehash and trust.known(was, seen):
+                entries[name] = stored
                 packed.append(was or seen)
                 continue
+            status = visit.statuses[name]
             try:
                 fresh, status_read = self._reader.read(descent.fd, name, status)
             except UnreadableError as error:

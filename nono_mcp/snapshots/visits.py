@@ -27,17 +27,15 @@ RACY_WHOLE_S_NS: Final = 2_000_000_000
 _SECOND_NS: Final = 1_000_000_000
 KIND_AT: Final = 4
 """Where in an encoded entry its kind stands."""
-_REGULAR: Final = stat.S_IFREG
-_LINKED: Final = frozenset({stat.S_IFREG, stat.S_IFIFO, stat.S_IFLNK})
 
 
 class Visit:
     """One directory that the walk is in."""
 
     __slots__ = (
-        "changed", "entries", "kept", "listed", "mark", "name", "named", "old", "pending",
-        "row_id", "rows", "seen", "stale", "started_ns", "state", "stats", "statuses",
-        "unprotected",
+        "changed", "entries", "files", "kept", "linked", "listed", "mark", "name", "named", "old",
+        "packed", "pending", "row_id", "rows", "seen", "size", "stale", "started_ns", "state",
+        "stats", "statuses", "unprotected",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +63,13 @@ class Visit:
         self.named: dict[bytes, tuple[bytes, bytes] | None] = {}
         """Of files that alone were looked at, the packed status and the entry; None of one gone."""
         self.statuses: dict[bytes, os.stat_result] = {}
+        """Of all that is in a directory that was listed, in order."""
+        self.packed: dict[bytes, bytes] = {}
+        """The same, packed."""
+        self.linked: dict[bytes, tuple[int, int]] = {}
+        """Inode of what has other names, and how many."""
+        self.files = self.size = 0
+        """How many files that is, and how many bytes."""
         self.stats = b""
         self.unprotected: list[tuple[bytes, str]] = []
         self.changed = self.old is None
@@ -76,22 +81,6 @@ class Visit:
 def packed_name(packed: bytes) -> bytes:
     """Return the name in what `statuses.pack_stat` made."""
     return packed[statuses.STAT_SIZE :]
-
-
-def count(visit: Visit) -> tuple[int, int]:
-    """Return how many files a listed directory has, and how many bytes."""
-    regular = [s for s in visit.statuses.values() if stat.S_IFMT(s.st_mode) == _REGULAR]
-    files = sum(not stat.S_ISDIR(status.st_mode) for status in visit.statuses.values())
-    return files, sum(status.st_size for status in regular)
-
-
-def linked(visit: Visit) -> dict[bytes, tuple[int, int]]:
-    """Return, of what has other names in a listed directory, inode and how many names."""
-    return {
-        name: (status.st_ino, status.st_nlink)
-        for name, status in visit.statuses.items()
-        if status.st_nlink > 1 and stat.S_IFMT(status.st_mode) in _LINKED
-    }
 
 
 def racy(status: os.stat_result, now_ns: int) -> bool:
