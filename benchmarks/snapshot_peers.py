@@ -45,11 +45,13 @@ class Git:
         """Add everything, and no more."""
         self.run("add", "-A")
 
-    def restore(self, tree: str) -> None:
+    def restore(self, tree: str, *, sync: bool = False) -> None:
         """Keep what is there, as a restore of ours does, and go back to *tree*."""
         self.take()
         self.run("read-tree", "--reset", "-u", tree)
         self.run("clean", "-fdq")
+        if sync:
+            subprocess.run(["sync", "-f", self._workspace], check=True)  # noqa: S603, S607 - as git
 
 
 class Restic:

@@ -4,7 +4,13 @@
 
 The tree is made of this machine's own sources and headers, copied as often as it takes. What is
 compared takes turns, and of each the fastest and the median are printed: on a busy machine the
-seconds move, the ratios hardly. restic and nono-py take part where they're installed.
+seconds move, the ratios hardly. restic and nono-py take part where they're installed. Before what
+writes is timed, all that was written before is synced: nobody is to wait for others' bytes.
+
+To restore, git keeps what is there (add -A, write-tree), goes back (read-tree --reset -u) and
+removes what is new (clean -fdq); it syncs nothing, and looks at nothing afterwards. We keep what is
+there, prepare what comes back, sync it and the store, rename it into its place, and look at it all
+again, or, watched, at what was told. So git's is timed with its file system synced at the end, too.
 """
 
 import argparse
@@ -16,19 +22,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
+from benchmarks.bars import Bars
 from benchmarks.snapshot_peers import Git, Peer, peers
+from benchmarks.snapshot_tree import populate
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Dirty
 from nono_mcp.snapshots.watch import Watcher
 
-SOURCES = (Path(os.__file__).parent, Path("/usr/include"), Path("/usr/share/perl"))
-SUFFIXES = {".c", ".h", ".hpp", ".js", ".json", ".md", ".pl", ".pm", ".py", ".pyi", ".rst", ".txt"}
-FILE_BYTES_MAX = 1 << 20
+
+class Place(NamedTuple):
+    """A workspace that is kept."""
+
+    workspace: Path
+    files: list[Path]
+    state: str
+    snapshots: Snapshots
 
 
 def timed(act: Callable[[], object]) -> float:
@@ -44,7 +58,9 @@ def line(name: str, value: float, unit: str, note: str = "") -> None:
     sys.stdout.flush()
 
 
-def compared(name: str, contenders: Mapping[str, Callable[[], object]], rounds: int) -> None:
+def compared(
+    name: str, contenders: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, float]:
     """Print how long each of *contenders* takes, and how long ours does beside each other one."""
     times: dict[str, list[float]] = {each: [] for each in contenders}
     for number in range(rounds):
@@ -52,11 +68,11 @@ def compared(name: str, contenders: Mapping[str, Callable[[], object]], rounds: 
         # So that none of them always comes right after the same one.
         for each in order[number % len(order) :] + order[: number % len(order)]:
             times[each].append(timed(contenders[each]))
-    beside(name, times)
+    return beside(name, times)
 
 
-def beside(name: str, times: Mapping[str, list[float]]) -> None:
-    """Print durations, the first of them being ours."""
+def beside(name: str, times: Mapping[str, list[float]]) -> dict[str, float]:
+    """Print durations, the first of them being ours; return the medians, in ms."""
     (_, ours), *others = times.items()
     notes = [
         f"{each} {min(theirs) * 1000:.1f} / {median(theirs) * 1000:.1f}:"
@@ -66,31 +82,7 @@ def beside(name: str, times: Mapping[str, list[float]]) -> None:
     value = f"{min(ours) * 1000:.1f} / {median(ours) * 1000:.1f}"
     sys.stdout.write(f"{name:34}{value:>18} ms    {'; '.join(notes)}\n")
     sys.stdout.flush()
-
-
-def sources() -> Iterator[Path]:
-    """Yield files of text, over and over."""
-    found = [
-        path
-        for top in SOURCES
-        if top.is_dir()
-        for path in sorted(top.rglob("*"))
-        if path.suffix in SUFFIXES and path.is_file() and path.stat().st_size <= FILE_BYTES_MAX
-    ]
-    while found:
-        yield from found
-
-
-def populate(top: Path, count: int) -> int:
-    """Fill *top* with *count* files, no two the same, and return their bytes."""
-    total = 0
-    for number, source in zip(range(count), sources(), strict=False):
-        directory = top / f"{number // 800:03}" / f"{number // 8 % 100:02}"
-        directory.mkdir(parents=True, exist_ok=True)
-        content = b"// %d\n" % number + source.read_bytes()
-        (directory / f"{number}{source.suffix}").write_bytes(content)
-        total += len(content)
-    return total
+    return {each: median(found) * 1000 for each, found in times.items()}
 
 
 def memory(state: str, workspace: str, *words: str) -> None:
@@ -126,9 +118,8 @@ def kib(name: str) -> int:
     return int(found)
 
 
-def change(workspace: Path, count: int) -> Dirty:
-    """Change *count* files, and return what a watcher would tell."""
-    files = sorted(path for path in workspace.rglob("*") if path.is_file())
+def change(workspace: Path, files: list[Path], count: int) -> Dirty:
+    """Change *count* of the *files*, and return what a watcher would tell."""
     changed = files[:: max(1, len(files) // count)][:count]
     for path in changed:
         path.write_bytes(b"changed %d\n" % time.time_ns() + path.read_bytes())
@@ -136,8 +127,8 @@ def change(workspace: Path, count: int) -> Dirty:
     return Dirty(rehash=frozenset(relative))
 
 
-def first(workspace: Path, base: Path, rounds: int) -> None:
-    """The first snapshot, each time into a new store."""
+def first(workspace: Path, base: Path, rounds: int, bars: Bars) -> None:
+    """The first snapshot, each time into a new store; the last of git's and ours stay."""
     makers: dict[str, Callable[[Path], Callable[[], object]]] = {
         "ours": functools.partial(_ours, workspace),
         **{name: functools.partial(_peers, workspace, peer) for name, peer in peers().items()},
@@ -146,13 +137,17 @@ def first(workspace: Path, base: Path, rounds: int) -> None:
     for number in range(rounds):
         order = list(makers)
         for name in order[number % len(order) :] + order[: number % len(order)]:
-            place = base / f"first-{name}"
+            place = base / name
+            if place.exists():
+                shutil.rmtree(place)
             take = makers[name](place)
-            # Nobody is to wait for what others, or whoever made the tree, left to be written.
             os.sync()
             times[name].append(timed(take))
-            shutil.rmtree(place)
-    beside("first snapshot", times)
+            if name not in {"ours", "git"}:
+                shutil.rmtree(place)
+    ours, *others = beside("first snapshot", times).items()
+    for name, theirs in others:
+        bars.note(f"first snapshot, of {name}'s", ours[1] / theirs, 1, "times")
 
 
 def _ours(workspace: Path, place: Path) -> Callable[[], object]:
@@ -167,12 +162,13 @@ def _peers(workspace: Path, peer: type[Peer], place: Path) -> Callable[[], objec
     return peer(workspace, place).take
 
 
-def kept(git: Git, workspace: Path, source_bytes: int, state: str) -> None:
+def kept(git: Git, workspace: Path, source_bytes: int, state: str, bars: Bars) -> None:
     """How much is kept, on disk and in memory."""
     used = upkeep.usage(state).store_bytes
     gits = sum(path.stat().st_size for path in git.directory.rglob("*") if path.is_file())
     note = f"git {gits / 1e6:.1f} MB; {used / source_bytes:.2f} of the source's"
     line("store", used / 1e6, "MB", note)
+    bars.note("store, of the source's bytes", used / source_bytes, 1 / 3, "times")
     where = state, str(workspace)
     for name, words in (("first snapshot", ["new"]), ("held by a server", [])):
         told = subprocess.run(  # noqa: S603 - ourselves
@@ -182,53 +178,68 @@ def kept(git: Git, workspace: Path, source_bytes: int, state: str) -> None:
             text=True,
         ).stdout.split()
         line(f"memory, {name}: at most", float(told[0]), "MB", f"{told[1]} MB afterwards")
+        bars.note(f"memory, {name}", float(told[0]), 20, "MB")
 
 
-def taking(snapshots: Snapshots, git: Git, workspace: Path, state: str, rounds: int) -> None:
+def taking(place: Place, git: Git, rounds: int, bars: Bars) -> None:
     """Snapshots where nothing changed, and where ten files did."""
 
     def anew() -> None:
-        with Snapshots.open(state, str(workspace)) as opened:
+        with Snapshots.open(place.state, str(place.workspace)) as opened:
             opened.take("auto")
 
-    compared(
+    found = compared(
         "nothing changed, nobody watched",
         {"ours": anew, "git add, write-tree": git.take, "git add": git.add},
         rounds,
     )
-    compared(
+    for name in ("git add, write-tree", "git add"):
+        bars.note(
+            f"nothing changed, nobody watched, of {name}", found["ours"] / found[name], 1, "times"
+        )
+    snapshots = place.snapshots
+    found = compared(
         "nothing changed, watched",
         {"ours": lambda: snapshots.take("auto", dirty=Dirty()), "git": git.take},
         rounds,
     )
+    bars.note("nothing changed, watched", found["ours"], 1, "ms")
     times: dict[str, list[float]] = {"ours": [], "git": []}
     for _ in range(rounds):
-        dirty = change(workspace, 10)
+        dirty = change(place.workspace, place.files, 10)
+        os.sync()
         times["ours"].append(timed(lambda dirty=dirty: snapshots.take("auto", dirty=dirty)))  # type: ignore[misc]  # bound at once
         times["git"].append(timed(git.take))
-    beside("10 changes, watched", times)
+    bars.note("10 changes, watched", beside("10 changes, watched", times)["ours"], 5, "ms")
 
 
-def restoring(snapshots: Snapshots, git: Git, workspace: Path, rounds: int) -> None:
+def restoring(place: Place, git: Git, rounds: int, bars: Bars) -> None:
     """Going back from changes to ten files and a thousand."""
+    snapshots = place.snapshots
     for count in (10, 1000):
-        watched: dict[str, list[float]] = {"ours": [], "git": []}
-        unwatched: dict[str, list[float]] = {"ours": [], "git": []}
-        for _ in range(rounds):
-            tree = git.take()
-            change(workspace, count)
-            gits = timed(lambda tree=tree: git.restore(tree))  # type: ignore[misc]  # bound at once
-            watched["git"].append(gits)
-            unwatched["git"].append(gits)
-            taken = snapshots.take("auto")
-            dirty = change(workspace, count)
-            act = functools.partial(watched_restore, snapshots, taken.id, dirty)
-            watched["ours"].append(timed(act))
-            change(workspace, count)
-            back = functools.partial(snapshots.roll_back, taken.id, begin=lambda _: None)
-            unwatched["ours"].append(timed(back))
-        beside(f"restore {count} files, watched", watched)
-        beside(f"restore {count} files, nobody watched", unwatched)
+        tree, taken = git.take(), snapshots.take("auto")
+        acts: dict[str, Callable[[Dirty], object]] = {
+            "unwatched": lambda _, id=taken.id: snapshots.roll_back(id, begin=lambda _: None),  # type: ignore[misc]  # noqa: A006
+            "watched": functools.partial(watched_restore, snapshots, taken.id),
+            "git": lambda _, tree=tree: git.restore(tree),  # type: ignore[misc]
+            "git, synced": lambda _, tree=tree: git.restore(tree, sync=True),  # type: ignore[misc]
+        }
+        times: dict[str, list[float]] = {name: [] for name in acts}
+        for number in range(rounds):
+            order = list(acts)
+            for name in order[number % len(order) :] + order[: number % len(order)]:
+                # What git put back has other inodes and times: it is to be known to both.
+                snapshots.take("auto")
+                git.take()
+                dirty = change(place.workspace, place.files, count)
+                os.sync()
+                times[name].append(timed(functools.partial(acts[name], dirty)))
+        for name in ("watched", "unwatched"):
+            ours = {"ours": times[name], "git": times["git"], "git, synced": times["git, synced"]}
+            found = beside(f"restore {count} files, {name}", ours)
+            bars.note(
+                f"restore {count} files, {name}, of git's", found["ours"] / found["git"], 1, "times"
+            )
 
 
 def watched_restore(snapshots: Snapshots, taken_id: str, dirty: Dirty) -> None:
@@ -248,20 +259,20 @@ def main() -> None:
     if args.memory:
         memory(*args.memory)
         return
-    base = Path(tempfile.mkdtemp(prefix="snapshots-"))
+    base, bars = Path(tempfile.mkdtemp(prefix="snapshots-")), Bars()
     try:
         workspace = base / "workspace"
         workspace.mkdir()
-        source_bytes = populate(workspace, args.files)
+        files, source_bytes = populate(workspace, args.files)
         line("files", args.files, "", f"{source_bytes / 1e6:.0f} MB")
-        first(workspace, base, max(1, args.rounds // 4))
-        git, state = Git(workspace, base / "git"), str(base / "state")
+        first(workspace, base, max(1, args.rounds // 4), bars)
+        git, state = Git(workspace, base / "git"), str(base / "ours")
+        kept(git, workspace, source_bytes, state, bars)
         with Snapshots.open(state, str(workspace)) as snapshots:
-            snapshots.take("auto")
-            git.take()
-            kept(git, workspace, source_bytes, state)
-            taking(snapshots, git, workspace, state, args.rounds)
-            restoring(snapshots, git, workspace, args.rounds)
+            place = Place(workspace, files, state, snapshots)
+            taking(place, git, args.rounds, bars)
+            restoring(place, git, args.rounds, bars)
+        bars.show()
         sys.stdout.write(f"load {os.getloadavg()[0]:.1f} in the end\n")
     finally:
         shutil.rmtree(base)

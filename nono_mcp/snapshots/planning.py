@@ -58,12 +58,15 @@ class Planning:
     def _planned(self, looked: Looked) -> Plan:
         workspace, current = self._workspace, looked.root_hash
         target = self._target(current)
-        restore = restoring.Restore(workspace, current, target.root_hash, None)
-        return Plan(
-            self._snapshot, self._scope, tuple(self._paths), current.hex(), target.root_hash.hex(),
-            workspace.comparisons.of(current, target.root_hash).difference(), tuple(target.kept),
-            (*looked.unprotected, *target.unprotected), restore.bytes_needed,
-        )  # fmt: skip
+        with database.reading(workspace.store.db):
+            restore = restoring.Restore(workspace, current, target.root_hash, None)
+            return Plan(
+                self._snapshot, self._scope, tuple(self._paths), current.hex(),
+                target.root_hash.hex(),
+                workspace.comparisons.of(current, target.root_hash).difference(),
+                tuple(target.kept), (*looked.unprotected, *target.unprotected),
+                restore.bytes_needed,
+            )  # fmt: skip
 
     def _target(self, current: bytes) -> Target:
         workspace, objects = self._workspace, self._workspace.store.objects

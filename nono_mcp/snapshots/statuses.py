@@ -19,6 +19,7 @@ STAT_SIZE: Final = STAT.size
 _DIRECTORY_STAT: Final = (0, 0, 0, 0o040000)
 _DIRECTORY_FIELDS: Final = STAT.pack(0, *_DIRECTORY_STAT, 0)[8:-2]
 _DIRECTORY_END: Final = 8 + len(_DIRECTORY_FIELDS)
+_NAME_LENGTH: Final = struct.Struct("<H")
 _TYPE: Final = 0o170000
 _REGULAR: Final = 0o100000
 
@@ -88,11 +89,11 @@ def is_directory(packed: bytes) -> bool:
 def unpack_stats(stats: bytes) -> dict[bytes, bytes]:
     """Return the packed status of each name."""
     found = {}
-    at = 0
-    while at < len(stats):
-        (length,) = struct.unpack_from("<H", stats, at + STAT_SIZE - 2)
-        end = at + STAT_SIZE + length
-        found[stats[at + STAT_SIZE : end]] = stats[at:end]
+    unpack, at, last = _NAME_LENGTH.unpack_from, 0, len(stats)
+    while at < last:
+        start = at + STAT_SIZE
+        end = start + unpack(stats, start - _NAME_LENGTH.size)[0]
+        found[stats[start:end]] = stats[at:end]
         at = end
     return found
 

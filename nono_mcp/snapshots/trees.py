@@ -59,7 +59,8 @@ def differing(
         if after.startswith(one, at[1]):
             if every:
                 found.append((name, one, one))
-            at = [at[0] + length, at[1] + length]
+            at[0] += length
+            at[1] += length
             continue
         other_length, other_name = _head(after, at[1])
         first, second = name <= other_name, other_name <= name
