@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.cli.confined import Run
     from nono_mcp.guard.action import Action
+    from nono_mcp.guard.afterwards import Afterwards
     from nono_mcp.guard.guard import Guard
     from nono_mcp.policy.recall import Outcome as Judged
     from nono_sandbox.oneshot import Launch
@@ -113,16 +114,21 @@ class _Again:
         tty = os.isatty(0) and os.isatty(1)
         self._launch.ask(self._outcome.confinement, self._call(tty=tty))
         guard, actions = self._guard()
+        afterwards = None
         try:
             self._launch.await_ready()
             if self._launch.tier != NAMESPACES:
                 return None
             master = self._launch.go_ahead(self._outcome.programs)
+            if guard is not None:
+                afterwards = self._afterwards()
             outcome = _attended(self._launch, master, arrived)
         finally:
             if guard is not None:
                 actions += guard.end()
                 guard.close()
+                if afterwards is not None:
+                    actions += afterwards.look(guard.began.since_ns())
             if actions:
                 self._run().say_put_right(actions)
         return 0 if outcome.plain_success else self._told(outcome)
@@ -145,6 +151,14 @@ class _Again:
         guard = Guard(places.state_dir(os.environ))
         guard.settle(*self._outcome.guarded)
         return guard, guard.begin()
+
+    def _afterwards(self) -> Afterwards:
+        """Get ready for the look beneath the top directory, while the program runs."""
+        from nono_mcp import places
+        from nono_mcp.guard.afterwards import Afterwards
+
+        cwd = self._outcome.call[3]
+        return Afterwards(places.state_dir(os.environ), self._outcome.guarded, cwd)
 
     def _run(self) -> Run:
         """Return what has words for how it ended, which only those pay for who need any."""

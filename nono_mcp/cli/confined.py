@@ -18,6 +18,7 @@ from nono_sandbox.errors import SandboxError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.cli.keeping import Keeping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nono_mcp.cli.undoing import Undoing
     from nono_mcp.cli.way_out import WayOut
     from nono_mcp.guard.action import Action
+    from nono_mcp.guard.afterwards import Afterwards
     from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Guard
     from nono_mcp.policy.request import Prepared, Request
@@ -62,6 +64,8 @@ class Run:
         self._keeping: Keeping | None = None
         self._tmpdir: str | None = None
         self._actions: tuple[Action, ...] = ()
+        self._settled: tuple[Any, ...] = ()
+        self._afterwards: Afterwards | None = None
         self._way_out: WayOut | None = None
         self._undoing: Undoing | None = None
         self._request: Request
@@ -224,16 +228,23 @@ class Run:
         # Before anything runs: what arrives from then on is the program's.
         arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
         master = launch.run(prepared.confinement, call)
+        # The rest is done while it runs.
         from nono_mcp.cli import attend
 
+        if self._undoing is None and self._settled:
+            from nono_mcp.guard.afterwards import Afterwards
+
+            where = places.state_dir(os.environ), self._settled, prepared.confinement.cwd
+            self._afterwards = Afterwards(*where)
         if self._keeping is not None:
-            # While it runs.
             self._keeping.keep(prepared, call, launch)
         return attend.to_its_end(launch, master, arrived)
 
     def _put_right(self, guard: Guard, below: Below | None) -> None:
         self._actions += guard.end()
         guard.close()
+        if self._afterwards is not None:
+            self._actions += self._afterwards.look(guard.began.since_ns())
         if below is not None:
             self._actions += below.end()
             below.close()
@@ -257,7 +268,8 @@ class Run:
         from nono_mcp.guard.guard import Guard
 
         guard = Guard(places.state_dir(os.environ))
-        guarded.settle(guard, prepared)
+        self._settled = guarded.settling(prepared)
+        guard.settle(*self._settled)
         self._actions += guard.begin()
         return guard
 

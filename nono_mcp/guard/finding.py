@@ -94,7 +94,7 @@ def by_walk(root: int, top: tuple[str, ...], *, packages: bool, forcing: bool) -
     Without *packages* those aren't looked into. *forcing* looks into what is shut as well, which
     stays open while what is beneath it is looked into, and tells of what can't be.
     """
-    pending = [_Level((), os.dup(root))]
+    pending = [Level((), os.dup(root))]
     try:
         left = _lead(top, pending)
         if left is not None:
@@ -114,7 +114,7 @@ def by_walk(root: int, top: tuple[str, ...], *, packages: bool, forcing: bool) -
                 yield Found(DEEP, directory)
                 continue
             below = _entered(directory, level.fd, forcing=forcing)
-            if isinstance(below, _Level):
+            if isinstance(below, Level):
                 pending.append(below)
                 below.take_in()
             elif below is not None:
@@ -124,7 +124,7 @@ def by_walk(root: int, top: tuple[str, ...], *, packages: bool, forcing: bool) -
             pending.pop().close()
 
 
-class _Level:
+class Level:
     """A directory on the way, and what of it wasn't gone into yet."""
 
     def __init__(self, directory: tuple[str, ...], fd: int, mode: int | None = None) -> None:
@@ -133,7 +133,8 @@ class _Level:
         self._mode = mode
         """What it was shut by, and is again afterwards."""
         self._found: list[Found] = []
-        self._below: list[str] = []
+        self.below: list[str] = []
+        """Directories in it that are to be gone into."""
 
     def close(self) -> None:
         """Leave the directory as it was."""
@@ -151,7 +152,7 @@ class _Level:
                 elif names.what(name):
                     self._found.append(Found(NAME, self.directory, name))
                 elif entry.is_dir(follow_symlinks=False):
-                    self._below.append(name)
+                    self.below.append(name)
                 if names.is_around(name):
                     self._found.append(Found(AROUND, self.directory, name))
                 if mark := _BY_NAME.get(names.fold(name)):
@@ -166,36 +167,36 @@ class _Level:
 
     def next(self, *, packages: bool) -> str | None:
         """Return a directory in this one to go into, or None if there is no other."""
-        while self._below:
-            name = self._below.pop()
+        while self.below:
+            name = self.below.pop()
             if packages or name not in PACKAGES:
                 return name
         return None
 
 
-def _lead(top: tuple[str, ...], pending: list[_Level]) -> Found | None:
+def _lead(top: tuple[str, ...], pending: list[Level]) -> Found | None:
     """Add to *pending*, the top directory, those that lead to *top*; return what doesn't."""
     if len(top) > DEPTH_MAX:
         # Too many to be open at the same time.
         fd = ways.beneath(top, pending[-1].fd)
         if fd is not None:
-            pending.append(_Level(top, fd))
+            pending.append(Level(top, fd))
         return None
     while len(pending) <= len(top):
         below = _entered(top[: len(pending)], pending[-1].fd, forcing=True)
-        if not isinstance(below, _Level):
+        if not isinstance(below, Level):
             return below
         pending.append(below)
     return None
 
 
-def _entered(directory: tuple[str, ...], parent: int, *, forcing: bool) -> _Level | Found | None:
+def _entered(directory: tuple[str, ...], parent: int, *, forcing: bool) -> Level | Found | None:
     """Open a directory, as long as it's there and not a symlink by now."""
     name = directory[-1]
     try:
         if forcing:
-            return _Level(directory, *ways.entered(name, parent))
-        return _Level(directory, os.open(name, ways.DIRECTORY, dir_fd=parent))
+            return Level(directory, *ways.entered(name, parent))
+        return Level(directory, os.open(name, ways.DIRECTORY, dir_fd=parent))
     except OSError as error:
         if not forcing or error.errno in _GONE or _is_anothers(name, parent):
             return None

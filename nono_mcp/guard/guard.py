@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.guard import joining, spots
+from nono_mcp.guard import joining, spots, times
 from nono_mcp.guard.action import LEFT, MOVED, Action
 from nono_mcp.guard.attendance import BOOKS_MAX, Attendance
 from nono_mcp.guard.book import ALONE, OTHERS, Book
@@ -55,6 +55,8 @@ class Guard:
         self._given_up = Closed()
         self._closed_next = Closed()
         self._running_count = 0
+        self.began = times.Began()
+        """When the last call did."""
         self._is_finished = False
         """What somebody who was killed was putting away is there."""
         self.still: Callable[[str], object] = _unknown
@@ -155,6 +157,7 @@ class Guard:
                     f"can't look at what is guarded in {where}: {error}"
                 ) from error
         self._running_count += 1
+        self.began = times.Began()
         return tuple(actions)
 
     def _finished(self) -> list[Action]:

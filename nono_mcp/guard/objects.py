@@ -31,8 +31,8 @@ def told_by(fd: int | None) -> str:
     if fd is None:
         return ""
     status = os.fstat(fd)
-    birth_ns = _birth_ns(fd)
-    return f"{0 if birth_ns else status.st_dev:x}-{status.st_ino:x}-{birth_ns:x}"
+    born_ns = birth_ns(fd)
+    return f"{0 if born_ns else status.st_dev:x}-{status.st_ino:x}-{born_ns:x}"
 
 
 def is_born(text: str) -> bool:
@@ -40,7 +40,8 @@ def is_born(text: str) -> bool:
     return not text.endswith("-0") and text != ""
 
 
-def _birth_ns(fd: int) -> int:
+def birth_ns(fd: int) -> int:
+    """Return when what is open as *fd* was made, by its file system; 0 where that isn't kept."""
     if sys.platform != "linux":
         return 0
     if times.file_system(fd) not in _BORN:
@@ -56,5 +57,5 @@ def _birth_ns(fd: int) -> int:
         return 0  # a libc without it
     if failed or not words[0] & _STATX_BTIME:
         return 0
-    birth_ns: int = words[_BIRTH] * _S_NS + (words[_BIRTH + 1] & _HALF)
-    return max(birth_ns, 0)
+    born_ns: int = words[_BIRTH] * _S_NS + (words[_BIRTH + 1] & _HALF)
+    return max(born_ns, 0)

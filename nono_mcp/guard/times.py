@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 TELLING = frozenset(
     {
@@ -24,6 +25,8 @@ TELLING = frozenset(
 )
 """The `f_type` of statfs(2), by include/uapi/linux/magic.h and those file systems' own."""
 
+_COARSE = 5
+"""CLOCK_REALTIME_COARSE, by which the kernel gives files their times."""
 _WORDS = 32
 """Of memory, and so more than `struct statfs` has."""
 _TYPE_MASK = 0xFFFFFFFF
@@ -49,3 +52,29 @@ def file_system(fd: int) -> int:
 def telling_device(fd: int) -> int | None:
     """Return the device of the open *fd*, if whatever changes a file there changes its times."""
     return os.fstat(fd).st_dev if are_told(fd) else None
+
+
+class Began:
+    """When something began, in the time of files, even if the clock is set back until it's over."""
+
+    def __init__(self) -> None:
+        self._ns = now_ns()
+        self._ahead_ns = _ahead_ns()
+
+    def since_ns(self) -> int:
+        """Return the first time that a file can have which was changed since then."""
+        return self._ns + min(_ahead_ns() - self._ahead_ns, 0)
+
+
+def now_ns() -> int:
+    """Return the time that a file gets which is changed now, or an earlier one."""
+    return time.clock_gettime_ns(_COARSE) if sys.platform == "linux" else time.time_ns()
+
+
+def _ahead_ns() -> int:
+    """Return by how much the clock is ahead of one that nobody sets."""
+    steady = time.CLOCK_MONOTONIC
+    if sys.platform == "linux":
+        # It goes on while the machine sleeps.
+        steady = time.CLOCK_BOOTTIME
+    return time.time_ns() - time.clock_gettime_ns(steady)

@@ -410,6 +410,31 @@ def test_what_would_run_outside_later_is_put_right(person: Person, tier: str) ->
     assert not (person.workspace / ".git" / "config").exists()
 
 
+@pytest.mark.claim("guard.after-run")
+def test_what_would_run_outside_later_is_put_right_deeper_down_too(
+    person: Person, tier: str
+) -> None:
+    """In the first run and, whose policy needn't be judged again, in the next."""
+    hook = person.workspace / "old" / ".git" / "hooks" / "post-commit"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("mine\n")
+    words = ("--allow-cwd", "--", "sh", "-c")
+    plant = "mkdir -p {0}/.vscode && echo {0} > {0}/.vscode/a && echo evil > old/.git/hooks/{0}"
+    assert run(person, tier, *words, "true") == (0, "", "")
+    for name in ("update", "pre-push"):
+        status, _, told = run(person, tier, *words, plant.format(name))
+        assert status == 0
+        lines = sorted(told.splitlines())
+        assert [line.partition(": ")[2].partition(":")[0] for line in lines] == (
+            ["taken away again"] * 2
+        )
+        assert f"old/.git/hooks/{name} " in lines[0]
+        assert f"{name}/.vscode " in lines[1]
+    status, _, told = run(person, tier, *words, "echo evil > old/.git/hooks/post-commit")
+    assert (status, told.count("changed and NOT put back")) == (0, 1)
+    assert sorted(path.name for path in hook.parent.iterdir()) == ["post-commit"]
+
+
 @pytest.mark.claim("guard.put-right")
 def test_it_is_put_right_though_the_program_was_ended(person: Person, tier: str) -> None:
     words = ("--allow-cwd", "--timeout", "0.5", "--", "sh", "-c", "echo x > .mcp.json; sleep 100")

@@ -32,7 +32,7 @@ KILLED = """
 
     state, work, born = sys.argv[1:]
     if born == "unborn":
-        objects._birth_ns = lambda fd: 0
+        objects.birth_ns = lambda fd: 0
     below, guard = Below(state), Guard(state)
     below.settle(work, ())
     guard.settle([(work, None)], ())
@@ -70,7 +70,7 @@ def _look(state: Path, work: Path) -> tuple[Action, ...]:
 def born(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(presence, "GRACE_NS", 0)
     if request.param == "unborn":
-        monkeypatch.setattr(objects, "_birth_ns", lambda _: 0)
+        monkeypatch.setattr(objects, "birth_ns", lambda _: 0)
     return str(request.param)
 
 

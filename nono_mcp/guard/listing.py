@@ -1,0 +1,157 @@
+"""The directories of a workspace as they were when they were last listed, kept between runs.
+
+A directory in which a name comes, goes or is moved has another ctime, which no program can set: of
+one that has the same as it had then, the names are known.
+
+Architecture invariant: nothing but speed depends on what is kept, save which inodes stood at
+guarded names when it was.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import time
+from _imp import source_hash
+from binascii import crc32
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Identity = tuple[int, int]
+    Plain = tuple[str, tuple[str, ...], str]
+    """What is in a `Found`."""
+
+FOLDER = "listings"
+"""In our state directory."""
+SLOTS_COUNT = 256
+SETTLED_NS = 10**8
+"""A directory that was changed so short a time before it was listed may be once more unseen."""
+
+_MAGIC = b"nono listing 1 "
+_CRC_DIGITS = 8
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Listed:
+    """One directory: when it was changed last, the directories in it, and what is guarded."""
+
+    __slots__ = ("below", "changed_ns", "found")
+
+    def __init__(self, changed_ns: int, below: tuple[str, ...], found: tuple[Plain, ...]) -> None:
+        self.changed_ns = changed_ns
+        self.below = below
+        self.found = found
+
+
+class Listing:
+    """All that is known of the directories beneath *root*."""
+
+    def __init__(self, state_dir: str, root: str) -> None:
+        slot = int.from_bytes(source_hash(0, os.fsencode(root)), "little") % SLOTS_COUNT
+        self._path = f"{state_dir}/{FOLDER}/{slot}"
+        self._root = root
+        self._prefix = root.rstrip("/") + "/"
+        self.directories: dict[str, Listed] = {}
+        """By path, and none of a directory before the one that it's in."""
+        self.before: dict[str, Listed] = {}
+        """The same, as it was kept."""
+        self.inodes: dict[str, int] = {}
+        """Of what stood at guarded names by then."""
+        self.taken_ns = 0
+        self._is_new = False
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            with open(os.open(self._path, _READ), "rb") as file:
+                data = file.read()
+            body = data[len(_MAGIC) + _CRC_DIGITS :]
+            if data[: -len(body) or None] != _MAGIC + b"%08x" % crc32(body):
+                return
+            # What is whole is what we wrote, where no worker gets at it.
+            value: Any = marshal.loads(body)  # noqa: S302
+            whose = self._root, self._identity()
+        except OSError:
+            return
+        root, identity, taken_ns, directories, inodes = value
+        if (root, identity) == whose:
+            self.taken_ns = taken_ns
+            self.before = {path: Listed(*one) for path, *one in directories}
+            self.directories = self.before
+            self.inodes = inodes
+
+    def _identity(self) -> Identity:
+        status = os.lstat(self._root)
+        return status.st_dev, status.st_ino
+
+    def is_as_it_was(self, since_ns: int) -> bool:
+        """Tell whether no directory was changed since it was listed, nor since then."""
+        prefix, stat = self._prefix, os.lstat
+        for path, one in self.directories.items():
+            changed_ns = one.changed_ns
+            if changed_ns >= since_ns or stat(prefix + path).st_ctime_ns != changed_ns:
+                return False
+        return bool(self.directories)
+
+    def renew(self, until: float) -> bool:
+        """List what was changed, and tell whether that was done by the time *until*.
+
+        What wasn't come to is as it was.
+        """
+        # Who changed nothing doesn't pay for the import.
+        from nono_mcp.guard.listed import listed
+
+        old, self.directories = self.before, {}
+        self._is_new = True
+        todo = [""]
+        while todo:
+            path = todo.pop()
+            if time.monotonic() > until:
+                self.directories = old | self.directories
+                return False
+            one = listed(self._prefix, path, old.get(path))
+            if one is not None:
+                self.directories[path] = one
+                lead = f"{path}/" if path else ""
+                todo += [lead + name for name in one.below]
+        return True
+
+    def path(self, directory: tuple[str, ...], name: str) -> str:
+        """Return the absolute path of a *name*."""
+        return self._prefix + "/".join((*directory, name))
+
+    def found(self) -> list[Plain]:
+        """Return what is guarded, wherever it is."""
+        return [found for one in self.directories.values() for found in one.found]
+
+    def changed_ns(self, directory: tuple[str, ...]) -> int | None:
+        """Return when a directory was changed last, as it was listed."""
+        one = self.directories.get("/".join(directory))
+        return None if one is None else one.changed_ns
+
+    def write(self, inodes: dict[str, int], taken_ns: int) -> None:
+        """Keep what is known, if it's anything new; the guarded names have the *inodes*.
+
+        Raises:
+            OSError: It isn't kept.
+        """
+        if not self._is_new and inodes == self.inodes:
+            return
+        directories = tuple(
+            (path, one.changed_ns if one.changed_ns < taken_ns - SETTLED_NS else 0, *rest)
+            for path, one in self.directories.items()
+            for rest in ((one.below, one.found),)
+        )
+        body = marshal.dumps((self._root, self._identity(), taken_ns, directories, inodes), 2)
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        new = f"{self._path}.{os.urandom(8).hex()}"
+        try:
+            with open(os.open(new, _NEW, 0o600), "wb") as file:
+                file.write(_MAGIC + b"%08x" % crc32(body) + body)
+            os.rename(new, self._path)
+        except OSError:
+            os.unlink(new)
+            raise

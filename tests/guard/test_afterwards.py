@@ -1,0 +1,267 @@
+"""What a program planted that nobody looked before is told by the times that no program sets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_mcp.guard import afterwards, listing, objects, times
+from nono_mcp.guard.guard import Guard
+from tests.guard.conftest import ENVIRON, git, seen
+from tests.guard.test_below import BARE, EVERYDAY, EVIL, INIT
+from tests.guard.test_below import PLANTED as BENEATH
+from tests.guard.test_names import INNER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nono_mcp.guard.action import Action
+
+PLANTED = BENEATH | INNER
+
+pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.after-run")]
+
+
+class Runs:
+    """Programs that are run one after the other in a workspace, without a sandbox."""
+
+    def __init__(self, root: Path) -> None:
+        self.work = root / "work"
+        self._state = str(root / "state")
+        self.actions: list[Action] = []
+
+    def run(self, script: str, given_up: tuple[str, ...] = ()) -> list[str]:
+        """Run a shell script as `nono run` does, and return what was done after it."""
+        self.settle()
+        guard = Guard(self._state)
+        settled = [(str(self.work), None)], (), (), "", given_up
+        guard.settle(*settled)
+        assert guard.begin() == ()
+        looking = afterwards.Afterwards(self._state, settled, str(self.work / "any"))
+        self.outside(script)
+        guard.end()
+        guard.close()
+        self.actions = list(looking.look(guard.began.since_ns()))
+        return sorted(f"{one.action} {one.path[len(f'{self.work}/') :]}" for one in self.actions)
+
+    def outside(self, script: str) -> None:
+        home = {"HOME": str(self.work.parent)}
+        subprocess.run(["/bin/sh", "-c", script], cwd=self.work, env=ENVIRON | home, check=True)
+
+    def settle(self, wait_ns: int = 0) -> None:
+        """Wait until what is changed from here on has another time than what was."""
+        (self.work.parent / "now").write_text("")
+        until = (self.work.parent / "now").stat().st_ctime_ns + wait_ns
+        while times.now_ns() <= until:
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    (tmp_path / "work").mkdir()
+    return Runs(tmp_path)
+
+
+def test_what_is_planted_is_taken_away(runs: Runs) -> None:
+    runs.outside("".join(f"mkdir -p {n}/d; " for n in range(len(PLANTED))))
+    script = "".join(f"(cd {n} && {one}); " for n, one in enumerate(PLANTED.values()))
+    expected = sorted(f"removed {n}/{path}" for n, path in enumerate(PLANTED))
+    assert runs.run(script) == expected
+    assert all(os.path.lexists(one.kept_in) for one in runs.actions)
+    assert not [n for n, p in enumerate(PLANTED) if os.path.lexists(runs.work / f"{n}/{p}")]
+
+
+BEFORE = f"""
+    mkdir -p hooked/.git d code/vscode payload/git/hooks payload/bare/hooks more
+    {INIT}
+    echo evil > payload/hook
+    echo evil > payload/git/hooks/post-checkout
+    {EVIL} > payload/git/config
+    echo ref: refs/heads/main > payload/git/HEAD
+    mkdir payload/git/objects payload/git/refs payload/git/info
+    cp -r payload/git/. payload/bare
+    rm -r payload/bare/objects payload/bare/refs payload/git/HEAD
+    echo evil > code/vscode/tasks.json
+    rm -rf more/.git; git init -q more; rm -r more/.git/hooks
+    cp -r payload/git/hooks payload/hooks
+"""
+OLDER = {
+    "removed sub/.git/hooks/post-checkout": "mv payload/hook sub/.git/hooks/post-checkout",
+    "removed d/.envrc": "ln payload/hook d/.envrc",
+    "removed sub/.git/hooks/pre-push": "cp -p payload/hook sub/.git/hooks/pre-push",
+    "removed payload/bare/HEAD": "mkdir payload/bare/objects payload/bare/refs",
+    "removed d/.vscode": "mv code/vscode d/.vscode",
+    "left more/.git/hooks/post-checkout": "mv payload/hooks more/.git/hooks",
+    "left hooked/.git/config,left hooked/.git/hooks/post-checkout": (
+        "rmdir hooked/.git && mv payload/git hooked/.git && echo x > hooked/.git/HEAD"
+    ),
+}
+
+
+@pytest.mark.parametrize(("expected", "script"), OLDER.items(), ids=OLDER.values())
+def test_what_is_older_and_moved_there_is_taken_away_or_told(
+    runs: Runs, expected: str, script: str
+) -> None:
+    """Where an older run had prepared it, under names by which nothing is guarded."""
+    runs.outside(BEFORE)
+    assert runs.run("true") == []
+    assert runs.run(script) == expected.split(",")
+
+
+def test_a_directory_moved_there_in_the_first_run_is_told(runs: Runs) -> None:
+    runs.outside(BEFORE)
+    assert runs.run("mv code/vscode d/.vscode") == ["left d/.vscode"]
+    assert (runs.work / "d" / ".vscode" / "tasks.json").exists()
+    # By what was kept of that, it has been there.
+    assert runs.run("touch d/file d/.vscode/new") == ["removed d/.vscode/new"]
+
+
+def test_where_no_birth_is_kept_what_came_to_its_name_goes(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "birth_ns", lambda _: 0)
+    runs.outside("mkdir d e; echo mine > d/.envrc")
+    assert runs.run("echo evil > d/.npmrc; mkdir e/.vscode; echo evil > e/.vscode/a") == [
+        "left e/.vscode",
+        "removed d/.npmrc",
+    ]
+    assert runs.run("mkdir d/.vscode; echo evil > d/.vscode/b; echo evil > d/.envrc") == [
+        "left d/.envrc",
+        "removed d/.vscode",
+    ]
+
+
+CHANGED = {
+    "left d/.npmrc": "echo evil > d/.npmrc",
+    "left d/.vscode": "echo evil > d/.vscode/tasks.json",
+    "removed d/.vscode/new": "echo evil > d/.vscode/new; mkdir d/x",
+    "removed d/.vscode/tasks.json": "echo evil > d/t && mv d/t d/.vscode/tasks.json",
+    "left sub/.git/config": "git -C sub config core.fsmonitor evil",
+    "left sub/.git/hooks/post-commit": "chmod +x sub/.git/hooks/post-commit",
+    "left bare.git/config": f"{EVIL} >> bare.git/config",
+    "removed bare.git/hooks/update": "echo evil > bare.git/hooks/update",
+    "removed sub/.git/config.worktree": f"{EVIL} > sub/.git/config.worktree",
+}
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["first", "second"])
+def test_of_what_was_there_only_what_is_new_goes(runs: Runs, known: object) -> None:
+    runs.outside(f"mkdir -p d/.vscode; {INIT}; git init -q --bare bare.git")
+    runs.outside("cd d; echo mine > .npmrc; echo mine > .vscode/tasks.json")
+    runs.outside("git -C sub config alias.x '!mine'; echo mine > sub/.git/hooks/post-commit")
+    if known:
+        assert runs.run("true") == []
+    for expected, script in CHANGED.items():
+        assert (script, runs.run(script)) == (script, [expected])
+        runs.outside("rm -rf d/x d/t; echo mine > d/.vscode/tasks.json")
+    assert (runs.work / "d" / ".npmrc").read_text() == "evil\n"
+    assert "mine" in (runs.work / "sub" / ".git" / "config").read_text()
+
+
+def test_what_is_the_persons_stays_and_nothing_is_said(runs: Runs) -> None:
+    runs.outside(f"mkdir -p d/.vscode; {INIT}; {BARE}; git init -q --bare bare.git; mkdir shut")
+    runs.outside("cd d; echo mine > .npmrc; echo mine > .vscode/tasks.json")
+    for name in ("sub/.git", "bare.git"):
+        runs.outside(f"{EVIL} >> {name}/config; echo mine > {name}/hooks/post-commit")
+    runs.outside("echo mine > shut/.envrc; chmod 0 shut")
+    before = seen(runs.work / "d"), seen(runs.work / "sub" / ".git" / "hooks")
+    for script in (
+        "true",
+        "touch d/file sub/file bare.git/x; rm d/file",
+        EVERYDAY,
+        "rm -r d/.npmrc",
+    ):
+        if "rm -r " not in script:
+            assert (seen(runs.work / "d"), seen(runs.work / "sub" / ".git" / "hooks")) == before
+        assert (script, runs.run(script)) == (script, [])
+    assert (runs.work / "shut").stat().st_mode & 0o777 == 0
+    (runs.work / "shut").chmod(0o700)
+    assert git(runs.work / "of-bare", "log", "-1", "--format=%s") == "more\n"
+
+
+def test_a_copy_of_what_is_the_persons_stays(runs: Runs) -> None:
+    runs.outside("mkdir -p a/.vscode; echo mine > a/.vscode/tasks.json; echo top > .npmrc")
+    assert runs.run("cp -r a b; mv a c; mkdir d; cp .npmrc d") == []
+    assert runs.run("echo evil >> b/.vscode/more") == ["removed b/.vscode/more"]
+
+
+def test_what_is_given_up_may_be_made(runs: Runs) -> None:
+    given_up = (f"{runs.work}/d/.envrc",)
+    assert runs.run("mkdir d; echo x > d/.envrc; echo x > d/.npmrc", given_up) == [
+        "removed d/.npmrc"
+    ]
+
+
+def test_packages_are_told_of(runs: Runs) -> None:
+    runs.outside("mkdir -p node_modules/old; echo old > node_modules/old/.npmrc")
+    assert runs.run("mkdir -p node_modules/p; echo new > node_modules/p/.npmrc") == [
+        "left node_modules"
+    ]
+    assert "1 of them" in runs.actions[0].what
+
+
+def test_where_nothing_changed_nothing_is_listed(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.outside("mkdir -p a/b/c d; echo mine > d/.npmrc")
+    runs.settle(listing.SETTLED_NS)
+    assert runs.run("true") == []
+
+    def never(*_: object) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(listing.Listing, "renew", never)
+    assert runs.run("true") == []
+    # What stands there is looked at all the same.
+    assert runs.run("echo evil > d/.npmrc") == ["left d/.npmrc"]
+    with pytest.raises(AssertionError):
+        runs.run("echo evil > a/b/c/.envrc")
+    monkeypatch.undo()
+    assert runs.run("echo more > a/b/c/.npmrc") == ["removed a/b/c/.npmrc"]
+
+
+def test_what_takes_too_long_is_told_and_goes_further_the_next_time(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.outside("mkdir -p a/b/c d/e")
+    monkeypatch.setattr(afterwards, "LOOK_S", -1.0)
+    runs.run("touch a/b/c/file")
+    (action,) = runs.actions
+    assert (action.path, action.why) == (str(runs.work), afterwards.SLOW)
+    monkeypatch.undo()
+    assert runs.run("echo evil > d/e/.envrc") == ["removed d/e/.envrc"]
+
+
+def test_a_damaged_listing_counts_for_nothing(runs: Runs) -> None:
+    assert runs.run("mkdir a") == []
+    (file,) = (runs.work.parent / "state" / listing.FOLDER).iterdir()
+    data = file.read_bytes()
+    for damaged in (b"", data[:-3], data[:40] + b"x" + data[41:]):
+        file.write_bytes(damaged)
+        runs.outside("rm -rf a; mkdir a")
+        assert runs.run("echo evil > a/.envrc") == ["removed a/.envrc"]
+
+
+def test_a_clock_that_was_set_back_hides_nothing(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = times.Began()
+    now_ns, since_ns = time.time_ns, began.since_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() - 10**10)
+    assert began.since_ns() < since_ns - 9 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + 10**10)
+    assert began.since_ns() == since_ns
+    assert runs.work.exists()
+
+
+def test_the_workspace_is_the_nearest_that_may_be_written() -> None:
+    roots = [("/", None), ("/home/ann", None), ("/home/ann/work", None), ("/srv", None)]
+    where = afterwards._beneath  # noqa: SLF001
+    assert where(roots, "/home/ann/work/sub", "/home/ann") == "/home/ann/work"
+    assert where(roots, "/home/ann/worker", "/home/ann") == ""
+    assert where(roots[1:], "/etc", "/home/ann") == ""
+    assert where(roots, "/etc", "/home/ann") == "/"
