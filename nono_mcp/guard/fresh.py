@@ -61,7 +61,7 @@ def judged(
         known = Known(path, times.telling_device(root))
         known.closed, known.given_up = frozenset(closed), frozenset(given_up)
         fresh = Fresh(known, Quarantine(state_dir), root, (since_ns, listing))
-        doubtful = list(_opened_up(parts[0], root))
+        doubtful = list(_opened_up(parts[0], root, since_ns))
         touched = [found for found in doubtful if fresh.is_touched(found, inodes)]
         if not touched:
             return ()
@@ -72,14 +72,23 @@ def judged(
         os.close(root)
 
 
-def _opened_up(doubtful: Iterable[Plain], root: int) -> Iterable[Found]:
+def _opened_up(doubtful: Iterable[Plain], root: int, since_ns: int) -> Iterable[Found]:
     """Yield what is *doubtful*, and what is in directories that were shut."""
     for one in doubtful:
         found = Found(*one)
-        if found.kind == finding.SHUT:
-            yield from finding.by_walk(root, found.directory, packages=True, forcing=True)
-        else:
+        if found.kind != finding.SHUT:
             yield found
+        elif not _was_shut("/".join(found.directory), root, since_ns):
+            yield from finding.by_walk(root, found.directory, packages=True, forcing=True)
+
+
+def _was_shut(path: str, root: int, since_ns: int) -> bool:
+    """Tell whether nobody can have got into a directory since: to open it up gives it a ctime."""
+    try:
+        status = os.stat(path, dir_fd=root, follow_symlinks=False)
+    except OSError:
+        return False
+    return status.st_ctime_ns < since_ns and not status.st_mode & stat.S_IXUSR
 
 
 class Fresh(Judging):

@@ -16,7 +16,8 @@ _HEADER = re.compile(r'\[([A-Za-z0-9-]+)(?: +"((?:[^"\\]|\\["\\])*)")?\]')
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)[ \t]*(?:=[ \t]*(.*))?", re.DOTALL)
 _FLAG = re.compile(r"|true|false|yes|no|on|off|[01]", re.IGNORECASE)
 # Not a helper's ("ext::sh -c ..."), nor what a program would take for an option.
-_URL = re.compile(r'"?(?!-)(?![A-Za-z0-9+.-]+::)[^\s"\\]+"?')
+# What begins as a path is one, and may hold spaces.
+_URL = re.compile(r'"?(?!-)(?![A-Za-z0-9+.-]+::)[^\s"\\]+"?|"?\.{0,2}/[^\t\n"\\#;]+"?')
 _NAME = r"\.?[A-Za-z0-9_@+-][A-Za-z0-9_@+. -]*"
 _BENEATH = re.compile(rf"((?:\.\./)+)(?:{_NAME}/)*{_NAME}")
 

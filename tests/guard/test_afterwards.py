@@ -183,6 +183,13 @@ def test_what_is_the_persons_stays_and_nothing_is_said(runs: Runs) -> None:
     assert git(runs.work / "of-bare", "log", "-1", "--format=%s") == "more\n"
 
 
+def test_what_was_shut_before_is_looked_into_if_a_program_could_be(runs: Runs) -> None:
+    runs.outside("mkdir -p shut/d half/d; chmod 0 shut; chmod 0300 half")
+    assert runs.run("echo evil > half/d/.envrc") == ["removed half/d/.envrc"]
+    script = "chmod 700 shut; echo evil > shut/d/.npmrc; chmod 0 shut"
+    assert runs.run(script) == ["removed shut/d/.npmrc"]
+
+
 def test_a_copy_of_what_is_the_persons_stays(runs: Runs) -> None:
     runs.outside("mkdir -p a/.vscode; echo mine > a/.vscode/tasks.json; echo top > .npmrc")
     assert runs.run("cp -r a b; mv a c; mkdir d; cp .npmrc d") == []

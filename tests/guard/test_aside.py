@@ -37,6 +37,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="nono-test-"))
     assert path.stat().st_dev != tmp_path.stat().st_dev
     yield path
+    subprocess.run(["chmod", "-R", "u+rwx", str(path)], check=True)
     shutil.rmtree(path)
 
 

@@ -52,6 +52,8 @@ DANGEROUS = [
     '[remote "origin"]\n\turl = ext::sh -c evil',
     '[remote "origin"]\n\turl = "ext::sh -c evil"',
     '[remote "origin"]\n\turl = --upload-pack=evil',
+    '[remote "origin"]\n\turl = ext:: /x evil',
+    '[remote "origin"]\n\turl = x ext::/sh',
     '[remote "origin"]\n\tuploadpack = evil',
     '[remote "origin"]\n\tvcs = evil',
     '[remote "origin"]\n\tproxy = evil',
