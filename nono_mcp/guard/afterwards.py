@@ -57,7 +57,7 @@ class Afterwards:
         now_ns = times.now_ns()
         actions: tuple[Action, ...] = ()
         try:
-            is_all = listing.is_as_it_was(since_ns) or listing.renew(time.monotonic() + LOOK_S)
+            is_all = listing.is_as_it_was() or listing.renew(time.monotonic() + LOOK_S)
             inodes: dict[str, int] = {}
             actions = self._judged(listing, since_ns, inodes)
             if not is_all:

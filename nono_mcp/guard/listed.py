@@ -39,8 +39,7 @@ def listed(prefix: str, path: str, old: Listed | None) -> Listed | None:
 def _looked_into(path: str, directory: tuple[str, ...]) -> Listed:
     fd = os.open(path, DIRECTORY)
     try:
-        # What is in it may be closed though its names aren't.
-        status = os.stat(".", dir_fd=fd)
+        status = os.fstat(fd)
         level = finding.Level(directory, fd)
         level.take_in()
     finally:

@@ -87,12 +87,11 @@ class Listing:
         status = os.lstat(self._root)
         return status.st_dev, status.st_ino
 
-    def is_as_it_was(self, since_ns: int) -> bool:
-        """Tell whether no directory was changed since it was listed, nor since then."""
+    def is_as_it_was(self) -> bool:
+        """Tell whether no directory was changed since it was listed."""
         prefix, stat = self._prefix, os.lstat
         for path, one in self.directories.items():
-            changed_ns = one.changed_ns
-            if changed_ns >= since_ns or stat(prefix + path).st_ctime_ns != changed_ns:
+            if stat(prefix + path).st_ctime_ns != one.changed_ns:
                 return False
         return bool(self.directories)
 

@@ -185,6 +185,12 @@ def test_what_is_the_persons_stays_and_nothing_is_said(runs: Runs) -> None:
 
 def test_what_was_shut_before_is_looked_into_if_a_program_could_be(runs: Runs) -> None:
     runs.outside("mkdir -p shut/d half/d; chmod 0 shut; chmod 0300 half")
+    assert runs.run(
+        "mkdir -p ro/d/e; echo a > ro/d/e/.npmrc; echo b > ro/.envrc; chmod 0400 ro"
+    ) == [
+        "removed ro/.envrc",
+        "removed ro/d/e/.npmrc",
+    ]
     assert runs.run("echo evil > half/d/.envrc") == ["removed half/d/.envrc"]
     script = "chmod 700 shut; echo evil > shut/d/.npmrc; chmod 0 shut"
     assert runs.run(script) == ["removed shut/d/.npmrc"]
@@ -229,6 +235,22 @@ def test_where_nothing_changed_nothing_is_listed(
         runs.run("echo evil > a/b/c/.envrc")
     monkeypatch.undo()
     assert runs.run("echo more > a/b/c/.npmrc") == ["removed a/b/c/.npmrc"]
+
+
+def test_what_was_changed_just_before_it_was_listed_is_listed_again(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be changed once more in the same tick of the clock that files have."""
+    runs.outside("mkdir a")
+
+    def known() -> set[bool]:
+        kept = listing.Listing(str(runs.work.parent / "state"), str(runs.work))
+        return {one.changed_ns != 0 for one in kept.before.values()}
+
+    for settled_ns in (10**13, -(10**13)):
+        monkeypatch.setattr(listing, "SETTLED_NS", settled_ns)
+        assert runs.run("touch a/file") == []
+        assert known() == {settled_ns < 0}
 
 
 def test_what_takes_too_long_is_told_and_goes_further_the_next_time(
