@@ -65,8 +65,7 @@ def judged(
         touched = [found for found in doubtful if fresh.is_touched(found, inodes)]
         if not touched:
             return ()
-        others = [Found(*one) for one in parts[1]] + [one for one in doubtful if one not in touched]
-        fresh.learn(others)
+        fresh.learn({*doubtful, *(Found(*one) for one in parts[1])}.difference(touched))
         return fresh.judge(touched)
     finally:
         os.close(root)
