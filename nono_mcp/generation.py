@@ -92,7 +92,7 @@ class Generation:
         self.way = way
         """Out of the session, if its policy has a proxy."""
         self._scratch = scratch_directory
-        self._grants = [
+        grants = [
             (grant.source or grant.path, grant.identity)
             for grant in prepared.confinement.grants
             if grant.identity is not None
@@ -100,7 +100,8 @@ class Generation:
         # What can be written is what can be replaced.
         writable = {grant.path for grant in prepared.confinement.grants if grant.access & WRITE}
         self._closed = closed
-        self._grants.sort(key=lambda pair: pair[0] not in writable)
+        grants.sort(key=lambda pair: pair[0] not in writable)
+        self._looked_at = grants[:IDENTITIES_MAX]
         self._idle: list[tuple[Lane, float]] = []
         """Since when each one is, the longest first."""
         self._trimming: asyncio.TimerHandle | None = None
@@ -113,13 +114,14 @@ class Generation:
 
     def stale(self) -> bool:
         """Tell whether what stands at a grant, or a denial, isn't what was judged any more."""
-        for path, identity in self._grants[:IDENTITIES_MAX]:
-            try:
-                status = os.lstat(path)
-            except OSError:
-                return True
-            if (status.st_dev, status.st_ino) != identity:
-                return True
+        lstat = os.lstat
+        try:
+            for path, (device, inode) in self._looked_at:
+                status = lstat(path)
+                if status.st_ino != inode or status.st_dev != device:
+                    return True
+        except OSError:
+            return True
         return self._closed.changed()
 
     def take(self) -> Lane:

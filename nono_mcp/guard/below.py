@@ -193,8 +193,16 @@ class Below:
     def _publish(self, book: Book) -> None:
         if self._published == self._known.version and book.is_current():
             return
-        book.publish((_FORMAT, self._began_ns, self._known.written()))
-        self._published = self._known.version
+        if book.is_current() or not self._is_told(book):
+            book.publish((_FORMAT, self._began_ns, self._known.written()))
+            self._published = self._known.version
+
+    def _is_told(self, book: Book) -> bool:
+        """Tell whether somebody else has published what is known here."""
+        value = book.read()
+        told = isinstance(value, tuple) and value[::2] == (_FORMAT, self._known.written())
+        self._published = self._known.version if told else -1
+        return told
 
     def is_still(self, *, learning: bool) -> bool:
         """Tell whether what is known is as it is known, where nothing else changed.
@@ -209,9 +217,7 @@ class Below:
         known = self._identity == (status.st_dev, status.st_ino)
         if not (known and self._book.place.is_at(status)):
             return False
-        if not learning:
-            return self._is_same(self._book.place.fd)
-        return self._learn_nothing(self._book)
+        return self._learn_nothing(self._book) if learning else self._is_same(self._book.place.fd)
 
     def _learn_nothing(self, book: Book) -> bool:
         if book.attendance.own.runs or self._published != self._known.version:
@@ -222,11 +228,9 @@ class Below:
             return False
         try:
             arrived = book.attendance.arrived()
-            if (
-                not book.is_current()
-                or book.company() != ALONE
-                or not self._takes_nothing(book.place.fd)
-            ):
+            if not book.is_current() and not self._is_told(book):
+                return False
+            if book.company() != ALONE or not self._takes_nothing(book.place.fd):
                 return False
             book.begin(arrived)
             return True

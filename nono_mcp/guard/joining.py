@@ -81,6 +81,9 @@ def publish(root: Root) -> None:
     awaited = frozenset(spot.key for spot in root.awaited)
     closed = (root.left_out, *root.others_closed)
     known = root.published
+    if not root.book.is_current():
+        # Others may have found the same.
+        known = written.to_top(root.book.read(), root.path) or known
     if (
         known is not None
         and root.book.is_current()
@@ -90,7 +93,7 @@ def publish(root: Root) -> None:
         and awaited <= known.awaited
         and set(closed) == set(known.closed)
     ):
-        root.is_told = True
+        root.published, root.is_told = known, True
         return
     if root.is_shared and known is not None:
         awaited |= known.awaited

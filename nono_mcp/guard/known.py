@@ -195,7 +195,7 @@ class Known:
         """Return what is known as plain values."""
         spots_ = tuple(
             (key, one.print, written.of_kept(one.kept), one.stamps)
-            for key, one in self._spots.items()
+            for key, one in sorted(self._spots.items(), key=_key)
         )
         keys = (self.bare, self._gitfiles, self._crowded, self._unsure, self._untimed)
         sets = tuple(tuple(sorted(each)) for each in keys)
@@ -225,6 +225,10 @@ class Known:
         if self._bytes_left >= 0:
             return kept
         return Kept(kept.kind, kept.mode, is_whole=False)
+
+
+def _key(item: tuple[Key, One]) -> Key:
+    return item[0]
 
 
 def is_at_top(spot: Spot) -> bool:

@@ -62,6 +62,7 @@ class Keeping:
         """Let go of the store."""
         if self._watcher is not None:
             self._watcher.close()
+        self._in_flight.close()
         self.snapshots.close()
 
     def settle(self, rules: Rules) -> None:

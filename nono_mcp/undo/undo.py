@@ -108,13 +108,8 @@ class Undo:
             SnapshotError: It couldn't be kept before. Run nothing.
             AuditWriteError: It isn't in the log. Run nothing, or tell nobody of it.
         """
-        if self.rules.may_write(call) and self._keeping.snapshots.is_interrupted():
-            await self._complete()
-        # Who lets go of it may be another process.
-        while not self._living.enter():  # noqa: ASYNC110 - see above
-            await anyio.sleep(_WAIT_S)
-        kept = Kept()
-        kept.network = network
+        await self._enter()
+        kept = Kept(network)
         try:
             if self.rules.may_write(call):
                 async with self._held(call_id, kept, told):
@@ -126,11 +121,18 @@ class Undo:
         finally:
             self._living.leave()
 
+    async def _enter(self) -> None:
+        # Who lets go of it may be another process.
+        while not self._living.enter():  # noqa: ASYNC110 - see above
+            await anyio.sleep(_WAIT_S)
+
     @asynccontextmanager
     async def _held(self, call_id: str, kept: Kept, told: Told) -> AsyncIterator[None]:
         try:
             before = await self._before(call_id, kept, told)
-            self._begin(kept)
+            for other in self._writing:
+                other.overlapped = kept.overlapped = True
+            self._writing.append(kept)
             try:
                 yield
             finally:
@@ -177,6 +179,8 @@ class Undo:
 
     async def _before(self, call: str, kept: Kept, told: Told) -> Snapshot:
         taken = self._keeping.again("before-call", call, kept)
+        if taken is None and self._keeping.snapshots.is_interrupted():
+            await self._complete()
         # What is meant is recorded before anything is looked at for it.
         told.begins(taken)
         if taken is None:
@@ -266,11 +270,6 @@ class Undo:
             self._living.let_in()
         return outcome
 
-    def _begin(self, kept: Kept) -> None:
-        for other in self._writing:
-            other.overlapped = kept.overlapped = True
-        self._writing.append(kept)
-
     async def _changed(self, before: Snapshot, call_id: str, kept: Kept, told: Told) -> Changed:
         after = None
         try:
@@ -290,11 +289,12 @@ class Undo:
             rolling.record(self._log, outcome.safety.id, "end", rolling.of_outcome(outcome))
 
     async def _complete(self) -> None:
-        """Complete what another server left when it was killed, unless one is at it."""
-        if not self._living.be_alone():
-            return
-        try:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._recover)
-        finally:
-            self._living.let_in()
+        """Complete what another server left when it was killed, unless somebody is at it."""
+        self._living.leave()
+        with anyio.CancelScope(shield=True):  # whoever was in leaves in the end
+            if self._living.be_alone():
+                try:
+                    await anyio.to_thread.run_sync(self._recover)
+                finally:
+                    self._living.let_in()
+            await self._enter()

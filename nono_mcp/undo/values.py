@@ -48,12 +48,12 @@ class Changed:
 class Kept:
     """What is known of a call's changes: nothing, if it may not write."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: int = 0) -> None:
         self.changed: Changed | None = None
         self.overlapped = False
         self.guarded: list[Action] = []
         """What was put right of what it did beneath the top directory."""
-        self.network = 0
+        self.network = network
         """A process that has the network of its session's calls alone, if there is one."""
         self.left_open = False
         """It may have left files open, which are told of only later."""

@@ -244,3 +244,33 @@ def test_a_directory_of_many_that_was_replaced_is_looked_at_anew(tmp_path: Path)
     assert one.begin() == one.end() == ()
     (after,) = (tmp_path / "state").glob("guard/top/*granted/calls-*")
     assert before.name != after.name, "others are told which directory it is"
+
+
+def test_two_that_take_turns_tell_each_other_nothing_anew(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Server(tmp_path, kind), Server(tmp_path, kind)
+    one.planted.write_text("the person's")
+    for server in (one, other, one):
+        server.begin()
+        server.end()
+    published: list[object] = []
+    monkeypatch.setattr(Book, "publish", lambda _, known: published.append(known))
+    for server in (other, one, other):
+        assert server.begin() == server.end() == ()
+    assert published == []
+
+
+def test_what_only_another_knew_is_told_anew(tmp_path: Path, kind: str) -> None:
+    one, other = settled(tmp_path, kind), settled(tmp_path, kind)
+    one.begin()
+    one.end()
+    one.planted.write_text("the person's")
+    if kind == "below":
+        other.learn()
+    assert other.begin() == other.end() == ()
+    (known,) = (tmp_path / "state" / "guard" / kind).glob("*/known-*")
+    assert b".npmrc" in known.read_bytes()
+    one.planted.unlink()
+    assert one.begin() == ()
+    assert b".npmrc" not in known.read_bytes()

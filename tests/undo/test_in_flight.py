@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 
 import pytest
 
@@ -19,6 +20,18 @@ def test_each_socket_more_is_told_of() -> None:
         more, than = socket.socketpair()
         with more, than:
             assert in_flight.left(network)
+
+
+def test_a_process_that_is_gone_is_not_taken_for_another() -> None:
+    in_flight = InFlight()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        assert in_flight.left(process.pid)
+        assert not in_flight.left(process.pid)
+        process.communicate()
+        assert in_flight.left(process.pid), "nobody tells"
+    assert not in_flight.left(os.getpid())
+    in_flight.close()
 
 
 def test_what_cannot_be_read_counts_and_no_network_is_not_asked() -> None:

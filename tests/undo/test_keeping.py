@@ -1,15 +1,21 @@
 """When a snapshot is taken without a look, and when a look is needed all the same."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from nono_mcp.guard.below import Below
 from nono_mcp.policy.document import SnapshotsSection
+from nono_mcp.policy.request import Request
+from nono_mcp.session import Command, Session
 from nono_mcp.undo.keeping import Keeping
 from nono_mcp.undo.rules import Rules
 from nono_mcp.undo.values import Kept
+from nono_sandbox.confinement import LANDLOCK
 
 pytestmark = pytest.mark.linux
 
@@ -56,3 +62,39 @@ def test_whoever_runs_is_told_what_was_read_meanwhile(keeping: Keeping, tmp_path
     (tmp_path / "work" / "g").write_text("1")
     keeping.take("auto", None)
     assert (runs.unsure.paths, ends.unsure.paths) == ({b"f", b"g"}, set())
+
+
+def test_what_another_server_left_of_a_rollback_is_completed_before_a_call_that_needs_no_look(
+    tmp_path: Path,
+) -> None:
+    """The other one was killed when it had said that it would, and before it did."""
+    (tmp_path / "work").mkdir()
+    names = {name: str(tmp_path / name) for name in ("home", "state", "config")}
+    request = Request(
+        workspace=str(tmp_path / "work"),
+        tier=LANDLOCK,
+        environ={"PATH": "/usr/bin:/bin"},
+        home=names["home"],
+        state_dir=names["state"],
+        config_dir=names["config"],
+    )
+    (tmp_path / "home").mkdir()
+
+    async def act() -> None:
+        with anyio.fail_after(60):
+            async with Session.open(request, tier=LANDLOCK) as session:
+                before = (await session.run(Command(("/bin/true",)))).changed
+                assert before is not None
+                index = tmp_path / "state" / "snapshots" / "index.db"
+                with closing(sqlite3.connect(index, isolation_level=None)) as db:
+                    root = bytes.fromhex(before.before.root)
+                    left = root, root, before.before.id, f".nono-restore-{'0' * 16}", "stage"
+                    db.execute(
+                        "INSERT INTO restores SELECT id, ?, ?, ?, ?, ? FROM workspaces", left
+                    )
+                    result = await session.run(Command(("/bin/true",)))
+                    assert result.status == 0
+                    assert db.execute("SELECT COUNT(*) FROM restores").fetchone() == (0,)
+                await session.run(Command(("/bin/true",)))
+
+    anyio.run(act)
