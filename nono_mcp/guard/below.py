@@ -222,15 +222,16 @@ class Below:
     def _learn_nothing(self, book: Book) -> bool:
         if book.attendance.own.runs or self._published != self._known.version:
             return False
-        if book.attendance.is_quiet:
-            return self._takes_nothing(book.place.fd) and book.attendance.run_quietly()
+        if book.attendance.is_quiet and not self._takes_nothing(book.place.fd):
+            return False
+        if book.attendance.run_quietly():
+            return True
         if not book.take_turn():
             return False
         try:
             arrived = book.attendance.arrived()
-            if not book.is_current() and not self._is_told(book):
-                return False
-            if book.company() != ALONE or not self._takes_nothing(book.place.fd):
+            told = book.is_current() or self._is_told(book)
+            if not told or book.company() != ALONE or not self._takes_nothing(book.place.fd):
                 return False
             book.begin(arrived)
             return True
