@@ -34,7 +34,6 @@ KNOBS = (
     ),
 )
 """(name, value that stands in the way, what to say)"""
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def examine(state_dir: str) -> Report:
     """Find out what this machine can enforce; our state is, or would be, in *state_dir*."""
     facts = support.probe()
     keychain, keychain_reason = _keychain(state_dir)
-    cgroup, cgroup_reason = ("", "not on macOS") if facts.macos else _cgroup()
+    cgroup = "" if facts.groups_reason else _own_group()
     return Report(
         support=facts,
         tier=support.best_tier(facts),
@@ -77,7 +76,7 @@ def examine(state_dir: str) -> Report:
         keychain=keychain,
         keychain_reason=keychain_reason,
         cgroup=cgroup,
-        cgroup_reason=cgroup_reason,
+        cgroup_reason="not on macOS" if facts.macos else facts.groups_reason,
         remarks=tuple(remarks_on(facts, _knob, lambda path: Path(path).exists())),
         versions={
             "nono": __version__,
@@ -158,16 +157,10 @@ def _on_wsl(kernel: str) -> list[str]:
     return remarks
 
 
-def _cgroup() -> tuple[str, str]:
-    """Return the control group that we could make others in, or why there is none."""
-    if not (CGROUPS / "cgroup.controllers").exists():
-        return "", "control groups version 2 aren't mounted"
-    lines = Path("/proc/self/cgroup").read_bytes().decode(errors="surrogateescape").splitlines()
-    own = next((line[3:] for line in lines if line.startswith("0::")), "/")
-    path = CGROUPS / own.lstrip("/")
-    if os.access(path, os.W_OK) and os.access(path / "cgroup.procs", os.W_OK):
-        return str(path), ""
-    return "", f"{path} isn't ours to change"
+def _own_group() -> str:
+    from nono_sandbox import hierarchy  # noqa: PLC0415 - Linux's alone
+
+    return hierarchy.directory_of()
 
 
 def _keychain(state_dir: str) -> tuple[str, str]:

@@ -143,7 +143,7 @@ class Generation:
     def give_back(self, lane: Lane, *, keep: bool) -> None:
         """Take *lane* back; without *keep* it is ended with whatever it still runs."""
         self._busy_count -= 1
-        if keep and not self._retired:
+        if keep and not self._retired and not lane.is_spent():
             self._idle.append((lane, time.monotonic()))
             self._trim_later()
         else:
@@ -231,7 +231,8 @@ def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generat
                 prepared = load.prepare(request.replace(proxy_port=way.port))
             prepared = prepared.replace(confinement=way.around(prepared.confinement))
         if prepared.document.enforcement.require:
-            required.check(prepared, required.found(server.reason), server.tier)
+            facts = required.found(server.reason, server.held.reason)
+            required.check(prepared, facts, server.tier)
         home.ensure(prepared)
         closed = Closed(prepared)
         server.configure(prepared.confinement)

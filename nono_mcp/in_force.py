@@ -65,6 +65,11 @@ class InForce:
         return self._generation.server.reason if self._generation else ""
 
     @property
+    def groups_reason(self) -> str:
+        """Return why no control groups hold the limits of calls, if none do."""
+        return self._generation.server.held.reason if self._generation else ""
+
+    @property
     def log(self) -> Log | None:
         """Return where calls are recorded, if they are."""
         return self._log

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Guarantees = tuple[Guarantee, ...]
 
 
-def found(namespaces_reason: str) -> Support:
+def found(namespaces_reason: str, groups_reason: str) -> Support:
     """Return the facts about this machine as a session knows them, without trying again."""
     if SEATBELT in system.BACKEND.tiers:
         return support.probe()
@@ -29,6 +29,7 @@ def found(namespaces_reason: str) -> Support:
         landlock_abi=landlock.abi_version(),
         landlock_errata=landlock.errata(),
         namespaces_reason=namespaces_reason,
+        groups_reason=groups_reason,
     )
 
 

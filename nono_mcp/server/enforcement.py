@@ -35,7 +35,7 @@ class Enforcement:
             RefusedError: A required guarantee is missing. Serve nothing.
         """
         # Not `support.probe`, which forks: the session has found out what it tries.
-        facts = required.found(session.tier_reason)
+        facts = required.found(session.tier_reason, session.groups_reason)
         given, lacking = required.check(session.prepared, facts, session.tier)
         return cls(session.tier, session.tier_reason, given, lacking)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nono_sandbox.confinement import Limits
+    from nono_sandbox.watch import Watch
 
 OWN_PLACES = ("/tmp", "/dev/shm")  # noqa: S108 - the session's own, in the first tier
 NOWHERE = reserve.Places()
@@ -40,6 +41,8 @@ class Parked(Value):
     report_fd: int
     word: tuple[int, int] = wire.NO_WORD
     """By which its lane sends descriptors."""
+    watch: Watch | None = None
+    """Where the kernel holds the call's memory, by which it's seen that it had to."""
 
 
 class Attendance:
@@ -126,6 +129,13 @@ class Attendance:
             return "disk"
         if limits.disk_free_bytes_min is not None and self._fills(limits.disk_free_bytes_min):
             return "disk-free"
+        if self._killed_for_memory(limits):
+            return "memory"
+        return self._over_by_sum(limits)
+
+    def _over_by_sum(self, limits: Limits) -> str:
+        if self._parked.watch is not None:
+            limits = limits.replace(memory_bytes_max=None)
         if limits.memory_bytes_max is None and limits.cpu_s is None:
             return ""
         usage = sample.usage(own_pids=self._own_pids)
@@ -134,6 +144,10 @@ class Attendance:
             usage = sample.usage(own_pids=self._own_pids, proportional=True)
             over = sample.exceeded(limits, usage, sum(self._cpu_s))
         return over
+
+    def _killed_for_memory(self, limits: Limits) -> bool:
+        watch = self._parked.watch
+        return watch is not None and limits.memory_bytes_max is not None and watch.killed()
 
     def _fills(self, free_bytes_min: int) -> bool:
         if self._reserve is None:
@@ -198,6 +212,9 @@ class Attendance:
         failure = _failure(self._parked.report_fd)
         if self._limits is None:
             return ("broken", failure[1] if failure else "a worker died before its call")
+        # Whatever else ended it: the next call isn't to be taken for what this one came to.
+        if self._killed_for_memory(self._limits) and not self.limit:
+            self.limit = "memory"
         peak = self._memory_kib_max
         return ("ended", self.status, self.limit, failure, self._cpu_s, peak, not gone)
 

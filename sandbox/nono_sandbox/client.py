@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nono_sandbox import system, wire
+from nono_sandbox import held, system, wire
 from nono_sandbox.errors import ConfinementError, LaneLostError, StartError
 from nono_sandbox.values import Value
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from nono_sandbox.confinement import Call, Confinement
+    from nono_sandbox.groups import Group
 
 START_S_MAX = 20.0
 """How long the fork server may take to answer, on however slow a machine."""
+_LOST = "the call's lane died; run it again"
+_LOST_TO_MEMORY = "the call's lane died for want of memory; run it again with more"
 _SOURCE_ROOT = str(Path(__file__).resolve().parent.parent)
 
 
@@ -67,6 +70,8 @@ class ForkServer:
         """Why this isn't the first tier, if it isn't."""
         self.door = -1
         """The listening socket inside the session's network, the caller's to close; or -1."""
+        self.held = held.Held()
+        """What the kernel holds each call's memory and processes to their limits by."""
 
     @classmethod
     def start(cls, tier: str | None = None) -> Self:
@@ -75,6 +80,8 @@ class ForkServer:
         Raises:
             LaneLostError: It died at once; nothing is left of it.
         """
+        # It starts in the group that this process is in by then.
+        top, reason = held.divided()
         ours, theirs = wire.socket_pair()
         # An empty environment: what isn't there can't be read from its memory.
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -97,6 +104,7 @@ class ForkServer:
         )
         theirs.close()
         server = cls(process, ours)
+        server.held = held.Held(top, process.pid, reason)
         (_, server.tier, server.reason), _ = server._answer()
         return server
 
@@ -132,22 +140,24 @@ class ForkServer:
         """Ask for one more lane.
 
         Raises:
-            LaneLostError: The fork server is dead; close it and start another.
+            LaneLostError: The fork server is dead, or there can be no group; close it and start
+                another.
         """
+        group = self.held.group()
         control, lane_control = wire.socket_pair()
         requests, lane_requests = wire.socket_pair()
+        lane = Lane(control, requests, group)
         fds = [lane_control.fileno(), lane_requests.fileno()]
         try:
-            wire.send(self._control, "lane", fds=fds)
+            wire.send(self._control, "lane", fds=[*fds, *(group.joining if group else ())])
         except wire.ClosedError as error:
-            control.close()
-            requests.close()
+            lane.close()
             raise LaneLostError("the session's fork server died") from error
         finally:
             lane_control.close()
             lane_requests.close()
         control.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        return Lane(control, requests)
+        return lane
 
     def alive(self) -> bool:
         """Tell whether the process still runs."""
@@ -161,14 +171,19 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self.held.close()
 
 
 class Lane:
     """One lane. It runs one call at a time; `fileno` is readable when it has something to say."""
 
-    def __init__(self, control: _socket.socket, requests: _socket.socket) -> None:
+    def __init__(
+        self, control: _socket.socket, requests: _socket.socket, group: Group | None = None
+    ) -> None:
         self._control = control
         self._requests = requests
+        self.group = group
+        """What its calls are held by, if anything is."""
         self.ended: Ended | None = None
         self.pidfd = -1
         """The running program's, once it was asked for and came; the lane's to close."""
@@ -185,6 +200,8 @@ class Lane:
         """
         self.ended = None
         self._close_pidfd()
+        if self.group is not None:
+            self.group.limit(call.limits)
         try:
             # In this order: who is woken first runs first, and the lane has only to watch.
             wire.send(self._requests, "call", call, fds=stdio)
@@ -225,7 +242,7 @@ class Lane:
             except BlockingIOError:
                 return False
             except wire.ClosedError as error:
-                raise LaneLostError("the call's lane died; run it again") from error
+                raise LaneLostError(self._why_lost()) from error
         return True
 
     def _take(self, message: tuple[Any, ...], fds: list[int]) -> None:
@@ -245,13 +262,26 @@ class Lane:
         except StartError as error:
             return str(error)
         except (wire.ClosedError, BlockingIOError):
-            return "the call's lane died; run it again"
+            return self._why_lost()
+
+    def _why_lost(self) -> str:
+        if self.group is None:
+            return _LOST
+        # What it was in charge of may have outlived it for a moment.
+        self.group.kill()
+        return _LOST_TO_MEMORY if self.group.lost_to_memory() else _LOST
 
     def close(self) -> None:
         """End the lane and whatever it runs."""
         self._close_pidfd()
         self._control.close()
         self._requests.close()
+        if self.group is not None and not self.group.is_closed:
+            self.group.close()
+
+    def is_spent(self) -> bool:
+        """Tell whether its next call would have less memory than it may, for what others left."""
+        return self.group is not None and self.group.is_spent()
 
     def _close_pidfd(self) -> None:
         if self.pidfd >= 0:

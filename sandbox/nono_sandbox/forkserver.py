@@ -15,7 +15,7 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, behalf, lane, namespaces, reserve, setup, wire
+from nono_sandbox import _uapi, behalf, lane, namespaces, reserve, setup, watch, wire
 from nono_sandbox.attendance import drain
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
@@ -141,10 +141,10 @@ def _serve(control: _socket.socket, plan: lane.Plan, network: Network) -> Never:
             if plan.tier == LANDLOCK:
                 _kill_orphans(lanes)
         if control.fileno() in events:
-            _, (lane_control, lane_requests) = wire.receive(control)
+            _, fds = wire.receive(control)
             introduction, lane_introduction = wire.socket_pair()
             introducing = lane_introduction, network
-            lanes.add(_start_lane(lane_control, lane_requests, plan, introducing))
+            lanes.add(_start_lane(fds, plan, introducing))
             lane_introduction.close()
             answerer.expect(introduction)
         answerer.attend(events.items())
@@ -174,17 +174,20 @@ def _kill_orphans(lanes: set[int]) -> None:
 
 
 def _start_lane(
-    control_fd: int,
-    requests_fd: int,
+    fds: list[int],
     plan: lane.Plan,
     introducing: tuple[_socket.socket, Network],
 ) -> int:
-    """Fork a lane, or in the first tier whoever forks it; return that one's process id."""
+    """Fork a lane, or in the first tier whoever forks it; return that one's process id.
+
+    *fds* are the ends of its channels and, if it has a control group, what `watch.join` takes.
+    """
     helper = os.fork()
     if helper:
-        os.close(control_fd)
-        os.close(requests_fd)
+        for fd in fds:
+            os.close(fd)
         return helper
+    control_fd, requests_fd, *group = fds
     control = _socket.socket(fileno=control_fd)
     try:
         if plan.tier == NAMESPACES:
@@ -193,7 +196,11 @@ def _start_lane(
             if os.fork():
                 os._exit(0)
         introduction, network = introducing
-        wire.keep_only(control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
+        watched: tuple[int, ...] = ()
+        if group:
+            plan, watched = watch.join(plan, group)
+        kept = (control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
+        wire.keep_only(*kept, *watched)
         lane.introduce(introduction, network, setup.become_lane(plan), plan)
         introduction.close()
         lane.serve(control, _socket.socket(fileno=requests_fd), plan)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from nono_sandbox.confinement import Call, Grant, Network
     from nono_sandbox.reserve import Places
+    from nono_sandbox.watch import Watch
 
     Programs: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[int, int]]
     """The base seccomp program, what `filters.narrowing_programs` returned, and the base's word."""
@@ -71,6 +72,10 @@ class Plan(Value):
     """Somebody does: the filter has a listener."""
     spawns: bool = False
     """A lane that serves enters its calls' Landlock domain, and starts their programs itself."""
+    spawns_in_group: bool = False
+    """So would one whose control group bounds its calls' processes."""
+    watch: Watch | None = None
+    """What it hears of its control group, if one holds its calls' memory and processes."""
 
 
 def seal(plan: Plan) -> tuple[int, ...]:
@@ -176,7 +181,7 @@ def _serve_spawning(
     enter_domain(plan)
     while True:
         call, stdio = _next_call(control, requests)
-        started = _started(call, stdio, plan)
+        started = _started_first(call, stdio, plan)
         for fd in stdio:
             os.close(fd)
         if not isinstance(started, Parked):
@@ -223,6 +228,17 @@ def _next_call(control: _socket.socket, requests: _socket.socket) -> tuple[Call,
         wire.receive(control)
 
 
+def _started_first(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
+    """Start *call* as `_started` does, to be killed before this lane is where memory is short."""
+    if plan.watch is None:
+        return _started(call, stdio, plan)
+    plan.watch.expose()
+    try:
+        return _started(call, stdio, plan)
+    finally:
+        plan.watch.spare()
+
+
 def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
     """Start *call*; return its process, or a status and why nothing was executed."""
     if is_plain(call, plan):
@@ -236,7 +252,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
             worker.fail(write_end, worker.NOT_RUN, f"can't confine the worker: {error}")
         worker.execute(call, stdio, write_end, plan.tier, plan.narrowing)
     os.close(write_end)
-    return Parked(pid, read_end, plan.word)
+    return Parked(pid, read_end, plan.word, plan.watch)
 
 
 def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
@@ -247,7 +263,7 @@ def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[in
     started = worker.spawn(call, stdio, plan.tier)
     if isinstance(started, tuple):
         return started[0], started[1][: worker.WHY_CHARACTERS_MAX]
-    return Parked(started, -1, plan.word)
+    return Parked(started, -1, plan.word, plan.watch)
 
 
 def not_executed(why: tuple[int, str]) -> tuple[object, ...]:
@@ -259,8 +275,12 @@ def is_plain(call: Call, plan: Plan) -> bool:
     """Tell whether *call* sets a process nothing that its lane hasn't set itself."""
     limits, narrowing = call.limits, call.narrowing
     narrows = narrowing.network_closed or narrowing.writes is not None
-    own = (limits.cpu_s, limits.memory_bytes_max, limits.open_files_max, limits.file_size_bytes_max)
-    if narrows or call.tty or call.builtin or own != (None, None, None, None):
+    own = (limits.cpu_s, limits.open_files_max, limits.file_size_bytes_max)
+    if narrows or call.tty or call.builtin or own != (None, None, None):
+        return False
+    if plan.watch is not None:
+        return True
+    if limits.memory_bytes_max is not None:
         return False
     if limits.processes_max is None:
         return True
@@ -286,11 +306,15 @@ def _took_back(requests: _socket.socket) -> bool:
 
 def _park(requests: _socket.socket, plan: Plan) -> Parked:
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    if plan.watch is not None:
+        plan.watch.expose()
     pid = os.fork()
     if pid == 0:
         _wait_and_become(requests, write_end, plan)
+    if plan.watch is not None:
+        plan.watch.spare()
     os.close(write_end)
-    return Parked(pid, read_end, plan.word)
+    return Parked(pid, read_end, plan.word, plan.watch)
 
 
 def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never:

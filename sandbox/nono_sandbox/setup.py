@@ -80,20 +80,21 @@ def plan_for(confinement: Confinement, tier: str, programs: lane.Programs) -> la
         places=Places(tuple(one.path for one in confinement.grants if one.access & WRITE)),
         sockets=confinement.sockets,
         is_answered=is_answered(tier, confinement.network.mode),
-        spawns=_may_spawn(confinement, tier),
+        spawns=_may_spawn(confinement, tier, in_group=False),
+        spawns_in_group=_may_spawn(confinement, tier, in_group=True),
     )
 
 
-def _may_spawn(confinement: Confinement, tier: str) -> bool:
+def _may_spawn(confinement: Confinement, tier: str, *, in_group: bool) -> bool:
     """Tell whether lanes may be in the domain of their calls, with limits that bind both.
 
     Not where a call may trace what is in its domain, nor where what bounds its processes would
-    bound its lane too.
+    bound its lane too. In a control group it's that which does.
     """
     bounded = confinement.limits.processes_max is not None
     if tier != NAMESPACES or confinement.ptrace:
         return False
-    return not bounded or namespaces.bounds_pids(os.uname().release)
+    return in_group or not bounded or namespaces.bounds_pids(os.uname().release)
 
 
 def _leave_keyring() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from nono_sandbox import system
+from nono_sandbox import held, system
 from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, SEATBELT
 from nono_sandbox.values import Value
 
@@ -37,6 +37,8 @@ class Support(Value):
     """Why a process can't have namespaces of its own, or nothing."""
     filter_known: bool = True
     """There is a table of system calls for this machine."""
+    groups_reason: str = "they weren't looked for"
+    """Why there can be no control groups to hold a session's calls by, or nothing."""
     macos: Facts | None = None
     """What there is to know of a Mac; the Linux kernel's facts are nothing then."""
 
@@ -65,6 +67,11 @@ _COUNTED = (
     PARTLY,
     "rlimits, supervisor",
     "memory, processes and disk of a whole call are counted 10 to 40 times a second",
+)
+_BY_GROUPS = (
+    PARTLY,
+    "control groups, rlimits, supervisor",
+    "disk, and which tasks are processes, are counted 10 to 40 times a second; of nono run all is",
 )
 _TABLE = (
     _Row(
@@ -176,6 +183,7 @@ def probe() -> Support:
         landlock_errata=landlock.errata(),
         namespaces_reason=forkserver.trial(),
         filter_known=machine.machine in AUDIT_ARCH,
+        groups_reason=held.missing(),
     )
 
 
@@ -224,6 +232,8 @@ def _held(row: _Row, support: Support, tier: str, network: str) -> tuple[str, st
         return table.held(row.id, network)
     if row.id == "network" and network != CLOSED:
         return _OPENED if network == OPEN else _BY_PORTS[tier]
+    if row.id == "limits" and not support.groups_reason:
+        return _BY_GROUPS
     from nono_sandbox.namespaces import bounds_pids
 
     if row.id == "limits" and not bounds_pids(support.kernel):

@@ -81,6 +81,19 @@ def test_abstract_sockets_need_a_network_or_a_kernel_that_confines_them() -> Non
     assert of(support.guarantees(FACTS, NAMESPACES, OPEN), "unix-sockets").state == PARTLY
 
 
+@pytest.mark.parametrize("tier", [NAMESPACES, LANDLOCK])
+@pytest.mark.parametrize("kernel", ["6.12", "6.18"])
+def test_limits_say_by_what_they_are_held(tier: str, kernel: str) -> None:
+    facts = FACTS.replace(kernel=kernel)
+    without = of(support.guarantees(facts, tier), "limits")
+    assert "control groups" not in without.mechanism
+    assert "memory" in without.reason
+    given = of(support.guarantees(facts.replace(groups_reason=""), tier), "limits")
+    assert "control groups" in given.mechanism
+    assert given.state == PARTLY
+    assert "memory" not in given.reason
+
+
 def test_this_machine_is_found_out_about() -> None:
     facts = support.probe()
     assert facts.kernel

@@ -1,0 +1,184 @@
+"""Where control groups may be made, in a hierarchy that is pretended: a directory of files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nono_sandbox import hierarchy
+from nono_sandbox.hierarchy import KEEPER, UnavailableError
+
+pytestmark = pytest.mark.linux
+OWN = os.getpid()
+FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.type", *hierarchy.NEEDED)
+HYBRID = "31 24 0:27 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw"
+UNIFIED = "31 24 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
+PART = "90 80 0:27 /a/b /mnt rw - cgroup2 cgroup2 rw"
+OTHER = "24 1 0:22 / /sys rw - sysfs sysfs rw"
+
+
+@pytest.mark.parametrize(
+    ("membership", "mounts", "directory"),
+    [
+        ("0::/\n", UNIFIED, "/sys/fs/cgroup"),
+        ("0::/user.slice/x.scope\n", UNIFIED, "/sys/fs/cgroup/user.slice/x.scope"),
+        ("12:memory:/m\n0::/x\n", f"{OTHER}\n{HYBRID}", "/sys/fs/cgroup/unified/x"),
+        ("0::/a/b/c\n", PART, "/mnt/c"),
+        ("0::/a/b\n", PART, "/mnt"),
+        ("0::/a/bc\n", PART, ""),
+        ("0::/../x\n", UNIFIED, ""),
+        ("12:memory:/m\n", UNIFIED, ""),
+        ("0::/x\n", OTHER, ""),
+        ("0::/x\n", UNIFIED.replace("/sys/fs/cgroup", "/a\\040b"), ""),
+        ("", "", ""),
+    ],
+)
+def test_a_groups_directory_is_where_its_hierarchy_is_mounted(
+    membership: str, mounts: str, directory: str
+) -> None:
+    assert hierarchy.own_directory(membership, mounts) == directory
+
+
+@pytest.fixture
+def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a group that is ours, with nobody but this process in it."""
+    make, remove = os.mkdir, os.rmdir
+
+    def mkdir(path: str) -> None:
+        make(path)
+        for name in FILES:
+            (Path(path) / name).touch()
+
+    def rmdir(path: str) -> None:
+        for name in FILES if len([*Path(path).iterdir()]) == len(FILES) else ():
+            (Path(path) / name).unlink()
+        remove(path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    top = tmp_path / "own"
+    mkdir(str(top))
+    (top / "cgroup.controllers").write_text("cpu io memory pids\n")
+    (top / "cgroup.procs").write_text(f"{OWN}\n")
+    return top
+
+
+def test_a_group_of_our_own_is_divided_and_we_move_down(pretended: Path) -> None:
+    top = Path(hierarchy.make(str(pretended), OWN))
+    assert top.parent == pretended
+    assert (top / KEEPER / "cgroup.procs").read_text() == str(OWN)
+    for each in (pretended, top):
+        assert (each / "cgroup.subtree_control").read_text() == "+memory +pids"
+    # From there on it's found by where we are.
+    assert hierarchy.make(str(top / KEEPER), OWN) == str(top)
+
+
+@pytest.mark.parametrize("unit", ["x.scope", "x.service", "x.slice", "x"])
+@pytest.mark.parametrize("delegated", [True, False])
+def test_what_systemd_keeps_to_itself_isnt_divided(
+    pretended: Path, monkeypatch: pytest.MonkeyPatch, unit: str, *, delegated: bool
+) -> None:
+    directory = pretended.rename(pretended.parent / unit)
+    attributes = {(str(directory), "user.delegate"): b"1"} if delegated else {}
+
+    def getxattr(path: str, name: str) -> bytes:
+        if (path, name) not in attributes:
+            raise OSError(61, os.strerror(61))
+        return attributes[path, name]
+
+    monkeypatch.setattr(os, "getxattr", getxattr)
+    if delegated or unit == "x":
+        hierarchy.make(str(directory), OWN)
+        return
+    with pytest.raises(UnavailableError, match="isn't delegated"):
+        hierarchy.make(str(directory), OWN)
+    assert (directory / "cgroup.procs").read_text().strip() == str(OWN)
+
+
+def test_nobody_moves_out_of_the_root(pretended: Path) -> None:
+    (pretended / "cgroup.type").unlink()
+    (pretended / "cgroup.procs").write_text(f"1\n2\n{OWN}\n")
+    top = Path(hierarchy.make(str(pretended), OWN))
+    assert not (top / KEEPER).exists()
+    assert hierarchy.make(str(pretended), OWN) == str(top)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        ("cgroup.controllers", "cpu pids\n", "has no memory controller"),
+        ("cgroup.controllers", "", "has no memory and no pids controller"),
+        ("cgroup.procs", "own\n7\n", "other programs are in"),
+        ("cgroup.procs", "own\n0\n", "other programs are in"),
+    ],
+)
+def test_what_isnt_ours_alone_is_left_as_it_is(
+    pretended: Path, file: str, text: str, why: str
+) -> None:
+    (pretended / file).write_text(text.replace("own", str(OWN)))
+    before = sorted(pretended.iterdir())
+    with pytest.raises(UnavailableError, match=why):
+        hierarchy.make(str(pretended), OWN)
+    assert sorted(pretended.iterdir()) == before
+    assert (pretended / "cgroup.subtree_control").read_text() == ""
+
+
+def test_what_may_not_be_written_isnt_ours() -> None:
+    with pytest.raises(UnavailableError, match="can't be read"):
+        hierarchy.judge("/proc/self", OWN)
+
+
+@pytest.mark.parametrize("had", ["", "+memory"])
+def test_a_kernel_without_a_limit_that_is_needed_has_no_groups(
+    pretended: Path, monkeypatch: pytest.MonkeyPatch, had: str
+) -> None:
+    monkeypatch.setattr(hierarchy, "NEEDED", ("memory.nothing",))
+    (pretended / "cgroup.subtree_control").write_text(had.strip("+"))
+    with pytest.raises(UnavailableError, match="can't be divided"):
+        hierarchy.make(str(pretended), OWN)
+    assert (pretended / "cgroup.procs").read_text().strip() == str(OWN)
+    # What was there before isn't ours to take.
+    taken = (pretended / "cgroup.subtree_control").read_text()
+    assert taken.startswith("-pids" if had else "-memory -pids")
+
+
+def test_what_cant_be_divided_is_left_as_it_was(
+    pretended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = hierarchy.write
+
+    def busy(path: str, text: str) -> None:
+        if path.endswith("subtree_control"):
+            raise OSError(16, os.strerror(16))
+        write(path, text)
+
+    monkeypatch.setattr(hierarchy, "write", busy)
+    with pytest.raises(UnavailableError, match="can't be divided"):
+        hierarchy.make(str(pretended), OWN)
+    assert (pretended / "cgroup.procs").read_text().strip() == str(OWN)
+    assert [one.name for one in pretended.iterdir() if one.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "procs", "goes"),
+    [
+        ("nono-{pid}-{other}", "", True),
+        ("nono-{pid}-{began}", "", False),
+        ("nono-{pid}-{other}", "0\n", False),
+        ("nono-0-1", "", False),
+        ("nono-x", "", False),
+        ("nonono-{pid}-{other}", "", False),
+    ],
+)
+def test_only_what_a_dead_process_of_ours_left_is_removed(
+    pretended: Path, name: str, procs: str, *, goes: bool
+) -> None:
+    parent = os.getppid()
+    began = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
+    left = pretended / name.format(pid=parent, began=began, other=int(began) + 1)
+    os.mkdir(left)  # noqa: PTH102 - the one that is pretended
+    (left / "cgroup.procs").write_text(procs)
+    hierarchy.make(str(pretended), OWN)
+    assert left.exists() != goes
