@@ -274,6 +274,9 @@ class Client(Stream):
 
     def eof_received(self) -> bool:
         """Take the end of what the client says; an answer on its way is still written."""
+        if self._exchange is None and self._mode is Mode.WAIT:
+            # A tunnel is on its way: whoever takes the transport over hears of the end again.
+            return True
         if self._exchange is None or self._mode is Mode.RELAY:
             return False
         # The rest of a request won't come any more.

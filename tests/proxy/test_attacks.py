@@ -542,6 +542,22 @@ async def test_words_sent_ahead_wait_for_the_tunnel(stage: Stage) -> None:
     wire.close()
 
 
+async def test_who_says_everything_ahead_and_ends_is_still_answered(roots: Roots) -> None:
+    made = Stage(roots)
+    await made.prepare()
+    made.answer = [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"]
+    raw = (HostRule("plain.example", 80, raw=True),)
+    async with playing(made, config(roots, allow=raw)):
+        wire = await made.open()
+        line = b"CONNECT plain.example:80 HTTP/1.1\r\nHost: plain.example:80\r\n"
+        asked = b"GET / HTTP/1.1\r\nHost: plain.example\r\n\r\n"
+        await wire.send(line + made.password + b"\r\n" + asked)
+        wire.writer.write_eof()
+        assert (await wire.reply(bodiless=True)).status == 200
+        assert (await wire.reply()).body == b"ok"
+        assert await wire.ended()
+
+
 async def test_a_raw_rule_is_a_word_of_its_own(roots: Roots) -> None:
     made = Stage(roots)
     await made.prepare()
