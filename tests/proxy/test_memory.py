@@ -12,7 +12,7 @@ from nono_proxy.memory import Judged, Memory
 from nono_proxy.placements import Found
 from nono_proxy.plan import Plan
 from tests.proxy.test_exchange import MODEL, Talk
-from tests.proxy.world import CREDENTIAL, Roots, playing
+from tests.proxy.world import CREDENTIAL, Peer, Roots, playing
 
 pytestmark = pytest.mark.anyio
 
@@ -167,6 +167,29 @@ async def test_how_an_answer_began_is_no_guide_for_a_request_of_another_shape(ta
         wire = await talk.open()
         reply = await (await wire.send(talk.request(b"HEAD"))).reply(bodiless=True)
         assert b"Content-Length: 2" in reply.head
+
+
+async def test_an_early_answer_ends_the_connection_though_a_late_one_did_not(talk: Talk) -> None:
+    early = asyncio.Event()
+
+    async def speak(peer: Peer) -> None:
+        while True:
+            await peer.head()
+            if not early.is_set():
+                await peer.reader.readexactly(4)
+            await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    talk.speak = speak
+    head = talk.request(b"POST", b"Content-Length: 4\r\n")
+    for _ in range(2):
+        assert b"close" not in (await talk.ask(head + b"body")).head
+    early.set()
+    wire = await talk.open()
+    assert b"\r\nConnection: close" in (await wire.ask(head)).head
+    # What is left of the body isn't read as a request.
+    await wire.send(b"body" + talk.request())
+    assert await wire.ended()
+    assert len(talk.upstreams[0].heads) == 3
 
 
 async def test_a_rate_counts_what_is_asked_in_the_same_words(roots: Roots) -> None:
