@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Print = tuple[object, ...] | None
 
-BYTES_MAX = 4 * 1024 * 1024
+BYTES_MAX = 16 * 1024 * 1024
 """Of one guarded name, with all beneath it: what is kept."""
 ENTRIES_MAX = 2000
 DEPTH_MAX = 24

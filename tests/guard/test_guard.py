@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nono_mcp.guard import tree
+from nono_sandbox.confinement import LANDLOCK
 from tests.guard.conftest import git, seen
 
 if TYPE_CHECKING:
@@ -46,6 +48,30 @@ def test_what_a_call_plants_is_taken_away(bench: Bench, path: str, script: str) 
     assert bench.run(script) == [f"removed {path}"]
     assert not os.path.lexists(bench.workspace / path)
     assert len(list(bench.quarantine.iterdir())) == 1
+
+
+def test_what_is_large_is_put_back_and_what_is_too_large_is_told(
+    bench: Bench, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second tier those of the top directory aren't read-only."""
+    monkeypatch.setattr(tree, "BYTES_MAX", 2**16)
+    git(repository, "init", "-q", "sub")
+    sizes = {"pre-push": tree.BYTES_MAX - 1, "update": tree.BYTES_MAX + 1}
+    hooks = {
+        f"{at}.git/hooks/{name}": (repository / at / ".git" / "hooks" / name, size)
+        for at in ("", "sub/")
+        for name, size in sizes.items()
+    }
+    for path, size in hooks.values():
+        path.write_bytes(b"mine")
+        os.truncate(path, size)
+    found = bench.run(f"for hook in {' '.join(hooks)}; do printf evil 1<>$hook || true; done")
+    beneath = ["left sub/.git/hooks/update", "restored sub/.git/hooks/pre-push"]
+    top = ["left .git/hooks/update", "restored .git/hooks/pre-push"]
+    assert found == sorted(beneath + (top if bench.tier == LANDLOCK else []))
+    for name, (path, size) in hooks.items():
+        evil = b"evil" if f"left {name}" in found else b"mine"
+        assert path.read_bytes() == evil.ljust(size, b"\0")
 
 
 NAMES = (

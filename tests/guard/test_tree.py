@@ -83,3 +83,16 @@ def test_each_of_many_files_counts(many: Path) -> None:
             after = tree.look("hooks", parent)
             assert after != before
             before = after
+
+
+def test_a_hook_that_is_a_program_is_kept_whole(tmp_path: Path) -> None:
+    hook, size = tmp_path / "pre-push", 10 * 1024**2
+    hook.write_bytes(b"mine")
+    os.truncate(hook, size)
+    with opened(tmp_path) as parent:
+        kept = tree.keep("pre-push", parent)
+        assert kept is not None
+        assert kept.is_whole
+        hook.unlink()
+        tree.put_back(kept, "pre-push", parent)
+    assert (hook.stat().st_size, hook.read_bytes()[:5]) == (size, b"mine\0")
