@@ -60,11 +60,11 @@ class Afterwards:
             is_all = listing.is_as_it_was() or listing.renew(time.monotonic() + LOOK_S)
             inodes: dict[str, int] = {}
             actions = self._judged(listing, since_ns, inodes)
-            if not is_all:
-                actions += (Action(self._root, LEFT, WHAT, why=SLOW),)
-            listing.write(inodes, now_ns)
         except OSError as error:
-            actions += (Action(self._root, LEFT, WHAT, why=str(error)),)
+            return (*actions, Action(self._root, LEFT, WHAT, why=str(error)))
+        _keep(listing, inodes, now_ns)
+        if not is_all:
+            actions += (Action(self._root, LEFT, WHAT, why=SLOW),)
         return actions
 
     def _judged(
@@ -77,6 +77,13 @@ class Afterwards:
 
         about = self._state_dir, self._root, since_ns, self._left_out
         return judged(about, listing, parts, inodes)
+
+
+def _keep(listing: Listing, inodes: dict[str, int], now_ns: int) -> None:
+    try:
+        listing.write(inodes, now_ns)
+    except OSError:
+        return  # the next look takes longer
 
 
 def _told_apart(

@@ -265,6 +265,14 @@ def test_what_takes_too_long_is_told_and_goes_further_the_next_time(
     assert runs.run("echo evil > d/e/.envrc") == ["removed d/e/.envrc"]
 
 
+def test_where_no_listing_can_be_kept_all_is_looked_at(runs: Runs) -> None:
+    (runs.work.parent / "state").mkdir()
+    (runs.work.parent / "state" / listing.FOLDER).write_text("in the way")
+    for name in ("a", "b"):
+        script = f"mkdir {name}; echo {name} > {name}/.envrc"
+        assert runs.run(script) == [f"removed {name}/.envrc"]
+
+
 def test_a_damaged_listing_counts_for_nothing(runs: Runs) -> None:
     assert runs.run("mkdir a") == []
     (file,) = (runs.work.parent / "state" / listing.FOLDER).iterdir()
