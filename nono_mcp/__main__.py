@@ -6,7 +6,7 @@ on the module path, where an agent may write: use `nono`, or `python -P -m nono_
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
 from nono_mcp.cli import main

@@ -2,7 +2,8 @@
 
 What a `.pyc` file is to a module this is to all that `nono run` may import, and it is kept where
 those are, in `__pycache__`, by whoever may write there. The same goes for it: code counts only
-while its source has the size and modification time that it was compiled at.
+while its source has the size and modification time that it was compiled at. What every `nono run`
+imports is in it once more, as groups that are read, and run, in one go.
 
 Architecture invariant: it fails no start. What isn't as expected is imported as if there were no
 bundle. A worker can't write it: every policy keeps the directories of this program as they are.
@@ -21,13 +22,12 @@ from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from types import CodeType, ModuleType
     from typing import TypeAlias
 
-    # A source's modification time (ns) and size; where its code is in the file, and how long; the
-    # modules of the bundle that it imports first of all.
-    Entry: TypeAlias = tuple[int, int, int, int, tuple[str, ...]]
+    from nono_mcp._bundling import Entry, Member, Part
+
     Identity: TypeAlias = tuple[int, int, int]
 
 FOLDERS = (
@@ -41,20 +41,44 @@ FOLDERS = (
 """The packages whose modules are in it, without those within."""
 FOLDERS_BY_NAME = frozenset(folder.replace("/", ".") for folder in FOLDERS)
 
+RUN = "nono_mcp.cli.again"
+"""What `nono run` begins with."""
+_LINUX = sys.platform == "linux"
+GROUPS = (
+    ("nono_mcp.__main__", *(("nono_sandbox.solitary",) if _LINUX else ()), RUN),
+    ("nono_mcp.cli.attend", "nono_mcp.policy.recall"),
+    *((("nono_sandbox.room",),) if _LINUX else ()),
+)
+"""What is imported together, with all that it imports first of all and no group before has: when
+the last of it is asked for."""
+
 _LENGTH_BYTES = 4
-_PACKAGE = "__init__.py"
 
 
-def install(directory: str) -> None:
+def begin(directory: str, argv: list[str]) -> None:
+    """Do as `install` does, and import what the command line *argv* is going to need."""
+    bundle = install(directory)
+    if bundle is not None and argv[1:2] == ["run"]:
+        import gc  # noqa: PLC0415 - by this command alone
+
+        # As the command would, which is on its way.
+        gc.disable()
+        bundle.import_together(RUN)
+
+
+def install(directory: str) -> "Bundle | None":
     """Import from the bundle of our packages in *directory* from now on; make it if need be."""
     cache = f"{directory}/{FOLDERS[0]}/__pycache__"
     path = f"{cache}/bundle.{sys.implementation.cache_tag}.pyc"
     bundle = _read(path, directory)
     if bundle is None and os.access(cache, os.W_OK):
-        _write(path, directory)
+        from nono_mcp import _bundling  # noqa: PLC0415 - by one start in many
+
+        _bundling.write(path, directory, FOLDERS, GROUPS)
         bundle = _read(path, directory)
     if bundle is not None:
         sys.meta_path.insert(0, bundle)
+    return bundle
 
 
 class Bundle:
@@ -66,13 +90,23 @@ class Bundle:
         identity: "Identity",
         start: int,
         directory: str,
-        entries: "Mapping[str, Entry]",
+        parts: "tuple[Part, dict[str, Part]]",
     ) -> None:
         self._path = path
         self._identity = identity
         self._start = start
         self._directory = directory
-        self._entries = entries
+        self._index, self._groups = parts
+        self._known: Mapping[str, Entry] | None = None
+        self._at_hand: dict[str, CodeType] = {}
+
+    @property
+    def _entries(self) -> "Mapping[str, Entry]":
+        """Return what there is of single modules, which not every start asks for."""
+        if self._known is None:
+            data = self._read(*self._index)
+            self._known = {} if data is None else marshal.loads(data)  # noqa: S302 - see `code`
+        return self._known
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
         """Return how to load *name*; None if it isn't here, or isn't what its source says.
@@ -80,11 +114,39 @@ class Bundle:
         What it imports first of all is loaded from here too, before it asks: the import system
         would take more time for each of those modules than all that is in it takes.
         """
+        if name.partition(".")[0] not in FOLDERS:
+            return None
+        if name in self._groups:
+            self._load_group(name)
         if name not in self._entries:
             return None
-        for needed in self._entries[name][-1]:
+        entry = self._entries[name]
+        for needed in entry[-1]:
             self._load(needed)
-        return self._spec(name)
+        return self._spec(name, *entry[:2])
+
+    def import_together(self, last: str) -> None:
+        """Import the group that is known by the name of its *last* module."""
+        self._load_group(last)
+        code = self._at_hand.pop(last, None)
+        if code is not None and last not in sys.modules:
+            spec = self._spec(last, *self._entries[last][:2])
+            if spec is not None:
+                self._run(last, spec, code)
+
+    def _load_group(self, last: str) -> None:
+        """Load what the module *last* is imported together with, and have its own code at hand."""
+        part = self._groups.pop(last, None)
+        data = None if part is None else self._read(*part)
+        members: tuple[Member, ...] = () if data is None else marshal.loads(data)  # noqa: S302 - see `code`
+        for name, mtime_ns, size, code in members:
+            if name == last:
+                self._at_hand[name] = code
+            elif name not in sys.modules:
+                spec = self._spec(name, mtime_ns, size)
+                if spec is None:
+                    return
+                self._run(name, spec, code)
 
     def _load(self, name: str) -> None:
         """Have *name* in `sys.modules`, as an import would, unless that has to see to it."""
@@ -92,10 +154,12 @@ class Bundle:
             return
         for needed in self._entries[name][-1]:
             self._load(needed)
-        spec = self._spec(name)
+        spec = self._spec(name, *self._entries[name][:2])
         code = None if spec is None else self.code(name)
-        if spec is None or code is None or name in sys.modules:
-            return
+        if spec is not None and code is not None and name not in sys.modules:
+            self._run(name, spec, code)
+
+    def _run(self, name: str, spec: ModuleSpec, code: "CodeType") -> None:
         module: ModuleType = type(sys)(name)
         module.__spec__ = spec
         module.__loader__ = spec.loader
@@ -114,17 +178,17 @@ class Bundle:
         if above:
             setattr(sys.modules[above], last, module)
 
-    def _spec(self, name: str) -> ModuleSpec | None:
-        mtime_ns, size, *_ = self._entries[name]
+    def _spec(self, name: str, mtime_ns: int, size: int) -> ModuleSpec | None:
+        """Return how to load *name*, if its source is what was compiled."""
         source = f"{self._directory}/{name.replace('.', '/')}"
         is_package = name in FOLDERS_BY_NAME
-        source += f"/{_PACKAGE}" if is_package else ".py"
+        source += "/__init__.py" if is_package else ".py"
         try:
             status = os.stat(source)
         except OSError:
             status = None
         if status is None or (status.st_mtime_ns, status.st_size) != (mtime_ns, size):
-            self._entries = {}
+            self._known, self._groups = {}, {}
             _remove(self._path)  # the next start makes another
             return None
         # `spec_from_file_location` would come to the same, and cost as much as reading the code.
@@ -137,7 +201,18 @@ class Bundle:
 
     def code(self, name: str) -> "CodeType | None":
         """Return the code of the module *name*, or None if the file was replaced meanwhile."""
+        if name in self._at_hand:
+            return self._at_hand.pop(name)
+        if name not in self._entries:
+            return None
         _, _, at, length, _ = self._entries[name]
+        data = self._read(at, length)
+        # As trusted as the .pyc beside it.
+        code: CodeType | None = None if data is None else marshal.loads(data)  # noqa: S302
+        return code
+
+    def _read(self, at: int, length: int) -> bytes | None:
+        """Return a part of the file, or None if that was replaced."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -145,11 +220,9 @@ class Bundle:
         try:
             if _identity(descriptor) != self._identity:
                 return None
-            data = os.pread(descriptor, length, self._start + at)
+            return os.pread(descriptor, length, self._start + at)
         finally:
             os.close(descriptor)
-        code: CodeType = marshal.loads(data)  # noqa: S302 - as trusted as the .pyc beside it
-        return code
 
 
 class _Loader(SourceFileLoader):
@@ -178,7 +251,7 @@ def _read(path: str, directory: str) -> Bundle | None:
     try:
         identity = _identity(descriptor)
         length = int.from_bytes(os.read(descriptor, _LENGTH_BYTES), "little")
-        magic, of, size, entries = marshal.loads(  # noqa: S302 - likewise
+        magic, of, size, *parts = marshal.loads(  # noqa: S302 - likewise
             os.read(descriptor, length)
         )
     except (EOFError, OSError, TypeError, ValueError):
@@ -188,88 +261,7 @@ def _read(path: str, directory: str) -> Bundle | None:
     start = _LENGTH_BYTES + length
     if (magic, of, start + size) != (MAGIC_NUMBER, directory, identity[-1]):
         return None
-    return Bundle(path, identity, start, directory, entries)
-
-
-def _write(path: str, directory: str) -> None:
-    """Put a bundle of what is in *directory* at *path*: all of it, or none."""
-    entries: dict[str, Entry] = {}
-    codes = b""
-    modules = dict(_modules(directory))
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        for name, source in modules.items():
-            # Before it is read, so that a source which is being changed won't count.
-            status = os.stat(source)
-            with open(source, "rb") as file:
-                needed, code = _compiled(name, source, file.read(), modules)
-            data = marshal.dumps(code)
-            entries[name] = status.st_mtime_ns, status.st_size, len(codes), len(data), needed
-            codes += data
-        # Which of those that import each other comes first is for the import system to say.
-        for name in [name for name in entries if _imports(name, name, entries)]:
-            entries[name] = *entries[name][:-1], entries[name][-1][:1]
-        head = marshal.dumps((MAGIC_NUMBER, directory, len(codes), entries))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(temporary, flags, 0o644), "wb") as file:
-            file.write(len(head).to_bytes(_LENGTH_BYTES, "little") + head + codes)
-        os.replace(temporary, path)
-    except (OSError, SyntaxError, ValueError):
-        _remove(temporary)
-
-
-def _imports(name: str, other: str, entries: "Mapping[str, Entry]") -> bool:
-    """Tell whether the module *name* imports *other*, by way of others too."""
-    pending, seen = [*entries[name][-1]], {*entries[name][-1]}
-    while pending:
-        new = {*entries[pending.pop()][-1]} - seen
-        pending += new
-        seen |= new
-    return other in seen
-
-
-def _compiled(
-    name: str, source: str, text: bytes, modules: "Mapping[str, str]"
-) -> "tuple[tuple[str, ...], CodeType]":
-    """Return which of *modules* the module *name* imports first of all, and its code.
-
-    That is without docstrings, which nobody asks for (less to read, and less memory to touch), and
-    without an import of `__future__`, whose sense is in the code.
-    """
-    # Only who makes a bundle pays for these.
-    import __future__  # noqa: PLC0415
-
-    import ast  # noqa: PLC0415
-
-    tree = ast.parse(text, source)
-    flags = 0
-    needed = []
-    for at, node in enumerate(tree.body):
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            for feature in node.names:
-                flags |= getattr(__future__, feature.name).compiler_flag
-            tree.body[at] = ast.copy_location(ast.Pass(), node)
-        elif isinstance(node, ast.ImportFrom):
-            needed += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
-        elif isinstance(node, ast.Import):
-            needed += [one.name for one in node.names]
-    # A module's own package comes first. And that has to be there for what is in it.
-    needed.insert(0, name.rpartition(".")[0])
-    own = f"{name}."
-    within = [one for one in needed if one in modules and one != name and not one.startswith(own)]
-    return tuple(dict.fromkeys(within)), compile(
-        tree, source, "exec", flags, dont_inherit=True, optimize=2
-    )
-
-
-def _modules(directory: str) -> "Iterator[tuple[str, str]]":
-    """Yield the name and the source of each module."""
-    for folder in FOLDERS:
-        package = folder.replace("/", ".")
-        for file in sorted(os.listdir(f"{directory}/{folder}")):
-            if file.endswith(".py"):
-                name = package if file == _PACKAGE else f"{package}.{file[:-3]}"
-                yield name, f"{directory}/{folder}/{file}"
+    return Bundle(path, identity, start, directory, (parts[0], parts[1]))
 
 
 def _remove(path: str) -> None:

@@ -5,11 +5,33 @@ Architecture invariant: decided from the environment alone; nothing is looked at
 
 from __future__ import annotations
 
-import os
+import posix as os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def environ() -> Mapping[str, str]:
+    """Return the environment: what `os.environ` is or, where nobody has imported it, would be."""
+    whole = sys.modules.get("os")
+    if whole is not None:
+        found: Mapping[str, str] = whole.environ
+        return found
+    names = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    return {name.decode(*names): text.decode(*names) for name, text in os.environ.items()}
+
+
+def variable(name: str) -> str | None:
+    """Return one of `environ`."""
+    whole = sys.modules.get("os")
+    if whole is not None:
+        found: str | None = whole.environ.get(name)
+        return found
+    names = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    text = os.environ.get(name.encode(*names))
+    return None if text is None else text.decode(*names)
 
 
 def home(environ: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp import _bundle
+from nono_mcp import _bundle, _bundling
 from nono_mcp._bundle import FOLDERS
 
 SCRIPT = """
@@ -31,8 +31,9 @@ class Installed:
         self.said = directory / "nono_mcp/cli/said.py"
         self.said.write_text("TEXT = 'first'\n")
         (directory / "nono_sandbox/values.py").touch()
-        bundle = Path(_bundle.__file__ or "").read_bytes()
-        (directory / "nono_mcp/_bundle.py").write_bytes(bundle)
+        for module in (_bundle, _bundling):
+            source = Path(module.__file__ or "")
+            (directory / "nono_mcp" / source.name).write_bytes(source.read_bytes())
         self.start()  # the first import makes __pycache__
 
     def start(self) -> list[str]:
@@ -162,3 +163,57 @@ except ValueError as error:
     for _ in range(2):
         said = installed.start()[0]
     assert said == "asitis,False"
+
+
+GROUPED = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+from nono_mcp import _bundle
+reads = []
+read = _bundle.Bundle._read
+_bundle.Bundle._read = lambda self, *part: reads.append(part) or read(self, *part)
+_bundle.begin(sys.argv[1], ["nono", *sys.argv[2:]])
+told = [name for name in ("nono_mcp.cli.again", "nono_mcp.cli.said") if name in sys.modules]
+import nono_mcp.cli.again as again
+print(len(reads), *told, again.TEXT, type(again.__spec__.loader).__name__)
+"""
+
+
+@pytest.fixture
+def grouped(installed: Installed) -> Installed:
+    """One whose `nono run` imports a module more than the one it begins with."""
+    again = installed.directory / "nono_mcp/cli/again.py"
+    again.write_text("from nono_mcp.cli import said\nTEXT = said.TEXT\n")
+    installed.bundle().unlink()
+    installed.start()
+    return installed
+
+
+def begun(installed: Installed, *argv: str) -> list[str]:
+    command = [sys.executable, "-I", "-S", "-c", GROUPED, str(installed.directory), *argv]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    return done.stdout.split()
+
+
+def test_what_a_run_needs_is_read_at_once_and_for_a_run_alone(grouped: Installed) -> None:
+    both = ["nono_mcp.cli.again", "nono_mcp.cli.said"]
+    # For a run its group, and for what was imported as usual the index and a module's own code.
+    reads, *told = begun(grouped, "run", "--", "true")
+    assert told == [*both, "first", "_Loader"]
+    assert int(begun(grouped, "version")[0]) > int(reads)
+    assert begun(grouped, "version")[1:] == ["first", "_Loader"]
+
+
+def test_a_changed_source_of_a_group_counts_at_once(grouped: Installed) -> None:
+    grouped.said.write_text("TEXT = 'another'\n")
+    assert begun(grouped, "run")[1:] == ["another", "SourceFileLoader"]
+    grouped.start()
+    assert begun(grouped, "run")[-2:] == ["another", "_Loader"]
+
+
+def test_a_changed_source_of_a_groups_last_counts_at_once(grouped: Installed) -> None:
+    again = grouped.directory / "nono_mcp/cli/again.py"
+    again.write_text("TEXT = 'alone'\n")
+    assert begun(grouped, "run")[-2:] == ["alone", "SourceFileLoader"]
+    grouped.start()
+    assert begun(grouped, "run")[-2:] == ["alone", "_Loader"]

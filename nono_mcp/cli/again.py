@@ -6,7 +6,7 @@ Architecture invariant: all that is done for a call is done here too, but for ju
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from nono_sandbox import oneshot
@@ -148,7 +148,7 @@ class _Again:
         from nono_mcp import places
         from nono_mcp.guard.guard import Guard
 
-        guard = Guard(places.state_dir(os.environ))
+        guard = Guard(places.state_dir(places.environ()))
         guard.settle(*self._outcome.guarded)
         return guard, guard.begin()
 
@@ -158,7 +158,7 @@ class _Again:
         from nono_mcp.guard.afterwards import Afterwards
 
         cwd = self._outcome.call[3]
-        return Afterwards(places.state_dir(os.environ), self._outcome.guarded, cwd)
+        return Afterwards(places.state_dir(places.environ()), self._outcome.guarded, cwd)
 
     def _run(self) -> Run:
         """Return what has words for how it ended, which only those pay for who need any."""

@@ -5,7 +5,7 @@ Architecture invariant: a signal that was ignored when we started stays ignored 
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

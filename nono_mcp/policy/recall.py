@@ -13,9 +13,9 @@ configuration, so that a place which was a worker's to write before it was ours 
 
 from __future__ import annotations
 
+import _stat as stat
 import marshal
-import os
-import stat
+import posix as os
 import sys
 from _imp import source_hash
 
@@ -97,9 +97,10 @@ def path_of(key: bytes, environ: Mapping[str, str]) -> str | None:
 
 def find(key: bytes) -> Memory | None:
     """Return what is kept for *key*, which counts only as long as its notes `hold`."""
-    path = path_of(key, os.environ)
+    environ = places.environ()
+    path = path_of(key, environ)
     data = None if path is None else read(path, BYTES_MAX)
-    secret = None if data is None else read(key_path(os.environ), KEY_BYTES)
+    secret = None if data is None else read(key_path(environ), KEY_BYTES)
     if data is None or secret is None or len(secret) != KEY_BYTES:
         return None
     kept = data[TAG_BYTES:]
@@ -240,8 +241,12 @@ def _source(path: str) -> tuple[int, ...] | int:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
+def _exists(path: str) -> bool:
+    return not isinstance(_own_status(path), int)
+
+
 def _variable(name: str) -> str | None:
-    return os.environ.get(name)
+    return places.variable(name)
 
 
 SENSES: dict[str, Callable[[Any], Any]] = {
@@ -253,7 +258,7 @@ SENSES: dict[str, Callable[[Any], Any]] = {
     "names": _names,
     "entries": _entries,
     "access": _access,
-    "exists": os.path.lexists,
+    "exists": _exists,
     "standing": _standing,
     "source": _source,
 }

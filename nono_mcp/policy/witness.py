@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NOTES_MAX = 4096
 _RANDOM_BYTES = 8
-_HARMLESS = frozenset(
+HARMLESS = frozenset(
     ("fspath", "strerror", "getpid", "getuid", "geteuid", "getgid", "getegid", "uname")
 )
 """Of `os`: what asks nothing of the file system that could be answered otherwise."""
@@ -50,7 +50,7 @@ class Witness:
     def __enter__(self) -> Self:
         builtin = type(os.stat)
         for name, function in vars(os).copy().items():
-            if type(function) is builtin and name not in _HARMLESS:
+            if type(function) is builtin and name not in HARMLESS:
                 self._replace(os, name, self._giving_up(function))
         for name, function in self._asking().items():
             self._replace(os, name, function)

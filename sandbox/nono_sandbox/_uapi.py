@@ -9,7 +9,8 @@ Architecture invariant: no policy and no state. Meaning belongs in the modules t
 from __future__ import annotations
 
 import _struct as struct
-import os
+import posix as os
+import sys
 
 from nono_sandbox import _foreign
 
@@ -97,6 +98,13 @@ RESOLVE_BENEATH = 0x08
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
+RLIMIT_CPU = 0
+RLIMIT_FSIZE = 1
+RLIMIT_DATA = 2
+RLIMIT_CORE = 4
+RLIMIT_NPROC = 6
+RLIMIT_NOFILE = 7
+
 SIGKILL = 9
 SIGCHLD = 17
 SIG_BLOCK = 0
@@ -106,6 +114,9 @@ SFD_NONBLOCK = 0o4000
 SIGNALS_MAX = 64
 SIGNAL_SET_BYTES = 128
 
+_LIMITS = struct.Struct("=QQ")
+_STATUS = struct.Struct("=i")
+_USAGE = struct.Struct("=18q")
 CAPABILITIES = struct.Struct("=6I")
 THIS_THREAD = struct.pack("=Ii", 0x20080522, 0)
 """Of _LINUX_CAPABILITY_VERSION_3."""
@@ -115,6 +126,12 @@ _raw = LIBC.returning_long("syscall")
 _signal = LIBC.returning_long("signal")
 _prctl = LIBC.returning_int("prctl")
 _NONE = _foreign.ULong(0)
+_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+
+def _encoded(name: str) -> bytes:
+    """Return *name* as `os.fsencode` does."""
+    return name.encode(*_NAMES)
 
 
 def checked(result: int, call: str) -> int:
@@ -237,19 +254,25 @@ def remove_segment(number: int) -> None:
 
 def umount_detach(path: str) -> None:
     """Take the mount at *path* away, now from sight and later from memory."""
-    checked(LIBC.call("umount2", os.fsencode(path), MNT_DETACH), "umount2")
+    checked(LIBC.call("umount2", _encoded(path), MNT_DETACH), "umount2")
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """Make *new_root* the root of this mount namespace."""
-    old = os.fsencode(put_old)
-    syscall("pivot_root", number_of("pivot_root"), os.fsencode(new_root), old)
+    old = _encoded(put_old)
+    syscall("pivot_root", number_of("pivot_root"), _encoded(new_root), old)
 
 
 def open_tree_clone(fd: int) -> int:
     """Return a detached copy of the mounts at and below the object *fd* refers to."""
     flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE)
     return syscall("open_tree", SYS_OPEN_TREE, fd, b"", flags)
+
+
+def open_tree_clone_of(path: str) -> int:
+    """Return a detached copy of the one mount at *path*, from there on."""
+    flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC)
+    return syscall("open_tree", SYS_OPEN_TREE, AT_FDCWD, _encoded(path), flags)
 
 
 def mount_setattr(fd: int, attributes: int, flags: int = AT_RECURSIVE) -> None:
@@ -259,10 +282,13 @@ def mount_setattr(fd: int, attributes: int, flags: int = AT_RECURSIVE) -> None:
     syscall("mount_setattr", SYS_MOUNT_SETATTR, fd, b"", at, attr, _foreign.ULong(len(attr)))
 
 
-def move_mount(from_fd: int, to_fd: int) -> None:
-    """Attach the detached mount *from_fd* on the object *to_fd* refers to."""
-    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    syscall("move_mount", SYS_MOVE_MOUNT, from_fd, b"", to_fd, b"", flags)
+def move_mount(from_fd: int, to_fd: int, name: str = "") -> None:
+    """Attach the detached mount *from_fd* on the object *to_fd* refers to, or on *name* in it.
+
+    A symlink of that name isn't followed.
+    """
+    flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if name else MOVE_MOUNT_T_EMPTY_PATH)
+    syscall("move_mount", SYS_MOVE_MOUNT, from_fd, b"", to_fd, _encoded(name), flags)
 
 
 def new_mount(filesystem: str, attributes: int, **options: str) -> int:
@@ -286,14 +312,39 @@ def open_beneath(directory_fd: int, path: str, flags: int) -> int:
     """Open *path*, relative, without leaving *directory_fd* or following any symlink."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     size = _foreign.ULong(len(how))
-    return syscall("openat2", SYS_OPENAT2, directory_fd, os.fsencode(path), how, size)
+    return syscall("openat2", SYS_OPENAT2, directory_fd, _encoded(path), how, size)
 
 
 def rename_in(directory_fd: int, old: str, new: str, flags: int) -> None:
     """Rename *old* to *new* within one directory, as RENAME_NOREPLACE or RENAME_EXCHANGE says."""
-    names = os.fsencode(old), os.fsencode(new)
+    names = _encoded(old), _encoded(new)
     arguments = (directory_fd, names[0], directory_fd, names[1], _foreign.UInt(flags))
     syscall("renameat2", number_of("renameat2"), *arguments)
+
+
+def wait4(options: int) -> tuple[int, int, tuple[float, float], int]:
+    """Collect a child that has ended, or as *options* say, without waiting (WNOHANG is among them).
+
+    Returns its number or 0, its status, the time it took as a user and in the system, in seconds,
+    and its most memory in KiB. `os.wait4` would import `resource` for these.
+    """
+    status, usage = (_foreign.Char * _STATUS.size)(), (_foreign.Char * _USAGE.size)()
+    pid = checked(LIBC.call("wait4", -1, status, options, usage), "wait4")
+    user_s, user_us, system_s, system_us, memory_kib, *_ = _USAGE.unpack(usage)
+    cpu_s = user_s + user_us / 1e6, system_s + system_us / 1e6
+    return pid, _STATUS.unpack(status)[0], cpu_s, memory_kib
+
+
+def hard_limit(which: int) -> int:
+    """Return the bound up to which this process may raise a limit (RLIMIT_*)."""
+    limits = (_foreign.Char * _LIMITS.size)()
+    checked(LIBC.call("prlimit", 0, which, None, limits), "prlimit")
+    return int(_LIMITS.unpack(limits)[1])
+
+
+def set_limit(which: int, soft: int, hard: int) -> None:
+    """Set a limit of this process (RLIMIT_*), and the bound up to which it may raise it."""
+    checked(LIBC.call("prlimit", 0, which, _LIMITS.pack(soft, hard), None), "prlimit")
 
 
 def _signal_set(*numbers: int) -> bytes:

@@ -6,7 +6,7 @@ Architecture invariant: as that of `lane`.
 from __future__ import annotations
 
 import gc
-import os
+import posix as os
 import select
 
 from nono_sandbox import _uapi, lane, wire, worker

@@ -7,7 +7,7 @@ that ended a call has been exceeded.
 from __future__ import annotations
 
 import marshal
-import os
+import posix as os
 import select
 import time
 
@@ -166,7 +166,7 @@ class Attendance:
         options = os.WNOHANG if self._stops is None else os.WNOHANG | os.WUNTRACED
         while True:
             try:
-                pid, status, usage = os.wait4(-1, options)
+                pid, status, cpu_s, memory_kib = _uapi.wait4(options)
             except ChildProcessError:
                 return False
             if pid == 0:
@@ -176,8 +176,8 @@ class Attendance:
                     self._say_stopped(os.WSTOPSIG(status))
                 continue
             user, system = self._cpu_s
-            self._cpu_s = (user + usage.ru_utime, system + usage.ru_stime)
-            self._memory_kib_max = max(self._memory_kib_max, usage.ru_maxrss)
+            self._cpu_s = (user + cpu_s[0], system + cpu_s[1])
+            self._memory_kib_max = max(self._memory_kib_max, memory_kib)
             if pid == self._parked.pid:
                 self.status = status
                 self.limit = self.limit or ended.limit_of(status, self._limits, _SIGXCPU, _SIGXFSZ)

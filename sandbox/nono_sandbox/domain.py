@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_sandbox import landlock
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, READ, WRITE, Grant
 from nono_sandbox.errors import ConfinementError, UnsupportedError
 from nono_sandbox.fresh_root import DEVICES
 from nono_sandbox.judged import open_judged
+from nono_sandbox.look import is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _allow_devices(ruleset_fd: int, tier: str, rights: int) -> None:
         _allow(ruleset_fd, "/dev", landlock.READ_DIR)
         return
     for name in _PROC_FILES:
-        if os.path.lexists(f"/proc/{name}"):
+        if is_there(f"/proc/{name}"):
             _allow(ruleset_fd, f"/proc/{name}", landlock.READ_FILE)
 
 

@@ -5,7 +5,7 @@ Architecture invariant: no I/O. A limit that is named has been exceeded.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

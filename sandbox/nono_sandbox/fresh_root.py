@@ -11,9 +11,9 @@ person's own directory.
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import os
-import stat
+import posix as os
 
 from nono_sandbox import _uapi
 from nono_sandbox.confinement import READ, WRITE, Confinement, Grant, Link
@@ -149,9 +149,16 @@ def _base(grants: Sequence[Grant]) -> str:
     sources = [grant.source or grant.path for grant in grants]
     for base in _BASES:
         hides = any(source == base or source.startswith(base + "/") for source in sources)
-        if not hides and os.path.isdir(base):
+        if not hides and _is_directory(base):
             return base
     raise ConfinementError(f"no directory to build in: every one of {', '.join(_BASES)} is granted")
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _attach(mount: int, path: str) -> None:
@@ -173,16 +180,24 @@ def _add_own_places(root: int, *, ours: bool) -> None:
     Unless the root is *ours*, it is the machine's own: nothing is made there.
     """
     dev = _uapi.new_mount("tmpfs", _INERT & ~_uapi.MOUNT_ATTR_NODEV, mode="0755")
-    _mount_at(root, "/dev", dev, may_make=ours)
+    point = _point(root, "/dev", directory=True, may_make=ours)
+    _uapi.move_mount(dev, point)
+    os.close(point)
+    # Nobody else has been in there: what is made by its name is what has it.
     for name in DEVICES:
+        tree = _uapi.open_tree_clone_of(f"/dev/{name}")
         # Read-only is about the node, whose mode root would otherwise still own.
-        attributes = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_RDONLY
-        _bind(root, f"/dev/{name}", f"/dev/{name}", attributes)
+        _uapi.mount_setattr(tree, _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_RDONLY)
+        os.mknod(name, 0o600 | stat.S_IFREG, dir_fd=dev)
+        _mount_in(dev, name, tree)
     for name, target in _DEVICE_LINKS:
-        _symlink(root, f"/dev/{name}", target)
+        os.symlink(target, name, dir_fd=dev)
     noexec = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NOEXEC
-    _mount_at(root, "/dev/pts", _uapi.new_mount("devpts", noexec, ptmxmode="0666", mode="0620"))
-    _mount_at(root, "/dev/shm", _scratch())  # noqa: S108 - ours
+    terminals = _uapi.new_mount("devpts", noexec, ptmxmode="0666", mode="0620")
+    for name, mount in (("pts", terminals), ("shm", _scratch())):
+        os.mkdir(name, 0o755, dir_fd=dev)
+        _mount_in(dev, name, mount)
+    os.close(dev)
     _mount_at(root, "/tmp", _scratch(), may_make=ours)  # noqa: S108 - ours
     if ours:
         _symlink(root, "/var/tmp", "/tmp")  # noqa: S108 - ours
@@ -200,6 +215,11 @@ def _close_dev(root: int) -> None:
     dev = _uapi.open_beneath(root, "dev", os.O_PATH)
     _uapi.mount_setattr(dev, _uapi.MOUNT_ATTR_RDONLY, 0)
     os.close(dev)
+
+
+def _mount_in(directory: int, name: str, mount: int) -> None:
+    _uapi.move_mount(mount, directory, name)
+    os.close(mount)
 
 
 def _mount_at(
@@ -300,7 +320,7 @@ def _new(root: int, path: str, *, directory: bool) -> int | None:
     """Make the last of *path*, and return a descriptor of it; None if more of it isn't there."""
     above, _, name = path.strip("/").rpartition("/")
     try:
-        parent = _uapi.open_beneath(root, above or ".", os.O_PATH)
+        parent = _uapi.open_beneath(root, above, os.O_PATH) if above else os.dup(root)
     except OSError:
         return None
     try:
@@ -323,14 +343,14 @@ def _made(parent: int, name: str, *, directory: bool) -> int:
     """Open *name* in *parent*, which is ours; whatever else has that name makes room."""
     flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
+        _make(parent, name, directory=directory)
+    except FileExistsError:
         fd = os.open(name, flags, dir_fd=parent)
         if stat.S_ISDIR(os.fstat(fd).st_mode) == directory:
             return fd
         os.close(fd)
         os.unlink(name, dir_fd=parent)
-    except FileNotFoundError:
-        pass  # the usual case: it is made below
-    _make(parent, name, directory=directory)
+        _make(parent, name, directory=directory)
     return os.open(name, flags, dir_fd=parent)
 
 

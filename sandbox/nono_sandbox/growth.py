@@ -11,9 +11,9 @@ seen, and a file that was there and is changed counts whole.
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import os
-import stat
+import posix as os
 import time
 
 from nono_sandbox.holding import Removed, UntoldError

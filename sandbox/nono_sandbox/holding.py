@@ -8,8 +8,8 @@ Architecture invariant: reads only. What can't be looked at raises.
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 import time
 
 TYPE_CHECKING = False

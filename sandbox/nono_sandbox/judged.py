@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.look import LOOK

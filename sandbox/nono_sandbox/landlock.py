@@ -9,10 +9,10 @@ knows; whether that is enough is judged in `support`, before anything is confine
 
 from __future__ import annotations
 
+import _stat as stat
+import _struct as struct
 import errno
-import os
-import stat
-import struct
+import posix as os
 
 from nono_sandbox import _uapi
 from nono_sandbox.confinement import READ, WRITE

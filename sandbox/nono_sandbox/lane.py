@@ -17,7 +17,7 @@ nothing was executed, and ends with whoever holds the other end of its control c
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import select
 
 from nono_sandbox import _uapi, landlock, namespaces, wire, worker
@@ -209,7 +209,13 @@ def enter_domain(plan: Plan) -> None:
 def _see_nothing_inherited() -> None:
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
-        if fd > _STANDARD_MAX and os.path.lexists(f"/proc/self/fd/{fd}") and os.get_inheritable(fd):
+        if fd <= _STANDARD_MAX:
+            continue
+        try:
+            inheritable = os.get_inheritable(fd)
+        except OSError:
+            continue  # the listing's own
+        if inheritable:
             raise UnsupportedError(f"descriptor {fd} would be a program's too")
 
 

@@ -14,7 +14,7 @@ that such a child is in and this process isn't: only who is of the call can be i
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from nono_sandbox.values import Value

@@ -9,9 +9,9 @@ Nobody has run the half that is macOS's.
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import os
-import stat
+import posix as os
 import sys
 
 if sys.platform == "linux":
@@ -59,7 +59,8 @@ else:
         from nono_sandbox.seatbelt.places import kernel_name
 
         opened = os.open(kernel_name(fd), flags | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if os.path.samestat(os.fstat(opened), os.fstat(fd)):
+        status, wanted = os.fstat(opened), os.fstat(fd)
+        if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
             return opened
         os.close(opened)
         raise OSError(errno.EAGAIN, "changed while it was opened")
@@ -72,3 +73,12 @@ else:
         wanted = stat.S_IMODE(mode) | stat.S_IRWXU
         os.chmod(name, wanted, dir_fd=parent, follow_symlinks=False)
         return True
+
+
+def is_there(path: str) -> bool:
+    """Tell whether anything has the name *path*, a symlink that leads nowhere too."""
+    try:
+        os.lstat(path)
+    except OSError:
+        return False
+    return True

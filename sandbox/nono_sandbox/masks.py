@@ -10,9 +10,9 @@ Architecture invariant: nothing is made or left beneath a grant.
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import os
-import stat
+import posix as os
 
 from nono_sandbox import _uapi
 from nono_sandbox.confinement import READ, WRITE, Denial, Grant

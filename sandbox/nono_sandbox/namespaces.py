@@ -12,7 +12,7 @@ from __future__ import annotations
 import _socket
 import _struct as struct
 import fcntl
-import os
+import posix as os
 
 from nono_sandbox import _uapi
 

@@ -9,7 +9,7 @@ Architecture invariant: the calling process has one thread, and stays outside ev
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
 from nono_sandbox import system, wire
@@ -269,7 +269,9 @@ def _spawn(control: _socket.socket, streams: str, program: str) -> None:
     It has this process's streams and session, or the file *streams* and a session of its own.
     """
     os.set_inheritable(control.fileno(), True)  # noqa: FBT003 - positional only
-    source_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from os.path import abspath, dirname
+
+    source_root = dirname(dirname(abspath(__file__)))
     argv = [sys.executable, "-I", "-S", "-c", program, source_root, str(control.fileno())]
     actions = [(os.POSIX_SPAWN_OPEN, fd, streams, os.O_RDWR, 0) for fd in range(3) if streams]
     # An empty environment: what isn't there can't be read from its memory.

@@ -14,7 +14,7 @@ since it began isn't to blame.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from nono_sandbox import growth

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _struct as struct
 import fcntl
-import os
+import posix as os
 
 from nono_sandbox import alone, domain, fresh_root, lane, namespaces, setup, wire
 from nono_sandbox.confinement import NAMESPACES, OPEN

@@ -8,7 +8,7 @@ Architecture invariant: reads only; ends nothing.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_sandbox.values import Value
 

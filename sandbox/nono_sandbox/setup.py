@@ -6,7 +6,7 @@ Architecture invariant: each step is for good. A process in which one fails exit
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS, WRITE, is_answered

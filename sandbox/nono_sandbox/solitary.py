@@ -10,7 +10,7 @@ the last fork: what a process has touched, its fork copies when it touches it.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from nono_sandbox import _uapi, namespaces, wire

@@ -5,7 +5,6 @@ Architecture invariant: nothing but the system chooses; no variable, option or f
 
 from __future__ import annotations
 
-import os
 import sys
 
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, SEATBELT
@@ -51,4 +50,6 @@ BACKEND = MACOS if sys.platform == "darwin" else LINUX
 
 def is_wsl() -> bool:
     """Tell whether this may be WSL2; `wsl` knows what that means."""
+    import os
+
     return any(map(os.path.exists, _WSL_FILES))

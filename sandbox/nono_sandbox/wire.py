@@ -13,7 +13,7 @@ from __future__ import annotations
 import _socket
 import _struct as struct
 import marshal
-import os
+import posix as os
 import sys
 
 from nono_sandbox import confinement

@@ -10,16 +10,16 @@ exec. Whatever fails ends in one message on the report descriptor, and nothing h
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
 import fcntl
 import marshal
-import os
-import resource
-import stat
+import posix as os
 
 from nono_sandbox import _uapi, landlock, namespaces
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.fresh_root import DEVICES
+from nono_sandbox.look import is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,38 +182,36 @@ def _take_terminal() -> None:
 def limit_cores() -> None:
     """Let this process and its children leave no core."""
     # 1, not 0: a core_pattern that is a pipe heeds no limit but this one (core(5)).
-    _lower(resource.RLIMIT_CORE, 1)
+    _lower(_uapi.RLIMIT_CORE, 1)
 
 
 def _limit(limits: Limits, tier: str) -> None:
     limit_cores()
     if limits.open_files_max is not None:
-        _lower(resource.RLIMIT_NOFILE, limits.open_files_max)
+        _lower(_uapi.RLIMIT_NOFILE, limits.open_files_max)
     if limits.file_size_bytes_max is not None:
-        _lower(resource.RLIMIT_FSIZE, limits.file_size_bytes_max)
+        _lower(_uapi.RLIMIT_FSIZE, limits.file_size_bytes_max)
     if limits.cpu_s is not None:
         # A program that ignores SIGXCPU is ended by the lane, who counts all of the call's, and
         # not unseen by the kernel.
-        _lower(resource.RLIMIT_CPU, max(1, -int(-limits.cpu_s // 1)), _CPU_SPARE_S)
+        _lower(_uapi.RLIMIT_CPU, max(1, -int(-limits.cpu_s // 1)), _CPU_SPARE_S)
     if limits.processes_max is not None and tier == NAMESPACES:
         # The lane counts the processes of the call, and a fork bomb is faster than its looks.
         # In a user namespace the kernel counts no others of this user. (Root it never counts;
         # see namespaces.bound_pids.)
-        _lower(resource.RLIMIT_NPROC, namespaces.tasks_max(limits.processes_max))
+        _lower(_uapi.RLIMIT_NPROC, namespaces.tasks_max(limits.processes_max))
     if limits.memory_bytes_max is not None:
         # Address space that was asked for and never touched is no memory; the lane counts what
         # is. This bounds what can be touched between two of its looks.
         ample = max(2 * limits.memory_bytes_max, limits.memory_bytes_max + _GIB)
-        _lower(resource.RLIMIT_DATA, ample)
+        _lower(_uapi.RLIMIT_DATA, ample)
 
 
 def _lower(which: int, value: int, spare: int = 0) -> None:
     """Set the limit to *value*, and the bound to which it can be raised to *spare* more."""
-    hard = resource.getrlimit(which)[1]
-    if hard == resource.RLIM_INFINITY:
-        resource.setrlimit(which, (value, value + spare))
-    else:
-        resource.setrlimit(which, (min(value, hard), min(value + spare, hard)))
+    hard = _uapi.hard_limit(which)
+    # What isn't limited is the largest number.
+    _uapi.set_limit(which, min(value, hard), min(value + spare, hard))
 
 
 def _change_directory(path: str) -> None:
@@ -258,7 +256,7 @@ def _exec(
         try:
             return act(path, argv, environment)
         except FileNotFoundError:
-            if os.path.lexists(path):
+            if is_there(path):
                 refused = refused or f"{path} leads to a program, or needs one, that isn't there"
         except NotADirectoryError:
             continue

@@ -14,6 +14,7 @@ import fcntl
 import importlib
 import os
 import platform
+import posix
 import resource
 import select
 import signal
@@ -36,15 +37,17 @@ BEFORE = (
     "asyncio", "ctypes.util", "getpass", "http.client", "http.server", "multiprocessing", "pathlib",
     "shutil", "sqlite3", "ssl", "subprocess", "tempfile", "urllib.request", "uuid", "webbrowser",
 )  # fmt: skip
+_OF_THE_SYSTEM = (
+    "O_PATH", "O_TMPFILE", "O_NOATIME", "O_DIRECT", "O_RSYNC", "O_LARGEFILE", "pipe2",
+    "memfd_create", "MFD_CLOEXEC", "pidfd_open", "P_PIDFD", "eventfd", "eventfd_read",
+    "eventfd_write", "EFD_CLOEXEC", "EFD_NONBLOCK", "listxattr", "getxattr", "setxattr",
+    "removexattr", "copy_file_range", "splice", "posix_fadvise", "posix_fallocate",
+    "fdatasync", "sched_getaffinity", "sched_setaffinity", "sched_getscheduler",
+    "getresuid", "getresgid", "setresuid", "setresgid", "getrandom", "waitid",
+)  # fmt: skip
 LINUX_ONLY = {
-    os: (
-        "O_PATH", "O_TMPFILE", "O_NOATIME", "O_DIRECT", "O_RSYNC", "O_LARGEFILE", "pipe2",
-        "memfd_create", "MFD_CLOEXEC", "pidfd_open", "P_PIDFD", "eventfd", "eventfd_read",
-        "eventfd_write", "EFD_CLOEXEC", "EFD_NONBLOCK", "listxattr", "getxattr", "setxattr",
-        "removexattr", "copy_file_range", "splice", "posix_fadvise", "posix_fallocate",
-        "fdatasync", "sched_getaffinity", "sched_setaffinity", "sched_getscheduler",
-        "getresuid", "getresgid", "setresuid", "setresgid", "getrandom", "waitid",
-    ),
+    os: _OF_THE_SYSTEM,
+    posix: _OF_THE_SYSTEM,
     select: ("epoll", "POLLRDHUP"),
     socket: (
         "SOCK_CLOEXEC", "SOCK_NONBLOCK", "MSG_CMSG_CLOEXEC", "AF_NETLINK", "AF_PACKET", "AF_VSOCK",
@@ -95,13 +98,15 @@ def become(*before: str) -> None:
         for name in names:
             if hasattr(module, name):
                 delattr(module, name)
+    of_the_system: dict[str, object] = {
+        "O_EVTONLY": EVENT_ONLY,
+        "O_SYMLINK": os.O_NOFOLLOW,
+        "readlink": _read_link,
+        "wait4": _collect,
+    }
     imitated: dict[Any, dict[str, object]] = {
-        os: {
-            "O_EVTONLY": EVENT_ONLY,
-            "O_SYMLINK": os.O_NOFOLLOW,
-            "readlink": _read_link,
-            "wait4": _collect,
-        },
+        os: of_the_system,
+        posix: of_the_system,
         fcntl: {"F_GETPATH": NAME_OF, "fcntl": _control},
         select: {
             "kqueue": Queue,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import posix
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() == 0:
         os.chown(path, 12345, 12345)
     else:
-        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        for module in (os, posix):
+            monkeypatch.setattr(module, "geteuid", lambda: 12345)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import posix
 import random
 import shutil
 import sys
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.policy import load, recall
+from nono_mcp.policy import answers, load, recall
+from nono_mcp.policy import witness as witness_module
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.policy.recall import Outcome
 from nono_mcp.policy.witness import Witness
@@ -22,6 +24,7 @@ from tests.policy.conftest import give_away
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from nono_mcp.policy.recall import Notes
     from nono_mcp.policy.request import Prepared, Request
@@ -267,6 +270,27 @@ def test_a_newer_source_than_the_run_is_not_kept_by(
     key = recall.key_of(())
     witness.keep(key, OUTCOME, 0)
     assert recall.find(key) is None
+
+
+def test_nothing_is_asked_past_the_witness(furnished: Machine) -> None:
+    # What a module that has `posix` for `os` asks, nobody notes.
+    noting = (witness_module.__name__, answers.__name__, recall.__name__)
+    unseen = set()
+
+    def see(frame: FrameType, event: str, called: object) -> None:
+        by = str(frame.f_globals.get("__name__", ""))
+        ours = by.startswith("nono_") and not by.startswith("nono_mcp.guard")
+        if event == "c_call" and ours and by not in noting:
+            name = getattr(called, "__name__", "")
+            if getattr(posix, name, None) is called and name not in witness_module.HARMLESS:
+                unseen.add((by, name))
+
+    sys.setprofile(see)
+    try:
+        judged(asked(furnished))
+    finally:
+        sys.setprofile(None)
+    assert unseen == set()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import resource
 import signal
 import sys
@@ -483,7 +484,7 @@ def test_where_a_namespace_has_no_bound_a_process_sets_its_own(
 ) -> None:
     from nono_sandbox import lane  # noqa: PLC0415  # it's Linux's alone
 
-    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
+    monkeypatch.setattr(posix, "uname", lambda: SimpleNamespace(release=release))
     plan = lane.Plan(NAMESPACES, -1, b"", (), 10)
     for limits, expected in (
         (Limits(processes_max=10), is_plain),

@@ -1,0 +1,144 @@
+"""Making the bundle that `_bundle` reads.
+
+Architecture invariant: one that can't be made isn't, and nothing else comes of that.
+"""
+
+from __future__ import annotations
+
+import ast
+import marshal
+import os
+from contextlib import suppress
+from importlib.util import MAGIC_NUMBER
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import CodeType
+    from typing import TypeAlias
+
+    # A source's modification time (ns) and size; where its code is in the file, and how long; the
+    # modules of the bundle that it imports first of all.
+    Entry: TypeAlias = tuple[int, int, int, int, tuple[str, ...]]
+    # Where something is in the file, and how long.
+    Part: TypeAlias = tuple[int, int]
+    # A module's name, its source's modification time and size, and its code.
+    Member: TypeAlias = tuple[str, int, int, CodeType]
+
+_LENGTH_BYTES = 4
+_PACKAGE = "__init__.py"
+
+
+def write(
+    path: str, directory: str, folders: tuple[str, ...], groups: tuple[tuple[str, ...], ...]
+) -> None:
+    """Put a bundle of the modules that *directory* has in *folders* at *path*: all of it, or none.
+
+    *groups* are told of in `_bundle`.
+    """
+    entries: dict[str, Entry] = {}
+    codes: dict[str, CodeType] = {}
+    body = b""
+    modules = dict(_modules(directory, folders))
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        for name, source in modules.items():
+            # Before it is read, so that a source which is being changed won't count.
+            status = os.stat(source)
+            with open(source, "rb") as file:
+                needed, codes[name] = _compiled(name, source, file.read(), modules)
+            data = marshal.dumps(codes[name])
+            entries[name] = status.st_mtime_ns, status.st_size, len(body), len(data), needed
+            body += data
+        # Which of those that import each other comes first is for the import system to say.
+        for name in [name for name in entries if _imports(name, name, entries)]:
+            entries[name] = *entries[name][:-1], entries[name][-1][:1]
+        parts: dict[str, Part] = {}
+        for last, names in _together(entries, groups):
+            members = tuple((name, *entries[name][:2], codes[name]) for name in names)
+            data = marshal.dumps(members)
+            parts[last] = len(body), len(data)
+            body += data
+        index = marshal.dumps(entries)
+        place = len(body), len(index)
+        body += index
+        head = marshal.dumps((MAGIC_NUMBER, directory, len(body), place, parts))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o644), "wb") as file:
+            file.write(len(head).to_bytes(_LENGTH_BYTES, "little") + head + body)
+        os.replace(temporary, path)
+    except (OSError, SyntaxError, ValueError):
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+def _together(
+    entries: Mapping[str, Entry], groups: tuple[tuple[str, ...], ...]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the last module of each group, and the names of all, each after what it needs."""
+    before: dict[str, None] = {}
+    for group in groups:
+        names = dict(before)
+        for name in group:
+            _add_with_needed(name, entries, names)
+        yield group[-1], tuple(name for name in names if name not in before)
+        before = names
+
+
+def _add_with_needed(name: str, entries: Mapping[str, Entry], names: dict[str, None]) -> None:
+    if name in entries and name not in names:
+        for needed in entries[name][-1]:
+            _add_with_needed(needed, entries, names)
+        names[name] = None
+
+
+def _imports(name: str, other: str, entries: Mapping[str, Entry]) -> bool:
+    """Tell whether the module *name* imports *other*, by way of others too."""
+    pending, seen = [*entries[name][-1]], {*entries[name][-1]}
+    while pending:
+        new = {*entries[pending.pop()][-1]} - seen
+        pending += new
+        seen |= new
+    return other in seen
+
+
+def _compiled(
+    name: str, source: str, text: bytes, modules: Mapping[str, str]
+) -> tuple[tuple[str, ...], CodeType]:
+    """Return which of *modules* the module *name* imports first of all, and its code.
+
+    That is without docstrings, which nobody asks for (less to read, and less memory to touch), and
+    without an import of `__future__`, whose sense is in the code.
+    """
+    # At the top of a module it would be an instruction to the compiler.
+    import __future__  # noqa: PLC0415
+
+    tree = ast.parse(text, source)
+    flags = 0
+    needed = []
+    for at, node in enumerate(tree.body):
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            for feature in node.names:
+                flags |= getattr(__future__, feature.name).compiler_flag
+            tree.body[at] = ast.copy_location(ast.Pass(), node)
+        elif isinstance(node, ast.ImportFrom):
+            needed += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
+        elif isinstance(node, ast.Import):
+            needed += [one.name for one in node.names]
+    # A module's own package comes first. And that has to be there for what is in it.
+    needed.insert(0, name.rpartition(".")[0])
+    own = f"{name}."
+    within = [one for one in needed if one in modules and one != name and not one.startswith(own)]
+    return tuple(dict.fromkeys(within)), compile(
+        tree, source, "exec", flags, dont_inherit=True, optimize=2
+    )
+
+
+def _modules(directory: str, folders: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the source of each module."""
+    for folder in folders:
+        package = folder.replace("/", ".")
+        for file in sorted(os.listdir(f"{directory}/{folder}")):
+            if file.endswith(".py"):
+                name = package if file == _PACKAGE else f"{package}.{file[:-3]}"
+                yield name, f"{directory}/{folder}/{file}"
