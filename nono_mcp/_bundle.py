@@ -46,8 +46,9 @@ RUN = "nono_mcp.cli.again"
 _LINUX = sys.platform == "linux"
 GROUPS = (
     ("nono_mcp.__main__", *(("nono_sandbox.solitary",) if _LINUX else ()), RUN),
-    ("nono_mcp.cli.attend", "nono_mcp.policy.recall"),
+    ("nono_mcp.cli.attend", "nono_mcp.guard", "nono_mcp.policy.recall"),
     *((("nono_sandbox.room",),) if _LINUX else ()),
+    ("nono_mcp.guard.afterwards", "nono_mcp.guard.guard"),
 )
 """What is imported together, with all that it imports first of all and no group before has: when
 the last of it is asked for."""
@@ -55,8 +56,15 @@ the last of it is asked for."""
 _LENGTH_BYTES = 4
 
 
-def begin(directory: str, argv: list[str]) -> None:
-    """Do as `install` does, and import what the command line *argv* is going to need."""
+def begin(packages: str, argv: list[str]) -> None:
+    """Import ours from the directory *packages*, and at once what the command line *argv* needs.
+
+    In the path all before `/lib/` may lead by way of symlinks and `..`.
+    """
+    prefix, lib, rest = packages.rpartition("/lib/")
+    directory = f"{_real(prefix)}{lib}{rest}" if lib else packages
+    # Last on the path, so that no package found there hides the standard library.
+    sys.path.append(directory)
     bundle = install(directory)
     if bundle is not None and argv[1:2] == ["run"]:
         import gc  # noqa: PLC0415 - by this command alone
@@ -64,6 +72,22 @@ def begin(directory: str, argv: list[str]) -> None:
         # As the command would, which is on its way.
         gc.disable()
         bundle.import_together(RUN)
+
+
+def _real(path: str) -> str:
+    """Return where *path* leads, as `os.path.realpath` says, whose import every start would pay."""
+    if sys.platform == "linux":
+        try:
+            descriptor = os.open(path or "/", os.O_PATH | os.O_CLOEXEC)
+            try:
+                return os.readlink(f"/proc/self/fd/{descriptor}")
+            finally:
+                os.close(descriptor)
+        except OSError:
+            pass  # there is no /proc
+    from os.path import realpath  # noqa: PLC0415 - see above
+
+    return realpath(path)
 
 
 def install(directory: str) -> "Bundle | None":

@@ -5,7 +5,7 @@ Architecture invariant: nothing is lost: what a worker put somewhere is moved, n
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_mcp.guard import judge, tree, ways
 from nono_mcp.guard.quarantine import Origin, Taken

@@ -15,8 +15,8 @@ Architecture invariant: the program waits for nothing of it.
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 import time
 
 from nono_mcp.guard import times

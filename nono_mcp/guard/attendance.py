@@ -11,8 +11,9 @@ Architecture invariant: either who comes finds that our calls run, or we find th
 from __future__ import annotations
 
 import fcntl
-import os
+import posix as os
 
+from nono_mcp.guard import ways
 from nono_mcp.guard.presence import Presence
 
 TYPE_CHECKING = False
@@ -90,7 +91,7 @@ class Attendance:
 
     def _opened(self) -> int:
         if self._fd < 0:
-            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            ways.make_all(self._path)
             self._fd = os.open(f"{self._path}/{_NAME}", _FLAGS, 0o600)
         return self._fd
 

@@ -16,7 +16,7 @@ Not thread-safe.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from nono_mcp.guard import looking, place, times

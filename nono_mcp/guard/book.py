@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import fcntl
 import marshal
-import os
+import posix as os
 import time
 from binascii import crc32
 
-from nono_mcp.guard import objects, presence
+from nono_mcp.guard import objects, presence, ways
 from nono_mcp.guard.place import Place
 from nono_mcp.guard.presence import ALONE, ENDING, IDLE, LEFT, OLD, OTHERS
 
@@ -140,8 +140,8 @@ class Book:
             try:
                 return os.open(self._path, _DIRECTORY)
             except FileNotFoundError:
-                os.makedirs(self._all, mode=0o700, exist_ok=True)
-                os.makedirs(self._path, mode=0o700, exist_ok=True)
+                ways.make_all(self._all)
+                ways.make_all(self._path)
 
     def about(self, root: int | None, *, hold: bool = True) -> None:
         """Have it be of the open directory *root*; as before, if there's none."""
@@ -178,7 +178,7 @@ class Book:
         Raises:
             OSError: It can't be told.
         """
-        if not os.path.exists(self._path):
+        if not ways.is_directory(self._path):
             return False
         with self:
             self.company()
@@ -286,6 +286,6 @@ class Book:
 
 def _name(path: str) -> str:
     """Return *path* as one name, or as several where it's too long for one."""
-    data = os.fsencode(path.replace("%", "%25").replace("/", "%2F"))
+    data = ways.encoded(path.replace("%", "%25").replace("/", "%2F"))
     parts = [data[at : at + _PART_BYTES] for at in range(0, len(data), _PART_BYTES)]
-    return "/".join(f"+{os.fsdecode(part)}" for part in parts)
+    return "/".join(f"+{ways.decoded(part)}" for part in parts)

@@ -5,10 +5,11 @@ Architecture invariant: nothing is followed, and nothing is waited for.
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import os
-import stat
+import posix as os
 
+from nono_mcp.guard import ways
 from nono_sandbox.look import LOOK, change_mode
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ def opened(name: str, parent: int) -> tuple[int, int]:
             finally:
                 change_mode(held, mode)
         found = os.fstat(fd)
-        if not (os.path.samestat(found, status) and stat.S_ISREG(found.st_mode)):
+        if not (ways.is_same(found, status) and stat.S_ISREG(found.st_mode)):
             os.close(fd)
             raise OSError(errno.EAGAIN, "it was changed while it was copied")
     finally:

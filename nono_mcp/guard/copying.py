@@ -9,9 +9,9 @@ isn't byte for byte in the copy by then.
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import os
-import stat
+import posix as os
 import sys
 
 from nono_mcp.guard import contents, ways
@@ -148,8 +148,8 @@ def _room(target: int) -> tuple[int, int]:
 def _special(name: str, parent: int, status: os.stat_result, new: str, target: int) -> None:
     """Make another symlink, FIFO, socket or device."""
     if stat.S_ISLNK(status.st_mode):
-        link = os.readlink(os.fsencode(name), dir_fd=parent)
-        os.symlink(link, os.fsencode(new), dir_fd=target)
+        link = os.readlink(ways.encoded(name), dir_fd=parent)
+        os.symlink(link, ways.encoded(new), dir_fd=target)
     else:
         os.mknod(new, status.st_mode, status.st_rdev, dir_fd=target)
     found = os.stat(new, dir_fd=target, follow_symlinks=False)
@@ -233,8 +233,8 @@ def _remove_directory(name: str, parent: int, copied: str, target: int) -> bool:
 
 def _is_same(name: str, parent: int, status: os.stat_result, copied: str, target: int) -> bool:
     if stat.S_ISLNK(status.st_mode):
-        link = os.readlink(os.fsencode(name), dir_fd=parent)
-        return link == os.readlink(os.fsencode(copied), dir_fd=target)
+        link = os.readlink(ways.encoded(name), dir_fd=parent)
+        return link == os.readlink(ways.encoded(copied), dir_fd=target)
     if not stat.S_ISREG(status.st_mode):
         return True
     one, _ = contents.opened(name, parent)

@@ -9,7 +9,7 @@ Architecture invariant: reads only, by open directories that are never reached t
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 from nono_mcp.guard import names, spots, ways
 from nono_sandbox.values import Value

@@ -14,8 +14,8 @@ is the person's.
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
 from nono_mcp.guard import finding, looking, names, objects, spots, times, tree, ways
 from nono_mcp.guard.action import LEFT, REMOVED, Action, undo

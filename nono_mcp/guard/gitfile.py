@@ -6,8 +6,6 @@ symlinks, leads nowhere.
 
 from __future__ import annotations
 
-import os
-
 from nono_mcp.guard import finding, spots, ways
 
 _LEAD = b"gitdir: "
@@ -23,7 +21,7 @@ def leads_inside(data: bytes, directory: tuple[str, ...], root: int, root_path: 
     """
     if not data.startswith(_LEAD) or b"\0" in data or len(data) > _BYTES_MAX:
         return False
-    parts = _target(os.fsdecode(data[len(_LEAD) :].rstrip(b"\r\n")), directory, root_path)
+    parts = _target(ways.decoded(data[len(_LEAD) :].rstrip(b"\r\n")), directory, root_path)
     if parts is None:
         return False
     if finding.is_reached(parts, root):

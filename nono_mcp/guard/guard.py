@@ -16,7 +16,7 @@ edit, and is what later calls are compared with.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_mcp.guard import joining, spots, times
 from nono_mcp.guard.action import LEFT, MOVED, Action

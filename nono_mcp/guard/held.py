@@ -5,7 +5,7 @@ Architecture invariant: what isn't held isn't found by its number, which may be 
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_mcp.guard import judge, spots, ways
 from nono_sandbox.look import LOOK
@@ -75,7 +75,7 @@ def _is(name: str, parent: int, status: os.stat_result, spot: Spot) -> bool:
     except OSError:
         return False
     try:
-        same = os.path.samestat(os.fstat(directory), status)
+        same = ways.is_same(os.fstat(directory), status)
         return same and (spot.rule != spots.GIT or spots.is_module(directory))
     finally:
         os.close(directory)

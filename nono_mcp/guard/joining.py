@@ -8,7 +8,7 @@ Architecture invariant: it has to be our turn in the root's book.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_mcp.guard import book, judge, tree, written
 from nono_mcp.guard.action import LEFT, UNKNOWN, Action, by_others

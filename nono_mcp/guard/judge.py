@@ -5,10 +5,10 @@ Architecture invariant: reads only, no more than a bound says, and never through
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
-from nono_mcp.guard import spots, tree
+from nono_mcp.guard import spots, tree, ways
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -95,7 +95,7 @@ def _is_harmless(now: Kept, before: Kept | None, depth: int) -> bool:
 
 def _leads_inside(data: bytes, root: str) -> bool:
     """Tell whether a working tree's `.git` file names a repository that is looked at as well."""
-    target = os.fsdecode(data.removeprefix(_GITFILE).rstrip(b"\n"))
+    target = ways.decoded(data.removeprefix(_GITFILE).rstrip(b"\n"))
     relative = target.removeprefix(root.rstrip("/") + "/")
     parts = relative.split("/")
     plain = not any(part in ("", ".", "..") for part in parts)

@@ -7,7 +7,7 @@ person's.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_mcp.guard import finding, judge, known, names, spots, ways
 from nono_mcp.guard.action import LEFT, REMOVED, RESTORED, Action, undo

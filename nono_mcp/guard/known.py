@@ -6,7 +6,7 @@ all there.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_mcp.guard import gitfile, judge, names, spots, written
 from nono_mcp.guard.copies import Copies

@@ -5,9 +5,9 @@ Architecture invariant: reads only. What can't be looked into is said, and never
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import os
-import stat
+import posix as os
 
 from nono_mcp.guard import finding
 from nono_mcp.guard.listing import Listed

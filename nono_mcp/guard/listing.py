@@ -10,10 +10,12 @@ guarded names when it was.
 from __future__ import annotations
 
 import marshal
-import os
+import posix as os
 import time
 from _imp import source_hash
 from binascii import crc32
+
+from nono_mcp.guard import ways
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Listing:
     """All that is known of the directories beneath *root*."""
 
     def __init__(self, state_dir: str, root: str) -> None:
-        slot = int.from_bytes(source_hash(0, os.fsencode(root)), "little") % SLOTS_COUNT
+        slot = int.from_bytes(source_hash(0, ways.encoded(root)), "little") % SLOTS_COUNT
         self._path = f"{state_dir}/{FOLDER}/{slot}"
         self._root = root
         self._prefix = root.rstrip("/") + "/"
@@ -145,7 +147,7 @@ class Listing:
             for rest in ((one.below, one.found),)
         )
         body = marshal.dumps((self._root, self._identity(), taken_ns, directories, inodes), 2)
-        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        ways.make_all(self._path.rpartition("/")[0])
         new = f"{self._path}.{os.urandom(8).hex()}"
         try:
             with open(os.open(new, _NEW, 0o600), "wb") as file:

@@ -5,7 +5,7 @@ Architecture invariant: the work is bounded by what changed, and by what is know
 
 from __future__ import annotations
 
-import os
+import posix as os
 from contextlib import suppress
 
 from nono_mcp.guard import finding, judge, names, spots, ways

@@ -9,7 +9,7 @@ Architecture invariant: what isn't known is blank, and counts as being the same.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
 from nono_mcp.guard import times

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from nono_mcp.guard import ways
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -21,7 +23,7 @@ class Place:
 
     def is_at(self, status: os.stat_result) -> bool:
         """Tell whether that *status* is surely the directory's."""
-        return self.fd >= 0 and os.path.samestat(status, os.fstat(self.fd))
+        return self.fd >= 0 and ways.is_same(status, os.fstat(self.fd))
 
 
 def opened(path: str) -> int | None:

@@ -8,7 +8,7 @@ Architecture invariant: what can't be told counts as a call that may have left s
 from __future__ import annotations
 
 import fcntl
-import os
+import posix as os
 import time
 
 from nono_mcp.guard import objects

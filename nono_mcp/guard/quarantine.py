@@ -11,10 +11,10 @@ than `AGE_MIN_S` ever go, and of those the first, when there are over `ENTRIES_M
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
-from nono_mcp.guard import tree
+from nono_mcp.guard import tree, ways
 from nono_sandbox import scratch
 from nono_sandbox.values import Value
 
@@ -74,7 +74,7 @@ class Quarantine:
         Raises:
             OSError: It can't be told whether there's anything.
         """
-        if not os.path.isdir(self._records):
+        if not ways.is_directory(self._records):
             return ()
         from nono_mcp.guard import aside
 
@@ -120,7 +120,7 @@ class Quarantine:
         return place
 
     def _make_entry(self) -> None:
-        os.makedirs(self._path, mode=0o700, exist_ok=True)
+        ways.make_all(self._path)
         present = sorted(os.listdir(self._path))
         # Names sort by time, and by what came after what, should the clock have been set back.
         last = present[-1][:_TIME_DIGITS] if present else ""

@@ -7,7 +7,7 @@ takes.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from nono_mcp.guard import action, judge, names, spots, times, ways

@@ -7,8 +7,8 @@ Architecture invariant: reads only, by open directories, and no more than `LISTE
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
 from nono_mcp.guard import names, ways
 from nono_sandbox.values import Value

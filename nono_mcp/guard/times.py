@@ -10,7 +10,7 @@ Architecture invariant: what isn't known to tell counts as not telling.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 import time
 

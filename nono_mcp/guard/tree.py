@@ -6,11 +6,11 @@ symlink. What is kept is bounded, and says so if it isn't all.
 
 from __future__ import annotations
 
+import _stat as stat
 import marshal
-import os
-import stat
+import posix as os
 
-from nono_mcp.guard.ways import DIRECTORY, enter
+from nono_mcp.guard.ways import DIRECTORY, encoded, enter
 from nono_sandbox import scratch
 from nono_sandbox.look import open_up
 from nono_sandbox.values import Value
@@ -158,7 +158,7 @@ def _keep(name: str, parent: int, room: _Room, depth: int) -> Kept | None:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         mode = stat.S_IMODE(status.st_mode)
         if stat.S_ISLNK(status.st_mode):
-            target = os.readlink(os.fsencode(name), dir_fd=parent)
+            target = os.readlink(encoded(name), dir_fd=parent)
             return Kept("symlink", mode, target, is_whole=room.take(len(target)))
         if stat.S_ISREG(status.st_mode):
             return _keep_file(name, parent, room, status)
@@ -207,7 +207,7 @@ def put_back(kept: Kept, name: str, parent: int) -> None:
         OSError: It can't be made; part of it may have been.
     """
     if kept.kind == "symlink":
-        os.symlink(kept.data, os.fsencode(name), dir_fd=parent)
+        os.symlink(kept.data, encoded(name), dir_fd=parent)
     elif kept.kind == "file":
         with open(os.open(name, _NEW, 0o600, dir_fd=parent), "wb") as file:
             file.write(kept.data)

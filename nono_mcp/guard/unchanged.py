@@ -5,7 +5,7 @@ So it needs no turn: who has one meanwhile puts right what differs, and is seen 
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_mcp.guard import judge, tree
 

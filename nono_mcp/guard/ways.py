@@ -5,12 +5,56 @@ Architecture invariant: no symlink is followed, and no directory is opened up th
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
+import sys
 
 from nono_sandbox.look import WAY, open_up
 
+_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def encoded(name: str) -> bytes:
+    """Return *name* as `os.fsencode` does, whose import every start would pay for."""
+    return name.encode(*_NAMES)
+
+
+def decoded(name: bytes) -> str:
+    """Return *name* as `os.fsdecode` does."""
+    return name.decode(*_NAMES)
+
+
+def is_same(status: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether both are of the same file."""
+    return (status.st_ino, status.st_dev) == (other.st_ino, other.st_dev)
+
+
+def is_directory(path: str) -> bool:
+    """Tell whether *path* leads to a directory."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def make_all(path: str, mode: int = 0o700) -> None:
+    """Make the directory *path*, and those above it as usual, unless they are there.
+
+    Raises:
+        OSError: It couldn't be made.
+    """
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not is_directory(path):
+            raise
+    except FileNotFoundError:
+        above = path.rstrip("/").rpartition("/")[0]
+        if not above or is_directory(above):
+            raise
+        make_all(above, 0o777)
+        make_all(path, mode)
 
 
 def enter(name: str, parent: int) -> int:

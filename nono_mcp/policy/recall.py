@@ -227,8 +227,8 @@ def _access(question: tuple[str, int]) -> bool:
 
 
 def _standing(root: str) -> tuple[tuple[Any, ...], ...]:
-    # Whoever asks this guards it too, and pays for the import anyway.
-    from nono_mcp.guard import spots
+    # Whoever asks this guards it too, and pays for the import anyway: of all of it in one go.
+    from nono_mcp.guard import guard, spots  # noqa: F401
 
     return tuple((one.directory, one.name, one.rule, one.what) for one in spots.standing(root))
 

@@ -6,7 +6,7 @@ left in it; and however deep that is, it takes no more than a few descriptors an
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from nono_sandbox.look import open_up
 

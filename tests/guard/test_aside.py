@@ -259,7 +259,7 @@ def test_the_directory_above_is_of_what_was_granted(tmp_path: Path) -> None:
 
 
 KILLED = """
-    import json, os, shutil, signal, sys
+    import json, os, posix, shutil, signal, sys
     from pathlib import Path
     from nono_mcp.guard import aside
     from nono_mcp.guard.guard import Guard
@@ -289,7 +289,9 @@ KILLED = """
             return call
 
         for name in CHANGING:
-            setattr(os, name, wrapped(getattr(os, name)))
+            changing = getattr(os, name)
+            for module in (os, posix):
+                setattr(module, name, wrapped(changing))
 
     def guard():
         one = Guard(state)

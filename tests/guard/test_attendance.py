@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from typing import TYPE_CHECKING
 
 import pytest
@@ -206,7 +206,7 @@ def test_a_word_is_said_in_all_directories(
         raise PermissionError(1, "no second name here")
 
     if not linking:
-        monkeypatch.setattr(os, "link", link)
+        monkeypatch.setattr(posix, "link", link)
     monkeypatch.setattr(attendance, "BOOKS_MAX", 3)
     monkeypatch.setattr("nono_mcp.guard.guard.BOOKS_MAX", 3)
     monkeypatch.setattr("nono_mcp.guard.guard.HOLDING_MAX", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import posix
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,7 +130,7 @@ def test_the_disk_says_that_a_call_runs_until_none_has_for_some_time(
         synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
         sync(fd)
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(posix, "fsync", fsync)
     monkeypatch.setattr(lasting, "QUIET_S", 0.01)
     seeing = Lasting()
     book = a_book(tmp_path, "/a", seeing)
