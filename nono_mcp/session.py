@@ -107,11 +107,13 @@ class Session(InForce):
         tier: str | None = None,
         log: Log | None = None,
         turns: AbstractAsyncContextManager[None] | None = None,
+        writing: list[Kept] | None = None,
     ) -> AsyncIterator[Session]:
         """Start a session; *tier* insists on one, else this machine's best is taken.
 
         With a *log* every call is recorded there, or refused. Each call takes one of *turns*,
-        where the session shares a machine with others.
+        where the session shares a machine with others, and *writing* is had in common by those
+        that share the workspace: each call hears whether others ran meanwhile.
 
         Raises:
             PolicyError, RefusedError, SandboxError, SnapshotError: Nothing was started.
@@ -123,6 +125,8 @@ class Session(InForce):
                 session.undo = await anyio.to_thread.run_sync(
                     Undo.opened, request, session.prepared, log, session._below
                 )
+                if session.undo is not None and writing is not None:
+                    session.undo.writing = writing
                 actions = await anyio.to_thread.run_sync(
                     leftovers.put_right, session._guard, session._below
                 )

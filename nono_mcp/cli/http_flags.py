@@ -26,8 +26,9 @@ MAKE_TOKEN = Option("--make-token")
 OF_TEAMS = ("--tier", "--audit-keep-days", PLAIN.name, *(name for name, _ in OPERANDS))
 ABOUT = """\
   --http [HOST:]PORT       serve on loopback by HTTP (port 0: any free one), and not on standard
-                           input and output; the address and a token come on standard error
-  --team FILE              serve those whom the file names: each a session, workspace and policy
+                           input and output; the address and a token come on standard error,
+                           and a client that adds /NAME to it has a session of its own
+  --team FILE              serve those whom the file names: each a workspace, policy, sessions
   --tls-cert, --tls-key FILE  serve HTTPS, which another address than loopback takes
   --unsafe-plain-http      yes, plain HTTP on another address: whoever is on the way reads it all
   --drain SECONDS          how long calls may still take once a signal came (0)

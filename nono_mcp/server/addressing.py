@@ -55,7 +55,9 @@ class Who:
     @property
     def owner(self) -> str:
         """Return whose its snapshots are; of the common one, nobody's."""
-        return NOBODY if self.is_common else f"http:{self.name or f'#{self.random}'}"
+        if self.is_common:
+            return NOBODY
+        return f"http:{self.principal}/{self.name or f'#{self.random}'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from nono_mcp.server import Http, ServeOptions
     from nono_mcp.server.team import Team
     from nono_mcp.server.turns import Part
+    from nono_mcp.undo.values import Kept
 
 ALONE = "person"
 """What the one principal of a server for oneself is called."""
@@ -63,6 +65,8 @@ class House:
     idle_s: float = serving.SESSION_IDLE_S_MAX
     oauth: ResourceServer | None = None
     is_shared: bool = False
+    writing: Mapping[str, list[Kept]] = field(default_factory=lambda: defaultdict(list))
+    """Calls of each principal's sessions that run and may write the one workspace they have."""
 
 
 async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> None:
@@ -115,7 +119,13 @@ async def _begun(
     of |= {"session": who.name} if who.name else {}
     async with (
         open_log(request, options.audit_keep_days, of) as log,
-        Session.open(request, tier=options.tier, log=log, turns=part) as session,
+        Session.open(
+            request,
+            tier=options.tier,
+            log=log,
+            turns=part,
+            writing=house.writing[who.principal],
+        ) as session,
         serving.served(build(session, company), door) as app,
     ):
         for notice in session.prepared.notices:

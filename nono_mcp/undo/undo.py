@@ -49,7 +49,7 @@ _WAIT_S = 0.02
 
 
 class Undo:
-    """The snapshots of one session. Made by `opened`."""
+    """The snapshots of one session, and who is `writing`. Made by `opened`."""
 
     def __init__(self, keeping: Keeping, living: Living, rules: Rules, log: Log | None) -> None:
         self.rules = rules
@@ -58,7 +58,7 @@ class Undo:
         self._keeping = keeping
         self._living = living
         self._log = log
-        self._writing: list[Kept] = []
+        self.writing: list[Kept] = []
         self._looking = anyio.Lock(fast_acquire=True)
         self._thinning = Thinning()
         self.listeners: list[Callable[[], None]] = []
@@ -130,13 +130,13 @@ class Undo:
     async def _held(self, call_id: str, kept: Kept, told: Told) -> AsyncIterator[None]:
         try:
             before = await self._before(call_id, kept, told)
-            for other in self._writing:
+            for other in self.writing:
                 other.overlapped = kept.overlapped = True
-            self._writing.append(kept)
+            self.writing.append(kept)
             try:
                 yield
             finally:
-                self._writing.remove(kept)
+                self.writing.remove(kept)
                 # What was ended in the middle has changed something all the same.
                 with anyio.CancelScope(shield=True):
                     kept.changed = await self._changed(before, call_id, kept, told)

@@ -193,6 +193,32 @@ async def test_who_comes_back_by_a_name_finds_its_snapshots(
                 )
 
 
+@pytest.mark.anyio
+async def test_who_writes_at_the_same_time_is_no_secret_to_who_might_undo_it(
+    machine: Machine,
+) -> None:
+    with listening(machine) as website:
+        async with (
+            website.client(ERAS[0]) as agent,
+            website.named("other").client(MODERN) as other,
+            anyio.create_task_group() as group,
+        ):
+            told: list[str] = []
+
+            async def run() -> None:
+                command = "echo > mine; while ! [ -e gate ]; do sleep 0.05; done"
+                told.append(await agent.run(command))
+
+            group.start_soon(run)
+            with anyio.fail_after(DEADLINE_S):
+                while not (machine.workspace / "mine").exists():  # noqa: ASYNC110 - a worker's
+                    await anyio.sleep(0.02)
+            told.append(await other.run("echo > gate"))
+        assert len(told) == 2
+        for text in told:
+            assert "by this or by calls at the same time" in text
+
+
 @dataclass
 class Heard:
     agent: Agent
