@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DIRECTORY: Final = "snapshots"
 LOCK_WAIT_S: Final = 60.0
 _PAUSE_S_MAX: Final = 0.01
+_OWNER: Final = 0o600
 _ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -68,7 +69,7 @@ def open_private(dir_fd: int, name: str, flags: int) -> int:
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+        fd = os.open(name, flags, _OWNER, dir_fd=dir_fd)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -78,6 +79,9 @@ def open_private(dir_fd: int, name: str, flags: int) -> int:
     if not (ours and stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
         os.close(fd)
         raise StoreError(f"{name}: not a file of the store's own")
+    if found.st_mode & _OWNER != _OWNER:
+        # A umask took from its owner what the next to open it needs.
+        os.fchmod(fd, _OWNER)
     return fd
 
 

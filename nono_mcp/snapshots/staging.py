@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from nono_mcp.snapshots.descent import CHANGING, ENTER, Descent
+from nono_mcp.snapshots.descent import CHANGING, ENTER, Descent, closed_to_owner
+from nono_sandbox.look import open_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +43,15 @@ class Staging:
 
     def _make_in(self, dir_fd: int) -> None:
         os.mkdir(self.name, 0o700, dir_fd=dir_fd)
-        self.fd = os.open(self.name, ENTER, dir_fd=dir_fd)
+        self.fd = self._entered(dir_fd)
+        _give_nothing(self.fd)
+
+    def _entered(self, dir_fd: int) -> int:
+        status = os.stat(self.name, dir_fd=dir_fd, follow_symlinks=False)
+        if closed_to_owner(status, CHANGING):
+            # By a umask, or the default ACL of what is above.
+            open_up(self.name, dir_fd)
+        return os.open(self.name, ENTER, dir_fd=dir_fd)
 
     @contextlib.contextmanager
     def _beside(self) -> Iterator[int]:
@@ -75,7 +85,7 @@ class Staging:
     def _remove_in(self, dir_fd: int) -> bool:
         """Tell whether it was there."""
         try:
-            fd = os.open(self.name, ENTER, dir_fd=dir_fd)
+            fd = self._entered(dir_fd)
         except FileNotFoundError:
             return False
         try:
@@ -89,6 +99,16 @@ class Staging:
     def sync(self) -> None:
         """Wait until all that was staged survives a loss of power."""
         syncfs(self.fd)
+
+
+def _give_nothing(fd: int) -> None:
+    """Have what is made in the directory inherit no ACL, as it does from what is above."""
+    if sys.platform == "linux":
+        try:
+            os.removexattr(fd, "system.posix_acl_default")
+        except OSError as error:
+            if error.errno not in {errno.ENODATA, errno.ENOTSUP}:
+                raise
 
 
 def syncfs(fd: int) -> None:
