@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Limits
 
 UNLIMITED = "max"
-LANE_BYTES = 4 << 20
+LANE_BYTES = 8 << 20
 """What a lane takes, and some more: what calls may leave there, as files in memory, until another
 lane takes its place."""
 _DRIFT_BYTES = 256 << 10

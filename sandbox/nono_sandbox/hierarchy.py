@@ -26,6 +26,8 @@ KEEPER = "keeper"
 """The group of the process that moved out of the way, and of what it starts."""
 _UNITS = (".scope", ".service", ".slice")
 """What systemd names its own groups by; it marks those that it leaves to others (since 251)."""
+SYSTEMCTL = "/usr/bin/systemctl"
+_ANSWER_S_MAX = 5.0
 _OURS = re.compile(r"nono-(?P<pid>[1-9][0-9]*)-(?P<began>[0-9]+)", re.ASCII)
 _REMOVAL_S_MAX = 2.0
 _START_TIME = 19
@@ -83,15 +85,17 @@ def judge(directory: str, pid: int) -> None:
         for name in ("", "cgroup.procs", "cgroup.subtree_control"):
             if not os.access(f"{directory}/{name}", os.W_OK, effective_ids=True):
                 raise UnavailableError(f"{directory} isn't ours to change; try {WRAPPED} nono ...")
-        if directory.endswith(_UNITS) and not _is_delegated(directory):
-            raise UnavailableError(f"{directory} isn't delegated; try {WRAPPED} nono ...")
-        if _is_root(directory):
-            return
         others = set(_read(f"{directory}/cgroup.procs").split()) - {str(pid)}
     except OSError as error:
         raise UnavailableError(f"{directory} can't be read: {error.strerror}") from error
-    if others:
+    if others and not _is_root(directory):
         raise UnavailableError(f"other programs are in {directory}; try {WRAPPED} nono ...")
+    _see_delegated(directory)
+
+
+def _see_delegated(directory: str) -> None:
+    if directory.endswith(_UNITS) and not _is_delegated(directory):
+        raise UnavailableError(f"{directory} isn't delegated; try {WRAPPED} nono ...")
 
 
 def see(directory: str, pid: int) -> str:
@@ -241,7 +245,29 @@ def _is_delegated(directory: str) -> bool:
     try:
         return os.getxattr(directory, "user.delegate") == b"1"
     except OSError:
+        # A user's manager marks nothing (252), but answers.
+        return f"/user@{os.geteuid()}.service/" in directory and _says_delegated(directory)
+
+
+def _says_delegated(directory: str) -> bool:
+    unit = os.path.basename(directory)
+    argv = [SYSTEMCTL, "--user", "show", "--property=Delegate", "--value", "--", unit]
+    environment = {"XDG_RUNTIME_DIR": f"/run/user/{os.geteuid()}"}
+    # Only who is in such a unit, alone, pays for the import.
+    import subprocess
+
+    try:
+        asked = subprocess.run(  # noqa: S603 - systemd's own program, and our own unit
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ANSWER_S_MAX,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return False
+    return asked.stdout.strip() == b"yes"
 
 
 def _is_root(directory: str) -> bool:

@@ -69,7 +69,7 @@ def test_a_group_is_told_what_changes_alone(place: Path, group: Group) -> None:
         (LANE_BYTES, {}, False),
         (LANE_BYTES + MIB, {}, True),
         (90 * MIB, {"file": 88 * MIB}, False),
-        (90 * MIB, {"file": 88 * MIB, "shmem": 4 * MIB}, True),
+        (90 * MIB, {"file": 88 * MIB, "shmem": 8 * MIB}, True),
         (90 * MIB, {"file": 80 * MIB, "slab": 7 * MIB}, False),
     ],
 )

@@ -46,8 +46,8 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a group that is ours, with nobody but this process in it."""
     make, remove = os.mkdir, os.rmdir
 
-    def mkdir(path: str) -> None:
-        make(path)
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        make(path, mode)
         for name in FILES:
             (Path(path) / name).touch()
 
@@ -95,6 +95,24 @@ def test_what_systemd_keeps_to_itself_isnt_divided(
     with pytest.raises(UnavailableError, match="isn't delegated"):
         hierarchy.make(str(directory), OWN)
     assert (directory / "cgroup.procs").read_text().strip() == str(OWN)
+
+
+@pytest.mark.parametrize(("says", "delegated"), [("yes", True), ("no", False), ("", False)])
+def test_a_users_systemd_is_asked_about_its_units(
+    pretended: Path, monkeypatch: pytest.MonkeyPatch, says: str, *, delegated: bool
+) -> None:
+    slices = pretended.parent / f"user@{os.geteuid()}.service" / "app.slice"
+    slices.mkdir(parents=True)
+    directory = pretended.rename(slices / "run-1.scope")
+    systemctl = pretended.parent / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$6" = run-1.scope ] && echo {says}\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setattr(hierarchy, "SYSTEMCTL", str(systemctl))
+    if delegated:
+        hierarchy.make(str(directory), OWN)
+        return
+    with pytest.raises(UnavailableError, match="isn't delegated"):
+        hierarchy.make(str(directory), OWN)
 
 
 def test_nobody_moves_out_of_the_root(pretended: Path) -> None:
