@@ -109,6 +109,13 @@ def test_nor_does_memory_that_is_no_processs(sandbox: Sandbox, name: str) -> Non
     see_it_held(sandbox, FIRST_TIERS[name])
 
 
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+def test_a_program_smaller_than_its_lane_is_killed_before_it(sandbox: Sandbox) -> None:
+    argv = ("dd", "if=/dev/zero", "of=/tmp/x", "bs=64k", "count=1600")
+    outcome = sandbox.run(*argv, limits=LIMITS)
+    assert (outcome.ended.limit, outcome.status) == ("memory", 128 + signal.SIGKILL)
+
+
 def test_processes_never_pass_their_limit(sandbox: Sandbox) -> None:
     script = """
         while True:
