@@ -65,6 +65,8 @@ async def by_asyncio(listener: socket.socket, upstream: int) -> None:
             self.data_received(early)
 
     listener.settimeout(0)
+    # Asyncio does it for those sockets alone that name their protocol.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     tasks: set[asyncio.Future[None]] = set()
     server = await loop.create_server(Near, sock=listener)
     await server.serve_forever()

@@ -5,6 +5,7 @@ Architecture invariant: a name reaches the resolver only after `nono_proxy.decid
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -43,18 +44,23 @@ async def tcp_connector(address: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.settimeout(0)
     try:
-        with contextlib.suppress(BlockingIOError):
-            sock.connect((address, port))
-            return _told(sock)
-        await _connected(sock)
+        code = sock.connect_ex((address, port))
+        if code == errno.EINPROGRESS:
+            # On loopback the other side has answered by now.
+            code = sock.connect_ex((address, port))
+        if code in (errno.EINPROGRESS, errno.EALREADY):
+            code = await _connected(sock)
+        if code not in (0, errno.EISCONN):
+            raise OSError(code, os.strerror(code))  # noqa: TRY301 - it ends here
     except BaseException:
         sock.close()
         raise
-    return _told(sock)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
-async def _connected(sock: socket.socket) -> None:
-    """Wait for a connection that has begun."""
+async def _connected(sock: socket.socket) -> int:
+    """Wait for a connection that has begun; return what came of it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     loop.add_writer(sock, lambda: None if done.done() else done.set_result(None))
@@ -62,15 +68,7 @@ async def _connected(sock: socket.socket) -> None:
         await done
     finally:
         loop.remove_writer(sock)
-    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, os.strerror(error))
-
-
-def _told(sock: socket.socket) -> socket.socket:
-    """Let a socket send what it's given at once."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def client_context(roots_pem: str) -> ssl.SSLContext:
