@@ -214,8 +214,7 @@ class Below:
         status = place.standing(self._root)
         if status is None or self._book is None:
             return self._identity is None
-        known = self._identity == (status.st_dev, status.st_ino)
-        if not (known and self._book.place.is_at(status)):
+        if not self._book.place.is_at(status) or self._book.place.identity != self._identity:
             return False
         return self._learn_nothing(self._book) if learning else self._is_same(self._book.place.fd)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import ways
-
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -14,16 +12,18 @@ class Place:
 
     def __init__(self) -> None:
         self.fd = -1
+        self.identity: tuple[int, int] | None = None
 
     def hold(self, fd: int | None) -> None:
         """Hold the open directory *fd*, or none."""
         if self.fd >= 0:
             os.close(self.fd)
         self.fd = -1 if fd is None else os.dup(fd)
+        self.identity = None if fd is None else identity(fd)
 
     def is_at(self, status: os.stat_result) -> bool:
         """Tell whether that *status* is surely the directory's."""
-        return self.fd >= 0 and ways.is_same(status, os.fstat(self.fd))
+        return (status.st_dev, status.st_ino) == self.identity
 
 
 def opened(path: str) -> int | None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError
-from nono_mcp.snapshots.place import LOCK_WAIT_S
 from nono_mcp.snapshots.values import Snapshot, Unprotected
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from nono_mcp.snapshots.values import Reason
     from nono_mcp.snapshots.workspace import Looked, Workspace
 
@@ -27,16 +26,6 @@ _COLUMNS: Final = (
     " generation, owner"
 )
 _OWN = "(?{0} IS NULL OR (owner = ?{0} AND owner <> ''))"
-
-_AGAIN: Final = (
-    "INSERT INTO snapshots (workspace, id, time_ns, reason, call, root, files, bytes, unprotected,"
-    " listed, rules, generation, owner)"
-    " SELECT workspace, ?, ?, ?, ?, root, files, bytes, unprotected, listed, rules, generation, ?"
-    " FROM snapshots AS last WHERE seq = ?"
-    " AND NOT EXISTS (SELECT 1 FROM restores WHERE workspace = last.workspace)"
-    " AND NOT EXISTS (SELECT 1 FROM links WHERE workspace = last.workspace)"
-    " RETURNING seq"
-)
 
 
 def insert(
@@ -61,31 +50,6 @@ def insert(
         (workspace.id, *values),
     ).fetchall()[0]
     return _snapshot(row)
-
-
-def again(
-    workspace: Workspace, last: Snapshot, reason: Reason, call: str | None
-) -> Snapshot | None:
-    """Write down that the workspace is once more as *last* has it, if *last* is still there.
-
-    Not if a restore was interrupted, nor where a file has other names: what is written through
-    one of those shows nowhere else. And this waits for nobody.
-    """
-    name, time_ns = os.urandom(_ID_BYTES).hex(), time.time_ns()
-    db, owner = workspace.store.db, workspace.owner
-    db.execute("PRAGMA busy_timeout = 0")
-    try:
-        found = db.execute(_AGAIN, (name, time_ns, reason, call, owner, last.seq)).fetchall()
-    except sqlite3.OperationalError:
-        return None  # whoever looks at the workspace instead is told why
-    finally:
-        db.execute(f"PRAGMA busy_timeout = {int(LOCK_WAIT_S * 1000)}")
-    if not found:
-        return None
-    return replace(
-        last, id=name, seq=found[0][0], time_ns=time_ns, reason=reason, name=None, call=call,
-        owner=owner,
-    )  # fmt: skip
 
 
 def insert_if_new(workspace: Workspace, looked: Looked, why: Why, known: bytes) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar, get_args
 
@@ -23,6 +22,7 @@ from nono_mcp.snapshots.errors import (
     StalePlanError,
 )
 from nono_mcp.snapshots.planning import NOTHING, Planning, check_scope
+from nono_mcp.snapshots.repeating import Repeating
 from nono_mcp.snapshots.store import Store
 from nono_mcp.snapshots.text import text_diff
 from nono_mcp.snapshots.values import Outcome, Plan, Reason, Retention, Scope
@@ -49,7 +49,8 @@ class Snapshots:
         self._state_dir = state_dir
         self._keep = keep
         store.packs.quota_bytes = keep.quota_bytes
-        self._turn = threading.Lock()
+        self._turn = Repeating(workspace)
+        self.write = self._turn.write
 
     @classmethod
     def open(
@@ -110,31 +111,32 @@ class Snapshots:
             raise ValueError(f"{reason!r} is no reason for a snapshot")
         if name is not None and not rows.is_text(name):
             raise SnapshotError("a snapshot's name has to be text")
-        why = (reason, name, call)
         with self._turn:
-            return self._within_quota(lambda: self._take(why, dirty, progress))
+            return self._within_quota(lambda: self._take((reason, name, call), dirty, progress))
 
-    def again(self, last: Snapshot, reason: Reason, call: str) -> Snapshot | None:
+    def again(
+        self, last: Snapshot, reason: Reason, call: str, *, later: bool = False
+    ) -> Snapshot | None:
         """Write down that the workspace is as it is in *last*, of which the caller is sure.
 
-        None if that needs a look, or a wait: then `take` it.
+        None if that needs a look, or a wait: then `take` it. *later* is with `write`, or the next.
         """
-        if not self._turn.acquire(blocking=False):
+        if not self._turn.try_turn():
             return None
         try:
-            there = self._store.is_there()
-            return rows.again(self._workspace, last, reason, call) if there else None
+            say = self._turn.later if later else self._turn.again
+            return say(last, reason, call) if self._store.is_there() else None
         finally:
-            self._turn.release()
+            self._turn.leave_turn()
 
     def is_interrupted(self) -> bool:
         """Tell whether a restore was interrupted, or goes on elsewhere; no, if that's a wait."""
-        if not self._turn.acquire(blocking=False):
+        if not self._turn.try_turn():
             return False
         try:
             return self._store.is_there() and self._workspace.is_interrupted()
         finally:
-            self._turn.release()
+            self._turn.leave_turn()
 
     def _within_quota(self, act: Callable[[], _Result], spared: str = "") -> _Result:
         """Do *act*, once more after pruning of all but *spared* if the store is full.

@@ -8,6 +8,7 @@ changed since the one before. What is guarded is put right before it is kept.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from contextlib import contextmanager, nullcontext
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[Progress], None] | None
 
+_AGAIN_S = 0.02
 _NEVER = -1
 """A generation that is none."""
 
@@ -156,7 +158,17 @@ class Keeping:
             return None
         if self._ahead != Dirty() or not self._beneath.is_still():
             return None
-        return self.snapshots.again(self._last[1], reason, call)
+        # Whoever is killed before that is written leaves one of the same tree, before the call.
+        later = reason == "after-call"
+        return self.snapshots.again(self._last[1], reason, call, later=later)
+
+    def write_soon(self) -> None:
+        """Write down what was left for later, when the loop that runs has nothing else to do."""
+        asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        if not self.snapshots.write():
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._write)
 
     def plan(self, wanted: Wanted, on_progress: OnProgress) -> Plan:
         """Return what a rollback would do, as all there is is found, whatever events said.

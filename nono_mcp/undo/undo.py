@@ -137,9 +137,16 @@ class Undo:
                 yield
             finally:
                 self.writing.remove(kept)
+                after = self._keeping.again("after-call", call_id, kept)
+                if after is not None:
+                    told.ends(after)
+                    self._tell()
                 # What was ended in the middle has changed something all the same.
-                with anyio.CancelScope(shield=True):
-                    kept.changed = await self._changed(before, call_id, kept, told)
+                if after is not None and after.root == before.root:
+                    kept.changed = Changed(before, after, overlapped=kept.overlapped)
+                else:
+                    with anyio.CancelScope(shield=True):
+                        kept.changed = await self._changed(before, after, call_id, kept)
         finally:
             self._keeping.end(kept)
 
@@ -188,14 +195,6 @@ class Undo:
         self._tell()
         return taken
 
-    async def _after(self, call: str, kept: Kept, told: Told) -> Snapshot:
-        taken = self._keeping.again("after-call", call, kept)
-        if taken is None:
-            return await self._take_for(call, "after-call", kept)
-        told.ends(taken)
-        self._tell()
-        return taken
-
     async def _take_for(self, call: str, reason: Reason, kept: Kept) -> Snapshot:
         # One look does for all the calls that wait for it, where nothing changes meanwhile.
         async with self._looking:
@@ -206,14 +205,13 @@ class Undo:
 
     def _noted(self, taken: Snapshot) -> Snapshot:
         if self._log is not None:
-            fields = {"id": taken.id, "root": taken.root, "reason": taken.reason}
-            self._log.append(
-                "snapshot", fields | ({} if taken.call is None else {"call": taken.call})
-            )
+            told = {"id": taken.id, "root": taken.root, "reason": taken.reason}
+            self._log.append("snapshot", told | ({"call": taken.call} if taken.call else {}))
         self._tell()
         return taken
 
     def _tell(self) -> None:
+        self._keeping.write_soon()
         self._thinning.taken(self.rules)
         for listener in self.listeners:
             listener()
@@ -270,10 +268,12 @@ class Undo:
             self._living.let_in()
         return outcome
 
-    async def _changed(self, before: Snapshot, call_id: str, kept: Kept, told: Told) -> Changed:
-        after = None
+    async def _changed(
+        self, before: Snapshot, after: Snapshot | None, call_id: str, kept: Kept
+    ) -> Changed:
         try:
-            after = await self._after(call_id, kept, told)
+            if after is None:
+                after = await self._take_for(call_id, "after-call", kept)
             if after.root == before.root:
                 return Changed(before, after, overlapped=kept.overlapped)
             ends = before.id, after.id

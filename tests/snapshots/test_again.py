@@ -10,6 +10,8 @@ import pytest
 
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.place import DIRECTORY
+from nono_mcp.snapshots.snapshots import Snapshots
+from nono_mcp.snapshots.values import Snapshot
 from nono_mcp.snapshots.watch import Watcher
 from tests.snapshots.state import Place
 
@@ -133,3 +135,78 @@ def test_nobody_is_waited_for(place: Place) -> None:
 
 def index_of(place: Place) -> sqlite3.Connection:
     return sqlite3.connect(place.state / DIRECTORY / "index.db", isolation_level=None)
+
+
+def rows(place: Place) -> list[tuple[str, str]]:
+    db = index_of(place)
+    try:
+        return db.execute("SELECT reason, call FROM snapshots ORDER BY seq").fetchall()
+    finally:
+        db.close()
+
+
+TAKEN = [("auto", None), ("before-call", "c1")]
+LATER = ("after-call", "c1")
+
+
+def left_for_later(snapshots: Snapshots) -> Snapshot:
+    first = snapshots.take("auto")
+    assert snapshots.again(first, "before-call", "c1") is not None
+    later = snapshots.again(first, "after-call", "c1", later=True)
+    assert later is not None
+    return later
+
+
+def test_what_is_left_for_later_is_written_when_it_is_said_and_by_the_end(place: Place) -> None:
+    with place.open() as snapshots:
+        left_for_later(snapshots)
+        assert rows(place) == TAKEN
+        assert snapshots.write()
+        assert rows(place) == [*TAKEN, LATER]
+        assert snapshots.write()
+    assert rows(place) == [*TAKEN, LATER]
+    with place.open() as snapshots:
+        left_for_later(snapshots)
+    assert rows(place)[3:] == [*TAKEN, LATER]
+
+
+def test_who_asks_here_finds_it_written(place: Place) -> None:
+    with place.open() as snapshots:
+        later = left_for_later(snapshots)
+        (found, *_) = snapshots.list()
+        assert (found.id, found.root, found.time_ns) == (later.id, later.root, later.time_ns)
+        assert snapshots.diff(later.id, later.id).nothing
+
+
+def test_what_follows_is_written_after_it(place: Place) -> None:
+    with place.open() as snapshots:
+        later = left_for_later(snapshots)
+        assert snapshots.again(later, "before-call", "c2") is not None
+        assert rows(place) == [*TAKEN, LATER, ("before-call", "c2")]
+
+
+def test_a_restore_that_was_interrupted_meanwhile_keeps_back_what_follows_alone(
+    place: Place,
+) -> None:
+    with place.open() as snapshots:
+        later = left_for_later(snapshots)
+        db = index_of(place)
+        db.execute(
+            "INSERT INTO restores SELECT workspace, x'', x'', '', '', '' FROM snapshots LIMIT 1"
+        )
+        db.close()
+        assert snapshots.again(later, "before-call", "c2") is None
+        assert rows(place) == [*TAKEN, LATER]
+
+
+def test_it_waits_for_nobody_and_is_not_forgotten(place: Place) -> None:
+    with place.open() as snapshots:
+        later = left_for_later(snapshots)
+        db = index_of(place)
+        db.execute("BEGIN IMMEDIATE")
+        assert not snapshots.write()
+        assert snapshots.again(later, "before-call", "c2") is None
+        db.execute("ROLLBACK")
+        db.close()
+        assert snapshots.write()
+        assert rows(place) == [*TAKEN, LATER]

@@ -95,6 +95,11 @@ def test_what_another_server_left_of_a_rollback_is_completed_before_a_call_that_
                     result = await session.run(Command(("/bin/true",)))
                     assert result.status == 0
                     assert db.execute("SELECT COUNT(*) FROM restores").fetchone() == (0,)
-                await session.run(Command(("/bin/true",)))
+                last = await session.run(Command(("/bin/true",)))
+                with closing(sqlite3.connect(index)) as db:
+                    ended = "SELECT reason FROM snapshots WHERE call = ? ORDER BY seq DESC LIMIT 1"
+                    # Nothing tells who only reads the index.
+                    while db.execute(ended, (last.id,)).fetchone() != ("after-call",):  # noqa: ASYNC110
+                        await anyio.sleep(0.01)
 
     anyio.run(act)

@@ -1,0 +1,134 @@
+"""Snapshots that say once more what the last one said, and whose turn it is to use the store.
+
+    again = repeating.again(last, "before-call", call)
+    ...
+    repeating.later(last, "after-call", call)  # written with the next, or by `write`
+
+Architecture invariant: rows are written in the order in which they were said, and whoever else uses
+the store through here finds them all written.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Self
+
+from nono_mcp.snapshots.place import LOCK_WAIT_S
+
+if TYPE_CHECKING:
+    from nono_mcp.snapshots.values import Reason, Snapshot
+    from nono_mcp.snapshots.workspace import Workspace
+
+_ID_BYTES: Final = 8
+_COLUMNS: Final = 7
+_WAITING: Final = f"PRAGMA busy_timeout = {int(LOCK_WAIT_S * 1000)}"
+_ROW: Final = f"({', '.join('?' * _COLUMNS)})"
+_WRITE: Final = (
+    "WITH said (id, time_ns, reason, call, owner, seq, first) AS (VALUES {rows})"
+    " INSERT INTO snapshots (workspace, id, time_ns, reason, call, root, files, bytes, unprotected,"
+    " listed, rules, generation, owner)"
+    " SELECT workspace, said.id, said.time_ns, said.reason, said.call, root, files, bytes,"
+    " unprotected, listed, rules, generation, said.owner"
+    " FROM said CROSS JOIN snapshots AS last ON last.seq = said.seq WHERE NOT said.first"
+    " OR (NOT EXISTS (SELECT 1 FROM restores WHERE workspace = last.workspace)"
+    " AND NOT EXISTS (SELECT 1 FROM links WHERE workspace = last.workspace))"
+    " RETURNING seq, id"
+)
+
+
+class Repeating:
+    """The turn to use the store of one workspace, and what was said and isn't written yet."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._turn = threading.Lock()
+        self._said: list[tuple[object, ...]] = []
+
+    def __enter__(self) -> Self:
+        """Take the turn, all that was said being written, if it can be."""
+        self._turn.acquire()
+        with suppress(sqlite3.Error):  # of which whoever writes next is told, and so are people
+            self._written(None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others have their turn."""
+        self._turn.release()
+
+    def try_turn(self) -> bool:
+        """Take the turn if nobody has it, and tell whether we have; `leave_turn` ends it."""
+        return self._turn.acquire(blocking=False)
+
+    def leave_turn(self) -> None:
+        """Let others have their turn."""
+        self._turn.release()
+
+    def again(self, last: Snapshot, reason: Reason, call: str | None) -> Snapshot | None:
+        """Write down that the workspace is once more as *last* has it, if *last* is still there.
+
+        Not if a restore was interrupted, nor where a file has other names: what is written through
+        one of those shows nowhere else. And this waits for nobody. It has to be our turn.
+        """
+        new = self._new(last, reason, call)
+        try:
+            seq = self._unwaiting(_row(new, last.seq, first=True)).get(new.id)
+        except sqlite3.OperationalError:
+            return None  # whoever looks at the workspace instead is told why
+        return None if seq is None else replace(new, seq=seq)
+
+    def later(self, last: Snapshot, reason: Reason, call: str | None) -> Snapshot:
+        """Say that, soon after `again` was, and write it down with what follows, or in `write`.
+
+        What this returns has the number of *last*. It has to be our turn.
+        """
+        new = self._new(last, reason, call)
+        self._said.append(_row(new, last.seq, first=False))
+        return new
+
+    def write(self) -> bool:
+        """Write down what was said, waiting for nobody; tell whether all is written."""
+        if not self._said:
+            return True
+        if not self.try_turn():
+            return False
+        try:
+            self._unwaiting(None)
+        except sqlite3.Error:
+            return False
+        finally:
+            self.leave_turn()
+        return True
+
+    def _new(self, last: Snapshot, reason: Reason, call: str | None) -> Snapshot:
+        name, owner = os.urandom(_ID_BYTES).hex(), self._workspace.owner
+        time_ns = time.time_ns()
+        return replace(
+            last, id=name, time_ns=time_ns, reason=reason, name=None, call=call, owner=owner
+        )
+
+    def _unwaiting(self, row: tuple[object, ...] | None) -> dict[str, int]:
+        db = self._workspace.store.db
+        db.execute("PRAGMA busy_timeout = 0")
+        try:
+            return self._written(row)
+        finally:
+            db.execute(_WAITING)
+
+    def _written(self, row: tuple[object, ...] | None) -> dict[str, int]:
+        rows = self._said if row is None else [*self._said, row]
+        if not rows:
+            return {}
+        text = _WRITE.format(rows=", ".join([_ROW] * len(rows)))
+        values = [value for each in rows for value in each]
+        found = self._workspace.store.db.execute(text, values).fetchall()
+        self._said.clear()
+        return {name: seq for seq, name in found}
+
+
+def _row(new: Snapshot, seq: int, *, first: bool) -> tuple[object, ...]:
+    return new.id, new.time_ns, new.reason, new.call, new.owner, seq, first
