@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.credentials.probe import PROBES
+from nono_mcp.credentials.probe import ANSWER_BYTES_MAX, PROBES
 from nono_proxy.catalogue import ROUTES
 from tests.corporate import Corporate, corporate
 from tests.proxy.world import Roots
@@ -56,6 +56,9 @@ PROVIDERS = {
         ("authorization", "AWS4-HMAC-SHA256 Credential=AKIDREAL0123/"),
     ),
 }
+
+
+MUCH = b'{"ok": true, "more": "%s"}' % (b"x" * ANSWER_BYTES_MAX)
 
 
 @dataclass
@@ -108,6 +111,7 @@ def test_a_provider_is_asked_whether_it_accepts_the_value(
         ("openai", (401, VALUE.encode()), "doesn't accept it (status 401)"),
         ("slack", (200, b'{"ok": false}'), "doesn't accept it (status 200)"),
         ("slack", (200, b"<html>"), "doesn't say whether it accepts it (status 200)"),
+        ("slack", (200, MUCH), "doesn't say whether it accepts it (status 200)"),
         ("openai", (302, b""), "doesn't say whether it accepts it (status 302)"),
         ("openai", (500, b""), "doesn't say whether it accepts it (status 500)"),
     ],

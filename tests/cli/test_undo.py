@@ -179,6 +179,18 @@ def test_what_was_named_stays_until_it_is_deleted(person: Person) -> None:
     assert person.nono("snapshot", "delete", "big").returncode == 1
 
 
+def test_what_cant_be_recorded_isnt_deleted(person: Person) -> None:
+    assert answer(person, "snapshot", "create", "good")["snapshot"]
+    log = person.home / ".local/state/nono/audit"
+    log.rename(log.with_name("away"))
+    log.touch()
+    refused = person.nono("snapshot", "delete", "good")
+    assert (refused.returncode, "log can't be written" in refused.stderr) == (1, True)
+    log.unlink()
+    log.with_name("away").rename(log)
+    assert [one["name"] for one in answer(person, "snapshot", "list")["snapshots"]] == ["good"]
+
+
 @pytest.mark.claim("undo.recorded")
 def test_a_rollback_stands_in_the_log(person: Person) -> None:
     furnish(person)
