@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
-SOL_SOCKET, SO_PASSCRED = _socket.SOL_SOCKET, 16
+SOL_SOCKET = _socket.SOL_SOCKET
+_SO_PASSCRED, _SO_PASSPIDFD = 16, 76
 SOCK_STREAM = _socket.SOCK_STREAM
 _SO_DOMAIN, _SO_PROTOCOL = 39, 38
 _IPPROTO_IPV6, _IPV6_V6ONLY = 41, 26
@@ -72,6 +73,18 @@ def has_peer(socket_fd: int) -> bool:
     finally:
         borrowed.detach()
     return True
+
+
+def wants_ids(socket_fd: int) -> bool:
+    """Tell whether a local socket asks who sends: the kernel gives one a name as it connects."""
+    if option(socket_fd, SOL_SOCKET, _SO_PASSCRED):
+        return True
+    try:
+        return bool(option(socket_fd, SOL_SOCKET, _SO_PASSPIDFD))
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        return False  # before Linux 6.5
 
 
 def is_v6_only(socket_fd: int) -> bool:

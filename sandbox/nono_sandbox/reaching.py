@@ -51,8 +51,7 @@ class Reach:
         """
         if not _may_speak(kind, terms):
             raise OSError(errno.EACCES, "what it sends isn't judged")
-        if kind.datagrams:
-            self._name_if_asked(socket_fd)
+        self._name_if_asked(socket_fd)
         if addresses.is_name(raw):
             return addresses.named(raw, self._beginning)
         path = addresses.path_of(raw)
@@ -107,8 +106,7 @@ class Reach:
 
     def _name_if_asked(self, socket_fd: int) -> None:
         """Name a socket that the kernel would name itself, so that it can be answered."""
-        asks = borrowed.option(socket_fd, borrowed.SOL_SOCKET, borrowed.SO_PASSCRED)
-        if asks and not borrowed.has_name(socket_fd):
+        if borrowed.wants_ids(socket_fd) and not borrowed.has_name(socket_fd):
             self._autobind(socket_fd)
 
     def _autobind(self, socket_fd: int) -> int:

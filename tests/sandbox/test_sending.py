@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox.confinement import LANDLOCK, OPEN, READ, WRITE, Narrowing, Network
+from nono_sandbox.confinement import CLOSED, LANDLOCK, OPEN, READ, WRITE, Narrowing, Network
 from tests.sandbox.conftest import supervisor_argv
 from tests.sandbox.local_sockets import sockets
 
@@ -385,6 +385,36 @@ def test_names_are_what_they_are_to_the_kernel(sandbox: Sandbox) -> None:
     assert {said[name] for name in ("another name", "too short", "too long")} == {"EINVAL"}
     assert said["closed"] == "ECONNREFUSED"
     assert outcome.done == ["once more", "taken again"]
+
+
+@pytest.mark.claim("net.unix-names")
+@pytest.mark.parametrize("mode", [CLOSED, OPEN])
+def test_a_name_that_the_kernel_would_choose_is_the_sessions(confine: Confine, mode: str) -> None:
+    """Of one that asks who sends, as it connects."""
+    outcome = confine(network=Network(mode)).attack(
+        sending(
+            """
+        SO_PASSPIDFD = 76
+        kinds = (1, DGRAM, SEQPACKET) if ARGUMENTS[0] else (1, SEQPACKET)
+        for kind in kinds:
+            own = bound(f"of kind {kind}", kind)
+            if kind != DGRAM:
+                own.listen()
+            for asked in (None, socket.SO_PASSCRED, SO_PASSPIDFD):
+                one = socket.socket(1, kind)
+                if asked:
+                    one.setsockopt(1, asked, 1)
+                one.connect(f"of kind {kind}")
+                name = one.getsockname()
+                say(f"{kind}, {asked}", os.fsdecode(name[:6]) if name else "")
+        """
+        ),
+        mode == CLOSED,
+    )
+    said = outcome.said
+    assert len(said) == (9 if mode == CLOSED else 6)
+    for about, name in said.items():
+        assert name == ("" if about.endswith("None") else "\0nono-"), said
 
 
 @pytest.mark.claim("net.unix-names")
