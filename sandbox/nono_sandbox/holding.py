@@ -58,26 +58,29 @@ class Removed:
         """
         for pid in pids:
             try:
-                yield from self._of(pid)
+                threads = os.listdir(f"/proc/{pid}/task")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            yield from self._of([f"/proc/{pid}/task/{thread}" for thread in threads])
+
+    def _of(self, tasks: list[str]) -> Iterator[os.stat_result]:
+        has_maps = False
+        # A thread may have descriptors of its own, and go on when the first one has ended.
+        for task in tasks:
+            try:
+                yield from self._descriptors(task)
+                if not has_maps:
+                    yield from self._one(f"{task}/exe")
+                    has_maps = self._note_maps(task)
             except PermissionError:
-                if _has_memory(pid):
+                if _has_memory(task):
                     raise UntoldError from None  # it made itself non-dumpable
-                # It is ending, and root's to look at by then.
+                # It has ended, and is root's to look at by then.
             except (FileNotFoundError, ProcessLookupError):
                 continue
 
-    def _of(self, pid: str) -> Iterator[os.stat_result]:
-        # A thread may have descriptors of its own, and go on when the first one has ended.
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            yield from self._descriptors(f"/proc/{pid}/task/{thread}")
-        yield from self._one(f"/proc/{pid}/exe")
-        self._mapped.update(self._maps(pid))
-
     def _descriptors(self, task: str) -> Iterator[os.stat_result]:
-        try:
-            names = os.listdir(f"{task}/fd")
-        except (FileNotFoundError, ProcessLookupError):
-            return  # it has ended, and its descriptors are another thread's or nobody's
+        names = os.listdir(f"{task}/fd")
         for name in names:
             yield from self._one(f"{task}/fd/{name}", f"{task}/fdinfo/{name}")
 
@@ -95,9 +98,10 @@ class Removed:
             if status.st_dev in self._devices:
                 yield status
 
-    def _maps(self, pid: str) -> Iterator[int]:
-        """Yield the inodes of removed files that a process has mapped."""
-        with open(f"/proc/{pid}/maps", "rb") as lines:
+    def _note_maps(self, task: str) -> bool:
+        """Note the removed files that are mapped; tell whether there are any maps."""
+        line = b""
+        with open(f"{task}/maps", "rb") as lines:
             for line in lines:
                 if not line.endswith(_REMOVED + b"\n"):
                     continue
@@ -107,7 +111,8 @@ class Removed:
                 # What stat(2) tells of a file on Btrfs or an overlay is another device than this.
                 is_there = device in self._devices or (not major and device not in self._own)
                 if is_there and not fields[_PATH_AT].startswith(_NO_FILES):
-                    yield int(fields[4])
+                    self._mapped.add(int(fields[4]))
+        return bool(line)
 
 
 def _carries(fdinfo: str) -> bool:
@@ -119,9 +124,9 @@ def _carries(fdinfo: str) -> bool:
         return False
 
 
-def _has_memory(pid: str) -> bool:
+def _has_memory(task: str) -> bool:
     try:
-        with open(f"/proc/{pid}/statm", "rb") as stream:
+        with open(f"{task}/statm", "rb") as stream:
             return stream.read().split()[0] != b"0"
     except OSError:
         return False  # it has ended

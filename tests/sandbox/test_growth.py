@@ -104,7 +104,15 @@ os.unlink(path)
 def ready():
     print("ready", flush=True)
     time.sleep(1000)
-if how == "mapped":
+def end_first_thread():
+    def wait():
+        stat = f"/proc/self/task/{os.getpid()}/stat"
+        while open(stat).read().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.001)
+        ready()
+    threading.Thread(target=wait).start()
+    ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+if how.startswith("mapped"):
     kept = mmap.mmap(fd, 4096)
     os.close(fd)
     # It keeps a descriptor of its own.
@@ -113,6 +121,8 @@ if how == "mapped":
             os.close(number)
         except OSError:
             pass
+    if how != "mapped":
+        end_first_thread()
 elif how == "in flight":
     kept = socket.socketpair()
     socket.send_fds(kept[0], [b"x"], [fd])
@@ -124,9 +134,8 @@ elif how == "not accepted":
     kept.connect(path)
     socket.send_fds(kept, [b"x"], [fd])
     os.close(fd)
-elif how == "of a thread whose process has no first one":
-    threading.Thread(target=lambda: (time.sleep(0.1), ready())).start()
-    ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+elif how == "open, of a process whose first thread has ended":
+    end_first_thread()
 elif how == "behind many others":
     import resource
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -136,8 +145,13 @@ elif how == "behind many others":
         os.dup2(0, number)
 ready()
 """
-HIDDEN = ("mapped", "in flight", "not accepted")
-FOUND = ("of a thread whose process has no first one", "behind many others")
+HIDDEN = (
+    "mapped",
+    "mapped, of a process whose first thread has ended",
+    "in flight",
+    "not accepted",
+)
+FOUND = ("open, of a process whose first thread has ended", "behind many others")
 
 
 @pytest.mark.parametrize("how", [*HIDDEN, *FOUND])
