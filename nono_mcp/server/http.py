@@ -78,6 +78,7 @@ async def served(app: App, door: Door) -> AsyncIterator[ASGIApp]:
 async def listen(guard: Guard, http: Http, listener: socket.socket, draining: anyio.Event) -> None:
     """Answer on *listener* by *guard* until cancelled, or until *draining* is done."""
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+    logging.getLogger("mcp.shared.jsonrpc_dispatcher").addFilter(_is_no_farewell)
     async with anyio.create_task_group() as group:
         watched = guard.strangers.at(listener)
         group.start_soon(_Server(_configuration(guard, http)).serve, [watched])
@@ -270,6 +271,11 @@ async def _answer(
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
     """Tell whether *record* is of something else than a request that our own end interrupted."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+def _is_no_farewell(record: logging.LogRecord) -> bool:
+    """Tell whether *record* is of something else than an answer that our own end came before."""
+    return not record.getMessage().startswith("shutdown error response")
 
 
 class _Server(uvicorn.Server):

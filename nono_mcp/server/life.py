@@ -35,6 +35,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _STDERR = 2
 GRACE_S = 0.08
 """How long ending in order may take after a signal: clients kill us after 100 ms."""
+SHARED_GRACE_S = 5.0
+"""The same where no client started us: service managers wait for 10 s and more."""
 
 
 def run(options: ServeOptions) -> int:
@@ -84,11 +86,12 @@ def _transport(options: ServeOptions) -> ModuleType:
 
 
 async def _serve(options: ServeOptions, importing: threading.Thread) -> int:
-    ending = Ending(0.0 if options.http is None else options.http.drain_s)
+    http = options.http
+    ending = Ending() if http is None else Ending(SHARED_GRACE_S, http.drain_s)
     with ending.by_signals():
-        if options.http is not None:
+        if http is not None:
             await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)
-            await _transport(options).serve(options, options.http, ending.draining)
+            await _transport(options).serve(options, http, ending.draining)
         else:
             await _serve_one(options, importing)
     return ending.status
@@ -108,10 +111,11 @@ async def _serve_one(options: ServeOptions, importing: threading.Thread) -> None
 class Ending:
     """How the server's life ends: by itself, or by a signal."""
 
-    def __init__(self, drain_s: float = 0.0) -> None:
+    def __init__(self, grace_s: float = GRACE_S, drain_s: float = 0.0) -> None:
         self.status = 0
         self.draining = anyio.Event()
         """A signal came, and what is being done may be done to its end."""
+        self._grace_s = grace_s
         self._drain_s = drain_s
         self._scope = anyio.CancelScope()
 
@@ -133,7 +137,7 @@ class Ending:
             self._end()
 
     def _end(self) -> None:
-        deadline = threading.Timer(GRACE_S, os._exit, (self.status,))
+        deadline = threading.Timer(self._grace_s, os._exit, (self.status,))
         deadline.daemon = True
         deadline.start()
         self._scope.cancel()

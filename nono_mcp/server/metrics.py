@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nono_mcp.server.tenants import Holding
+    from nono_mcp.server.tenant import Holding
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _ABOUT = {

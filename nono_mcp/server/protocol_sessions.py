@@ -16,7 +16,7 @@ from nono_mcp.server.tenants import BusyError
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-    from nono_mcp.server.tenants import Tenant
+    from nono_mcp.server.tenant import Tenant
 
 OPENING_BYTES_MAX = 64 * 1024
 """How long an `initialize` may be: it says who the client is and what it can do."""

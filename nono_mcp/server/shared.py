@@ -28,7 +28,8 @@ from nono_mcp.server.door import Door, digest_of
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.logged import open_log
 from nono_mcp.server.oauth import ResourceServer
-from nono_mcp.server.tenants import REQUESTS_MAX, Allowance, Tenants
+from nono_mcp.server.tenant import Allowance
+from nono_mcp.server.tenants import REQUESTS_MAX, Tenants
 from nono_mcp.server.turns import Turns
 from nono_mcp.session import LANES_MAX, Session
 from nono_sandbox.confinement import NAMESPACES
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Request
     from nono_mcp.server import Http, ServeOptions
     from nono_mcp.server.team import Team
-    from nono_mcp.server.turns import Part
+    from nono_mcp.server.tenant import Tenant
     from nono_mcp.undo.values import Kept
 
 ALONE = "person"
@@ -88,7 +89,7 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
         port = listener.getsockname()[1]
         door = Door.of(address.names, port, house.owners, address.scheme)
         tenants = Tenants(
-            lambda who, part: _begun(options, house, door, who, part),
+            lambda tenant: _begun(options, house, door, tenant),
             house.allowances,
             Turns(house.calls_max),
             sessions_max=house.sessions_max,
@@ -111,8 +112,9 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
 
 @contextlib.asynccontextmanager
 async def _begun(
-    options: ServeOptions, house: House, door: Door, who: Who, part: Part
+    options: ServeOptions, house: House, door: Door, tenant: Tenant
 ) -> AsyncIterator[ASGIApp]:
+    who = tenant.who
     request = house.requests[who.principal].replace(owner=who.owner)
     company = Company.WITHIN if who.is_common else Company.BESIDE
     of = {"principal": who.principal} if house.is_shared else {}
@@ -123,11 +125,14 @@ async def _begun(
             request,
             tier=options.tier,
             log=log,
-            turns=part,
+            turns=tenant.part,
             writing=house.writing[who.principal],
         ) as session,
-        serving.served(build(session, company), door) as app,
+        contextlib.AsyncExitStack() as stack,
     ):
+        # Calls of the newest protocol run in their requests, and take the session for open.
+        stack.push_async_callback(tenant.hush)
+        app = await stack.enter_async_context(serving.served(build(session, company), door))
         for notice in session.prepared.notices:
             logging.getLogger("nono").warning("%s", notice)
         yield app

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,6 +19,7 @@ import anyio
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server.errors import ServeError
+from nono_mcp.server.tenant import Allowance, Holding, Tenant
 from nono_mcp.server.turns import Part
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_sandbox.errors import SandboxError
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from nono_mcp.server.addressing import Who
-    from nono_mcp.server.turns import Share, Turns
+    from nono_mcp.server.turns import Turns
 
-    Begin = Callable[[Who, Part], AbstractAsyncContextManager[ASGIApp]]
+    Begin = Callable[["Tenant"], AbstractAsyncContextManager[ASGIApp]]
 
 NOT_BEGUN = (
     ServeError,
@@ -48,58 +48,12 @@ NOT_BEGUN = (
 """Why a session isn't to be had, for its owner to read."""
 REQUESTS_MAX = 256
 """Requests of everybody at once; from there on each has an equal part of them, and one at least."""
-BEGINNING_MAX = 2
-"""Sessions of one principal that begin at once: each takes a processor a tenth of a second."""
 LOOKS_PER_IDLE = 4
 """How often in the time a session may be idle somebody looks whether it was."""
 
 
 class BusyError(Exception):
     """It can't be served now, and may be later. Nothing was done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """How much of a server one may have."""
-
-    calls_max: int
-    requests_max: int
-    sessions_max: int
-
-
-@dataclass(slots=True)
-class Holding:
-    """What all sessions of one principal have together."""
-
-    share: Share
-    beginning: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(BEGINNING_MAX))
-    sessions_count: int = 0
-    requests_count: int = 0
-
-
-@dataclass(slots=True)
-class Tenant:
-    """One session, from before it is begun until after it has ended."""
-
-    who: Who
-    holding: Holding
-    part: Part
-    app: ASGIApp | None = None
-    error: Exception | None = None
-    protocol_id: str | None = None
-    """By which its client of the 2025 protocols comes back to it."""
-    requests_count: int = 0
-    used_at: float = 0.0
-    known: anyio.Event = field(default_factory=anyio.Event)
-    """It has begun, or it's known why not."""
-    left: anyio.Event = field(default_factory=anyio.Event)
-    """It is to end."""
-    ended: anyio.Event = field(default_factory=anyio.Event)
-
-    @property
-    def is_used(self) -> bool:
-        """Tell whether somebody asks something of it, or a job of its runs."""
-        return bool(self.requests_count or self.part.count)
 
 
 class Tenants:
@@ -182,7 +136,8 @@ class Tenants:
             await tenant.known.wait()
             if tenant.app is None:
                 raise tenant.error or BusyError("the session ended while it began")
-            yield tenant
+            with tenant.asked():
+                yield tenant
         finally:
             tenant.requests_count -= 1
             holding.requests_count -= 1
@@ -252,7 +207,7 @@ class Tenants:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 async with tenant.holding.beginning:
-                    app = await stack.enter_async_context(self._begin(tenant.who, tenant.part))
+                    app = await stack.enter_async_context(self._begin(tenant))
                 tenant.app = app
                 tenant.known.set()
                 await tenant.left.wait()

@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nono_mcp.server import tenants
 from nono_mcp.server.addressing import Who
 from nono_mcp.server.errors import ServeError
-from nono_mcp.server.tenants import Allowance, BusyError, Tenants
-from nono_mcp.server.turns import Part, Turns
+from nono_mcp.server.tenant import Allowance, Tenant
+from nono_mcp.server.tenants import BusyError, Tenants
+from nono_mcp.server.turns import Turns
 from tests.server.conftest import DEADLINE_S
 
 pytestmark = pytest.mark.anyio
@@ -38,16 +39,16 @@ class House:
     beginning: list[str] = field(default_factory=list)
 
     @asynccontextmanager
-    async def begin(self, who: Who, part: Part) -> AsyncIterator[ASGIApp]:
+    async def begin(self, tenant: Tenant) -> AsyncIterator[ASGIApp]:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             """Answer nothing: who asks is let in, or isn't."""
 
-        self.beginning.append(who.principal)
+        self.beginning.append(tenant.who.principal)
         if self.slow is not None:
             await self.slow.wait()
-        turn = contextlib.nullcontext() if self.idle else part
+        turn = contextlib.nullcontext() if self.idle else tenant.part
         async with turn, anyio.create_task_group() as group:
-            group.start_soon(self._fail, who.principal)
+            group.start_soon(self._fail, tenant.who.principal)
             yield app
             group.cancel_scope.cancel()
 
@@ -96,10 +97,11 @@ async def test_whatever_ends_ones_session_the_others_go_on(
 async def test_who_waits_for_a_session_that_fails_is_told_so() -> None:
     class Failing(House):
         @asynccontextmanager
-        async def begin(self, who: Who, part: Part) -> AsyncIterator[ASGIApp]:
-            if who.principal:
-                raise ZeroDivisionError(who)
-            yield part  # type: ignore[misc]
+        async def begin(self, tenant: Tenant) -> AsyncIterator[ASGIApp]:
+            if tenant.who.principal:
+                raise ZeroDivisionError(tenant)
+            async with super().begin(tenant) as app:
+                yield app
 
     found = tenants_of(Failing(), "alice")
     async with found.open():
