@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from nono_sandbox import held
+
 SOURCES = Path(__file__).parents[1]
 # The tests are also run from a copy beside which nothing lies but README.md, against the wheel.
 collect_ignore_glob = [] if (SOURCES / "bin").is_dir() else ["test_frame_sources*.py"]
@@ -19,7 +21,11 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 # What imitates a Mac on Linux is none by its kernel's name.
-HERE = {"linux": sys.platform == "linux", "macos": os.uname().sysname == "Darwin"}
+HERE = {
+    "linux": sys.platform == "linux",
+    "macos": os.uname().sysname == "Darwin",
+    "groups": not held.missing(),
+}
 OF_LINUX = re.compile(r"^pytestmark = .*\bmark\.linux\b", re.MULTILINE)
 PROVEN = pytest.StashKey[set[str]]()
 TIERS = {"", "namespaces", "landlock"}

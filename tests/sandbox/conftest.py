@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import pytest
 
-from nono_sandbox import held, system
+from nono_sandbox import system
 from nono_sandbox.client import Ended, ForkServer, Lane
 from nono_sandbox.confinement import (
     NAMESPACES,
@@ -35,8 +35,6 @@ from nono_sandbox.confinement import (
 from nono_sandbox.seatbelt.fixed import SYSTEM_GRANTS
 
 HERE = Path(__file__).parent
-# What only a kernel whose control groups this process may use can be asked.
-collect_ignore = [] if not held.missing() else ["test_groups_held.py"]
 LONG_ENOUGH_S = 60.0
 OUTPUT_KEPT_BYTES = 1 << 20
 INSIDE = (HERE / "inside.py").read_text(encoding="utf-8")

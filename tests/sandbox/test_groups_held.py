@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nono_sandbox.client import Lane
     from tests.sandbox.conftest import Sandbox
 
-pytestmark = pytest.mark.linux
+pytestmark = [pytest.mark.linux, pytest.mark.groups]
 MIB = 1 << 20
 MEMORY_BYTES_MAX = 32 * MIB
 PROCESSES_MAX = 16
