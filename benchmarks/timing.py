@@ -1,4 +1,8 @@
-"""Medians of interleaved rounds: what is compared runs side by side, in one process, in turn."""
+"""Medians of interleaved rounds: what is compared runs side by side, in one process, in turn.
+
+Warm: in its turn each runs twice, and the second time counts. The first finds the processor's
+caches as whoever ran before left them, which says more of that one.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +31,9 @@ def interleaved(
 ) -> list[Row]:
     """Time each contender once a round, *rounds* times; ratios are to *bare*."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for act in contenders.values():
-        act()  # warm
     for _ in range(rounds):
         for name, act in contenders.items():
+            act()
             began_at = time.perf_counter()
             act()
             times[name].append(time.perf_counter() - began_at)
@@ -42,10 +45,9 @@ async def interleaved_async(
 ) -> list[Row]:
     """Do what `interleaved` does, for contenders that are awaited."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for act in contenders.values():
-        await act()  # warm
     for _ in range(rounds):
         for name, act in contenders.items():
+            await act()
             began_at = time.perf_counter()
             await act()
             times[name].append(time.perf_counter() - began_at)
