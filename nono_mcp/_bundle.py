@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import CodeType, ModuleType
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from nono_mcp._bundling import Entry, Member, Part
 
@@ -128,8 +128,8 @@ class Bundle:
     def _entries(self) -> "Mapping[str, Entry]":
         """Return what there is of single modules, which not every start asks for."""
         if self._known is None:
-            data = self._read(*self._index)
-            self._known = {} if data is None else marshal.loads(data)  # noqa: S302 - see `code`
+            found: Mapping[str, Entry] = self._part(*self._index) or {}
+            self._known = found
         return self._known
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
@@ -153,16 +153,17 @@ class Bundle:
         """Import the group that is known by the name of its *last* module."""
         self._load_group(last)
         code = self._at_hand.pop(last, None)
-        if code is not None and last not in sys.modules:
-            spec = self._spec(last, *self._entries[last][:2])
+        # None if another start has replaced the file since the group was read.
+        entry = self._entries.get(last)
+        if code is not None and entry is not None and last not in sys.modules:
+            spec = self._spec(last, *entry[:2])
             if spec is not None:
                 self._run(last, spec, code)
 
     def _load_group(self, last: str) -> None:
         """Load what the module *last* is imported together with, and have its own code at hand."""
         part = self._groups.pop(last, None)
-        data = None if part is None else self._read(*part)
-        members: tuple[Member, ...] = () if data is None else marshal.loads(data)  # noqa: S302 - see `code`
+        members: tuple[Member, ...] = (None if part is None else self._part(*part)) or ()
         for name, mtime_ns, size, code in members:
             if name == last:
                 self._at_hand[name] = code
@@ -230,13 +231,11 @@ class Bundle:
         if name not in self._entries:
             return None
         _, _, at, length, _ = self._entries[name]
-        data = self._read(at, length)
-        # As trusted as the .pyc beside it.
-        code: CodeType | None = None if data is None else marshal.loads(data)  # noqa: S302
+        code: CodeType | None = self._part(at, length)
         return code
 
-    def _read(self, at: int, length: int) -> bytes | None:
-        """Return a part of the file, or None if that was replaced."""
+    def _part(self, at: int, length: int) -> "Any":  # noqa: ANN401 - each part's own
+        """Return what a part of the file says, or None if that was replaced, or is damaged."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -244,7 +243,11 @@ class Bundle:
         try:
             if _identity(descriptor) != self._identity:
                 return None
-            return os.pread(descriptor, length, self._start + at)
+            # As trusted as the .pyc beside it.
+            return marshal.loads(os.pread(descriptor, length, self._start + at))  # noqa: S302
+        except (EOFError, TypeError, ValueError):
+            _remove(self._path)  # the next start makes it anew
+            return None
         finally:
             os.close(descriptor)
 

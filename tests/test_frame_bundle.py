@@ -109,6 +109,14 @@ def test_one_that_is_replaced_while_it_is_used_gives_no_code(installed: Installe
     assert found.code("nono_mcp.cli.said") is None
 
 
+def test_one_that_is_damaged_within_fails_no_start(installed: Installed) -> None:
+    whole = installed.bundle().read_bytes()
+    head = 4 + int.from_bytes(whole[:4], "little")
+    installed.bundle().write_bytes(whole[:head] + b"\xff" * (len(whole) - head))
+    # The first does without it, the next has one that is made anew.
+    assert [installed.start()[1] for _ in range(3)][-1] == "_Loader"
+
+
 def test_a_start_that_cannot_write_it_does_without(installed: Installed) -> None:
     installed.bundle().unlink()
     name = f"bundle.{sys.implementation.cache_tag}.pyc"
@@ -170,8 +178,8 @@ import sys
 sys.path[:0] = [sys.argv[1]]
 from nono_mcp import _bundle
 reads = []
-read = _bundle.Bundle._read
-_bundle.Bundle._read = lambda self, *part: reads.append(part) or read(self, *part)
+read = _bundle.Bundle._part
+_bundle.Bundle._part = lambda self, *part: reads.append(part) or read(self, *part)
 _bundle.begin(sys.argv[1], ["nono", *sys.argv[2:]])
 told = [name for name in ("nono_mcp.cli.again", "nono_mcp.cli.said") if name in sys.modules]
 import nono_mcp.cli.again as again
@@ -217,3 +225,24 @@ def test_a_changed_source_of_a_groups_last_counts_at_once(grouped: Installed) ->
     assert begun(grouped, "run")[-2:] == ["alone", "SourceFileLoader"]
     grouped.start()
     assert begun(grouped, "run")[-2:] == ["alone", "_Loader"]
+
+
+REPLACING = """
+import posix, sys
+[path] = (each._path for each in sys.meta_path if hasattr(each, "_path"))
+with open(path, "rb") as old, open(path + ".new", "wb") as new:
+    new.write(old.read())
+posix.replace(path + ".new", path)
+TEXT = "replaced"
+"""
+
+
+def test_one_that_another_start_replaces_after_a_group_was_read_fails_nothing(
+    grouped: Installed,
+) -> None:
+    """Several may start at once, and each that found no bundle makes one."""
+    grouped.said.write_text(REPLACING)
+    grouped.bundle().unlink()
+    # The first start makes it, and replaces it as it imports from it; so does the next.
+    for _ in range(2):
+        assert begun(grouped, "run")[-2] == "replaced"

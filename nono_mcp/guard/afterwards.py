@@ -95,7 +95,7 @@ def _told_apart(
         kind, directory, name = found
         if not directory and kind != "bare":
             rest.append(found)
-        elif kind == "name" and (inode := _from_before(listing.path(directory, name), since_ns)):
+        elif kind == "name" and (inode := _from_before(listing, directory, name, since_ns)):
             inodes["/".join((*directory, name))] = inode
             rest.append(found)
         else:
@@ -103,14 +103,16 @@ def _told_apart(
     return doubtful, rest
 
 
-def _from_before(path: str, since_ns: int) -> int:
-    """Return the inode of the file *path*, if it's from before; else 0."""
+def _from_before(listing: Listing, directory: tuple[str, ...], name: str, since_ns: int) -> int:
+    """Return the inode of the file *name* in a *directory*, if it's from before; else 0."""
     try:
-        status = os.lstat(path)
+        status = os.lstat(listing.path(directory, name))
     except OSError:
         return 0
     is_old = status.st_ctime_ns < since_ns and not stat.S_ISDIR(status.st_mode)
-    return status.st_ino if is_old else 0
+    if not is_old or listing.came_unseen(directory, name, status, since_ns):
+        return 0
+    return status.st_ino
 
 
 def _beneath(roots: Iterable[tuple[str, object]], cwd: str, home: str) -> str:

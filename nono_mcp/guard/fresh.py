@@ -17,14 +17,14 @@ from __future__ import annotations
 import _stat as stat
 import posix as os
 
-from nono_mcp.guard import finding, looking, names, objects, spots, times, tree, ways
+from nono_mcp.guard import finding, gitfile, looking, names, objects, spots, times, tree, ways
 from nono_mcp.guard.action import LEFT, REMOVED, Action, undo
 from nono_mcp.guard.finding import Found
 from nono_mcp.guard.judging import BARE, Judging
 from nono_mcp.guard.known import Known
 from nono_mcp.guard.quarantine import Quarantine
 from nono_mcp.guard.spots import Spot
-from nono_sandbox.look import LOOK
+from nono_sandbox.look import LOOK, WAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class Fresh(Judging):
             except FileNotFoundError:
                 return False
             seen[spot.path] = status.st_ino
+            self._note_way(spot.directory, parent, seen)
             self._note(spot, parent, status)
             touched = touched or not self._is_old(spot, parent, status)
             return stat.S_ISDIR(status.st_mode)
@@ -160,9 +161,27 @@ class Fresh(Judging):
         """Note of a directory on the way whether it may have come to its name."""
         changed_ns = self._parent_changed_ns(spot, parent)
         if stat.S_ISDIR(status.st_mode):
-            self._is_moved[*spot.directory, spot.name] = self._is_moved.get(
-                spot.directory, False
-            ) or self._may_be_moved(spot, status, changed_ns)
+            self._is_moved[*spot.directory, spot.name] = (
+                self._is_moved.get(spot.directory, False)
+                or self._may_be_moved(spot, status, changed_ns)
+                or self._listing.came_unseen(spot.directory, spot.name, status, self._from_ns)
+            )
+
+    def _note_way(self, directory: tuple[str, ...], fd: int, seen: dict[str, int]) -> None:
+        """Note the same of an open *directory* in a repository that is no spot itself."""
+        if directory in self._is_moved or not any(
+            directory[:count] in self._is_moved for count in range(1, len(directory))
+        ):
+            return
+        above = os.open("..", WAY, dir_fd=fd)
+        try:
+            self._note_way(directory[:-1], above, seen)
+            status = os.fstat(fd)
+            seen["/".join(directory)] = status.st_ino
+            spot = Spot(directory[:-1], directory[-1], spots.DIRECTORY, names.GIT)
+            self._note(spot, above, status)
+        finally:
+            os.close(above)
 
     def _parent_changed_ns(self, spot: Spot, parent: int) -> int:
         at = spot.directory
@@ -182,7 +201,26 @@ class Fresh(Judging):
             return False
         if _is_entered(spot, status):
             return not self._is_moved.get((*spot.directory, spot.name), True)
+        if self._listing.came_unseen(spot.directory, spot.name, status, self._from_ns):
+            return False
+        if spot.rule == spots.GIT and self._leads_by_symlink(spot, parent):
+            return False
         return _changed_ns(spot.name, parent) < self._from_ns
+
+    def _leads_by_symlink(self, spot: Spot, parent: int) -> bool:
+        """Tell whether a `.git` file leads by a symlink that was made since."""
+        kept = tree.keep(spot.name, parent)
+        if kept is None or kept.kind != "file":
+            return False
+        path = self._known.path(Spot((), "", "", ""))
+        for way in gitfile.way(kept.data, spot.directory, path):
+            try:
+                status = os.stat(way, dir_fd=self._root, follow_symlinks=False)
+            except OSError:
+                return False
+            if stat.S_ISLNK(status.st_mode):
+                return status.st_ctime_ns >= self._from_ns
+        return False
 
     def _was_there(self, spot: Spot, parent: int) -> bool:
         if spot.what == BARE:
@@ -217,20 +255,29 @@ class Fresh(Judging):
         if spot.what == BARE:
             return any(_born_ns(name, parent) >= self._from_ns for name in _MARKS)
         status = os.stat(spot.name, dir_fd=parent, follow_symlinks=False)
-        is_new = _born_ns(spot.name, parent) >= self._from_ns
+        born_ns = _born_ns(spot.name, parent)
+        is_new = born_ns >= self._from_ns
         if spot.rule == spots.CONFIGURATION and spot.name == "config":
             return is_new and objects.birth_ns(parent) >= self._from_ns
-        if is_new:
+        if is_new or objects.birth_ns(parent) >= self._from_ns:
             return True
-        if stat.S_ISDIR(status.st_mode) and "/".join(spot.directory) not in self._directories:
+        above = "/".join(spot.directory)
+        looked = above in self._directories
+        if born_ns and not stat.S_ISDIR(status.st_mode):
+            # Else it was there perhaps, and its mode or content was changed.
+            looked = (looked or above in self._inodes) and born_ns < self._listing.taken_ns
+        elif not stat.S_ISDIR(status.st_mode):
+            looked = True
+        if not looked:
             return False
         return self._may_be_moved(spot, status, self._parent_changed_ns(spot, parent))
 
     def _left_or_within(self, spot: Spot, parent: int) -> str:
         """Put away what is new in a directory that is older, and tell of what isn't."""
         before = len(self._actions)
-        moved = spot.what == BARE or self._is_moved.get(spot.directory, False)
-        if moved or not self._within(spot, parent, 0):
+        status = os.stat(spot.name, dir_fd=parent, follow_symlinks=False)
+        moved = not stat.S_ISDIR(status.st_mode) or self._is_moved.get(spot.directory, False)
+        if moved or spot.what == BARE or not self._within(spot, parent, 0):
             self._tell(Action(self._known.path(spot), LEFT, spot.what, why=CHANGED))
             return LEFT
         return REMOVED if len(self._actions) > before else ""
@@ -245,12 +292,16 @@ class Fresh(Judging):
         rest = True
         directory = ways.enter(spot.name, parent)
         try:
+            # Before anything is put away from it.
+            changed_ns = os.fstat(directory).st_ctime_ns
             for name in sorted(os.listdir(directory)):
                 at = (*spot.directory, spot.name)
                 inner = Spot(at, name, spots.AS_IT_WAS, spot.what)
                 if _born_ns(name, directory) >= self._from_ns:
                     path = self._known.path(inner)
                     self._tell(undo(self._quarantine, path, inner, directory, None))
+                elif _came_by_itself(name, directory, changed_ns, self._from_ns):
+                    rest = False
                 else:
                     rest = self._within(inner, directory, depth + 1) and rest
         finally:
@@ -260,6 +311,12 @@ class Fresh(Judging):
 
 def _is_entered(spot: Spot, status: os.stat_result) -> bool:
     return spot.rule != spots.AS_IT_WAS and stat.S_ISDIR(status.st_mode)
+
+
+def _came_by_itself(name: str, parent: int, changed_ns: int, since_ns: int) -> bool:
+    """Tell whether the directory *name* may have been moved into one that was *changed_ns*."""
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    return stat.S_ISDIR(status.st_mode) and min(status.st_ctime_ns, changed_ns) >= since_ns
 
 
 def _born_ns(name: str, parent: int) -> int:

@@ -29,6 +29,15 @@ def leads_inside(data: bytes, directory: tuple[str, ...], root: int, root_path: 
     return not _PARTS.isdisjoint(parts[1:]) and ways.is_absent(parts, root)
 
 
+def way(data: bytes, directory: tuple[str, ...], root_path: str) -> list[str]:
+    """Return all paths in the workspace on the way that *data*, of a `.git` file, plainly names."""
+    if not data.startswith(_LEAD) or b"\0" in data or len(data) > _BYTES_MAX:
+        return []
+    text = ways.decoded(data[len(_LEAD) :].rstrip(b"\r\n"))
+    parts = _target(text, directory, root_path) or ()
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
 def _target(text: str, directory: tuple[str, ...], root_path: str) -> tuple[str, ...] | None:
     if text.startswith("/"):
         lead = root_path.rstrip("/") + "/"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import gitfile, judge, names, spots, written
+from nono_mcp.guard import finding, gitfile, judge, names, spots, written
 from nono_mcp.guard.copies import Copies
 from nono_mcp.guard.spots import Spot
 from nono_mcp.guard.tree import Kept
@@ -85,7 +85,7 @@ class Known:
             return
         kept = judge.kept(spot, parent, found)
         self.take(spot, kept, root, found)
-        if kept is not None:
+        if kept is not None and not _is_published(spot):
             self.copies.learn(spot, kept)
 
     def take(self, spot: Spot, kept: Kept | None, root: int, found: Print) -> None:
@@ -225,6 +225,12 @@ class Known:
         if self._bytes_left >= 0:
             return kept
         return Kept(kept.kind, kept.mode, is_whole=False)
+
+
+def _is_published(spot: Spot) -> bool:
+    """Tell whether *spot* is a package's, as whoever published that has it."""
+    named = spot.what == names.what_of(spot.directory, spot.name)
+    return named and finding.in_package(spot.directory) > 0
 
 
 def _key(item: tuple[Key, One]) -> Key:

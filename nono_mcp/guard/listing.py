@@ -37,6 +37,14 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+PACKAGES = ("node_modules", "site-packages", "vendor")
+"""As `finding.PACKAGES`, whose import not every run pays for."""
+
+
+def _in_package(path: str) -> bool:
+    return any(f"/{name}/" in f"/{path}" for name in PACKAGES)
+
+
 class Listed:
     """One directory: when it was changed last, the directories in it, and what is guarded."""
 
@@ -64,6 +72,10 @@ class Listing:
         """Of what stood at guarded names by then."""
         self.taken_ns = 0
         self._is_new = False
+        self._published: set[int] = set()
+        """Which of the inodes were in packages."""
+        self._is_all = True
+        """All directories were come to."""
         self._read()
 
     def _read(self) -> None:
@@ -84,6 +96,7 @@ class Listing:
             self.before = {path: Listed(*one) for path, *one in directories}
             self.directories = self.before
             self.inodes = inodes
+            self._published = {inode for path, inode in inodes.items() if _in_package(path)}
 
     def _identity(self) -> Identity:
         status = os.lstat(self._root)
@@ -112,6 +125,7 @@ class Listing:
             path = todo.pop()
             if time.monotonic() > until:
                 self.directories = old | self.directories
+                self._is_all = False
                 return False
             one = listed(self._prefix, path, old.get(path))
             if one is not None:
@@ -133,6 +147,26 @@ class Listing:
         one = self.directories.get("/".join(directory))
         return None if one is None else one.changed_ns
 
+    def came_unseen(
+        self, directory: tuple[str, ...], name: str, status: os.stat_result, since_ns: int
+    ) -> bool:
+        """Tell whether *name* is another file since *since_ns*, though its *status* is older.
+
+        Where two files change places, XFS and F2FS give neither another time; and what is in a
+        directory that is moved has none. That matters where it was in a package.
+        """
+        above = "/".join(directory)
+        if not status.st_ctime_ns < self.taken_ns < since_ns:
+            return False
+        if status.st_ino in self._published and not _in_package(above):
+            return True
+        if above not in self.before:
+            return False
+        changed_ns = self.changed_ns(directory)
+        if changed_ns is not None and changed_ns < since_ns:
+            return False
+        return self.inodes.get("/".join((*directory, name))) != status.st_ino
+
     def write(self, inodes: dict[str, int], taken_ns: int) -> None:
         """Keep what is known, if it's anything new; the guarded names have the *inodes*.
 
@@ -141,10 +175,17 @@ class Listing:
         """
         if not self._is_new and inodes == self.inodes:
             return
+        settled_ns = taken_ns - SETTLED_NS
+        # While some weren't come to, the top directory counts as changed: the next look goes on.
+        doubted = None if self._is_all else ""
         directories = tuple(
-            (path, one.changed_ns if one.changed_ns < taken_ns - SETTLED_NS else 0, *rest)
+            (
+                path,
+                one.changed_ns if one.changed_ns < settled_ns and path != doubted else 0,
+                one.below,
+                one.found,
+            )
             for path, one in self.directories.items()
-            for rest in ((one.below, one.found),)
         )
         body = marshal.dumps((self._root, self._identity(), taken_ns, directories, inodes), 2)
         ways.make_all(self._path.rpartition("/")[0])

@@ -160,7 +160,11 @@ class Keeping:
             return None
         # Whoever is killed before that is written leaves one of the same tree, before the call.
         later = reason == "after-call"
-        return self.snapshots.again(self._last[1], reason, call, later=later)
+        taken = self.snapshots.again(self._last[1], reason, call, later=later)
+        if taken is not None and not later:
+            # While its call runs nobody takes that one away, to which the next will refer.
+            self._last = self._last[0], taken
+        return taken
 
     def write_soon(self) -> None:
         """Write down what was left for later, when the loop that runs has nothing else to do."""

@@ -62,6 +62,10 @@ class Growth:
         self._look_at = 0.0
         self._suspicious_from = 0
 
+    def seen_bytes(self) -> int:
+        """Return by how much the shared file systems have grown, whoever wrote there."""
+        return _grown(self._shared)
+
     def over(self, bytes_max: int, pids: Callable[[], Iterator[str]]) -> bool:
         """Tell whether a call with the processes *pids* has added more than it may."""
         own, shared = _grown(self._own), _grown(self._shared)

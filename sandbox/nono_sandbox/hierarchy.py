@@ -137,9 +137,7 @@ def make(directory: str, pid: int) -> str:
         for name in NEEDED:
             os.stat(f"{top}/{name}")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            _control(directory, "-", [name for name in CONTROLLERS if name not in before])
-        _undo(directory, top, pid)
+        _undo(directory, top, pid, before)
         raise UnavailableError(f"{directory} can't be divided: {error.strerror}") from error
     return top
 
@@ -159,10 +157,19 @@ def _control(directory: str, sign: str, names: Iterable[str]) -> None:
         write(f"{directory}/cgroup.subtree_control", text)
 
 
-def _undo(directory: str, top: str, pid: int) -> None:
+def _undo(directory: str, top: str, pid: int, before: Iterable[str]) -> None:
+    """Let all be as it was before *directory*, whose groups had these controllers, was divided.
+
+    Nothing is killed: where *pid* can't be moved back it is in *top* yet, and stays there.
+    """
+    added = [name for name in CONTROLLERS if name not in before]
+    # A group can't take from those in it what one of them hands on, nor be entered while it does.
+    for each, names in ((top, CONTROLLERS), (directory, added)):
+        with contextlib.suppress(OSError):
+            _control(each, "-", names)
     with contextlib.suppress(OSError):
         write(f"{directory}/cgroup.procs", str(pid))
-    remove(top)
+    discard(top)
 
 
 def remove(top: str) -> bool:

@@ -40,9 +40,9 @@ class Removed:
         self._devices = set(devices)
         self._own = set(own)
         self._deadline = deadline
-        self._open: set[int] = set()
-        """Removed files that are open, by their inodes."""
-        self._mapped: set[int] = set()
+        self._open: set[tuple[int, int]] = set()
+        """Removed files that are open, by device and inode as the kernel numbers them."""
+        self._mapped: set[tuple[int, int]] = set()
         self._is_carried = False
 
     @property
@@ -94,7 +94,7 @@ class Removed:
         if about and stat.S_ISSOCK(status.st_mode):
             self._is_carried = self._is_carried or _carries(about)
         if not status.st_nlink and stat.S_ISREG(status.st_mode):
-            self._open.add(status.st_ino)
+            self._open |= _numbers(path)
             if status.st_dev in self._devices:
                 yield status
 
@@ -111,8 +111,32 @@ class Removed:
                 # What stat(2) tells of a file on Btrfs or an overlay is another device than this.
                 is_there = device in self._devices or (not major and device not in self._own)
                 if is_there and not fields[_PATH_AT].startswith(_NO_FILES):
-                    self._mapped.add(int(fields[4]))
+                    self._mapped.add((device, int(fields[4])))
         return bool(line)
+
+
+def _numbers(path: str) -> set[tuple[int, int]]:
+    """Return device and inode of a file as /proc/PID/maps tells them, which `stat` may not."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return set()  # closed since
+    try:
+        told = dict(line.split(b":", 1) for line in _lines(f"/proc/self/fdinfo/{fd}"))
+    finally:
+        os.close(fd)
+    mount, inode = told[b"mnt_id"].strip(), int(told[b"ino"])
+    for line in _lines("/proc/self/mountinfo"):
+        number, _, device, _ = line.split(b" ", 3)
+        if number == mount:
+            major, minor = map(int, device.split(b":"))
+            return {(os.makedev(major, minor), inode)}
+    return set()
+
+
+def _lines(path: str) -> list[bytes]:
+    with open(path, "rb") as stream:
+        return stream.read().splitlines()
 
 
 def _carries(fdinfo: str) -> bool:

@@ -83,7 +83,7 @@ class _Hunt:
     def _is_left(self, pid: int) -> bool:
         """Kill a child if it's of the call; tell whether it is, or has ended since it was seen."""
         try:
-            child = _looked_up(pid)
+            child = self._looked_up(pid)
             if child.parent != os.getpid():
                 return True  # another's, by a number that has been given away
             if pid != self._lane_pid and not self._is_marked(child):
@@ -97,6 +97,15 @@ class _Hunt:
         except (FileNotFoundError, ProcessLookupError, ChildProcessError):
             return True
         return True
+
+    def _looked_up(self, pid: int) -> _Child:
+        try:
+            return _looked_up(pid)
+        except FileNotFoundError:
+            if pid != self._lane_pid:
+                raise
+            # A /proc with hidepid= hides who isn't dumpable, as the lane isn't, ended or not.
+            return _Child(pid, os.getpid(), os.getpgid(pid), os.getsid(pid), 0)
 
     def _is_marked(self, child: _Child) -> bool:
         if child.started_ticks < self._since_ticks:

@@ -115,7 +115,9 @@ class _Since:
 
     def is_to_blame(self, free_bytes: int, pids: Callable[[], Iterator[str]]) -> bool:
         """Tell whether at least half of what is gone is new there, or held by *pids*."""
-        return self._growth.over((self.free_bytes - free_bytes) // 2, pids)
+        # What is free may be counted in inodes, and what was taken of it in blocks; or the reverse.
+        gone = max(self.free_bytes - free_bytes, self._growth.seen_bytes())
+        return self._growth.over(gone // 2, pids)
 
 
 def _free(place: str) -> int:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
-_SIGNALS_OF_TERMINALS = (1, 2, 3, 15, 20, 21, 22)
-"""SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU."""
+_SIGNALS_OF_GROUPS = (1, 2, 3, 15, 20, 21, 22, int(_signal.SIGUSR1), int(_signal.SIGUSR2))
+"""SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, and what `kill %1` may send."""
 
 
 def start(control: _socket.socket, tier: str, network: str) -> tuple[int, float]:
@@ -56,8 +56,8 @@ def start(control: _socket.socket, tier: str, network: str) -> tuple[int, float]
 def _serve(control: _socket.socket, tier: str, network: str, ids: namespaces.Ids | None) -> Never:
     """Be the lane; exit when its call has ended."""
     try:
-        # What a terminal sends is for the process outside to answer.
-        _uapi.ignore_signals(*_SIGNALS_OF_TERMINALS)
+        # What a terminal or a shell sends to all of a job is for the process outside to answer.
+        _uapi.ignore_signals(*_SIGNALS_OF_GROUPS)
         wire.keep_only(control.fileno())
         carrier: _socket.socket | None = None
         if tier == NAMESPACES:

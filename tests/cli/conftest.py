@@ -89,13 +89,14 @@ class Person:
             timeout=LONG_ENOUGH_S,
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command line; its standard streams are pipes."""
+    def start(self, *arguments: str, leads_a_group: bool = False) -> subprocess.Popen[str]:
+        """Start a command line, as a job of its own or not; its standard streams are pipes."""
         return subprocess.Popen(
             [NONO, *arguments],
             cwd=self.workspace,
             encoding="utf-8",
             env=self.environment(),
+            process_group=0 if leads_a_group else None,
             stderr=subprocess.PIPE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

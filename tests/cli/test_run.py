@@ -147,6 +147,22 @@ def test_signals_to_it_reach_the_program(person: Person, tier: str, number: sign
         assert process.wait(20) == 5
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_signals_to_all_of_a_job_end_nobody_but_the_program(
+    person: Person, tier: str, number: signal.Signals
+) -> None:
+    """`kill -USR1 %1` of a shell sends it to the whole process group."""
+    name = number.name.removeprefix("SIG")
+    script = f"trap 'echo got {name}; exit 5' {name}; echo ready; while :; do sleep 0.05; done"
+    command = ("run", "-q", "--tier", tier, "--", "sh", "-c", script)
+    with person.start(*command, leads_a_group=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, number)
+        assert process.stdout.read() == f"got {name}\n"
+        assert process.wait(20) == 5
+
+
 def test_a_signal_that_comes_before_a_forked_program_is_ready_is_its_own(
     person: Person, tier: str
 ) -> None:

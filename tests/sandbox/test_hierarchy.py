@@ -162,6 +162,41 @@ def test_a_kernel_without_a_limit_that_is_needed_has_no_groups(
     assert taken.startswith("-pids" if had else "-memory -pids")
 
 
+def test_where_a_limit_is_missing_we_arent_killed_with_what_we_made(
+    pretended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel without swap has no memory.swap.max, and says so when all else has been done."""
+    monkeypatch.setattr(hierarchy, "NEEDED", ("memory.nothing",))
+    handed_on: dict[Path, set[str]] = {}
+    where = [pretended]
+    killed: list[Path] = []
+
+    def as_the_kernel(path: str, text: str) -> None:
+        group, name = Path(path).parent, Path(path).name
+        if name == "cgroup.kill":
+            killed.extend(one for one in where if one.is_relative_to(group))
+        elif name == "cgroup.procs":
+            if handed_on.get(group):
+                raise OSError(16, os.strerror(16))
+            where[:] = [group]
+        else:
+            names = {each[1:] for each in text.split()}
+            within = [of for one, of in handed_on.items() if one.parent == group]
+            if text.startswith("+"):
+                handed_on.setdefault(group, set()).update(names)
+            elif any(names & of for of in within):
+                raise OSError(16, os.strerror(16))
+            else:
+                handed_on.get(group, set()).difference_update(names)
+
+    monkeypatch.setattr(hierarchy, "write", as_the_kernel)
+    with pytest.raises(UnavailableError, match="can't be divided"):
+        hierarchy.make(str(pretended), OWN)
+    assert killed == []
+    assert where == [pretended]
+    assert not any(handed_on.values())
+
+
 def test_what_cant_be_divided_is_left_as_it_was(
     pretended: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

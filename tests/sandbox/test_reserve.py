@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nono_sandbox import wire
+from nono_sandbox.confinement import NAMESPACES
 from tests.sandbox.conftest import LONG_ENOUGH_S, supervisor_argv
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ MIB = 1 << 20
 DISK_BYTES = 16 * MIB
 KEPT_BYTES = DISK_BYTES // 4
 # Small, and nobody else's: of a mount namespace of its own, it goes with the last process in it.
-ON_A_DISK = 'mount -t tmpfs -o "size=$1,mode=755" none "$2" && shift 2 && exec "$@"'
+ON_A_DISK = """
+    mount -t tmpfs -o "size=$1,mode=755,nr_inodes=${INODES:-0}" none "$2" && shift 2 && exec "$@"
+    """
 SUPERVISOR = """
-    import select
+    import select, time
     from nono_sandbox import wire
     from nono_sandbox.client import ForkServer
     from nono_sandbox.confinement import Call, Limits
@@ -43,6 +46,13 @@ SUPERVISOR = """
     limits = Limits(disk_free_bytes_min=1 << 30)
     found = []
     for who, script in calls:
+        if who == "another program meanwhile":
+            if not os.fork():
+                time.sleep(0.5)
+                with open(others + "/others", "wb") as stream:
+                    stream.write(bytes(int(script)))
+                os._exit(0)
+            continue
         if who == "another program":
             with open(others + "/others", "wb") as stream:
                 stream.write(bytes(int(script)))
@@ -102,3 +112,50 @@ def test_what_another_program_took_is_no_calls_doing(limits_of: Callable[..., li
     slowly = SLOWLY.replace("$1", "0.005")
     (found,) = limits_of(("another program", str(DISK_BYTES * 13 // 16)), ("call", slowly))
     assert found[0] == ""
+
+
+def test_what_another_program_fills_is_no_calls_doing_where_inodes_are_scarcer(
+    limits_of: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is free is then told by inodes, as on most ext4, until the blocks run out."""
+    monkeypatch.setenv("INODES", str(DISK_BYTES // 4096 // 4))
+    meanwhile = ("another program meanwhile", str(DISK_BYTES * 31 // 32))
+    (found,) = limits_of(meanwhile, ("call", "sleep 2"))
+    assert found[0] == ""
+    assert found[1] < KEPT_BYTES // 4
+
+
+MAPPED = """
+    exec python3 -c '
+import mmap, os, time
+time.sleep(0.3)
+# Numbers are given in turn: past those that the other file system has given already.
+for i in range(64):
+    os.close(os.open(str(i), os.O_CREAT))
+fd = os.open("big", os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, SIZE)
+number = os.fstat(fd).st_ino
+held = mmap.mmap(fd, SIZE)
+os.unlink("big")
+os.closerange(3, 64)
+# One of that number on a file system of the session own, removed and open.
+for _ in range(10000):
+    other = os.open("/tmp/other", os.O_RDWR | os.O_CREAT)
+    os.unlink("/tmp/other")
+    if os.fstat(other).st_ino >= number:
+        break
+    os.close(other)
+for at in range(0, SIZE, 65536):
+    held[at : at + 65536] = bytes([1]) * 65536
+    time.sleep(0.005)
+time.sleep(1)'
+    """
+
+
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+def test_a_removed_file_that_is_mapped_counts_whatever_else_has_its_number(
+    limits_of: Callable[..., list[Any]],
+) -> None:
+    """The other file system is the session's own /tmp."""
+    (found,) = limits_of(("call", MAPPED.replace("SIZE", str(DISK_BYTES * 7 // 8))))
+    assert found[0] == "disk-free"
