@@ -178,7 +178,8 @@ def kept(git: Git, workspace: Path, source_bytes: int, state: str, bars: Bars) -
             text=True,
         ).stdout.split()
         line(f"memory, {name}: at most", float(told[0]), "MB", f"{told[1]} MB afterwards")
-        bars.note(f"memory, {name}", float(told[0]), 20, "MB")
+        # The peak has what reading and packing takes in it; the bar is on what is held of a tree.
+        bars.note(f"memory kept, {name}", float(told[1]), 20, "MB")
 
 
 def taking(place: Place, git: Git, rounds: int, bars: Bars) -> None:

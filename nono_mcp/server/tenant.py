@@ -53,6 +53,8 @@ class Tenant:
     """By which its client of the 2025 protocols comes back to it."""
     requests_count: int = 0
     used_at: float = 0.0
+    asked_at: float = 0.0
+    """When the last request ended, whatever its jobs do."""
     known: anyio.Event = field(default_factory=anyio.Event)
     """It has begun, or it's known why not."""
     left: anyio.Event = field(default_factory=anyio.Event)

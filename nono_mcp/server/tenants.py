@@ -48,6 +48,10 @@ NOT_BEGUN = (
 """Why a session isn't to be had, for its owner to read."""
 REQUESTS_MAX = 256
 """Requests of everybody at once; from there on each has an equal part of them, and one at least."""
+LEFT_S = 60.0
+"""After which without a request or a stream a client of the 2025 protocols that gave no name counts
+as gone, once somebody waits for what runs in its session."""
+LOOK_S = 5.0
 LOOKS_PER_IDLE = 4
 """How often in the time a session may be idle somebody looks whether it was."""
 
@@ -93,8 +97,7 @@ class Tenants:
         reason = None
         async with anyio.create_task_group() as group:
             self._group = group
-            if self._idle_s is not None:
-                group.start_soon(self._end_idle, self._idle_s)
+            group.start_soon(self._attend)
             try:
                 yield
             except NOT_BEGUN as error:
@@ -141,7 +144,7 @@ class Tenants:
         finally:
             tenant.requests_count -= 1
             holding.requests_count -= 1
-            tenant.used_at = time.monotonic()
+            tenant.used_at = tenant.asked_at = time.monotonic()
 
     def _requests_max(self, principal: str) -> int:
         requests_max = self._allowances[principal].requests_max
@@ -233,11 +236,34 @@ class Tenants:
         tenant.known.set()
         tenant.ended.set()
 
-    async def _end_idle(self, idle_s: float) -> None:
+    async def _attend(self) -> None:
+        idle_s = self._idle_s
         while True:
-            await anyio.sleep(idle_s / LOOKS_PER_IDLE)
-            for tenant in tuple(self._tenants.values()):
-                if tenant.is_used:
-                    tenant.used_at = time.monotonic()
-                elif time.monotonic() - tenant.used_at >= idle_s:
-                    tenant.left.set()
+            await anyio.sleep(LOOK_S if idle_s is None else min(LOOK_S, idle_s / LOOKS_PER_IDLE))
+            for principal, holding in self._holdings.items():
+                if holding.share.waiting_count:
+                    self._end_left(principal)
+            if idle_s is not None:
+                self._end_idle(idle_s)
+
+    def _end_left(self, principal: str) -> None:
+        """End the session whose client has been gone for longest, since somebody waits.
+
+        Nobody else reaches what still runs in it, and its client may never come back.
+        """
+        since = time.monotonic() - LEFT_S
+        left = [
+            one
+            for who, one in self._tenants.items()
+            if who.principal == principal and who.random and not one.requests_count
+            if one.known.is_set() and one.asked_at <= since and not one.left.is_set()
+        ]
+        if left:
+            min(left, key=lambda one: one.asked_at).left.set()
+
+    def _end_idle(self, idle_s: float) -> None:
+        for tenant in tuple(self._tenants.values()):
+            if tenant.is_used:
+                tenant.used_at = time.monotonic()
+            elif time.monotonic() - tenant.used_at >= idle_s:
+                tenant.left.set()

@@ -211,7 +211,13 @@ class Client(Stream):
             self.transport.resume_reading()
         if self._buffer:
             # From the loop, so that a long pipeline doesn't become a deep stack.
-            self._state.loop.call_soon(self._advance)
+            self._state.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Take what came behind the last request, the end of what the client says included."""
+        self._advance()
+        if self._mode is Mode.HEAD and self.transport is not None:
+            self.transport.resume_reading()
 
     def take_over(self) -> tuple[asyncio.Transport, bytes]:
         """Give the transport away, and what has come behind the CONNECT.
@@ -276,6 +282,9 @@ class Client(Stream):
         """Take the end of what the client says; an answer on its way is still written."""
         if self._exchange is None and self._mode is Mode.WAIT:
             # A tunnel is on its way: whoever takes the transport over hears of the end again.
+            return True
+        if self._mode is Mode.HEAD and b"\r\n\r\n" in self._buffer:
+            # The next request is there, and not begun yet.
             return True
         if self._exchange is None or self._mode is Mode.RELAY:
             return False

@@ -7,7 +7,6 @@ the worker can encode it in some way of its own: this guards against one that ec
 Architecture invariant: no I/O; what is kept between two calls is shorter than a credential's form.
 """
 
-import html
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
@@ -15,6 +14,23 @@ from urllib.parse import quote, quote_plus
 
 CREDENTIAL_OCTETS_MIN = 8
 _ESCAPE = re.compile(rb"%[0-9A-F]{2}")
+# As Go's, PHP's, Java's and .NET's servers write JSON.
+_IN_JSON = tuple(re.compile(rb"[%b]" % one) for one in (b"<>&", b"<>&'", b"<>&'=", b"<>&'+`"))
+_MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# As they write HTML.
+_IN_HTML = tuple(
+    str.maketrans(_MARKUP | quotes)
+    for quotes in (
+        {},
+        {'"': "&quot;"},
+        {'"': "&quot;", "'": "&#x27;"},
+        {'"': "&quot;", "'": "&#39;"},
+        {'"': "&quot;", "'": "&#039;"},
+        {'"': "&#34;", "'": "&#39;"},
+        {'"': "&quot;", "'": "&#x27;", "+": "&#x2B;"},
+        {'"': "&quot;", "'": "&#39;", "+": "&#43;"},
+    )
+)
 
 
 def _base64_forms(secret: bytes) -> set[bytes]:
@@ -39,12 +55,11 @@ def forms(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
         text = secret.decode("latin-1")
         escaped = json.dumps(text)[1:-1].encode()
         found |= {secret, escaped, escaped.replace(b"/", rb"\/")}
-        # As Go and Java's servers write JSON.
-        found.add(re.sub(rb"[<>&'=]", lambda one: b"\\u%04x" % ord(one[0]), escaped))
-        found |= {
-            html.escape(text).encode("latin-1"),
-            html.escape(text, quote=False).encode("latin-1"),
-        }
+        for characters in _IN_JSON:
+            for digits in (b"\\u%04x", b"\\u%04X"):
+                found.add(characters.sub(lambda one: digits % ord(one[0]), escaped))  # noqa: B023
+        for escapes in _IN_HTML:
+            found.add(text.translate(escapes).encode("latin-1"))
         quoted = {quote(secret, safe=safe).encode() for safe in ("", "/", "!'()*", "/:@")}
         for one in quoted | {quote_plus(secret).encode()}:
             found |= {one, _ESCAPE.sub(lambda escape: escape[0].lower(), one)}

@@ -23,6 +23,7 @@ from nono_proxy.state import Come, State, record_of
 # A fatal alert, unrecognized_name (RFC 8446 6): clients say more of it than of a reset.
 _ALERT = b"\x15\x03\x03\x00\x02\x02\x70"
 _TLS_PORT = 443
+_REST_S = 30.0
 _FIRST_BYTES_MAX = 70000
 
 
@@ -81,6 +82,7 @@ class Tunnel:
         self._judged = plan.raw
         self._first = b""
         self._over = False
+        self._burial: asyncio.TimerHandle | None = None
 
     def begin(self, transport: asyncio.Transport, early: bytes) -> None:
         """Tell the client, and look at what comes first."""
@@ -139,16 +141,23 @@ class Tunnel:
             self._far.abort()
             self._far = None
         self._over = True
-        self._state.members.discard(self)
         inner = Client(self._state, self._connect, Inner(target, tls, self.lease))
         first, self._first = self._first, b""
         if not tls:
+            self._state.members.discard(self)
             transport.set_protocol(inner)
             inner.connection_made(transport)
             inner.data_received(first)
             return
         transport.pause_reading()
-        self._state.run(asyncio.create_task(self._intercept(transport, inner, first)))
+        # Until the handshake is done it's this that a call's end ends.
+        self._state.run(asyncio.create_task(self._intercepted(transport, inner, first)))
+
+    async def _intercepted(self, transport: asyncio.Transport, inner: Client, first: bytes) -> None:
+        try:
+            await self._intercept(transport, inner, first)
+        finally:
+            self._state.members.discard(self)
 
     async def _intercept(self, transport: asyncio.Transport, inner: Client, first: bytes) -> None:
         """End the client's TLS here."""
@@ -171,8 +180,7 @@ class Tunnel:
         await asyncio.sleep(0)
         protocol = transport.get_protocol()
         if isinstance(protocol, asyncio.BufferedProtocol):
-            memoryview(protocol.get_buffer(len(first)))[: len(first)] = first
-            protocol.buffer_updated(len(first))
+            _feed(protocol, first)
         try:
             upgraded = await shake
         except (ssl.SSLError, OSError, TimeoutError) as error:
@@ -181,7 +189,7 @@ class Tunnel:
             self._state.record(record_of(self._plan, "client", code, str(reason)))
             transport.abort()
             return
-        if upgraded is None:
+        if upgraded is None or transport.is_closing():
             transport.abort()
             return
         inner.connection_made(upgraded)
@@ -203,16 +211,26 @@ class Tunnel:
     def lost(self) -> None:
         """Take the end of one side; it's the end of both."""
         self._end("")
+        self._forget()
 
     def _end(self, detail: str) -> None:
         if self._over:
             return
         self._over = True
-        self._state.members.discard(self)
         self._record("tunnel-close", detail)
         for end in (self._near, self._far):
             if end is not None:
                 end.end()
+        # Who doesn't take the rest holds a descriptor of ours: that counts, and not for ever.
+        self._burial = self._state.loop.call_later(_REST_S, self.abort)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Count no more, once both sides are gone."""
+        if all(end is None or end.transport is None for end in (self._near, self._far)):
+            self._state.members.discard(self)
+            if self._burial is not None:
+                self._burial.cancel()
 
     def abort(self) -> None:
         """End the tunnel at once."""
@@ -223,6 +241,9 @@ class Tunnel:
     def sweep(self, now: float) -> None:
         """End a tunnel that nothing went through for too long."""
         limits = self._state.config.limits
+        if self._over:
+            # Of a handshake the bound is TLS's own.
+            return
         active = max(self._started, self._near.active, self._far.active if self._far else 0.0)
         if not self._judged and now - self._started > limits.head_s:
             self._refuse("not-tls", "nothing came")
@@ -245,6 +266,16 @@ class Tunnel:
             duration_s=self._state.loop.time() - self._started,
         )
         self._state.record(record_of(self._plan, event, "allowed", detail, come))
+
+
+def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """Hand *data* to TLS, as much at once as it has room for."""
+    while data:
+        room = memoryview(protocol.get_buffer(len(data)))
+        count = min(len(data), len(room))
+        room[:count] = data[:count]
+        protocol.buffer_updated(count)
+        data = data[count:]
 
 
 def _names(hello: Hello, host: str) -> bool:

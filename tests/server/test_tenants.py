@@ -219,3 +219,24 @@ async def test_of_one_principal_few_sessions_begin_at_once() -> None:
             await anyio.wait_all_tasks_blocked()
             assert sorted(house.beginning) == ["alice", "alice", "bob"]
             slow.set()
+
+
+@pytest.mark.claim("shared.no-starving")
+async def test_who_left_with_a_job_running_makes_room_for_who_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tenants, "LEFT_S", 0.0)
+    monkeypatch.setattr(tenants, "LOOK_S", 0.01)
+    found = Tenants(House().begin, {"alice": Allowance(1, 8, 4)}, Turns(8), sessions_max=4)
+    async with found.open():
+        named, left = Who("alice", "named"), Who.anew("alice")
+        async with found.session(left):
+            pass
+        with anyio.fail_after(DEADLINE_S):
+            async with found.session(named):
+                assert found.sessions == (named,)
+        # Whoever has a name comes back to it.
+        with anyio.move_on_after(0.1):
+            async with found.session(Who.anew("alice")):
+                pytest.fail("the one turn is the named one's")
+        assert named in found.sessions
