@@ -23,6 +23,8 @@ not write in the root.
 _REMOVED = b" (deleted)"
 _PATH_AT = 5
 """The column of /proc/PID/maps in which a path begins (proc_pid_maps(5))."""
+# Only Linux has it, and macOS imports this too.
+_KNOWN = getattr(os, "O_PATH", 0) | os.O_CLOEXEC
 
 
 class UntoldError(Exception):
@@ -118,7 +120,7 @@ class Removed:
 def _numbers(path: str) -> set[tuple[int, int]]:
     """Return device and inode of a file as /proc/PID/maps tells them, which `stat` may not."""
     try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        fd = os.open(path, _KNOWN)
     except OSError:
         return set()  # closed since
     try:
