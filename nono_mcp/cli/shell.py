@@ -45,4 +45,5 @@ def main(argv: list[str]) -> int:
 
 def _shell() -> str:
     named = os.environ.get("SHELL", "")
-    return named if named.startswith("/") and os.access(named, os.X_OK) else FALLBACK
+    can_be = named.startswith("/") and os.path.isfile(named) and os.access(named, os.X_OK)
+    return named if can_be else FALLBACK

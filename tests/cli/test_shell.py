@@ -18,7 +18,7 @@ def test_it_runs_the_persons_shell_on_its_own_streams(person: Person, tier: str)
     assert (person.workspace / "made").read_text() == "made\n"
 
 
-@pytest.mark.parametrize("shell", ["", "bash", "/nonexistent", "/etc/passwd"])
+@pytest.mark.parametrize("shell", ["", "bash", "/nonexistent", "/etc/passwd", "/usr"])
 def test_what_is_no_shell_isnt_started(person: Person, shell: str) -> None:
     done = person.nono("shell", stdin="echo $0\n", environment={"SHELL": shell})
     assert done.stdout == "/bin/sh\n"

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -291,11 +292,21 @@ def test_a_run_reaches_the_named_port_alone(
             *ports,
         )
         confinement = yard.confinement(network=Network(PORTS, connect_ports=(ports[0],)))
+        answering = threading.Thread(target=answer_one, args=(named,))
+        answering.start()
         answer, output = Run(tier, confinement, call, network=likely).wait()
         assert answer[:4] == ("ended", 0, "", None), output
         refusal = REFUSAL.get(tier, "ECONNREFUSED")
         assert said(output) == {str(ports[0]): "done", str(ports[1]): refusal}
-        assert select.select([named, other], [], [], LONG_ENOUGH_S)[0] == [named]
+        answering.join()
+        assert select.select([named, other], [], [], 0)[0] == []
+
+
+def answer_one(listener: socket.socket) -> None:
+    listener.settimeout(LONG_ENOUGH_S)
+    accepted, _ = listener.accept()
+    with accepted:
+        accepted.sendall(b"x")
 
 
 @pytest.mark.claim("process.unreachable")
