@@ -88,7 +88,10 @@ def register(app: App) -> None:
 async def sampling(prompt: str, context: Context) -> str:
     """Ask the client's model."""
     message = SamplingMessage(role="user", content=TextContent(type="text", text=prompt))
-    answer = await context.session.create_message(messages=[message], max_tokens=100)
+    # By the call's own answer: the stream that is the session's may not have been opened yet.
+    answer = await context.session.create_message(
+        messages=[message], max_tokens=100, related_request_id=context.request_id
+    )
     return f"LLM response: {_said(answer)}"
 
 
