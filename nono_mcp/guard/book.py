@@ -48,7 +48,6 @@ _KNOWN, _NEW = "known", "known.new"
 _MAGIC = b"nono guard 1 "
 _CRC_DIGITS = 8
 _PART_BYTES = 200
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -138,7 +137,7 @@ class Book:
     def _opened(self) -> int:
         while True:
             try:
-                return os.open(self._path, _DIRECTORY)
+                return os.open(self._path, ways.DIRECTORY)
             except FileNotFoundError:
                 ways.make_all(self._all)
                 ways.make_all(self._path)

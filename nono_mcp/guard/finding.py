@@ -12,6 +12,7 @@ import errno
 import posix as os
 
 from nono_mcp.guard import names, spots, ways
+from nono_mcp.guard.listing import PACKAGES
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -29,9 +30,6 @@ DEEP = "deep"
 """A directory that isn't looked into, since it's too deep."""
 SHUT = "shut"
 """A directory of ours that can't be looked into, for the reason that is its name."""
-
-PACKAGES = frozenset({"node_modules", "site-packages", "vendor"})
-"""Directories of packages as they were published, each in one of its own."""
 
 _MARKS = frozenset({"HEAD", "objects", "refs", "commondir"})
 _BY_NAME = {names.fold(mark): mark for mark in _MARKS}

@@ -38,7 +38,6 @@ CHANGED = (
     "known: look through it"
 )
 _MARKS = ("HEAD", "objects", "refs", "commondir")
-_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def judged(
@@ -56,7 +55,7 @@ def judged(
         OSError: It can't be looked at.
     """
     state_dir, path, since_ns, (closed, given_up) = about
-    root = os.open(path, _ROOT)
+    root = os.open(path, ways.DIRECTORY)
     try:
         known = Known(path, times.telling_device(root))
         known.closed, known.given_up = frozenset(closed), frozenset(given_up)

@@ -36,9 +36,8 @@ _CRC_DIGITS = 8
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-
-PACKAGES = ("node_modules", "site-packages", "vendor")
-"""As `finding.PACKAGES`, whose import not every run pays for."""
+PACKAGES = frozenset({"node_modules", "site-packages", "vendor"})
+"""Directories of packages as they were published, each in one of its own."""
 
 
 def _in_package(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix as os
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from nono_mcp.guard import ways
 
 
 class Place:
@@ -29,7 +29,7 @@ class Place:
 def opened(path: str) -> int | None:
     """Open the directory *path*, if there is one; an empty path is none."""
     try:
-        return os.open(path, _DIRECTORY) if path else None
+        return os.open(path, ways.DIRECTORY) if path else None
     except OSError:
         return None  # of which whoever keeps the workspace complains
 

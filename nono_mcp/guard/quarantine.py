@@ -27,7 +27,6 @@ ENTRIES_MAX = 64
 AGE_MIN_S = 7 * 24 * 3600
 _RANDOM_BYTES = 4
 _TIME_DIGITS = 20
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Taken(Value):
@@ -92,7 +91,7 @@ class Quarantine:
             from nono_mcp.guard import aside
 
             return aside.leave(origin, parent, error)
-        directory = os.open(place, _DIRECTORY)
+        directory = os.open(place, ways.DIRECTORY)
         try:
             tree.put_away(origin.name, parent, directory)
         except FileNotFoundError:

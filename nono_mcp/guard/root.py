@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _OLD_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
-_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Root:
@@ -83,7 +82,7 @@ class Root:
     def open(self) -> int | None:
         """Return a descriptor of the directory that was granted, if it's still there."""
         try:
-            fd = os.open(self.path, _ROOT)
+            fd = os.open(self.path, ways.DIRECTORY)
         except PermissionError:
             # A worker's doing, or there would be nothing that it could have done.
             fd = ways.opened_up(self.path)

@@ -131,7 +131,7 @@ def standing(path: str) -> list[Spot]:
             return False
 
     try:
-        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        root = os.open(path, ways.DIRECTORY)
     except OSError:
         return []
     try:
