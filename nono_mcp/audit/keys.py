@@ -6,7 +6,6 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-SECRET_BYTES: Final = 32
 _PARSED_MAX: Final = 256
 
 

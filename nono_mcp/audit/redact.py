@@ -73,9 +73,6 @@ _secret_name: Final = re.compile(
 )
 
 
-_Container = dict[object, object] | list[object] | tuple[object, ...]
-
-
 @dataclass(slots=True)
 class Redactor:
     """Prepares values for the records of one session; *salt* stays outside the log."""

@@ -53,8 +53,6 @@ class Undo:
 
     def __init__(self, keeping: Keeping, living: Living, rules: Rules, log: Log | None) -> None:
         self.rules = rules
-        self.recovered: Outcome | None = None
-        """What came of a rollback that an earlier process didn't finish."""
         self._keeping = keeping
         self._living = living
         self._log = log
@@ -285,7 +283,6 @@ class Undo:
     def _recover(self) -> None:
         outcome = self._keeping.snapshots.recover()
         if outcome is not None:
-            self.recovered = outcome
             rolling.record(self._log, outcome.safety.id, "end", rolling.of_outcome(outcome))
 
     async def _complete(self) -> None:
