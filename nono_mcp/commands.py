@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nono_mcp.policy import egress
+from nono_mcp.policy import egress, egress_syntax
 from nono_mcp.policy.errors import PolicyError
 from nono_mcp.policy.paths import covers
 from nono_sandbox.confinement import Call, Limits, Narrowing
@@ -96,7 +96,7 @@ def _check_hosts(command: Command, prepared: Prepared) -> None:
         raise CommandError('hosts: this policy names none; network "none" closes it to the call')
     try:
         for host in command.hosts:
-            egress.check_host(host)
+            egress_syntax.check_host(host)
     except PolicyError as error:
         raise CommandError(f"hosts: {error.message}") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import nono_mcp
+import nono_proxy
 import nono_sandbox
 
 # Each of these costs a tenth of a bare start of Python or more, most by what they import in turn.
@@ -21,16 +22,21 @@ DEAR = {
 }  # fmt: skip
 
 
-def imported(module: Path) -> set[str]:
-    """Return the top-level names *module* imports, anywhere in it."""
+def modules_of(tree: ast.AST) -> set[str]:
+    """Return the modules that *tree* imports, anywhere in it."""
     names = set()
-    for node in ast.walk(ast.parse(module.read_bytes())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, module
+            assert node.level == 0, ast.unparse(node)
             names.add(node.module or "")
-    return {name.partition(".")[0] for name in names}
+    return names
+
+
+def imported(module: Path) -> set[str]:
+    """Return the top-level names *module* imports, anywhere in it."""
+    return {name.partition(".")[0] for name in modules_of(ast.parse(module.read_bytes()))}
 
 
 def test_the_sandbox_is_the_standard_library_and_nothing_else() -> None:
@@ -81,3 +87,39 @@ def test_a_run_that_was_judged_before_does_without_os_too(tmp_path: Path) -> Non
         pytest.skip("without namespaces every run is judged")
     assert "os" in runs[0]
     assert runs[-1] & {"os", "resource", "stat", "struct"} == set()
+
+
+# What a module has no use for that does no I/O; of `os`, it may have what computes alone.
+ACTS = {
+    "anyio", "asyncio", "ctypes", "fcntl", "io", "mmap", "pathlib", "random", "select", "shutil",
+    "socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time",
+}  # fmt: skip
+COMPUTES = {"WEXITSTATUS", "WIFSIGNALED", "WTERMSIG", "fsdecode", "fsencode", "path"}
+SAYS_NO_IO = re.compile(r"(?:does|do) no I/O|invariant: (?:no I/O|pure\b|a pure function|data)")
+
+
+def acts(tree: ast.Module) -> set[str]:
+    """Return what the module does or imports that no computation needs."""
+    found = {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id == "os" and node.attr not in COMPUTES
+    }
+    return found | {name for name in modules_of(tree) if name.partition(".")[0] in ACTS}
+
+
+def test_a_module_that_says_it_does_no_io_does_none() -> None:
+    broken, said_count = {}, 0
+    for package in (nono_mcp, nono_sandbox, nono_proxy):
+        for module in Path(*package.__path__).rglob("*.py"):
+            text = module.read_text("utf-8")
+            if SAYS_NO_IO.search(text) is None:
+                continue
+            tree = ast.parse(text)
+            if SAYS_NO_IO.search(" ".join((ast.get_docstring(tree) or "").split())):
+                said_count += 1
+                if found := acts(tree):
+                    broken[str(module)] = found
+    assert said_count > 100
+    assert broken == {}

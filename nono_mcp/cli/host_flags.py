@@ -34,29 +34,29 @@ def section(parsed: Parsed) -> NetworkSection:
     Raises:
         UsageError: The value of one isn't one.
     """
-    from nono_mcp.policy import egress
+    from nono_mcp.policy import egress_syntax
     from nono_mcp.policy.document import NetworkSection
 
     named, sources = [], []
     for text in (*parsed.all("--credential"), *parsed.all("--proxy-credential")):
         name, _, source = text.partition("=")
-        _checked("--credential", name, egress.check_name)
+        _checked("--credential", name, egress_syntax.check_name)
         named.append(name)
         if source:
-            _checked("--credential", source, egress.check_source)
+            _checked("--credential", source, egress_syntax.check_source)
             sources.append((name, source))
     ca = parsed.one("--upstream-ca")
     proxy, secret = parsed.one("--upstream-proxy"), parsed.one("--upstream-proxy-credential")
     if proxy is not None:
-        _checked("--upstream-proxy", proxy, egress.check_proxy)
+        _checked("--upstream-proxy", proxy, egress_syntax.check_proxy)
     elif secret is not None:
         raise UsageError("--upstream-proxy-credential says nothing without --upstream-proxy")
     if secret is not None:
-        _checked("--upstream-proxy-credential", secret, egress.check_source)
+        _checked("--upstream-proxy-credential", secret, egress_syntax.check_source)
     checks = {
-        "--allow-domain": egress.check_host,
-        "--deny-domain": egress.check_host,
-        "--allow-endpoint": egress.check_endpoint,
+        "--allow-domain": egress_syntax.check_host,
+        "--deny-domain": egress_syntax.check_host,
+        "--allow-endpoint": egress_syntax.check_endpoint,
     }
     for name, check in checks.items():
         for text in parsed.all(name):

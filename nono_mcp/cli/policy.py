@@ -8,8 +8,9 @@ from nono_mcp import places
 from nono_mcp.cli import options, policy_flags, say
 from nono_mcp.cli.options import FailedError, UsageError, nearest, shown
 from nono_mcp.policy import bounds, files, layers, profiles
-from nono_mcp.policy.document import FIELDS, Document, merge
+from nono_mcp.policy.document import Document, merge
 from nono_mcp.policy.errors import PolicyError, quoted
+from nono_mcp.policy.keys import FIELDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

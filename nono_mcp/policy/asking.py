@@ -10,8 +10,8 @@ Architecture invariant: this module does no I/O; what a path leads to was looked
 from __future__ import annotations
 
 from nono_mcp.policy.decide import Deny
-from nono_mcp.policy.document import LISTED
 from nono_mcp.policy.errors import quoted
+from nono_mcp.policy.keys import LISTED
 from nono_mcp.policy.paths import ancestors, covers, expand, is_broad
 from nono_sandbox.confinement import READ, WRITE
 

@@ -10,7 +10,8 @@ Architecture invariant: this module does no I/O.
 from __future__ import annotations
 
 from nono_mcp.policy import bounds, environment, offering, paths
-from nono_mcp.policy.document import (
+from nono_mcp.policy.document import SECTIONS
+from nono_mcp.policy.keys import (
     ASK_MODES,
     FIELDS,
     GUARANTEES,
@@ -18,7 +19,6 @@ from nono_mcp.policy.document import (
     PORT_KEYS,
     PROXY_KEYS,
     ROLLBACK_MODES,
-    SECTIONS,
 )
 
 TYPE_CHECKING = False

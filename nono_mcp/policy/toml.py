@@ -6,8 +6,9 @@ Architecture invariant: this module does no I/O.
 from __future__ import annotations
 
 from nono_mcp.policy.bounds import UNITS
-from nono_mcp.policy.document import FIELDS, SECTIONS, Document
+from nono_mcp.policy.document import SECTIONS, Document
 from nono_mcp.policy.errors import PolicyError, quoted
+from nono_mcp.policy.keys import FIELDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

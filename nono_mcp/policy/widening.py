@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.policy import egress, resolve
+from nono_mcp.policy import egress, egress_syntax, resolve
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_sandbox.confinement import OPEN, PORTS, READ, WRITE
 from nono_sandbox.values import Value
@@ -90,7 +90,7 @@ def with_host(document: Document, host: str, prepared: Prepared) -> Document:
         PolicyError: It is no rule for hosts.
         RefusedError: The rule would give nothing, or take ports away.
     """
-    egress.check_host(host)
+    egress_syntax.check_host(host)
     rules = prepared.document.network
     if rules.mode in (OPEN, PORTS):
         raise RefusedError(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from mcp_types import ToolAnnotations
 
 from nono_mcp.policy import asking, egress
-from nono_mcp.policy.document import LISTED
 from nono_mcp.policy.errors import quoted
+from nono_mcp.policy.keys import LISTED
 from nono_mcp.policy.paths import covers
 from nono_mcp.server.arguments import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX
 from nono_mcp.server.text import amount

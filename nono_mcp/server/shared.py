@@ -17,8 +17,9 @@ import anyio
 import anyio.to_thread
 
 from nono_mcp.policy import files, load
-from nono_mcp.policy.document import LISTED, AskSection
+from nono_mcp.policy.document import AskSection
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
+from nono_mcp.policy.keys import LISTED
 from nono_mcp.server import http as serving
 from nono_mcp.server import listening, team
 from nono_mcp.server.addressing import Who

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import anyio.to_thread
 
 from nono_mcp.audit.display import escape
-from nono_mcp.policy import asking, egress, resolve
+from nono_mcp.policy import asking, egress, egress_syntax, resolve
 from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
@@ -133,7 +133,7 @@ class Wanting:
         from nono_proxy.config import HostRule  # noqa: PLC0415 - as everywhere, by who needs it
 
         prepared = self._session.prepared
-        egress.check_host(asked)
+        egress_syntax.check_host(asked)
         rule = HostRule.parse(asked)
         if rule.pattern.startswith("*"):
             raise NotWantedError("ask for one host, not for a zone of them")

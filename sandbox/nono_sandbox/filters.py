@@ -1,6 +1,7 @@
 """Which seccomp filter goes with a confinement: what the namespaces hold needs no refusing.
 
-Architecture invariant: pure; installing is `_uapi.seccomp_filter`.
+Architecture invariant: nothing is installed here (that is `_uapi.seccomp_filter`), and all that is
+asked of the machine is its architecture.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from nono_mcp import doctor
-from nono_mcp.policy.document import GUARANTEES
+from nono_mcp.policy.keys import GUARANTEES
 from nono_sandbox.support import Support
 
 from .conftest import Person

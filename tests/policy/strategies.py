@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from nono_mcp.policy import bounds
 from nono_mcp.policy.document import (
-    GUARANTEES,
-    ROLLBACK_MODES,
     AgentSection,
     AskSection,
     CommandsSection,
@@ -23,6 +21,7 @@ from nono_mcp.policy.document import (
     RouteSection,
     SnapshotsSection,
 )
+from nono_mcp.policy.keys import GUARANTEES, ROLLBACK_MODES
 
 T = TypeVar("T")
 

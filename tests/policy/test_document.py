@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 
 from nono_mcp.policy.document import (
-    FIELDS,
     SECTIONS,
     Document,
     EnforcementSection,
@@ -14,6 +13,7 @@ from nono_mcp.policy.document import (
     NetworkSection,
     merge,
 )
+from nono_mcp.policy.keys import FIELDS
 from tests.policy.strategies import documents
 
 GROWING = ("deny", "deny_write", "allow", "read", "bypass")

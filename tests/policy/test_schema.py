@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nono_mcp.policy.document import FIELDS, NETWORK_MODES, SECTIONS, Document
+from nono_mcp.policy.document import SECTIONS, Document
 from nono_mcp.policy.errors import PolicyError
+from nono_mcp.policy.keys import FIELDS, NETWORK_MODES
 from nono_mcp.policy.parse import parse
 from nono_mcp.policy.profiles import SHIPPED
 from nono_mcp.policy.schema import schema

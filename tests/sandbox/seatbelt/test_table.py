@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nono_mcp.policy.document import GUARANTEES
+from nono_mcp.policy.keys import GUARANTEES
 from nono_sandbox import support
 from nono_sandbox.confinement import CLOSED, OPEN, PORTS, SEATBELT
 from nono_sandbox.seatbelt.table import ENFORCED, HELD, NOT, PARTLY, Facts, unusable
