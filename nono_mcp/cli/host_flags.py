@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 
+from nono_mcp.cli.option_values import as_policy
 from nono_mcp.cli.options import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nono_mcp.cli.options import Parsed
     from nono_mcp.policy.document import NetworkSection
 
@@ -40,19 +39,19 @@ def section(parsed: Parsed) -> NetworkSection:
     named, sources = [], []
     for text in (*parsed.all("--credential"), *parsed.all("--proxy-credential")):
         name, _, source = text.partition("=")
-        _checked("--credential", name, egress_syntax.check_name)
+        as_policy("--credential", egress_syntax.check_name, name)
         named.append(name)
         if source:
-            _checked("--credential", source, egress_syntax.check_source)
+            as_policy("--credential", egress_syntax.check_source, source)
             sources.append((name, source))
     ca = parsed.one("--upstream-ca")
     proxy, secret = parsed.one("--upstream-proxy"), parsed.one("--upstream-proxy-credential")
     if proxy is not None:
-        _checked("--upstream-proxy", proxy, egress_syntax.check_proxy)
+        as_policy("--upstream-proxy", egress_syntax.check_proxy, proxy)
     elif secret is not None:
         raise UsageError("--upstream-proxy-credential says nothing without --upstream-proxy")
     if secret is not None:
-        _checked("--upstream-proxy-credential", secret, egress_syntax.check_source)
+        as_policy("--upstream-proxy-credential", egress_syntax.check_source, secret)
     checks = {
         "--allow-domain": egress_syntax.check_host,
         "--deny-domain": egress_syntax.check_host,
@@ -60,7 +59,7 @@ def section(parsed: Parsed) -> NetworkSection:
     }
     for name, check in checks.items():
         for text in parsed.all(name):
-            _checked(name, text, check)
+            as_policy(name, check, text)
     return NetworkSection(
         allow_domains=parsed.all("--allow-domain"),
         deny_domains=parsed.all("--deny-domain"),
@@ -71,12 +70,3 @@ def section(parsed: Parsed) -> NetworkSection:
         upstream_proxy_credential=secret,
         upstream_ca=None if ca is None else os.path.join(os.getcwd(), ca),
     )
-
-
-def _checked(name: str, text: str, check: Callable[[str], None]) -> None:
-    from nono_mcp.policy.errors import PolicyError
-
-    try:
-        check(text)
-    except PolicyError as error:
-        raise UsageError(f"{name}: {error.message}", error.hint) from None

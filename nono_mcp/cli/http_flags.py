@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.cli import policy_flags, say
+from nono_mcp.cli import option_values, policy_flags, say
 from nono_mcp.cli.options import Option, UsageError
 
 TYPE_CHECKING = False
@@ -65,7 +65,7 @@ def read(parsed: Parsed, options: Sequence[Option]) -> Http | None:
         certificate=_path(parsed.one("--tls-cert")),
         key=_path(parsed.one("--tls-key")),
         plain=parsed.flag(PLAIN),
-        drain_s=0.0 if drain is None else policy_flags.whole(drain, "--drain", DRAIN_S_MAX),
+        drain_s=0.0 if drain is None else option_values.whole(drain, "--drain", DRAIN_S_MAX),
         team=_path(team),
     )
 
@@ -94,7 +94,7 @@ def address(text: str | None, name: str = "--http") -> tuple[str, int] | None:
         return None
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    number = 0 if port == "0" else policy_flags.port(port, name)
+    number = 0 if port == "0" else option_values.port(port, name)
     return (host if colon and host else LOOPBACK, number)
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.cli import host_flags
+from nono_mcp.cli import host_flags, option_values
 from nono_mcp.cli.options import Option, UsageError, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import TypeVar
 
     from nono_mcp.cli.options import Parsed
@@ -108,8 +107,6 @@ The rest:
   --tier TIER              insist on namespaces, or on landlock (macOS: seatbelt)
   --best-effort            run even if a guarantee that the policy requires can't be had
 """
-
-NUMBER_CHARACTERS_MAX = 32
 
 SYSTEM = "system"
 """The profile for a run that grants nothing of the workspace."""
@@ -219,13 +216,13 @@ def document(parsed: Parsed, *, granted: bool) -> Document:
         ),
         network=_network(parsed),
         limits=LimitsSection(
-            timeout_s=_number(parsed, "--timeout", _seconds),
-            cpu_s=_number(parsed, "--cpu", _seconds),
-            memory_max=_number(parsed, "--memory", _size),
-            processes_max=_number(parsed, "--max-processes", _count),
-            open_files_max=_number(parsed, "--max-open-files", _count),
-            file_size_max=_number(parsed, "--max-file-size", _size),
-            disk_max=_number(parsed, "--max-disk", _size),
+            timeout_s=option_values.given(parsed, "--timeout", option_values.seconds),
+            cpu_s=option_values.given(parsed, "--cpu", option_values.seconds),
+            memory_max=option_values.given(parsed, "--memory", option_values.size),
+            processes_max=option_values.given(parsed, "--max-processes", option_values.count),
+            open_files_max=option_values.given(parsed, "--max-open-files", option_values.count),
+            file_size_max=option_values.given(parsed, "--max-file-size", option_values.size),
+            disk_max=option_values.given(parsed, "--max-disk", option_values.size),
         ),
         environment=_environment(parsed),
         commands=CommandsSection(blocked=_commands(parsed)),
@@ -248,24 +245,24 @@ def _network(parsed: Parsed) -> NetworkSection:
     if hosts:
         return host_flags.section(parsed)
     return NetworkSection(
-        connect_ports=tuple(port(text, "--connect-port") for text in parsed.all("--connect-port")),
-        bind_ports=tuple(port(text, "--bind-port") for text in parsed.all("--bind-port")),
+        connect_ports=tuple(
+            option_values.port(text, "--connect-port") for text in parsed.all("--connect-port")
+        ),
+        bind_ports=tuple(
+            option_values.port(text, "--bind-port") for text in parsed.all("--bind-port")
+        ),
     )
 
 
 def _environment(parsed: Parsed) -> EnvironmentSection:
     from nono_mcp.policy import environment
     from nono_mcp.policy.document import EnvironmentSection
-    from nono_mcp.policy.errors import PolicyError
 
     passed, given = [], []
     for text in parsed.all("--env"):
         name, equals, value = text.partition("=")
-        try:
-            environment.check_name(name)
-            environment.check_value(name, value)
-        except PolicyError as error:
-            raise UsageError(f"--env: {error.message}", error.hint) from None
+        option_values.as_policy("--env", environment.check_name, name)
+        option_values.as_policy("--env", environment.check_value, name, value)
         if equals:
             given.append((name, value))
         else:
@@ -276,66 +273,9 @@ def _environment(parsed: Parsed) -> EnvironmentSection:
 def _commands(parsed: Parsed) -> tuple[str, ...]:
     names = parsed.all("--block-command")
     if names:
-        from nono_mcp.policy.errors import PolicyError
         from nono_mcp.policy.paths import check_command
 
         for name in names:
-            try:
-                check_command(name if "/" not in name else os.path.abspath(name))
-            except PolicyError as error:
-                raise UsageError(f"--block-command: {error.message}", error.hint) from None
+            path = name if "/" not in name else os.path.abspath(name)
+            option_values.as_policy("--block-command", check_command, path)
     return names
-
-
-def _number(parsed: Parsed, name: str, read: Callable[[str, str], N]) -> N | None:
-    text = parsed.one(name)
-    return None if text is None else read(text, name)
-
-
-def _seconds(text: str, name: str) -> float:
-    from nono_mcp.policy.bounds import SECONDS_MAX
-
-    # Not float() alone, which also takes "nan", "1_0" and digits that aren't ASCII.
-    digits = text.replace(".", "", 1)
-    plain = digits.isascii() and digits.isdigit() and len(text) <= NUMBER_CHARACTERS_MAX
-    if plain and 0 < float(text) <= SECONDS_MAX:
-        return float(text)
-    raise UsageError(f"{name} {shown(text)} isn't a time", f"seconds, over 0 up to {SECONDS_MAX}")
-
-
-def whole(text: str, name: str, most: int) -> int:
-    """Return the number from 1 to *most* that *text* says, the value of the option *name*.
-
-    Raises:
-        UsageError: It says none.
-    """
-    if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 0 < int(text) <= most:
-        return int(text)
-    raise UsageError(f"{name} {shown(text)} isn't a number", f"a whole one from 1 to {most}")
-
-
-def _count(text: str, name: str) -> int:
-    from nono_mcp.policy.bounds import COUNT_MAX
-
-    return whole(text, name, COUNT_MAX)
-
-
-def port(text: str, name: str) -> int:
-    """Return the TCP port that *text* says, the value of the option *name*.
-
-    Raises:
-        UsageError: It says none.
-    """
-    from nono_mcp.policy.bounds import PORT_MAX
-
-    return whole(text, name, PORT_MAX)
-
-
-def _size(text: str, name: str) -> int:
-    from nono_mcp.policy.bounds import size
-    from nono_mcp.policy.errors import PolicyError
-
-    try:
-        return size(text)
-    except PolicyError as error:
-        raise UsageError(f"{name}: {error.message}", error.hint) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nono_mcp._site import enable_site
-from nono_mcp.cli import http_flags, options, policy_flags, say
+from nono_mcp.cli import http_flags, option_values, options, policy_flags, say
 from nono_mcp.cli.options import FailedError, Option, UsageError, shown
 from nono_mcp.cli.policy_flags import ALLOW_CWD
 
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     tier = policy_flags.tier(parsed)
     http = http_flags.read(parsed, OPTIONS)
     days = parsed.one(KEEP_DAYS.name)
-    keep_days = None if days is None else policy_flags.whole(days, KEEP_DAYS.name, DAYS_MAX)
+    keep_days = None if days is None else option_values.whole(days, KEEP_DAYS.name, DAYS_MAX)
     request = policy_flags.request(parsed, parsed.one("--workspace") or ".")
     request = request.replace(flags=_with_toolset(request.flags, parsed.one(TOOLSET.name)))
     enable_site()

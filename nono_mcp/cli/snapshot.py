@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from nono_mcp import places
 from nono_mcp.cli import kept, options, say
+from nono_mcp.cli.option_values import whole
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
-from nono_mcp.cli.policy_flags import whole
 from nono_mcp.cli.progress import showing
 from nono_mcp.server import changes
 from nono_mcp.server.text import amount, readable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.cli import judge, options, policy_flags, say
+from nono_mcp.cli import judge, option_values, options, policy_flags, say
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
 from nono_mcp.policy import egress, load
 from nono_mcp.policy.decide import OPERATIONS, Allow
@@ -87,7 +87,7 @@ def _authority(text: str) -> tuple[str, int]:
     printable = host.isprintable() and not any(mark in host for mark in " /@[]")
     if not host or len(host) > HOST_CHARACTERS_MAX or not printable:
         raise UsageError(f"{shown(text)} isn't a host", "HOST or HOST:PORT")
-    return host.lower().removesuffix("."), policy_flags.port(port, "--host") if colon else HTTPS
+    return host.lower().removesuffix("."), option_values.port(port, "--host") if colon else HTTPS
 
 
 def _answer(parsed: Parsed, verdict: Allow | Deny, asked: str, **about: object) -> int:
