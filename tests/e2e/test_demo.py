@@ -12,7 +12,10 @@ import anyio
 import pytest
 from mcp_types import CallToolResult
 
-from nono_mcp.demo import Demonstration, Scene, main, running
+from nono_mcp.demo import main
+from nono_mcp.demo.claims import Demonstration
+from nono_mcp.demo.processes import running
+from nono_mcp.demo.scene import Scene
 from nono_mcp.server.results import META_KEY, plain
 
 pytestmark = pytest.mark.linux
@@ -52,7 +55,7 @@ def test_everything_it_claims_holds(tmp_path: Path, options: list[str]) -> None:
 def test_a_server_that_doesnt_start_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("nono_mcp.demo._launcher", lambda: ["/bin/false"])
+    monkeypatch.setattr("nono_mcp.demo.scene.launcher", lambda: ["/bin/false"])
     assert main([]) == 1
     assert "the server is gone" in capsys.readouterr().err
 

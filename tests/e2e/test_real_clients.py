@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from nono_mcp.demo import running
+from nono_mcp.demo.processes import running
 from tests.e2e.conftest import CLIENTS
 
 pytestmark = pytest.mark.linux

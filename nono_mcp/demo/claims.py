@@ -1,52 +1,28 @@
-"""`nono demo`: see it work, with a real MCP client and the real server.
-
-In a temporary home that holds a secret, the SDK's client starts `nono serve` and calls its tools.
-What is claimed is looked at from outside: files by their absence, processes by who runs, the
-network by a listener that waits to be reached.
-
-Architecture invariant: nothing of the person's own home is touched, and a claim that doesn't
-hold ends in an exit status of 1.
-"""
+"""What is claimed, each tried by the client's tools and looked at from outside."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-from mcp import Client, MCPError, StdioServerParameters
-
+from nono_mcp.demo.processes import running
+from nono_mcp.demo.scene import VARIABLE
 from nono_mcp.server.results import META_KEY
-from nono_sandbox import system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from mcp import Client
     from mcp_types import CallToolResult
 
-USAGE = """\
-usage: nono demo [--tier TIER]
+    from nono_mcp.demo.scene import Scene
 
-Start `nono serve` in a temporary home that holds a secret, have a real MCP client call its tools,
-and look from outside whether what is claimed holds.
-
-  --tier TIER   insist on namespaces, or on landlock; macOS has seatbelt
-
-Exit status: 0 everything held, 1 something didn't, 2 this usage.
-"""
 TIMED_COUNT = 20
-DEADLINE_S = 120.0
-_VARIABLE = "AWS_SECRET_ACCESS_KEY"
 _TOLD = "the secret was told"
 _VERDICTS = ("integrity", "completeness", "trust")
 if sys.platform == "darwin":
@@ -57,81 +33,6 @@ else:
     _LOOK_AROUND = "cat /proc/[0-9]*/environ"
     _STAYS = "setsid sh -c 'trap : TERM HUP; sleep 600; :' {}"
 _CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
-
-
-def main(argv: list[str]) -> int:
-    """Show it, and return 0 if everything held."""
-    if argv == ["--help"]:
-        sys.stdout.write(USAGE)
-        return 0
-    if argv and (len(argv) != 2 or argv[0] != "--tier" or argv[1] not in system.BACKEND.tiers):  # noqa: PLR2004 - an option and its value
-        sys.stderr.write(USAGE)
-        return 2
-    with tempfile.TemporaryDirectory(prefix="nono-demo-") as directory:
-        return anyio.run(_show, Scene(Path(directory).resolve()), argv)
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A home with a secret in it, and a project."""
-
-    home: Path
-    secret: str = field(default_factory=lambda: secrets.token_hex(16))
-
-    @property
-    def project(self) -> Path:
-        """Return the workspace."""
-        return self.home / "project"
-
-    @property
-    def key(self) -> Path:
-        """Return the file that is to stay unread."""
-        return self.home / ".ssh" / "id_ed25519"
-
-    def set(self) -> None:
-        """Make the home, and put the secret where secrets are."""
-        self.project.mkdir()
-        self.key.parent.mkdir()
-        self.key.write_text(f"{self.secret}\n", encoding="ascii")
-
-    def server(self, options: list[str]) -> StdioServerParameters:
-        """Return how the server of the project is started."""
-        command, *arguments = _launcher()
-        environment = {"HOME": str(self.home), _VARIABLE: self.secret}
-        return StdioServerParameters(
-            command=command,
-            args=[*arguments, "serve", "--workspace", str(self.project), *options],
-            env={**environment, "PATH": os.environ.get("PATH", os.defpath)},
-        )
-
-
-def _launcher() -> list[str]:
-    """Return the command that this process was started by, or what comes to the same."""
-    started = Path(sys.argv[0])
-    if started.name == "nono" and os.access(started, os.X_OK):
-        return [str(started.resolve())]
-    return [sys.executable, "-E", "-P", "-m", "nono_mcp"]
-
-
-async def _show(scene: Scene, options: list[str]) -> int:
-    scene.set()
-    _say("A temporary home holds a secret, in ~/.ssh/id_ed25519 and in the server's environment.")
-    _say("A real MCP client starts `nono serve` there, in ~/project, and has it run commands.\n")
-    demonstration = Demonstration(scene)
-    try:
-        with anyio.fail_after(DEADLINE_S):
-            async with Client(scene.server(options)) as client:
-                await demonstration.run(client)
-    except* (MCPError, TimeoutError) as errors:
-        # The server has said why on standard error, which is ours.
-        sys.stderr.write(f"nono demo: the server is gone: {errors.exceptions[0]}\n")
-        demonstration.failed_count += 1
-    _say("")
-    if demonstration.failed_count:
-        _say(f"{demonstration.failed_count} of the claims above did NOT hold.")
-        return 1
-    _say("Everything above held. The temporary home is gone again.")
-    return 0
 
 
 class Demonstration:
@@ -165,7 +66,7 @@ class Demonstration:
         told = await self._sh(f"cat {self._scene.key}")
         self._claim("the key in ~/.ssh stays unread", told, *self._is_kept(told))
         told = await self._sh(
-            f"{_LOOK_AROUND} >found.txt 2>&1; printenv {_VARIABLE} || echo not set"
+            f"{_LOOK_AROUND} >found.txt 2>&1; printenv {VARIABLE} || echo not set"
         )
         found = (self._scene.project / "found.txt").read_bytes()
         kept = self._is_kept(told) if self._scene.secret.encode() not in found else (_TOLD, False)
@@ -219,7 +120,7 @@ class Demonstration:
         held = harmed and back and not (project / "planted.txt").exists()
         seen = ".env and notes.txt are back, planted.txt is gone" if held else "it isn't as it was"
         self._claim("what a call did to the project is undone", told, seen, held)
-        _say(f"          rollback: {_text(answer).splitlines()[0]}")
+        say(f"          rollback: {_text(answer).splitlines()[0]}")
 
     async def _the_log_is_whole(self) -> None:
         began_at = time.perf_counter()
@@ -242,14 +143,14 @@ class Demonstration:
             told = await self._call("true", {"argv": ["true"]})
             times_ms.append(told.time_ms)
         median_ms = statistics.median(times_ms)
-        _say(f"        {TIMED_COUNT} calls of `true`, one by one: {median_ms:.1f} ms in the median")
+        say(f"        {TIMED_COUNT} calls of `true`, one by one: {median_ms:.1f} ms in the median")
 
     async def _what_is_enforced(self) -> None:
         answer = await self._client.call_tool("explain_policy", {})
-        _say("")
+        say("")
         for line in _text(answer).splitlines():
             if line.startswith(("Enforced", "Not ")):
-                _say(line.replace("; ", "\n  ").replace("part: ", "part:\n  "))
+                say(line.replace("; ", "\n  ").replace("part: ", "part:\n  "))
 
     async def _sh(self, command: str) -> Told:
         return await self._call(command, {"command": command})
@@ -264,11 +165,11 @@ class Demonstration:
 
     def _claim(self, text: str, told: Told, seen: str, held: bool) -> None:  # noqa: FBT001 - unpacked
         self.failed_count += not held
-        _say(f"  {'ok' if held else 'FAIL':4}  {text}   ({told.time_ms:.1f} ms)")
-        _say(f"          $ {self._shortened(told.shown)}")
+        say(f"  {'ok' if held else 'FAIL':4}  {text}   ({told.time_ms:.1f} ms)")
+        say(f"          $ {self._shortened(told.shown)}")
         for line in told.last_lines:
-            _say(f"          {self._shortened(line)}")
-        _say(f"          seen from outside: {seen}")
+            say(f"          {self._shortened(line)}")
+        say(f"          seen from outside: {seen}")
 
     def _shortened(self, text: str) -> str:
         return text.replace(str(self._scene.home), "~")
@@ -313,35 +214,7 @@ def _was_reached(listener: socket.socket) -> bool:
     return True
 
 
-def running(mark: str) -> Iterator[int]:
-    """Yield the processes that have *mark* among their arguments."""
-    for pid, arguments in _command_lines():
-        if mark in arguments:
-            yield pid
-
-
-if sys.platform == "darwin":
-
-    def _command_lines() -> Iterator[tuple[int, str]]:
-        listed = subprocess.run(
-            ["/bin/ps", "-axww", "-o", "pid=,args="], capture_output=True, check=True
-        )
-        for line in listed.stdout.decode(errors="replace").splitlines():
-            pid, _, arguments = line.strip().partition(" ")
-            yield int(pid), arguments
-
-else:
-
-    def _command_lines() -> Iterator[tuple[int, str]]:
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    arguments = (entry / "cmdline").read_bytes()
-                except OSError:
-                    continue  # ended since it was listed
-                yield int(entry.name), arguments.decode(errors="replace")
-
-
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print *text* at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
