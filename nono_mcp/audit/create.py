@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -178,6 +178,18 @@ def line_at(dir_fd: int, seq: int) -> bytes | None:
     return None
 
 
+@contextlib.contextmanager
+def _locked(path: str, keychain: Keystore | None) -> Iterator[tuple[int, list[Keystore]]]:
+    """Yield the directory of a log, made if it isn't there, and its keystores; under its lock."""
+    with contextlib.ExitStack() as stack:
+        dir_fd = files.open_directory(path, create=True)
+        stack.callback(os.close, dir_fd)
+        stack.enter_context(files.locked(dir_fd))
+        keys_fd = files.open_directory(files.KEYS, create=True, dir_fd=dir_fd)
+        stack.callback(os.close, keys_fd)
+        yield dir_fd, [FileKeystore(keys_fd), *([keychain] if keychain else [])]
+
+
 def restart(state_dir: str, keychain: Keystore | None, reason: str) -> str:
     """Set the log in *state_dir* aside and begin another that says so; return where it is now.
 
@@ -186,29 +198,13 @@ def restart(state_dir: str, keychain: Keystore | None, reason: str) -> str:
     """
     path = str(Path(state_dir) / DIRECTORY)
     aside = f"{path}.aside-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(2).hex()}"
-    dir_fd = files.open_directory(path, create=True)
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, dir_fd)
-        # Writers that still hold the old directory's files keep writing to what was set aside.
-        stack.enter_context(files.locked(dir_fd))
-        keys_fd = files.open_directory(files.KEYS, create=True, dir_fd=dir_fd)
-        stack.callback(os.close, keys_fd)
-        heads = [
-            head
-            for store in [FileKeystore(keys_fd), *([keychain] if keychain else [])]
-            if (head := _head_or_none(store)) is not None
-        ]
+    # Writers that still hold the old directory's files keep writing to what was set aside.
+    with _locked(path, keychain) as (_, stores):
+        heads = [head for store in stores if (head := _head_or_none(store)) is not None]
         last = max(heads, key=lambda head: head.size, default=None)
         Path(path).rename(aside)
-    after = _after(last, reason)
-    dir_fd = files.open_directory(path, create=True)
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, dir_fd)
-        stack.enter_context(files.locked(dir_fd))
-        keys_fd = files.open_directory(files.KEYS, create=True, dir_fd=dir_fd)
-        stack.callback(os.close, keys_fd)
-        stores: list[Keystore] = [FileKeystore(keys_fd), *([keychain] if keychain else [])]
-        begin_log(dir_fd, stores, stamp(time.time_ns()), after)
+    with _locked(path, keychain) as (dir_fd, stores):
+        begin_log(dir_fd, stores, stamp(time.time_ns()), _after(last, reason))
         line = first_line(dir_fd)
         _remember(stores, Head(*identity(dir_fd), 1, leaf_hash(line).hex()))
     return aside

@@ -75,12 +75,8 @@ def main(argv: list[str]) -> int:
 def _with_toolset(flags: Document, toolset: str | None) -> Document:
     from nono_mcp.policy import offering
     from nono_mcp.policy.document import AgentSection
-    from nono_mcp.policy.errors import PolicyError
 
     if toolset is None:
         return flags
-    try:
-        offering.check(toolset)
-    except PolicyError as error:
-        raise UsageError(f"{TOOLSET.name}: {error.message}", error.hint) from None
+    option_values.as_policy(TOOLSET.name, offering.check, toolset)
     return flags.replace(agent=AgentSection(toolset))

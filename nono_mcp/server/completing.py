@@ -8,7 +8,6 @@ Architecture invariant: a completion changes nothing, and whatever goes wrong it
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,13 +17,12 @@ from mcp_types import Completion, PromptReference
 from nono_mcp.audit import reading
 from nono_mcp.audit.files import AuditError
 from nono_mcp.server import file_answers as answers
-from nono_mcp.server import hints
+from nono_mcp.server import file_calls, hints
 from nono_mcp.server.attending import REFUSALS
 from nono_mcp.server.audit_resources import CALL_URI
 from nono_mcp.server.company import Company
 from nono_mcp.server.outputs import OUTPUT_URI, PAGE_URI
 from nono_mcp.server.snapshot_resources import SNAPSHOT_URI
-from nono_mcp.session import Command
 from nono_mcp.snapshots.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -124,24 +122,12 @@ class Completions:
         home = dict(prepared.confinement.environment).get("HOME", prepared.home)
         path = hints.absolute(directory, prepared.confinement.cwd, home)
         request = {"path": path, "depth": 1, "limit": LISTED_MAX}
-        command = Command(
-            argv=("list_directory", path),
-            stdin=json.dumps(request).encode(),
-            timeout_s=SECONDS_MAX,
-            writes=(),
-            network_closed=True,
-            builtin=True,
-        )
-        output = bytearray()
-
-        def keep(chunk: bytes) -> None:
-            if len(output) <= ANSWER_BYTES_MAX:
-                output.extend(chunk)
-
+        command = file_calls.asking("list_directory", request, SECONDS_MAX)
+        answer = file_calls.Answer(ANSWER_BYTES_MAX)
         async with self._turn:
             try:
-                await self._session.run(command, tool="completion", on_output=keep)
-                listing, _ = answers.parse(answers.Listing, bytes(output))
+                await self._session.run(command, tool="completion", on_output=answer.keep)
+                listing, _ = answers.parse(answers.Listing, bytes(answer.data))
             except (*REFUSALS, ValueError):
                 return []
         if not isinstance(listing, answers.Listing):

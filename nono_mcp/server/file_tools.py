@@ -6,7 +6,6 @@ Architecture invariant: nothing here opens, resolves or stats a path that a clie
 from __future__ import annotations
 
 import errno
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import file_answers as answers
 from nono_mcp.server import file_arguments as given
-from nono_mcp.server import found, hints
+from nono_mcp.server import file_calls, found, hints
 from nono_mcp.server.text import shortened
 from nono_mcp.session import Command
 
@@ -210,25 +209,13 @@ class FileTools:
         writes: bool = False,
     ) -> answers.Done[answers.A]:
         """Have a worker do *name*; return its answer."""
-        command = Command(
-            argv=(name, request["path"]),
-            stdin=json.dumps(request).encode(),
-            timeout_s=TIMEOUT_S,
-            writes=None if writes else (),
-            network_closed=True,
-            builtin=True,
-        )
-        output = bytearray()
-
-        def keep(chunk: bytes) -> None:
-            if len(output) <= ANSWER_BYTES_MAX:
-                output.extend(chunk)
-
-        result = await self._attendant.run(command, name, context, keep)
+        command = file_calls.asking(name, request, TIMEOUT_S, writes=writes)
+        output = file_calls.Answer(ANSWER_BYTES_MAX)
+        result = await self._attendant.run(command, name, context, output.keep)
         if result.status or result.ended.limit:
             raise ToolError(_ended(result))
         try:
-            answer, body = answers.parse(model, bytes(output))
+            answer, body = answers.parse(model, bytes(output.data))
         except ValueError as error:
             raise ToolError("the worker's answer can't be read: try again") from error
         if isinstance(answer, answers.Failure):

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 ID_BYTES: Final = 32
 NO_ID: Final = bytes(ID_BYTES)
@@ -22,12 +22,6 @@ DIRECTORY: Final = ord("d")
 SYMLINK: Final = ord("l")
 FIFO: Final = ord("p")
 KINDS: Final = frozenset({FILE, MAPPED, DIRECTORY, SYMLINK, FIFO})
-
-_blob = hashlib.sha256(b"nono-blob/1\n")
-_tree = hashlib.sha256(b"nono-tree/1\n")
-_map = hashlib.sha256(b"nono-map/1\n")
-_links = hashlib.sha256(b"nono-links/1\n")
-_root = hashlib.sha256(b"nono-root/1\n")
 
 FIXED: Final = struct.Struct("<IBHIIqQHII")
 _SEGMENT = struct.Struct("<QQ32s")
@@ -71,41 +65,28 @@ class Root(NamedTuple):
     exclusions: tuple[str, ...]
 
 
-def blob_id(data: bytes) -> bytes:
-    """Return the id of a file's content, or of a block of it."""
-    hasher = _blob.copy()
-    hasher.update(data)
-    return hasher.digest()
+def _naming(kind: str) -> Callable[[bytes], bytes]:
+    """Return what names an object of *kind*: no two kinds' objects have one name."""
+    begun = hashlib.sha256(f"nono-{kind}/1\n".encode())
+
+    def name(data: bytes) -> bytes:
+        hasher = begun.copy()
+        hasher.update(data)
+        return hasher.digest()
+
+    return name
 
 
-def tree_id(data: bytes) -> bytes:
-    """Return the id of a directory."""
-    hasher = _tree.copy()
-    hasher.update(data)
-    return hasher.digest()
-
-
-def map_id(data: bytes) -> bytes:
-    """Return the id of a file map."""
-    hasher = _map.copy()
-    hasher.update(data)
-    return hasher.digest()
-
-
-def links_id(data: bytes) -> bytes:
-    """Return the id of the hard-link groups."""
-    hasher = _links.copy()
-    hasher.update(data)
-    return hasher.digest()
-
-
-def root_id(data: bytes) -> bytes:
-    """Return the id of a root."""
-    hasher = _root.copy()
-    hasher.update(data)
-    return hasher.digest()
-
-
+blob_id: Final = _naming("blob")
+"""Names a file's content, or a block of it."""
+tree_id: Final = _naming("tree")
+"""Names a directory."""
+map_id: Final = _naming("map")
+"""Names a file map."""
+links_id: Final = _naming("links")
+"""Names the hard-link groups."""
+root_id: Final = _naming("root")
+"""Names a root."""
 HASHES: Final = (blob_id, tree_id, map_id, links_id, root_id)
 """What may have given an object its name."""
 
