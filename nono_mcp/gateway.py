@@ -26,7 +26,7 @@ from nono_proxy.config import HostRule, Narrow
 from nono_proxy.environment import OWNED
 from nono_proxy.errors import CredentialUnavailableError
 from nono_proxy.proxy import Proxy
-from nono_sandbox import scratch
+from nono_sandbox import private, scratch
 from nono_sandbox.confinement import NAMESPACES, READ, Grant
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Bundle:
     def __init__(self) -> None:
         self._directory = scratch.make(os.path.realpath(tempfile.gettempdir()))
         self.path = f"{self._directory}/ca.pem"
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        self._fd = private.open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def grant(self) -> Grant:
         """Return the grant of the file, to be read."""

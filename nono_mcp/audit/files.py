@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from nono_mcp.audit.record import LINE_BYTES_MAX
+from nono_sandbox import private
 
 PRUNED: Final = "pruned.jsonl"
 PRUNED_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -59,8 +60,7 @@ def open_directory(path: str, *, create: bool, dir_fd: int | None = None) -> int
         FileNotFoundError: It isn't there and wasn't to be made.
     """
     if create:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700, dir_fd=dir_fd)
+        private.ensure_directory(path, dir_fd)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(path, flags, dir_fd=dir_fd)
@@ -83,9 +83,8 @@ def open_file(dir_fd: int, name: str, flags: int = os.O_RDONLY, *, judged: bool 
         AuditPathError: It's a link, no regular file, somebody else's, or open to others.
     """
     # O_NONBLOCK: a FIFO put in a file's place must not make us wait.
-    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+        fd = private.open_file(name, flags | os.O_NONBLOCK, dir_fd)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO}:
             raise AuditPathError(f"{name}: a symlink or no regular file") from error

@@ -35,6 +35,7 @@ from nono_mcp.audit.merkle import Frontier
 from nono_mcp.audit.redact import Redactor
 from nono_mcp.audit.session import Receipt, Session
 from nono_mcp.audit.syncing import GroupSync
+from nono_sandbox import private
 
 SEGMENT_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -81,7 +82,7 @@ class AuditLog:
             OSError: The log can't be read or written.
         """
         if create:
-            Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.ensure_directories(state_dir)
         os.close(files.open_directory(state_dir, create=False))
         with contextlib.ExitStack() as undo:
             directory = str(Path(state_dir) / DIRECTORY)

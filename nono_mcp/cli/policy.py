@@ -11,6 +11,7 @@ from nono_mcp.policy import bounds, files, layers, profiles
 from nono_mcp.policy.document import Document, merge
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.keys import FIELDS
+from nono_sandbox import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ Exit status: 0 done (validate: all are policies), 1 not, 2 this usage, 126 the p
 """
 NOT_VALID = 1
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 STARTER = """\
 # A policy: what programs may reach. What isn't named here or by what it extends is refused.
 # Check it by `nono policy validate`; every key there is: `nono policy schema`.
@@ -204,7 +204,7 @@ def _init(parsed: Parsed, operands: list[str]) -> int:
     _at_most(operands, 1)
     path = _new_path(operands[0] if operands else f"./{layers.WORKSPACE_POLICY}")
     try:
-        descriptor = os.open(path, _NEW, 0o600)
+        descriptor = private.open_file(path, private.NEW)
     except FileExistsError:
         raise FailedError(f"{quoted(path)} is there already") from None
     with open(descriptor, "w", encoding="utf-8") as file:
@@ -229,5 +229,5 @@ def _new_path(text: str) -> str:
     if text in profiles.SHIPPED:
         raise FailedError(f"{quoted(text)} is a shipped profile; choose another name")
     path = files.profile_path(places.config_dir(os.environ), text)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    private.ensure_directories(os.path.dirname(path))
     return path

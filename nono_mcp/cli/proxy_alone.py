@@ -23,7 +23,7 @@ from nono_mcp.cli.way_out import Notes
 from nono_mcp.policy import roots
 from nono_mcp.policy.errors import RefusedError
 from nono_mcp.recording import network, policy_digest
-from nono_sandbox import scratch
+from nono_sandbox import private, scratch
 from nono_sandbox.confinement import LANDLOCK
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ class Place:
         if self._directory is None:
             self._scratch = scratch.make(os.path.realpath(tempfile.gettempdir()))
         else:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            private.ensure_directories(self._directory)
         self.path = self._told_path or f"{self._where}/{_CERTIFICATES}"
 
     @property
@@ -90,8 +90,7 @@ class Place:
     def _write(self, name: str, text: str, mode: int) -> None:
         path = f"{self._where}/{name}"
         fresh = f"{path}.{os.getpid()}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(fresh, flags, mode), "w", encoding="ascii") as file:
+        with os.fdopen(private.open_file(fresh, private.NEW), "w", encoding="ascii") as file:
             # Whatever the umask says.
             os.fchmod(file.fileno(), mode)
             file.write(text)

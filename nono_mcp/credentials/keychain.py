@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from nono_mcp import _keychain
 from nono_mcp.credentials.secret import CredentialError, Secret, secret
 from nono_mcp.credentials.source import SERVICE, check_name
+from nono_sandbox import private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,9 +102,9 @@ def names(state_dir: str) -> list[str]:
 def note(state_dir: str, name: str, *, kept: bool) -> None:
     """Note that there is an entry *name*, or that there is none any more."""
     noted = {*names(state_dir), name} if kept else set(names(state_dir)) - {name}
-    Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    private.ensure_directories(state_dir)
     fresh = Path(state_dir, f"{NAMES}.{os.getpid()}")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    fd = private.open_file(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with os.fdopen(fd, "w", encoding="ascii") as file:
         file.writelines(f"{one}\n" for one in sorted(noted))
         file.flush()

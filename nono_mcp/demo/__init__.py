@@ -10,6 +10,7 @@ hold ends in an exit status of 1.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -42,6 +43,8 @@ def main(argv: list[str]) -> int:
     if argv and (len(argv) != 2 or argv[0] != "--tier" or argv[1] not in system.BACKEND.tiers):  # noqa: PLR2004 - an option and its value
         sys.stderr.write(USAGE)
         return 2
+    # Whatever the person's takes from who makes something.
+    os.umask(0o077)
     with tempfile.TemporaryDirectory(prefix="nono-demo-") as directory:
         return anyio.run(_show, Scene(Path(directory).resolve()), argv)
 

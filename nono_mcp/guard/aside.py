@@ -22,6 +22,7 @@ from nono_mcp.guard import copying, tree, ways
 from nono_mcp.guard.action import LEFT, REMOVED, Action
 from nono_mcp.guard.quarantine import Origin, Taken
 from nono_mcp.guard.ways import DIRECTORY
+from nono_sandbox import private
 from nono_sandbox.look import WAY
 
 TYPE_CHECKING = False
@@ -123,19 +124,15 @@ def _record(records: str, fields: Sequence[object]) -> TextIO:
 
 def _made(records: str, path: str) -> TextIO:
     for _ in range(_TRIES):
-        os.makedirs(records, mode=0o700, exist_ok=True)
+        private.ensure_directories(records)
         with suppress(FileNotFoundError):  # whoever was the last one there has removed it
-            return open(path, "x", encoding="ascii", opener=_private)
+            return open(path, "x", encoding="ascii", opener=private.open_file)
     raise FileNotFoundError(path)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _finish_one(record: str) -> list[Action]:
     try:
-        file = open(record, "r+", encoding="ascii", opener=_private)  # noqa: SIM115 - closed below
+        file = open(record, "r+", encoding="ascii", opener=private.open_file)  # noqa: SIM115 - closed below
     except FileNotFoundError:
         return []
     with file:
@@ -240,7 +237,7 @@ def _carry(origin: Origin, aside: _Aside, place: str, room: copying.Room) -> Tak
     """Copy what is *aside* to *place*, and remove what is there by then."""
     kept = f"{place}/{origin.name}"
     try:
-        os.makedirs(place, mode=0o700, exist_ok=True)
+        private.ensure_directories(place)
         _remove_partial(place)
         if not os.path.lexists(kept):
             _copy(aside, place, origin.name, room)
@@ -259,7 +256,7 @@ def _carry(origin: Origin, aside: _Aside, place: str, room: copying.Room) -> Tak
 
 def _copy(aside: _Aside, place: str, name: str, room: copying.Room) -> None:
     partial = f"{place}{_PARTIAL}"
-    os.mkdir(partial, 0o700)
+    private.make_directory(partial)
     target = os.open(partial, DIRECTORY)
     try:
         copying.Copy(target, room).make(aside.name, aside.fd, name)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import fcntl
 import posix as os
 
-from nono_mcp.guard import ways
 from nono_mcp.guard.presence import Presence
+from nono_sandbox import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BOOKS_MAX = 64
 """How many directories one takes part in: so many are locked at once where somebody else is."""
 _NAME = "arrived"
 _MARK_BYTES = 16
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_CREAT
 
 
 class Attendance:
@@ -91,8 +91,8 @@ class Attendance:
 
     def _opened(self) -> int:
         if self._fd < 0:
-            ways.make_all(self._path)
-            self._fd = os.open(f"{self._path}/{_NAME}", _FLAGS, 0o600)
+            private.ensure_directories(self._path)
+            self._fd = private.open_file(f"{self._path}/{_NAME}", _FLAGS)
         return self._fd
 
     def close(self) -> None:

@@ -26,6 +26,8 @@ from binascii import crc32
 from nono_mcp.guard import objects, presence, ways
 from nono_mcp.guard.place import Place
 from nono_mcp.guard.presence import ALONE, ENDING, IDLE, LEFT, OLD, OTHERS
+from nono_sandbox import private
+from nono_sandbox.look import is_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ _MAGIC = b"nono guard 1 "
 _CRC_DIGITS = 8
 _PART_BYTES = 200
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class Book:
@@ -139,8 +141,8 @@ class Book:
             try:
                 return os.open(self._path, ways.DIRECTORY)
             except FileNotFoundError:
-                ways.make_all(self._all)
-                ways.make_all(self._path)
+                private.ensure_directories(self._all)
+                private.ensure_directories(self._path)
 
     def about(self, root: int | None, *, hold: bool = True) -> None:
         """Have it be of the open directory *root*; as before, if there's none."""
@@ -177,7 +179,7 @@ class Book:
         Raises:
             OSError: It can't be told.
         """
-        if not ways.is_directory(self._path):
+        if not is_directory(self._path):
             return False
         with self:
             self.company()
@@ -229,7 +231,7 @@ class Book:
         # Version 2 says the same of equal values, and every Python reads it.
         body = marshal.dumps(known, 2)
         self._stamp = None
-        with open(os.open(_NEW, _WRITE, 0o600, dir_fd=self._directory), "wb") as file:
+        with open(private.open_file(_NEW, _WRITE, self._directory), "wb") as file:
             file.write(_MAGIC + b"%08x" % crc32(body) + body)
             file.flush()
             # The kernel's own goes by ticks, and another file may have the inode of an earlier one.

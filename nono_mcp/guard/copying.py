@@ -16,6 +16,7 @@ import sys
 
 from nono_mcp.guard import contents, ways
 from nono_mcp.guard.ways import DIRECTORY
+from nono_sandbox import private
 from nono_sandbox.look import open_up
 
 BYTES_MAX = 1024**3
@@ -27,7 +28,7 @@ FREE_SHARE = 2
 RESERVED_SHARE = 20
 """and leaves at least a twentieth of the file system."""
 
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 
 class Room:
@@ -74,7 +75,7 @@ class Copy:
         try:
             status = os.fstat(source)
             mode = stat.S_IMODE(status.st_mode) if shut_by is None else shut_by
-            os.mkdir(at[-1], 0o700, dir_fd=target)
+            private.make_directory(at[-1], target)
             made = os.open(at[-1], DIRECTORY, dir_fd=target)
             try:
                 for entry in os.listdir(source):
@@ -96,7 +97,7 @@ class Copy:
                 return
             if status.st_nlink > 1:
                 self._links[key] = "/".join(at)
-            made = os.open(at[-1], _NEW, 0o600, dir_fd=target)
+            made = private.open_file(at[-1], _NEW, target)
             try:
                 self._fill(source, made, status.st_size)
                 _dress(source, made, status, mode)

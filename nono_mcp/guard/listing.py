@@ -16,6 +16,7 @@ from _imp import source_hash
 from binascii import crc32
 
 from nono_mcp.guard import ways
+from nono_sandbox import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ SETTLED_NS = 10**8
 _MAGIC = b"nono listing 1 "
 _CRC_DIGITS = 8
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 PACKAGES = frozenset({"node_modules", "site-packages", "vendor"})
 """Directories of packages as they were published, each in one of its own."""
@@ -187,10 +187,10 @@ class Listing:
             for path, one in self.directories.items()
         )
         body = marshal.dumps((self._root, self._identity(), taken_ns, directories, inodes), 2)
-        ways.make_all(self._path.rpartition("/")[0])
+        private.ensure_directories(self._path.rpartition("/")[0])
         new = f"{self._path}.{os.urandom(8).hex()}"
         try:
-            with open(os.open(new, _NEW, 0o600), "wb") as file:
+            with open(private.open_file(new, private.NEW), "wb") as file:
                 file.write(_MAGIC + b"%08x" % crc32(body) + body)
             os.rename(new, self._path)
         except OSError:

@@ -12,6 +12,7 @@ import posix as os
 import time
 
 from nono_mcp.guard import objects
+from nono_sandbox import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Presence:
             except OSError:
                 break  # on to a file of its own, whatever it is that this file system can't do
             return []
-        fd = os.open(name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
+        fd = private.open_file(name, _OPEN | os.O_CREAT | os.O_EXCL, directory)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(fd, _line(2 * (_RUNS if self.runs else _IDLE), _boot(), b""), 0)

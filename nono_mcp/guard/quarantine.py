@@ -15,7 +15,8 @@ import posix as os
 import time
 
 from nono_mcp.guard import tree, ways
-from nono_sandbox import scratch
+from nono_sandbox import private, scratch
+from nono_sandbox.look import is_directory
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ class Quarantine:
         Raises:
             OSError: It can't be told whether there's anything.
         """
-        if not ways.is_directory(self._records):
+        if not is_directory(self._records):
             return ()
         from nono_mcp.guard import aside
 
@@ -115,17 +116,17 @@ class Quarantine:
             self._make_entry()
         self._taken_count += 1
         place = f"{self.entry}/{self._taken_count}"
-        os.mkdir(place, 0o700)
+        private.make_directory(place)
         return place
 
     def _make_entry(self) -> None:
-        ways.make_all(self._path)
+        private.ensure_directories(self._path)
         present = sorted(os.listdir(self._path))
         # Names sort by time, and by what came after what, should the clock have been set back.
         last = present[-1][:_TIME_DIGITS] if present else ""
         now = max(time.time_ns(), int(last) + 1 if last.isdecimal() else 0)
         entry = f"{self._path}/{now:0{_TIME_DIGITS}d}-{os.urandom(_RANDOM_BYTES).hex()}"
-        os.mkdir(entry, 0o700)
+        private.make_directory(entry)
         self.entry, self._taken_count = entry, 0
         self._forget(present)
 

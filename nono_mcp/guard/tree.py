@@ -11,7 +11,7 @@ import marshal
 import posix as os
 
 from nono_mcp.guard.ways import DIRECTORY, encoded, enter
-from nono_sandbox import scratch
+from nono_sandbox import private, scratch
 from nono_sandbox.look import open_up
 from nono_sandbox.values import Value
 
@@ -31,7 +31,6 @@ _MANY = 3
 """Where that hash is in a directory's print."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Kept(Value):
@@ -209,11 +208,11 @@ def put_back(kept: Kept, name: str, parent: int) -> None:
     if kept.kind == "symlink":
         os.symlink(kept.data, encoded(name), dir_fd=parent)
     elif kept.kind == "file":
-        with open(os.open(name, _NEW, 0o600, dir_fd=parent), "wb") as file:
+        with open(private.open_file(name, private.NEW, parent), "wb") as file:
             file.write(kept.data)
             os.fchmod(file.fileno(), kept.mode)
     elif kept.kind == "directory":
-        os.mkdir(name, 0o700, dir_fd=parent)
+        private.make_directory(name, parent)
         directory = os.open(name, DIRECTORY, dir_fd=parent)
         try:
             for entry, inner in kept.entries:

@@ -30,33 +30,6 @@ def is_same(status: os.stat_result, other: os.stat_result) -> bool:
     return (status.st_ino, status.st_dev) == (other.st_ino, other.st_dev)
 
 
-def is_directory(path: str) -> bool:
-    """Tell whether *path* leads to a directory."""
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
-def make_all(path: str, mode: int = 0o700) -> None:
-    """Make the directory *path*, and those above it as usual, unless they are there.
-
-    Raises:
-        OSError: It couldn't be made.
-    """
-    try:
-        os.mkdir(path, mode)
-    except FileExistsError:
-        if not is_directory(path):
-            raise
-    except FileNotFoundError:
-        above = path.rstrip("/").rpartition("/")[0]
-        if not above or is_directory(above):
-            raise
-        make_all(above, 0o777)
-        make_all(path, mode)
-
-
 def enter(name: str, parent: int) -> int:
     """Open the directory *name*, which is made accessible to us if a worker had it shut.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from nono_mcp.install import jsonc, tables
 from nono_mcp.install.errors import InstallError
+from nono_sandbox import private
 
 if TYPE_CHECKING:
     from nono_mcp.install.hosts import Host
@@ -129,7 +130,7 @@ def write(planned: Plan) -> None:
     path = planned.path
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private.ensure_directories(str(path.parent), 0o777)
         if _text(path) != planned.before:
             raise InstallError("it was changed meanwhile: try again")
         mode = 0o644 if planned.before is None else path.stat().st_mode & 0o777
@@ -145,6 +146,6 @@ def write(planned: Plan) -> None:
 
 def _put(path: Path, text: str, mode: int) -> None:
     path.unlink(missing_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    fd = private.open_file(str(path), private.NEW, mode=mode)
     with os.fdopen(fd, "w", encoding="utf-8", newline="") as stream:
         stream.write(text)

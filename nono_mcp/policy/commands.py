@@ -15,6 +15,7 @@ from nono_mcp.policy.blocked import CODE, SCRIPTS, SHELL, Blocked, script
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.paths import Place
 from nono_mcp.policy.rules import FLAGS, placed
+from nono_sandbox import private
 from nono_sandbox.confinement import NAMESPACES, READ, WRITE
 
 TYPE_CHECKING = False
@@ -30,7 +31,6 @@ SHARED_MAX = 8
 """Other names that a blocked file may have; one of more is many programs in one (busybox)."""
 _MODE = 0o755
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Commands:
@@ -153,8 +153,7 @@ def ensure(prepared: Prepared) -> None:
         return
     tmpdir = os.open(os.path.dirname(place), _DIRECTORY)
     try:
-        with suppress(FileExistsError):
-            os.mkdir(SCRIPTS, 0o700, dir_fd=tmpdir)
+        private.ensure_directory(SCRIPTS, tmpdir)
         with suppress(NotADirectoryError, FileNotFoundError):
             _write(os.open(SCRIPTS, _DIRECTORY, dir_fd=tmpdir), prepared.blocked)
     finally:
@@ -170,7 +169,7 @@ def _write(directory: int, scripts: Iterable[tuple[str, str]]) -> None:
     try:
         for name, text in scripts:
             with suppress(FileExistsError):
-                made = os.open(name, _NEW, 0o600, dir_fd=directory)
+                made = private.open_file(name, private.NEW, directory)
                 with open(made, "w", encoding="utf-8") as file:
                     file.write(text)
                     os.fchmod(file.fileno(), _MODE)

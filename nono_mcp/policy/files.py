@@ -14,6 +14,7 @@ from nono_mcp.policy.bounds import TEXT_BYTES_MAX
 from nono_mcp.policy.digest import sha256
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.layers import WORKSPACE_POLICY
+from nono_sandbox import private
 
 TRUSTED = "trusted"
 PROFILES = "profiles"
@@ -91,7 +92,7 @@ def trust(path: str, config_dir: str) -> str:
         raise PolicyError(f"{quoted(path)} doesn't exist") from None
     parse_text(_text(data, location), location)
     digest = sha256(data)
-    os.makedirs(config_dir, mode=0o700, exist_ok=True)
+    private.ensure_directories(config_dir)
     trusted = f"{config_dir}/{TRUSTED}"
     others = [
         line
@@ -160,9 +161,7 @@ def _unreadable(path: str, error: OSError) -> PolicyError:
 def _replace(path: str, text: str) -> None:
     """Write a whole new file, private, and put it in place of *path* at once."""
     temporary = f"{path}.{os.getpid()}"
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
+    descriptor = private.open_file(temporary, private.NEW)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(temporary, path)

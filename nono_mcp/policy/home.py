@@ -10,6 +10,7 @@ import os
 
 from nono_mcp.policy.errors import PolicyError
 from nono_mcp.policy.paths import ancestors
+from nono_sandbox import private
 from nono_sandbox.confinement import NAMESPACES
 
 TYPE_CHECKING = False
@@ -26,7 +27,6 @@ GIT_KEYS = ("name", "email")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 GIT_CONFIG = ".gitconfig"
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def ensure(prepared: Prepared) -> None:
@@ -47,9 +47,9 @@ def ensure(prepared: Prepared) -> None:
     if path is None:
         return
     homes = path.rpartition("/")[0]
-    os.makedirs(homes.rpartition("/")[0], mode=0o700, exist_ok=True)
+    private.ensure_directories(homes.rpartition("/")[0])
     for directory in (homes, path):
-        _make(directory)
+        private.ensure_directory(directory)
     home = os.open(path, _DIRECTORY)
     try:
         _check_ours(home, path)
@@ -58,15 +58,6 @@ def ensure(prepared: Prepared) -> None:
             _link(home, name, target)
     finally:
         os.close(home)
-
-
-def _make(name: str, parent: int | None = None) -> None:
-    """Make a directory, unless something is there; what it is shows when it's opened."""
-    # contextlib.suppress would cost its import on the way to every program.
-    try:  # noqa: SIM105
-        os.mkdir(name, 0o700, dir_fd=parent)
-    except FileExistsError:
-        pass
 
 
 def _check_ours(home: int, path: str) -> None:
@@ -100,7 +91,7 @@ def _link(home: int, name: str, target: str) -> None:
     directory = os.dup(home)
     try:
         for part in above:
-            _make(part, directory)
+            private.ensure_directory(part, directory)
             below = os.open(part, _DIRECTORY, dir_fd=directory)
             os.close(directory)
             directory = below
@@ -113,7 +104,7 @@ def _link(home: int, name: str, target: str) -> None:
 
 def _write_git_config(home: int, person_home: str) -> None:
     try:
-        descriptor = os.open(GIT_CONFIG, _NEW_FILE, 0o600, dir_fd=home)
+        descriptor = private.open_file(GIT_CONFIG, private.NEW, home)
     except FileExistsError:
         return
     with open(descriptor, "w", encoding="utf-8") as file:

@@ -17,7 +17,7 @@ from nono_mcp.policy.layers import layers_of
 from nono_mcp.policy.paths import ancestors, covers, is_broad
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS, Layer, Look
-from nono_sandbox import system, values
+from nono_sandbox import private, system, values
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, READ, SEATBELT, WRITE
 
 TYPE_CHECKING = False
@@ -242,7 +242,7 @@ def _own(request: Request, grants: Sequence[Asked]) -> list[Place]:
     for path in (request.state_dir, request.config_dir):
         place = resolve.resolve(_absolute("a directory of the sandbox's own", path))
         if not place.kind and any(covers(asked.place.path, place.path) for asked in grants):
-            os.makedirs(place.path, mode=0o700, exist_ok=True)
+            private.ensure_directories(place.path)
             place = resolve.resolve(path)
         own.append(place)
     return own

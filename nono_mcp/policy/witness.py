@@ -19,6 +19,7 @@ import sys
 
 from nono_mcp.guard import spots
 from nono_mcp.policy import answers, recall
+from nono_sandbox import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -300,9 +301,8 @@ def _write(path: str, data: bytes) -> None:
         OSError: Nothing was put there, and nothing is left.
     """
     temporary = f"{path}.{os.urandom(_RANDOM_BYTES).hex()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    os.makedirs(path.rpartition("/")[0], 0o700, exist_ok=True)
-    descriptor = os.open(temporary, flags, 0o600)
+    private.ensure_directories(path.rpartition("/")[0])
+    descriptor = private.open_file(temporary, private.NEW)
     try:
         is_whole = os.write(descriptor, data) == len(data)
     except OSError:

@@ -20,6 +20,7 @@ from cryptography import x509
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import strangers
 from nono_mcp.server.errors import ServeError
+from nono_sandbox import private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,15 +127,15 @@ def listening(address: str, port: int) -> Iterator[socket.socket]:
 def token_file(state_dir: str, port: int, token: str) -> Iterator[str]:
     """Write the token where only its owner reads it, for as long as it is valid."""
     directory = os.path.join(state_dir, "run")  # noqa: PTH118 - a descriptor follows
-    os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103 - likewise
+    private.ensure_directories(directory)
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     name = f"http-{port}.token"
     try:
         os.fchmod(fd, 0o700)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=fd)  # of a server that was killed
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(name, flags, 0o600, dir_fd=fd), "w", encoding="ascii") as file:
+        made = private.open_file(name, private.NEW, fd)
+        with os.fdopen(made, "w", encoding="ascii") as file:
             file.write(token + "\n")
         try:
             yield f"{directory}/{name}"

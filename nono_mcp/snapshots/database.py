@@ -7,6 +7,7 @@ whole or not at all, whenever it's killed.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots.errors import StoreError
 from nono_mcp.snapshots.place import DIRECTORY, LOCK_WAIT_S
+from nono_sandbox import private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +82,7 @@ def connect(state_dir: str) -> sqlite3.Connection:
     """
     path = Path(state_dir) / DIRECTORY / NAME
     with contextlib.suppress(FileExistsError):
-        path.touch(0o600, exist_ok=False)
+        os.close(private.open_file(str(path), private.NEW))
     db = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
     try:
         _write_ahead(db)

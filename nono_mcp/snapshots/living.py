@@ -15,6 +15,8 @@ import struct
 import sys
 from pathlib import Path
 
+from nono_sandbox import private
+
 DIRECTORY = "run"
 _FLOCK = struct.Struct("hhqqi4x")
 """Type, whence, start, length and process, as fcntl(2) has them on Linux."""
@@ -39,9 +41,9 @@ class Living:
     def __init__(self, state_dir: str, workspace: str) -> None:
         path = _path(state_dir, workspace)
         # One after the other: a mode is for the last alone, and we may be the first to come here.
-        Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._fd = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+        private.ensure_directories(state_dir)
+        private.ensure_directory(str(path.parent))
+        self._fd = private.open_file(str(path), _FLAGS | os.O_CREAT)
         self._alone = False
         self.count = 0
         """How many calls of this process run."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots.errors import BusyError, StoreError
+from nono_sandbox import private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 DIRECTORY: Final = "snapshots"
 LOCK_WAIT_S: Final = 60.0
 _PAUSE_S_MAX: Final = 0.01
-_OWNER: Final = 0o600
 _ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -32,9 +32,8 @@ def open_store(state_dir: str) -> int:
         StoreError: It's a symlink, somebody else's, or open to others.
     """
     path = Path(state_dir) / DIRECTORY
-    Path(state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
+    private.ensure_directories(state_dir)
+    private.ensure_directory(str(path))
     return _private(str(path), None)
 
 
@@ -44,8 +43,7 @@ def open_beneath(store_fd: int, name: str) -> int:
     Raises:
         StoreError: It isn't safely ours.
     """
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=store_fd)
+    private.ensure_directory(name, store_fd)
     return _private(name, store_fd)
 
 
@@ -67,9 +65,8 @@ def open_private(dir_fd: int, name: str, flags: int) -> int:
     Raises:
         StoreError: It's a link, somebody else's, or open to others.
     """
-    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        fd = os.open(name, flags, _OWNER, dir_fd=dir_fd)
+        fd = private.open_file(name, flags | os.O_NONBLOCK, dir_fd)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -79,9 +76,6 @@ def open_private(dir_fd: int, name: str, flags: int) -> int:
     if not (ours and stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
         os.close(fd)
         raise StoreError(f"{name}: not a file of the store's own")
-    if found.st_mode & _OWNER != _OWNER:
-        # A umask took from its owner what the next to open it needs.
-        os.fchmod(fd, _OWNER)
     return fd
 
 

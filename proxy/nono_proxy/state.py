@@ -246,7 +246,10 @@ def _file_of(data: bytes) -> Iterator[str]:
             os.close(descriptor)
         return
     with tempfile.TemporaryDirectory() as directory:
+        # A umask may take from us what we made.
+        Path(directory).chmod(0o700)
         path = Path(directory, "leaf.pem")
         path.touch(0o600)
+        path.chmod(0o600)
         path.write_bytes(data)
         yield str(path)

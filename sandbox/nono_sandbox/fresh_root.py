@@ -20,6 +20,7 @@ from nono_sandbox.confinement import READ, WRITE, Confinement, Grant, Link
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.judged import open_judged
 from nono_sandbox.masks import cover_of, mask_all, pin
+from nono_sandbox.private import Unmasked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def build(confinement: Confinement) -> None:
         OSError: The kernel refused. Exit.
     """
     whole = _whole(confinement)
-    root = _hang(_copy(whole) if whole else _empty(), _base(confinement.grants))
-    _add_own_places(root, ours=whole is None)
-    _bind(root, "/proc", "/proc", 0, may_make=whole is None)
-    _fill(root, confinement, whole)
+    with Unmasked():
+        root = _hang(_copy(whole) if whole else _empty(), _base(confinement.grants))
+        _add_own_places(root, ours=whole is None)
+        _bind(root, "/proc", "/proc", 0, may_make=whole is None)
+        _fill(root, confinement, whole)
 
 
 def begin(proc_mount: int) -> int:
@@ -70,9 +72,10 @@ def begin(proc_mount: int) -> int:
     Raises:
         OSError: The kernel refused. Exit.
     """
-    root = _hang(_empty(), _COVERED)
-    _add_own_places(root, ours=True)
-    _mount_at(root, "/proc", proc_mount)
+    with Unmasked():
+        root = _hang(_empty(), _COVERED)
+        _add_own_places(root, ours=True)
+        _mount_at(root, "/proc", proc_mount)
     return root
 
 
@@ -89,7 +92,8 @@ def finish(root: int, confinement: Confinement) -> bool:
         os.close(root)
         _uapi.umount_detach(_COVERED)
         return False
-    _fill(root, confinement, None)
+    with Unmasked():
+        _fill(root, confinement, None)
     return True
 
 

@@ -28,7 +28,7 @@ if sys.platform == "linux":
         """Open what *fd* holds, for something else than looking."""
         return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
 
-    def open_up(name: str, parent: int) -> bool:
+    def open_up(name: str, parent: int | None) -> bool:
         """Give its owner every right to the directory *name*; tell whether it's one."""
         fd = os.open(name, LOOK, dir_fd=parent)
         try:
@@ -65,7 +65,7 @@ else:
         os.close(opened)
         raise OSError(errno.EAGAIN, "changed while it was opened")
 
-    def open_up(name: str, parent: int) -> bool:
+    def open_up(name: str, parent: int | None) -> bool:
         """Give its owner every right to the directory *name*; tell whether it's one."""
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
         if not stat.S_ISDIR(mode):
@@ -73,6 +73,14 @@ else:
         wanted = stat.S_IMODE(mode) | stat.S_IRWXU
         os.chmod(name, wanted, dir_fd=parent, follow_symlinks=False)
         return True
+
+
+def is_directory(path: str) -> bool:
+    """Tell whether *path* leads to a directory."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def is_there(path: str) -> bool:

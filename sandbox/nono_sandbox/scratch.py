@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posix as os
 
+from nono_sandbox import private
 from nono_sandbox.look import open_up
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -21,7 +22,7 @@ def make(parent: str) -> str:
         OSError: It can't be made.
     """
     path = f"{parent.rstrip('/')}/nono-{os.urandom(_RANDOM_BYTES).hex()}"
-    os.mkdir(path, 0o700)
+    private.make_directory(path)
     return path
 
 
