@@ -15,8 +15,9 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, behalf, lane, namespaces, reserve, setup, watch, wire
+from nono_sandbox import _uapi, lane, namespaces, reserve, setup, watch, wire
 from nono_sandbox.attendance import drain
+from nono_sandbox.behalf.answerer import Answerer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
 from nono_sandbox.filters import narrowing_programs, session_program
@@ -132,7 +133,7 @@ def _serve(control: _socket.socket, plan: lane.Plan, network: Network) -> Never:
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
-    answerer = behalf.Answerer(poll)
+    answerer = Answerer(poll)
     while True:
         events = dict(poll.poll(answerer.timeout_ms()))
         if signals in events:

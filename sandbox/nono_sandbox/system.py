@@ -31,7 +31,7 @@ LINUX = Backend(
     (NAMESPACES, LANDLOCK),
     f"{_FIRST}from nono_sandbox.forkserver import boot; boot()",
     "",
-    f"{_FIRST}from nono_sandbox.aside import boot; boot()",
+    f"{_FIRST}from nono_sandbox.behalf.process import boot; boot()",
 )
 MACOS = Backend(
     (SEATBELT,),

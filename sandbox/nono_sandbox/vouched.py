@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 
-from nono_sandbox import _stead
+from nono_sandbox.behalf import _syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,4 +26,4 @@ def send(sock: _socket.socket, body: bytes, fds: bytes, word: tuple[int, int]) -
     """Send *body* and the descriptors that are packed in *fds*, and say *word*."""
     control = _CONTROL.pack(_CONTROL.size + len(fds), _SOL_SOCKET, _SCM_RIGHTS) + fds
     control += bytes(-len(control) % _ALIGNMENT)
-    _stead.sendmsg(sock.fileno(), (b"", body, control), 0, word)
+    _syscalls.sendmsg(sock.fileno(), (b"", body, control), 0, word)

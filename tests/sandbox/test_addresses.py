@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nono_sandbox import addresses
-from nono_sandbox.addresses import Kind
+from nono_sandbox.behalf import addresses
+from nono_sandbox.behalf.addresses import Kind
 from nono_sandbox.confinement import CLOSED, OPEN, PORTS, Network
 
 TCP, TCP6 = Kind(2, 1, 6), Kind(10, 1, 6)

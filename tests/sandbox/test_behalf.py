@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox import borrowed, notices
+from nono_sandbox.behalf import caller_socket, notifications
 from nono_sandbox.confinement import (
     LANDLOCK,
     NAMESPACES,
@@ -567,14 +567,14 @@ def test_a_socket_that_would_linger_detains_nobody_but_its_owner() -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 lingering.send(bytes(65536), socket.MSG_DONTWAIT)
-        caller = notices.Caller(os.getpid())
+        caller = notifications.Caller(os.getpid())
         caller.take(lingering.fileno())
         os.close(lingering.detach())
         before = signal.getsignal(signal.SIGALRM)
-        borrowed.be_interruptible()
+        caller_socket.be_interruptible()
         try:
             began_at = time.monotonic()
-            borrowed.give_back(caller)
+            caller_socket.give_back(caller)
             assert time.monotonic() - began_at < LONG_ENOUGH_S
         finally:
             signal.signal(signal.SIGALRM, before)
@@ -651,7 +651,7 @@ def test_a_caller_that_is_being_killed_is_told_by_an_error(tier: str) -> None:
         os._exit(0)
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        for asked in (notices.umask, lambda tid: notices.Caller(tid).hold()):
+        for asked in (notifications.umask, lambda tid: notifications.Caller(tid).hold()):
             with pytest.raises(OSError):  # noqa: PT011 - which one depends on how far it is
                 asked(pid)
     finally:

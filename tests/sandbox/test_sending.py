@@ -757,16 +757,19 @@ def test_descriptors_that_travel_are_the_senders_own(sandbox: Sandbox) -> None:
 
 BOUNDED = """
     import resource, socket
-    from nono_sandbox import _uapi, messages, notices, sending
-    from nono_sandbox.addresses import Kind
-    from nono_sandbox.messages import Message
+    from nono_sandbox import _uapi
+    from nono_sandbox.behalf import sending
+    from nono_sandbox.behalf import notifications
+    from nono_sandbox.behalf import messages
+    from nono_sandbox.behalf.addresses import Kind
+    from nono_sandbox.behalf.messages import Message
     one, other = socket.socketpair(1, socket.SOCK_DGRAM)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     control = socket.CMSG_LEN(4).to_bytes(8, "little") + (1).to_bytes(4, "little") * 2 + bytes(8)
     def on_behalf(most, control):
         sending.IN_FLIGHT_MAX = most
         message = Message(b"", (), 0, control, 0)
-        caller = notices.Caller(os.getpid())
+        caller = notifications.Caller(os.getpid())
         return sending.Sending(caller, one.fileno(), Kind(1, 2, 0), message, control).attempt()
     # As root it would be let send any number.
     _uapi.drop_capabilities()

@@ -84,15 +84,15 @@ class Caller:
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Callable[[int], Act | None]]:
     """Return a queue, and what has another call of a lane wait in it, if there is room."""
-    from nono_sandbox import notices, waiting  # noqa: PLC0415  # they're Linux's alone
+    from nono_sandbox.behalf import notifications, pending  # noqa: PLC0415  # they're Linux's alone
 
-    monkeypatch.setattr(notices, "valid", lambda _: True)
-    queue: Any = waiting.Queue(select.poll(), contextlib.nullcontext())  # type: ignore[arg-type]
+    monkeypatch.setattr(notifications, "valid", lambda _: True)
+    queue: Any = pending.Queue(select.poll(), contextlib.nullcontext())  # type: ignore[arg-type]
     ids = iter(range(1000))
 
     def begun(lane: int) -> Act | None:
         act: Any = Act()
-        notice = notices.Notice(lane, next(ids), 1, 42, ())
+        notice = notifications.Notice(lane, next(ids), 1, 42, ())
         caller: Any = Caller()
         return act if queue.begin(notice, caller, act) is None else None
 

@@ -1,8 +1,8 @@
 """Modes, owners and times, which no Landlock right is about.
 
 In the first tier mounts hold them outside what a session may write, in the second whoever has
-the filter's listener (`nono_sandbox.metadata`). A call that gave up all its writes has nothing
-whose metadata it may change, and mounts can't be changed for one call.
+the filter's listener (`nono_sandbox.behalf.metadata`). A call that gave up all its writes has
+nothing whose metadata it may change, and mounts can't be changed for one call.
 
 Architecture invariant: data.
 """

@@ -1,4 +1,4 @@
-"""System calls as `_uapi` has them, of whoever acts in another process's stead.
+"""System calls as `_uapi` has them, for whoever acts on behalf of another process.
 
 Architecture invariant: no policy and no state. Meaning belongs in the modules that call.
 """

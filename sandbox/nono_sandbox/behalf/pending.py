@@ -9,15 +9,15 @@ import errno
 import select
 import time
 
-from nono_sandbox import borrowed, notices
+from nono_sandbox.behalf import caller_socket, notifications
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_sandbox._stead import Unprivileged
-    from nono_sandbox.connecting import Connecting
-    from nono_sandbox.notices import Caller, Notice
-    from nono_sandbox.sending import Sending
+    from nono_sandbox.behalf._syscalls import Unprivileged
+    from nono_sandbox.behalf.connecting import Connecting
+    from nono_sandbox.behalf.notifications import Caller, Notice
+    from nono_sandbox.behalf.sending import Sending
 
 WAITING_MAX = 128
 """Calls that wait for somebody to take them; more are told to try again."""
@@ -120,13 +120,13 @@ class Queue:
     def _take_turn(self, line: _Line, notice_id: int) -> None:
         one = line.all[notice_id]
         del line.due[notice_id]
-        if not notices.valid(one.notice):
+        if not notifications.valid(one.notice):
             self._remove(line, one)
             return
         result = self._tried(one)
         if result is not None:
             self._remove(line, one)
-            notices.answer(one.notice, result)
+            notifications.answer(one.notice, result)
 
     def _tried(self, one: _Waiting) -> int | None:
         with self._unprivileged:
@@ -152,4 +152,4 @@ class Queue:
         if one.act.wake_fd >= 0:
             self._poll.unregister(one.act.wake_fd)
             del self._woken_by[one.act.wake_fd]
-        borrowed.give_back(one.caller)
+        caller_socket.give_back(one.caller)

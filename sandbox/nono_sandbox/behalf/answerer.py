@@ -1,10 +1,4 @@
-"""Acting on behalf of workers that connect, bind, listen, send or change metadata (second tier).
-
-No filter sees where a pointer points, and what it points to changes under whoever looks. So such
-a call waits, and this side copies the address once, judges the copy, and acts on the caller's own
-socket. A local socket is connected and sent to by the descriptor of what was judged, never by its
-name; it is bound by a child that is in the workers' own Landlock domain, so that the kernel judges
-where.
+"""The calls of workers that wait for somebody to act on their behalf, each acted on and answered.
 
 Architecture invariant: no call is ever let through; what can't be judged is refused. Nothing here
 waits for long: what would block is tried again while others are served.
@@ -17,32 +11,31 @@ import errno
 import os
 import select
 
-from nono_sandbox import (
-    _stead,
-    _uapi,
+from nono_sandbox import _uapi, wire
+from nono_sandbox.behalf import (
+    _syscalls,
     addresses,
-    borrowed,
+    caller_socket,
     messages,
     metadata,
-    notices,
+    notifications,
     sending,
-    wire,
 )
-from nono_sandbox.connecting import Connecting
-from nono_sandbox.reaching import Reach
+from nono_sandbox.behalf.connecting import Connecting
+from nono_sandbox.behalf.local_addresses import Reach
+from nono_sandbox.behalf.pending import Queue
+from nono_sandbox.behalf.writable import Writable
 from nono_sandbox.seccomp.syscalls import numbers
 from nono_sandbox.values import Value
-from nono_sandbox.waiting import Queue
-from nono_sandbox.writable import Writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from nono_sandbox.addresses import Kind
+    from nono_sandbox.behalf.addresses import Kind
+    from nono_sandbox.behalf.notifications import Caller, Notice
     from nono_sandbox.confinement import Network
-    from nono_sandbox.notices import Caller, Notice
 
 _SENDS = ("sendto", "sendmsg", "sendmmsg")
 
@@ -64,14 +57,14 @@ class Answerer:
 
     def __init__(self, poll: select.poll) -> None:
         self._poll = poll
-        self._unprivileged = _stead.Unprivileged()
+        self._unprivileged = _syscalls.Unprivileged()
         self._reach = Reach(self._unprivileged)
         self._changer = metadata.Changer(self._unprivileged)
         self._waiting = Queue(poll, self._unprivileged)
         self._introductions: dict[int, _socket.socket] = {}
         self._terms: dict[int, Terms] = {}
         self._name_of = {number: name for name, number in numbers(_uapi.MACHINE).items()}
-        borrowed.be_interruptible()
+        caller_socket.be_interruptible()
 
     def expect(self, introduction: _socket.socket) -> None:
         """Take over a channel on which a lane will `introduce` itself."""
@@ -119,7 +112,7 @@ class Answerer:
         _, network, writable, sockets = message
         terms = Terms(network, Writable(writable), frozenset(sockets), ruleset, channel)
         self._terms[listener] = terms
-        notices.hasten(listener)
+        notifications.hasten(listener)
         self._poll.register(listener, select.POLLIN)
 
     def _leave(self, listener: int) -> None:
@@ -133,17 +126,17 @@ class Answerer:
         os.close(listener)
 
     def _answer(self, listener: int) -> None:
-        notice = notices.receive(listener)
+        notice = notifications.receive(listener)
         if notice is None:
             return
-        caller = notices.Caller(notice.tid)
+        caller = notifications.Caller(notice.tid)
         try:
             result = self._act(notice, caller)
         except OSError as refused:
             result = -(refused.errno or errno.EACCES)
         if result is not None:
-            borrowed.give_back(caller)
-            notices.answer(notice, result)
+            caller_socket.give_back(caller)
+            notifications.answer(notice, result)
 
     def _act(self, notice: Notice, caller: Caller) -> int | None:
         """Return the call's result, negative an errno, or None: it is answered on its own."""
@@ -158,17 +151,19 @@ class Answerer:
                 caller.hold()
             except OSError:
                 return -errno.EACCES
-            if not notices.valid(notice):
+            if not notifications.valid(notice):
                 return 0
         return self._act_on_socket(call, notice, caller)
 
     def _act_on_socket(self, call: str, notice: Notice, caller: Caller) -> int | None:
         terms = self._terms[notice.listener]
-        socket_fd = caller.take(notices.as_int(notice.args[0]))
-        kind = borrowed.kind(socket_fd)
+        socket_fd = caller.take(notifications.as_int(notice.args[0]))
+        kind = caller_socket.kind(socket_fd)
         if call == "listen":
-            return -borrowed.listen(socket_fd, notices.as_int(notice.args[1]), kind, terms.network)
-        length = notices.as_int(notice.args[2])
+            return -caller_socket.listen(
+                socket_fd, notifications.as_int(notice.args[1]), kind, terms.network
+            )
+        length = notifications.as_int(notice.args[2])
         if not 0 <= length <= addresses.ADDRESS_BYTES_MAX:
             return -errno.EINVAL
         raw = caller.read(notice.args[1], length)
@@ -194,7 +189,7 @@ class Answerer:
             address = self._reach.address(caller, socket_fd, kind, raw, terms)
         else:
             address = addresses.connecting(raw, kind, terms.network)
-        if not notices.valid(notice):
+        if not notifications.valid(notice):
             return 0
         act = Connecting(socket_fd, address, is_local=is_local)
         return self._waiting.begin(notice, caller, act)
@@ -202,10 +197,10 @@ class Answerer:
     def _bind(self, caller: Caller, socket_fd: int, kind: Kind, raw: bytes, terms: Terms) -> int:
         if kind.domain == addresses.AF_UNIX:
             return self._reach.bind(caller, socket_fd, kind, raw, terms)
-        both = kind.domain == addresses.AF_INET6 and not borrowed.is_v6_only(socket_fd)
+        both = kind.domain == addresses.AF_INET6 and not caller_socket.is_v6_only(socket_fd)
         address = addresses.binding(raw, kind, terms.network, both=both)
         with self._unprivileged:
-            _stead.bind(socket_fd, address)
+            _syscalls.bind(socket_fd, address)
         return 0
 
     def _send(self, call: str, notice: Notice, caller: Caller) -> int | None:
@@ -213,10 +208,10 @@ class Answerer:
             caller.hold_for_sending(told=call == "sendmmsg")
         except OSError:
             return -errno.EACCES
-        if not notices.valid(notice):
+        if not notifications.valid(notice):
             return 0
-        socket_fd = caller.take(notices.as_int(notice.args[0]))
-        kind = borrowed.kind(socket_fd)
+        socket_fd = caller.take(notifications.as_int(notice.args[0]))
+        kind = caller_socket.kind(socket_fd)
         message = messages.asked_for(call, notice.args, caller)
         if message is None:
             return 0
@@ -228,6 +223,6 @@ class Answerer:
             terms = self._terms[notice.listener]
             act.address = self._reach.address(caller, socket_fd, kind, message.name, terms)
             # What it was looked up from was the caller's, if it still waits.
-            if not notices.valid(notice):
+            if not notifications.valid(notice):
                 return 0
         return self._waiting.begin(notice, caller, act)

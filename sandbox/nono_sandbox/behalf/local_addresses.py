@@ -14,18 +14,18 @@ import errno
 import os
 import stat
 
-from nono_sandbox import _stead, addresses, borrowed, own_sockets
+from nono_sandbox.behalf import _syscalls, addresses, caller_socket, own_sockets
+from nono_sandbox.behalf.own_sockets import OwnSockets
 from nono_sandbox.confinement import OPEN
-from nono_sandbox.own_sockets import OwnSockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
-    from nono_sandbox._stead import Unprivileged
-    from nono_sandbox.addresses import Kind
-    from nono_sandbox.behalf import Terms
-    from nono_sandbox.notices import Caller
+    from nono_sandbox.behalf._syscalls import Unprivileged
+    from nono_sandbox.behalf.addresses import Kind
+    from nono_sandbox.behalf.answerer import Terms
+    from nono_sandbox.behalf.notifications import Caller
 
 _THE_LINK_ITSELF = os.O_PATH | os.O_NOFOLLOW
 _BEGINNING_BYTES = 8
@@ -57,7 +57,7 @@ class Reach:
         path = addresses.path_of(raw)
         directory = caller.cwd
         with self._unprivileged:
-            target = caller.keep(_stead.open_plainly(directory, path, os.O_PATH))
+            target = caller.keep(_syscalls.open_plainly(directory, path, os.O_PATH))
         if not _is_given(target, terms) and not self._own.knows(target):
             raise OSError(errno.EACCES, "a socket of others")
         return addresses.to_path(b"/proc/self/fd/%d" % target)
@@ -77,7 +77,7 @@ class Reach:
             path = caller.where + b"/" + path
         root = caller.root
         with self._unprivileged:
-            target = caller.keep(_stead.open_in_root(root, path, os.O_PATH))
+            target = caller.keep(_syscalls.open_in_root(root, path, os.O_PATH))
         mounts = f"/proc/{caller.tid}/mountinfo"
         if not _is_given(target, terms) and not own_sockets.are_all(asked, target, mounts):
             raise OSError(errno.EACCES, "a socket of others")
@@ -91,14 +91,14 @@ class Reach:
             return self._autobind(socket_fd)
         if addresses.is_name(raw):
             with self._unprivileged:
-                _stead.bind(socket_fd, addresses.named(raw, self._beginning))
+                _syscalls.bind(socket_fd, addresses.named(raw, self._beginning))
             return 0
         path = addresses.path_of(raw)
-        error = borrowed.bind_in_child(caller, socket_fd, raw, terms.ruleset_fd)
+        error = caller_socket.bind_in_child(caller, socket_fd, raw, terms.ruleset_fd)
         if not error:
             try:
                 with self._unprivileged:
-                    bound = _stead.open_plainly(caller.cwd, path, _THE_LINK_ITSELF)
+                    bound = _syscalls.open_plainly(caller.cwd, path, _THE_LINK_ITSELF)
                 self._own.add(socket_fd, bound)
             except OSError:
                 return 0  # moved away already: it is bound, and nobody here will connect to it
@@ -106,17 +106,17 @@ class Reach:
 
     def _name_if_asked(self, socket_fd: int) -> None:
         """Name a socket that the kernel would name itself, so that it can be answered."""
-        if borrowed.wants_ids(socket_fd) and not borrowed.has_name(socket_fd):
+        if caller_socket.wants_ids(socket_fd) and not caller_socket.has_name(socket_fd):
             self._autobind(socket_fd)
 
     def _autobind(self, socket_fd: int) -> int:
-        if borrowed.has_name(socket_fd):
+        if caller_socket.has_name(socket_fd):
             return 0
         for _ in range(_AUTOBIND_TRIES_MAX):
             name = self._beginning + os.urandom(_AUTOBIND_BYTES).hex().encode()
             try:
                 with self._unprivileged:
-                    _stead.bind(socket_fd, addresses.to_name(name))
+                    _syscalls.bind(socket_fd, addresses.to_name(name))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise

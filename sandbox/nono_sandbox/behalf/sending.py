@@ -10,15 +10,15 @@ import errno
 import fcntl
 import os
 
-from nono_sandbox import _stead, borrowed, messages
+from nono_sandbox.behalf import _syscalls, caller_socket, messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
 
-    from nono_sandbox.addresses import Kind
-    from nono_sandbox.messages import Message
-    from nono_sandbox.notices import Caller
+    from nono_sandbox.behalf.addresses import Kind
+    from nono_sandbox.behalf.messages import Message
+    from nono_sandbox.behalf.notifications import Caller
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
@@ -64,7 +64,7 @@ class Sending:
     @property
     def patience_s(self) -> float:
         """Return how long it may be tried in all."""
-        return borrowed.patience_s(self._fd)
+        return caller_socket.patience_s(self._fd)
 
     def attempt(self) -> int | None:
         """Send what can be sent; return the call's result, negative an errno, or None: it waits."""
@@ -96,7 +96,7 @@ class Sending:
     def _record(self) -> int:
         """Send all of it as one."""
         size = self._message.size_bytes
-        if size > borrowed.option(self._fd, borrowed.SOL_SOCKET, _SO_SNDBUF):
+        if size > caller_socket.option(self._fd, caller_socket.SOL_SOCKET, _SO_SNDBUF):
             raise OSError(errno.EMSGSIZE, "more than the socket may hold")
         content = messages.body(self._message, 0, size, self._caller)
         return self._send(content, self._message.flags)
@@ -118,7 +118,7 @@ class Sending:
         flags = flags & _PASSED_ON | _DONTWAIT | _NOSIGNAL
         parts = self.address, content, self._control
         if not self._control:
-            return _stead.sendmsg(self._fd, parts, flags)
+            return _syscalls.sendmsg(self._fd, parts, flags)
         # The kernel compares what is in flight with the limit of who sends (ETOOMANYREFS).
         import resource
 
@@ -126,7 +126,7 @@ class Sending:
         lower = IN_FLIGHT_MAX if usual == resource.RLIM_INFINITY else min(usual, IN_FLIGHT_MAX)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lower, most))
         try:
-            return _stead.sendmsg(self._fd, parts, flags)
+            return _syscalls.sendmsg(self._fd, parts, flags)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
 
@@ -147,5 +147,5 @@ def check(kind: Kind, message: Message, socket_fd: int) -> None:
         # The bytes that the kernel would keep are those of whoever acts. Callers copy then.
         raise OSError(errno.ENOBUFS, "nothing is sent without a copy")
     if message.name and kind.local and kind.is_stream:
-        has_peer = borrowed.has_peer(socket_fd)
+        has_peer = caller_socket.has_peer(socket_fd)
         raise OSError(errno.EISCONN if has_peer else errno.EOPNOTSUPP, "it takes no address")

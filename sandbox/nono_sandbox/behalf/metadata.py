@@ -15,16 +15,17 @@ import fcntl
 import os
 import struct
 
-from nono_sandbox import _stead, _uapi, notices
+from nono_sandbox import _uapi
+from nono_sandbox.behalf import _syscalls, notifications
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nono_sandbox._stead import Unprivileged
-    from nono_sandbox.notices import Caller, Notice
-    from nono_sandbox.writable import Writable
+    from nono_sandbox.behalf._syscalls import Unprivileged
+    from nono_sandbox.behalf.notifications import Caller, Notice
+    from nono_sandbox.behalf.writable import Writable
 
 REFUSED = errno.EROFS
 """What mounts answer in the first tier."""
@@ -85,7 +86,7 @@ class Changer:
         subject = self._opened(form, notice.args, caller)
         value = _value(form, notice.args, caller)
         # All that was copied and taken was the caller's, if it still waits.
-        if not notices.valid(notice):
+        if not notifications.valid(notice):
             return 0
         if not writable.holds(subject):
             return REFUSED
@@ -96,9 +97,9 @@ class Changer:
     def _opened(self, form: _Form, args: tuple[int, ...], caller: Caller) -> int:
         """Return a descriptor of what the call is about."""
         directory = (
-            _uapi.AT_FDCWD if form.directory is None else notices.as_int(args[form.directory])
+            _uapi.AT_FDCWD if form.directory is None else notifications.as_int(args[form.directory])
         )
-        flags = 0 if form.flags is None else notices.as_int(args[form.flags])
+        flags = 0 if form.flags is None else notifications.as_int(args[form.flags])
         if flags & ~_FLAGS:
             raise _error(errno.EINVAL)
         if form.path is None:
@@ -123,7 +124,7 @@ class Changer:
             return start
         how = os.O_PATH if follows else os.O_PATH | os.O_NOFOLLOW
         with self._unprivileged:
-            return caller.keep(_stead.open_plainly(start, path, how))
+            return caller.keep(_syscalls.open_plainly(start, path, how))
 
 
 def _own(fd: int, caller: Caller) -> int:
@@ -181,9 +182,9 @@ def _error(number: int) -> OSError:
 
 
 _ACTS: dict[str, Callable[..., None]] = {
-    "mode": _stead.change_mode,
-    "owner": _stead.change_owner,
-    "seconds": _stead.change_times,
-    "microseconds": _stead.change_times,
-    "nanoseconds": _stead.change_times,
+    "mode": _syscalls.change_mode,
+    "owner": _syscalls.change_owner,
+    "seconds": _syscalls.change_times,
+    "microseconds": _syscalls.change_times,
+    "nanoseconds": _syscalls.change_times,
 }

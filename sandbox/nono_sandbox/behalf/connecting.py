@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from nono_sandbox import borrowed
+from nono_sandbox.behalf import caller_socket
 
 _TRY_S = 0.0005
 """How long an attempt may block: others wait for it."""
@@ -26,12 +26,12 @@ class Connecting:
     @property
     def patience_s(self) -> float:
         """Return how long it may be tried in all."""
-        return borrowed.patience_s(self._fd)
+        return caller_socket.patience_s(self._fd)
 
     def attempt(self) -> int | None:
         """Return 0 or an errno, negative, or None while it would block."""
         try:
-            return -borrowed.connect_for(_TRY_S, self._fd, self._address)
+            return -caller_socket.connect_for(_TRY_S, self._fd, self._address)
         except InterruptedError:
             return None
 

@@ -14,7 +14,7 @@ import fcntl
 import os
 import struct
 
-from nono_sandbox import _stead
+from nono_sandbox.behalf import _syscalls
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -205,7 +205,7 @@ class Caller:
     def take(self, fd: int) -> int:
         """Return our own descriptor of what its descriptor *fd* refers to; `close` closes it."""
         self.has_lent = True
-        return self.keep(_stead.pidfd_getfd(self._pidfd, fd))
+        return self.keep(_syscalls.pidfd_getfd(self._pidfd, fd))
 
     def interrupted(self) -> bool:
         """Tell whether a signal waits for it that a call of the kernel's own would heed."""

@@ -1,4 +1,4 @@
-"""What is asked of a socket that another process lent, and done to it.
+"""What is asked of a caller's own socket, which it shares with us while it waits, and done to it.
 
 Architecture invariant: nothing that changes how its owner finds it, but for what was asked.
 """
@@ -9,16 +9,17 @@ import _socket
 import errno
 import os
 
-from nono_sandbox import _stead, _uapi
-from nono_sandbox.addresses import Kind
+from nono_sandbox import _uapi
+from nono_sandbox.behalf import _syscalls
+from nono_sandbox.behalf.addresses import Kind
 from nono_sandbox.confinement import CLOSED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
 
+    from nono_sandbox.behalf.notifications import Caller
     from nono_sandbox.confinement import Network
-    from nono_sandbox.notices import Caller
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
@@ -103,7 +104,7 @@ def bind_in_child(caller: Caller, socket_fd: int, raw: bytes, ruleset_fd: int) -
         _uapi.prctl(_uapi.PR_SET_NO_NEW_PRIVS, 1)
         _uapi.landlock_restrict_self(ruleset_fd)
         _uapi.drop_capabilities()
-        _stead.bind(socket_fd, raw)
+        _syscalls.bind(socket_fd, raw)
         error = 0
     except OSError as refused:
         error = refused.errno or errno.EACCES
@@ -121,7 +122,7 @@ def listen(socket_fd: int, backlog: int, kind: Kind, network: Network) -> int:
         borrowed.detach()
         if port not in network.bind_ports:
             return errno.EACCES  # unbound, it would take a port of its own
-    _stead.listen(socket_fd, backlog)
+    _syscalls.listen(socket_fd, backlog)
     return 0
 
 
@@ -155,7 +156,7 @@ def connect_for(time_s: float, socket_fd: int, address: bytes) -> int:
     # Again and again: the first alarm may come before the call that it is to end.
     _signal.setitimer(_signal.ITIMER_REAL, time_s, time_s)
     try:
-        _stead.connect(socket_fd, address)
+        _syscalls.connect(socket_fd, address)
     except InterruptedError:
         raise
     except OSError as error:

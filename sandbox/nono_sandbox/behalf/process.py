@@ -1,4 +1,4 @@
-"""Who acts on behalf of the workers of a single run, from the first call of theirs that waits.
+"""The process that acts on behalf of the workers of a single run, from their first call that waits.
 
 It stays outside every namespace, beside the process that asked for the run and started it.
 
@@ -12,7 +12,8 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, behalf, wire
+from nono_sandbox import _uapi, wire
+from nono_sandbox.behalf.answerer import Answerer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def boot() -> Never:
     wire.keep_only(introduction.fileno())
     os.chdir("/")
     poll = select.poll()
-    answerer = behalf.Answerer(poll)
+    answerer = Answerer(poll)
     answerer.expect(introduction)
     while answerer.is_needed:
         answerer.attend(poll.poll(answerer.timeout_ms()))

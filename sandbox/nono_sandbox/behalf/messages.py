@@ -12,13 +12,13 @@ import errno
 import os
 import struct
 
-from nono_sandbox import notices
-from nono_sandbox.addresses import ADDRESS_BYTES_MAX
+from nono_sandbox.behalf import notifications
+from nono_sandbox.behalf.addresses import ADDRESS_BYTES_MAX
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_sandbox.notices import Caller
+    from nono_sandbox.behalf.notifications import Caller
 
 SPANS_MAX = 1024
 """UIO_MAXIOV."""
@@ -60,7 +60,7 @@ def asked_for(call: str, args: tuple[int, ...], caller: Caller) -> Message | Non
         OSError: What the call is to return.
     """
     if call == "sendto":
-        length = notices.as_int(args[5])
+        length = notifications.as_int(args[5])
         if not 0 <= length <= ADDRESS_BYTES_MAX:
             raise _error(errno.EINVAL)
         name = caller.read(args[4], length)
@@ -160,7 +160,7 @@ def _taken(content: bytes, caller: Caller) -> bytes:
 def _check_ids(content: bytes, caller: Caller) -> None:
     if len(content) != _IDS.size:
         raise _error(errno.EINVAL)
-    found = notices.status(caller.tid)
+    found = notifications.status(caller.tid)
     pid, uid, gid = _IDS.unpack(content)
     uids, gids = (found[name].split()[:3] for name in (b"Uid", b"Gid"))
     if pid != int(found[b"Tgid"]) or uid not in map(int, uids) or gid not in map(int, gids):
