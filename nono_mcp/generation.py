@@ -214,7 +214,7 @@ def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generat
     Raises:
         PolicyError, RefusedError, SandboxError, OSError: Nothing was started.
     """
-    server = ForkServer.start(tier)
+    server = ForkServer.start(tier, request.open_files_usual)
     directory = way = None
     try:
         request = request.replace(tier=server.tier)

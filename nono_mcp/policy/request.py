@@ -42,6 +42,9 @@ class Request(Value):
     owner: str | None = None
     """Whose the snapshots are that are taken, of several who share the workspace, and who sees
     theirs alone. None is the person, who sees everybody's."""
+    open_files_usual: int | None = None
+    """How many files programs may have open that no policy says otherwise for; None is as many as
+    this process may."""
 
 
 class Rule(Value):

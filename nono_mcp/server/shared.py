@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -33,6 +33,7 @@ from nono_mcp.server.tenant import Allowance
 from nono_mcp.server.tenants import REQUESTS_MAX, Tenants
 from nono_mcp.server.turns import Turns
 from nono_mcp.session import LANES_MAX, Session
+from nono_sandbox import open_files
 from nono_sandbox.confinement import NAMESPACES
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
     """
     address = listening.judge(http)
     listening.check_keys(http)
+    options = _with_open_files(options)
     token = listening.new_token()
     if http.team is None:
         house = _alone(options, http, token)
@@ -109,6 +111,12 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
                 address, port, [f"{named}; {told}"], token if http.team is None else ""
             )
             await serving.listen(guard, http, listener, draining)
+
+
+def _with_open_files(options: ServeOptions) -> ServeOptions:
+    """Let this server open as many files as it may, and what its sessions run as many as before."""
+    usual = open_files.raise_own()
+    return replace(options, request=options.request.replace(open_files_usual=usual))
 
 
 @contextlib.asynccontextmanager

@@ -74,8 +74,11 @@ class ForkServer:
         """What the kernel holds each call's memory and processes to their limits by."""
 
     @classmethod
-    def start(cls, tier: str | None = None) -> Self:
+    def start(cls, tier: str | None = None, open_files_usual: int | None = None) -> Self:
         """Start a fork server, insisting on *tier* if one is given.
+
+        Its programs may have *open_files_usual* files open, unless they raise that: of use where
+        this process has raised its own limit.
 
         Raises:
             LaneLostError: It died at once; nothing is left of it.
@@ -94,6 +97,7 @@ class ForkServer:
                 _SOURCE_ROOT,
                 str(theirs.fileno()),
                 tier or "",
+                "" if open_files_usual is None else str(open_files_usual),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

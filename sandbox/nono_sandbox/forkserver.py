@@ -15,7 +15,7 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, lane, namespaces, reserve, setup, watch, wire
+from nono_sandbox import _uapi, lane, namespaces, open_files, reserve, setup, watch, wire
 from nono_sandbox.attendance import drain
 from nono_sandbox.behalf.answerer import Answerer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
@@ -213,5 +213,6 @@ def _start_lane(
 
 
 def boot() -> Never:
-    """Start from the command line: the descriptor, then the tier."""
+    """Start from the command line: the descriptor, the tier, the usual number of open files."""
+    open_files.put_back(sys.argv[3])
     main(int(sys.argv[1]), sys.argv[2])

@@ -94,9 +94,13 @@ class Website:
 
 
 @contextmanager
-def listening(machine: Machine) -> Iterator[Website]:
+def listening(machine: Machine, *before: str) -> Iterator[Website]:
+    """Have a server that the command *before* starts, if there is one."""
     process = subprocess.Popen(
-        serving(machine, "--http", "0"), stderr=subprocess.PIPE, env=machine.environ, text=True
+        [*before, *serving(machine, "--http", "0")],
+        stderr=subprocess.PIPE,
+        env=machine.environ,
+        text=True,
     )
     assert process.stderr is not None
     try:
@@ -380,7 +384,7 @@ def calling(website: Website, command: str, version: str | None) -> http.client.
         params["_meta"] = ENVELOPE
     body = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params})
     connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
-    connection.request("POST", "/mcp", body=body, headers=headers)
+    connection.request("POST", website.path, body=body, headers=headers)
     return connection
 
 
