@@ -79,6 +79,7 @@ async def listen(guard: Guard, http: Http, listener: socket.socket, draining: an
     """Answer on *listener* by *guard* until cancelled, or until *draining* is done."""
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     logging.getLogger("mcp.shared.jsonrpc_dispatcher").addFilter(_is_no_farewell)
+    logging.getLogger("mcp.server.streamable_http").addFilter(_is_no_departure)
     async with anyio.create_task_group() as group:
         watched = guard.strangers.at(listener)
         group.start_soon(_Server(_configuration(guard, http)).serve, [watched])
@@ -276,6 +277,11 @@ def _is_no_cancellation(record: logging.LogRecord) -> bool:
 def _is_no_farewell(record: logging.LogRecord) -> bool:
     """Tell whether *record* is of something else than an answer that our own end came before."""
     return not record.getMessage().startswith("shutdown error response")
+
+
+def _is_no_departure(record: logging.LogRecord) -> bool:
+    """Tell whether *record* is of something else than a client that left before it had said all."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ClientDisconnect))
 
 
 class _Server(uvicorn.Server):

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
+from starlette.requests import ClientDisconnect
 
 from nono_mcp.server.addressing import header
 from nono_mcp.server.tenants import BusyError
@@ -31,13 +32,19 @@ class Opening:
         self._read: list[Message] = []
 
     async def begins(self) -> bool:
-        """Tell whether it's an `initialize`; what was read for that is there to be read again."""
+        """Tell whether it's an `initialize`; what was read for that is there to be read again.
+
+        Raises:
+            ClientDisconnect: Its client left before that could be told.
+        """
         body, more = b"", True
         while more and len(body) <= OPENING_BYTES_MAX:
             message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
             self._read.append(message)
             body += message.get("body", b"")
-            more = message["type"] == "http.request" and message.get("more_body", False)
+            more = message.get("more_body", False)
         if more:
             return False
         try:

@@ -188,9 +188,15 @@ def test_what_follows_a_length_told_in_two_ways_is_no_request(abused: Website) -
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-def test_a_client_that_leaves_in_mid_request_is_no_error(abused: Website) -> None:
+@pytest.mark.parametrize("version", [None, MODERN])
+def test_a_client_that_leaves_in_mid_request_is_no_error(
+    abused: Website, version: str | None
+) -> None:
     headers = abused.headers | {"Host": f"127.0.0.1:{abused.port}", "Content-Length": "9"}
-    headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": "server/discover"}
+    if version is None:
+        headers["Mcp-Session-Id"] = handshake(abused)
+    else:
+        headers |= {"MCP-Protocol-Version": version, "Mcp-Method": "server/discover"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection(("127.0.0.1", abused.port), timeout=30) as connection:
         connection.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n{{".encode())
