@@ -7,12 +7,14 @@ Architecture invariant: what can't be told counts as a call that may have left s
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import posix as os
 import time
 
 from nono_mcp.guard import objects
 from nono_sandbox import private
+from nono_sandbox.look import is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ _LINE_BYTES = 60
 _BOOT_BYTES = 36
 _BOOT = slice(2, 2 + _BOOT_BYTES)
 _RANDOM_BYTES = 8
+_TRIES = 16
 _OWN_LENGTH = len(PREFIX) + 2 * _RANDOM_BYTES
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -110,7 +113,12 @@ class Presence:
     def leave(self, own: str, directory: int) -> None:
         """Have no name any more that begins with *own*, in the open *directory*."""
         with self._lock:
-            os.unlink(self._names.pop(own)[1], dir_fd=directory)
+            name = self._names.pop(own)[1]
+        # contextlib.suppress would cost its import on the way to every program.
+        try:  # noqa: SIM105
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            pass  # who removes our state by hand has done it
 
     def run(self) -> None:
         """Say that calls run.
@@ -161,9 +169,7 @@ class Presence:
         while fds:
             _sync(fds.pop())
         for path in paths:
-            for name in (*os.listdir(path), ".", "..", "../.."):
-                if not name.startswith(PREFIX):
-                    _sync(os.open(f"{path}/{name}", _READ))
+            _sync_all(path)
 
     def close(self) -> None:
         """Leave the file to be found by others, or to nobody."""
@@ -245,6 +251,23 @@ def lock(fd: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _sync_all(path: str) -> None:
+    """Have on the disk what is in the directory *path*, if it's there, and its own name."""
+    for _ in range(_TRIES):
+        try:
+            for name in (*os.listdir(path), ".", "..", "../.."):
+                if not name.startswith(PREFIX):
+                    _sync(os.open(f"{path}/{name}", _READ))
+        except FileNotFoundError:
+            # A file has another name by now, under which it's found next time; or somebody
+            # removes our state by hand, and then it's gone for good.
+            if not is_there(path):
+                return
+        else:
+            return
+    raise OSError(errno.EAGAIN, f"{path} changed all the time")
 
 
 def _sync(fd: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import posix
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,3 +182,42 @@ def test_any_path_has_a_book_of_its_own(tmp_path: Path, path: str) -> None:
     longer.close()
     one.attendance.own.rest()
     one.close()
+
+
+def test_who_removes_our_state_by_hand_is_told_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seeing = Lasting()
+    book, emptied = a_book(tmp_path, "/a", seeing), a_book(tmp_path, "/b", seeing)
+    for one in (book, emptied):
+        with one:
+            run(one)
+    shutil.rmtree(tmp_path / "guard")
+    book.attendance.own.write_through()
+    for one in (book, emptied):
+        one.attendance.own.rest()
+        one.close()
+    seeing.close()
+    assert caplog.text == ""
+
+
+def test_what_has_another_name_meanwhile_is_on_the_disk_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[str] = set()
+    sync = os.fsync
+
+    def fsync(fd: int) -> None:
+        for fresh in tmp_path.rglob("known.new"):
+            fresh.rename(fresh.with_name("known"))
+        synced.add(Path(f"/proc/self/fd/{fd}").readlink().name)
+        sync(fd)
+
+    book = a_book(tmp_path, "/a")
+    with book:
+        run(book)
+    (tmp_path / "guard" / "top" / "+%2Fa" / "known.new").touch()
+    monkeypatch.setattr(posix, "fsync", fsync)
+    book.attendance.own.write_through()
+    book.close()
+    assert "known" in synced
