@@ -6,7 +6,7 @@ Architecture invariant: no I/O; no value is ever printed.
 import re
 
 from nono_proxy.errors import CredentialUnavailableError
-from nono_proxy.scrub import CREDENTIAL_OCTETS_MIN, forms
+from nono_proxy.spellings import CREDENTIAL_OCTETS_MIN, Spellings
 
 # What can stand in a header field without ending it; blanks inside only.
 _VALUE = re.compile(rb"[\x21-\x7e]+(?: +[\x21-\x7e]+)*")
@@ -24,7 +24,7 @@ class Credential:
             )
         self.value = value
         parts = [part for part in value.split(b":")[1:] if len(part) >= CREDENTIAL_OCTETS_MIN]
-        self.spellings = forms((value, *parts))
+        self.spellings = Spellings((value, *parts))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

@@ -14,6 +14,8 @@ from itertools import islice
 from nono_proxy.watching import READ, WRITE, Watch
 
 _PIECE_BYTES = 262144
+# So many before others have their turn.
+_PIECES_MAX = 4
 _ACCEPTS_MAX = 32
 _BUFFERS_MAX = 64
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -114,19 +116,22 @@ class Wire(asyncio.Transport):
             self._fail(error)
 
     def _read(self) -> None:
-        """Read a piece."""
-        plain = self._plain
-        try:
-            data = self._sock.recv(_PIECE_BYTES) if plain is not None else self._read_into()
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._fail(error)
-            return
-        if not data:
-            self._end()
-        elif plain is not None:
-            plain.data_received(data)
+        """Read a piece, and on while as much comes as is taken at once."""
+        for _ in range(_PIECES_MAX):
+            plain = self._plain
+            try:
+                data = self._sock.recv(_PIECE_BYTES) if plain is not None else self._read_into()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._fail(error)
+                return
+            if not data:
+                self._end()
+            elif plain is not None:
+                plain.data_received(data)
+            if len(data) < _PIECE_BYTES or not self._events & READ:
+                return
 
     def _read_into(self) -> bytes:
         """Read a piece into what a protocol wants to have filled; return nothing at the end."""

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nono_proxy.scrub import Scrubber, forms
+from nono_proxy.scrub import Scrubber
+from nono_proxy.spellings import Spellings
 
 SECRET = b'sk-re"al/cred+ential=0123'
-SPELLINGS = forms((SECRET,))
+SPELLINGS = Spellings((SECRET,))
 
 
 @pytest.mark.parametrize(
@@ -63,10 +64,20 @@ def test_however_it_is_split_nothing_comes_through(pieces: list[bytes], cuts: li
 @given(st.binary(max_size=60))
 def test_what_has_nothing_of_it_passes_at_once(data: bytes) -> None:
     scrubber = Scrubber(SPELLINGS)
-    if not any(data.endswith(form[:1]) or form[:1] in data[-60:] for form in SPELLINGS):
+    if not any(data.endswith(form[:1]) or form[:1] in data[-60:] for form in SPELLINGS.forms):
         assert scrubber.feed(data) == data
 
 
 def test_an_event_is_not_held_back() -> None:
     event = b'data: {"delta": "hello"}\n\n'
     assert Scrubber(SPELLINGS).feed(event) == event
+
+
+@pytest.mark.parametrize("common", [b"", bytes(range(256)), b'data: {"hello": 1}\n\n', SECRET[:-1]])
+def test_in_long_pieces_each_spelling_is_found_wherever_it_stands(common: bytes) -> None:
+    size = 1 << 16
+    long = (common * (size // max(len(common), 1)) + bytes(size))[:size]
+    assert not SPELLINGS.stand_in(long)
+    for form in SPELLINGS.forms:
+        for at in (0, 1, size // 2, size - len(form)):
+            assert SPELLINGS.stand_in(long[:at] + form + long[at + len(form) :])

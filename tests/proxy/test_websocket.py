@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nono_proxy.errors import GrammarError
-from nono_proxy.scrub import Scrubber, forms
+from nono_proxy.scrub import Scrubber
+from nono_proxy.spellings import Spellings
 from nono_proxy.websocket import Messages
 from tests.proxy.world import CREDENTIAL
 
@@ -14,7 +15,7 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 def messages() -> Messages:
-    return Messages(Scrubber(forms((CREDENTIAL,))))
+    return Messages(Scrubber(Spellings((CREDENTIAL,))))
 
 
 def frame(payload: bytes, opcode: int = TEXT, *, final: bool = True, bits: int = 0) -> bytes:
