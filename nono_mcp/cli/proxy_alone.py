@@ -7,6 +7,7 @@ before it's acted on.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
@@ -18,7 +19,7 @@ from dataclasses import replace
 from nono_mcp import gateway
 from nono_mcp.audit.files import AuditError
 from nono_mcp.cli import audited, say, signals
-from nono_mcp.cli.options import FailedError
+from nono_mcp.cli.options import FailedError, shown
 from nono_mcp.cli.way_out import Notes
 from nono_mcp.policy import roots
 from nono_mcp.policy.errors import RefusedError
@@ -48,27 +49,40 @@ _CERTIFICATES, _VARIABLES = "ca.pem", "proxy.env"
 
 
 class Place:
-    """The directory with what programs need: certificates to trust, and their variables."""
+    """The directory with what programs need: certificates to trust, and their variables.
+
+    One that somebody named is one proxy's at a time: what it writes it takes away at its end.
+    """
 
     def __init__(self, directory: str | None, told_path: str | None) -> None:
         self._directory = directory
         self._scratch: str | None = None
+        self._held: int | None = None
         self._told_path = told_path
         self._written: list[str] = []
         self.path = ""
         """Where programs find the certificates."""
 
     def open(self) -> None:
-        """Make it.
+        """Make it, and hold it.
 
         Raises:
             OSError: It can't be made.
+            FailedError: Another proxy holds it.
         """
         if self._directory is None:
             self._scratch = scratch.make(os.path.realpath(tempfile.gettempdir()))
         else:
             private.ensure_directories(self._directory)
+            self._hold(self._directory)
         self.path = self._told_path or f"{self._where}/{_CERTIFICATES}"
+
+    def _hold(self, directory: str) -> None:
+        self._held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FailedError(f"another nono proxy has its files in {shown(directory)}") from None
 
     @property
     def _where(self) -> str:
@@ -105,6 +119,8 @@ class Place:
         for path in self._written:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+        if self._held is not None:
+            os.close(self._held)
 
 
 class Alone:
@@ -142,8 +158,8 @@ class Alone:
             raise FailedError(f"can't listen at {where[0]}:{where[1]}: {error.strerror}") from None
         with listener, contextlib.ExitStack() as stack:
             self._open_log(stack)
-            self._place.open()
             stack.callback(self._place.close)
+            self._place.open()
             running = self._start(listener, known_as)
             stack.callback(running.stop)
             lease = running.mint(self._id)

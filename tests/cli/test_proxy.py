@@ -156,6 +156,12 @@ def test_what_a_container_needs_is_in_a_directory(person: Person, start: Start) 
         check=False,
     )  # fmt: skip
     assert "*" * len(KEY) in asked.stdout, asked.stderr
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    second = start("--into", "./run").process
+    told = second.communicate(timeout=LONG_ENOUGH_S)[1]
+    assert second.returncode == 1
+    assert "another nono proxy has its files in" in told
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
     proxy.end()
     assert list(place.iterdir()) == []
 
