@@ -79,6 +79,7 @@ CLONE_NEWNET = 0x40000000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 IPC_RMID = 0
+SHM_INFO = 14
 MNT_DETACH = 2
 OPEN_TREE_CLONE = 1
 AT_FDCWD = -100
@@ -117,6 +118,8 @@ SIGNAL_SET_BYTES = 128
 _LIMITS = struct.Struct("=QQ")
 _STATUS = struct.Struct("=i")
 _USAGE = struct.Struct("=18q")
+_SHM_INFO = struct.Struct("@i5L")
+"""`struct shm_info` of bits/shm.h, whose first member is how many segments there are."""
 CAPABILITIES = struct.Struct("=6I")
 THIS_THREAD = struct.pack("=Ii", 0x20080522, 0)
 """Of _LINUX_CAPABILITY_VERSION_3."""
@@ -250,6 +253,13 @@ def mount_private() -> None:
 def remove_segment(number: int) -> None:
     """Remove a System V shared memory segment; it goes when nobody is attached any more."""
     LIBC.call("shmctl", number, IPC_RMID, None)
+
+
+def may_have_segments() -> bool:
+    """Tell whether there may be System V shared memory segments in this IPC namespace."""
+    info = (_foreign.Char * _SHM_INFO.size)()
+    # EPERM, ENOSYS: who doesn't say so may have some.
+    return LIBC.call("shmctl", 0, SHM_INFO, info) < 0 or _SHM_INFO.unpack(info)[0] > 0
 
 
 def umount_detach(path: str) -> None:

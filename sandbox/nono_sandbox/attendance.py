@@ -202,7 +202,7 @@ class Attendance:
                 return False
             select.select([self._signals], [], [], min(remaining, 0.05))
             drain(self._signals)
-        if self._own_pids:
+        if self._own_pids and _uapi.may_have_segments():
             for number, _, _ in list(sample.segments()):
                 _uapi.remove_segment(number)
         return True

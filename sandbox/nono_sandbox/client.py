@@ -72,6 +72,8 @@ class ForkServer:
         """The listening socket inside the session's network, the caller's to close; or -1."""
         self.held = held.Held()
         """What the kernel holds each call's memory and processes to their limits by."""
+        self._spawns = self._spawns_in_group = False
+        """Lanes start programs themselves, as `lane.Plan` has it."""
 
     @classmethod
     def start(cls, tier: str | None = None, open_files_usual: int | None = None) -> Self:
@@ -125,10 +127,10 @@ class ForkServer:
             LaneLostError: The fork server died.
         """
         wire.send(self._control, "configure", confinement)
-        _, fds = self._answer()
+        (_, self._spawns, self._spawns_in_group), fds = self._answer()
         self.door = fds[0] if fds else -1
 
-    def _answer(self) -> tuple[tuple[str, ...], list[int]]:
+    def _answer(self) -> tuple[tuple[Any, ...], list[int]]:
         self._control.settimeout(START_S_MAX)
         try:
             message, fds = wire.receive(self._control)
@@ -149,17 +151,20 @@ class ForkServer:
         """
         group = self.held.group()
         control, lane_control = wire.socket_pair()
-        requests, lane_requests = wire.socket_pair()
+        requests, theirs = control, [lane_control]
+        if not (self._spawns_in_group if group else self._spawns):
+            requests, lane_requests = wire.socket_pair()
+            theirs.append(lane_requests)
         lane = Lane(control, requests, group)
-        fds = [lane_control.fileno(), lane_requests.fileno()]
+        fds = [*(each.fileno() for each in theirs), *(group.joining if group else ())]
         try:
-            wire.send(self._control, "lane", fds=[*fds, *(group.joining if group else ())])
+            wire.send(self._control, "lane", len(theirs), fds=fds)
         except wire.ClosedError as error:
             lane.close()
             raise LaneLostError("the session's fork server died") from error
         finally:
-            lane_control.close()
-            lane_requests.close()
+            for each in theirs:
+                each.close()
         control.setblocking(False)  # noqa: FBT003 - the socket's own signature
         return lane
 
@@ -186,6 +191,7 @@ class Lane:
     ) -> None:
         self._control = control
         self._requests = requests
+        """Where who waits for a call's program reads; *control*, if that is the lane itself."""
         self.group = group
         """What its calls are held by, if anything is."""
         self.ended: Ended | None = None
@@ -207,9 +213,10 @@ class Lane:
         if self.group is not None:
             self.group.limit(call.limits)
         try:
-            # In this order: who is woken first runs first, and the lane has only to watch.
             wire.send(self._requests, "call", call, fds=stdio)
-            wire.send(self._control, "begin", call.limits)
+            if self._requests is not self._control:
+                # In this order: who is woken first runs first, and the lane has only to watch.
+                wire.send(self._control, "begin", call.limits)
         except StartError as error:
             raise LaneLostError(str(error)) from error
         except wire.ClosedError as error:

@@ -47,7 +47,8 @@ def main(control_fd: int, tier: str) -> Never:
         door = setup.door(message[1], found)
         _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
         _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
-        wire.send(control, "configured", fds=[sock.fileno() for sock in door])
+        spawns = plan.spawns, plan.spawns_in_group
+        wire.send(control, "configured", *spawns, fds=[sock.fileno() for sock in door])
         for sock in door:
             sock.close()
         _serve(control, plan, message[1].network)
@@ -142,10 +143,10 @@ def _serve(control: _socket.socket, plan: lane.Plan, network: Network) -> Never:
             if plan.tier == LANDLOCK:
                 _kill_orphans(lanes)
         if control.fileno() in events:
-            _, fds = wire.receive(control)
+            (_, channels_count), fds = wire.receive(control)
             introduction, lane_introduction = wire.socket_pair()
             introducing = lane_introduction, network
-            lanes.add(_start_lane(fds, plan, introducing))
+            lanes.add(_start_lane(fds, channels_count, plan, introducing))
             lane_introduction.close()
             answerer.expect(introduction)
         answerer.attend(events.items())
@@ -176,6 +177,7 @@ def _kill_orphans(lanes: set[int]) -> None:
 
 def _start_lane(
     fds: list[int],
+    channels_count: int,
     plan: lane.Plan,
     introducing: tuple[_socket.socket, Network],
 ) -> int:
@@ -188,8 +190,8 @@ def _start_lane(
         for fd in fds:
             os.close(fd)
         return helper
-    control_fd, requests_fd, *group = fds
-    control = _socket.socket(fileno=control_fd)
+    control, *requests = (_socket.socket(fileno=fd) for fd in fds[:channels_count])
+    group = fds[channels_count:]
     try:
         if plan.tier == NAMESPACES:
             # unshare moves only children, and only once: so a child does it, for one lane.
@@ -200,11 +202,11 @@ def _start_lane(
         watched: tuple[int, ...] = ()
         if group:
             plan, watched = watch.join(plan, group)
-        kept = (control_fd, requests_fd, plan.ruleset_fd, introduction.fileno())
+        kept = (*fds[:channels_count], plan.ruleset_fd, introduction.fileno())
         wire.keep_only(*kept, *watched)
         lane.introduce(introduction, network, setup.become_lane(plan), plan)
         introduction.close()
-        lane.serve(control, _socket.socket(fileno=requests_fd), plan)
+        lane.serve(control, requests, plan)
     except wire.ClosedError:
         os._exit(0)
     except (SandboxError, OSError) as error:

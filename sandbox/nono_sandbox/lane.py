@@ -149,29 +149,31 @@ def _scope_signals() -> None:
     raise UnsupportedError("signals aren't confined: this needs Landlock ABI 6 or namespaces")
 
 
-def serve(control: _socket.socket, requests: _socket.socket, plan: Plan) -> Never:
-    """Run the calls that arrive, one after the other, until the other end is gone."""
+def serve(control: _socket.socket, requests: list[_socket.socket], plan: Plan) -> Never:
+    """Run the calls that arrive, one after the other, until the other end is gone.
+
+    They arrive by *requests*, which is one channel, or none if this lane starts their programs.
+    """
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     if plan.spawns:
-        _serve_spawning(control, requests, plan, signals)
+        _serve_spawning(control, plan, signals)
+    (arriving,) = requests
     # Only who waits pays for the import; the fork server has imported it.
     from nono_sandbox import rehearsal
 
     while True:
-        parked = _park(requests, plan)
+        parked = _park(arriving, plan)
         attendance = Attendance(parked, signals, plan.tier, plan.places)
         rehearsal.of_lane(attendance)
         report = attend(attendance, parked, control, signals)
-        if _took_back(requests) and not attendance.limit:
+        if _took_back(arriving) and not attendance.limit:
             report = ("broken", "a worker died before its call")
         tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
 
 
-def _serve_spawning(
-    control: _socket.socket, requests: _socket.socket, plan: Plan, signals: int
-) -> Never:
+def _serve_spawning(control: _socket.socket, plan: Plan, signals: int) -> Never:
     """Run the calls that arrive, in this lane's own Landlock domain, most of them without a fork.
 
     A lane has as many pages as Python. To copy them for a process that executes another program at
@@ -180,7 +182,7 @@ def _serve_spawning(
     """
     enter_domain(plan)
     while True:
-        call, stdio = _next_call(control, requests)
+        call, stdio = _next_call(control)
         started = _started_first(call, stdio, plan)
         for fd in stdio:
             os.close(fd)
@@ -188,6 +190,7 @@ def _serve_spawning(
             tell(control, not_executed(started))
             continue
         attendance = Attendance(started, signals, plan.tier, plan.places)
+        attendance.begin(call.limits)
         report = attend(attendance, started, control, signals)
         tell(control, report)
         if report[0] != "ended" or report[-1]:
@@ -219,19 +222,16 @@ def _see_nothing_inherited() -> None:
             raise UnsupportedError(f"descriptor {fd} would be a program's too")
 
 
-def _next_call(control: _socket.socket, requests: _socket.socket) -> tuple[Call, tuple[int, ...]]:
-    """Wait for a call; what is said meanwhile was meant for the one before.
+def _next_call(control: _socket.socket) -> tuple[Call, tuple[int, ...]]:
+    """Wait for a call; what is said before it was meant for the one before.
 
     Raises:
         ClosedError: There will be none. Exit.
     """
     while True:
-        select.select([control, requests], [], [])
-        # A call is sent before what is said of it, so it is there when that is.
-        if select.select([requests], [], [], 0)[0]:
-            message, fds = wire.receive(requests)
+        message, fds = wire.receive(control)
+        if message[0] == "call":
             return message[1], tuple(fds)
-        wire.receive(control)
 
 
 def _started_first(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
@@ -278,7 +278,7 @@ def not_executed(why: tuple[int, str]) -> tuple[object, ...]:
 
 
 def is_plain(call: Call, plan: Plan) -> bool:
-    """Tell whether *call* sets a process nothing that its lane hasn't set itself."""
+    """Tell whether *call* sets a process nothing that its lane, which spawns, hasn't set itself."""
     limits, narrowing = call.limits, call.narrowing
     narrows = narrowing.network_closed or narrowing.writes is not None
     own = (limits.cpu_s, limits.open_files_max, limits.file_size_bytes_max)
@@ -286,13 +286,9 @@ def is_plain(call: Call, plan: Plan) -> bool:
         return False
     if plan.watch is not None:
         return True
-    if limits.memory_bytes_max is not None:
-        return False
-    if limits.processes_max is None:
-        return True
-    # Before Linux 6.14 a PID namespace has no bound, and the user namespace's is a process's own.
-    bounded = namespaces.bounds_pids(os.uname().release)
-    return bounded and limits.processes_max == plan.processes_max
+    # The lane's own PID namespace holds it to that, or it wouldn't start programs (`setup`).
+    bounded = limits.processes_max in (None, plan.processes_max)
+    return bounded and limits.memory_bytes_max is None
 
 
 def tell(control: _socket.socket, report: tuple[object, ...]) -> None:

@@ -80,12 +80,12 @@ def plan_for(confinement: Confinement, tier: str, programs: lane.Programs) -> la
         places=Places(tuple(one.path for one in confinement.grants if one.access & WRITE)),
         sockets=confinement.sockets,
         is_answered=is_answered(tier, confinement.network.mode),
-        spawns=_may_spawn(confinement, tier, in_group=False),
-        spawns_in_group=_may_spawn(confinement, tier, in_group=True),
+        spawns=may_spawn(confinement, tier, in_group=False),
+        spawns_in_group=may_spawn(confinement, tier, in_group=True),
     )
 
 
-def _may_spawn(confinement: Confinement, tier: str, *, in_group: bool) -> bool:
+def may_spawn(confinement: Confinement, tier: str, *, in_group: bool) -> bool:
     """Tell whether lanes may be in the domain of their calls, with limits that bind both.
 
     Not where a call may trace what is in its domain, nor where what bounds its processes would

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox.confinement import NAMESPACES, Call, Limits
+from nono_sandbox.confinement import NAMESPACES, Call, Confinement, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -478,18 +478,26 @@ def test_the_kernel_bounds_processes_too_and_for_good(confine: Confine) -> None:
 
 
 @pytest.mark.linux
-@pytest.mark.parametrize(("release", "is_plain"), [("6.14.0-generic", True), ("6.12.9", False)])
+@pytest.mark.parametrize(("release", "bounds"), [("6.14.0-generic", True), ("6.12.9", False)])
 def test_where_a_namespace_has_no_bound_a_process_sets_its_own(
-    monkeypatch: pytest.MonkeyPatch, release: str, *, is_plain: bool
+    monkeypatch: pytest.MonkeyPatch, release: str, *, bounds: bool
+) -> None:
+    from nono_sandbox import setup  # noqa: PLC0415  # it's Linux's alone
+
+    monkeypatch.setattr(posix, "uname", lambda: SimpleNamespace(release=release))
+    for processes_max, expected in ((10, bounds), (None, True)):
+        confinement = Confinement("/", limits=Limits(processes_max=processes_max))
+        assert setup.may_spawn(confinement, NAMESPACES, in_group=False) is expected
+        assert setup.may_spawn(confinement, NAMESPACES, in_group=True)
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(("processes_max", "expected"), [(10, True), (9, False), (None, True)])
+def test_a_bound_of_a_calls_own_is_set_by_its_process(
+    processes_max: int | None, *, expected: bool
 ) -> None:
     from nono_sandbox import lane  # noqa: PLC0415  # it's Linux's alone
 
-    monkeypatch.setattr(posix, "uname", lambda: SimpleNamespace(release=release))
-    plan = lane.Plan(NAMESPACES, -1, b"", (), 10)
-    for limits, expected in (
-        (Limits(processes_max=10), is_plain),
-        (Limits(processes_max=9), False),
-        (Limits(), True),
-    ):
-        call = Call(("true",), (), "/", limits)
-        assert lane.is_plain(call, plan) is expected
+    plan = lane.Plan(NAMESPACES, -1, b"", (), 10, spawns=True)
+    call = Call(("true",), (), "/", Limits(processes_max=processes_max))
+    assert lane.is_plain(call, plan) is expected

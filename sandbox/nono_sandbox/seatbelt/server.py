@@ -65,7 +65,7 @@ def main(control_fd: int, means: Means) -> Never:
         wire.send(control, "ready", SEATBELT, "")
         message, _ = wire.receive(control)
         check(message[1], means)
-        wire.send(control, "configured")
+        wire.send(control, "configured", False, False)  # noqa: FBT003 - no lane starts a program alone
         _serve(control, message[1], means)
     except wire.ClosedError:
         os._exit(0)
