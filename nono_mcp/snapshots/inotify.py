@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import select
 import struct
 from typing import TYPE_CHECKING
 
@@ -44,8 +43,6 @@ class Inotify:
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = self._checked(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there are events."""
@@ -64,10 +61,6 @@ class Inotify:
         """Watch a directory no more, which the kernel may have ended by itself."""
         if self._libc.inotify_rm_watch(self._fd, watch) < 0 and ctypes.get_errno() != errno.EINVAL:
             raise OSError(ctypes.get_errno(), "inotify_rm_watch")
-
-    def waiting(self) -> bool:
-        """Tell whether there are events."""
-        return bool(self._poll.poll(0))
 
     def events(self) -> list[tuple[int, int, bytes]]:
         """Return (watch, mask, name) of what has happened; nothing if nothing has."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 from pathlib import Path
 
 # Where whatever changes a file goes by this kernel's own inodes. Not where another machine or a
@@ -20,22 +19,12 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 _MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
-class Mounts:
-    """The mounts of this process's namespace, and whether they have changed."""
+def opened() -> int:
+    """Return a descriptor that has POLLPRI once after mounts of this process's namespace changed.
 
-    def __init__(self) -> None:
-        self._fd = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLPRI)
-        self._poll.poll(0)
-
-    def changed(self) -> bool:
-        """Tell whether something was mounted or unmounted since this was asked last."""
-        return bool(self._poll.poll(0))
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self._fd)
+    It's for who polled it to look at them.
+    """
+    return os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def beneath(root_fd: int) -> tuple[str, frozenset[bytes]]:

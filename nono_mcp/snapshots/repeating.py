@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.values import Reason, Snapshot
     from nono_mcp.snapshots.workspace import Workspace
 
+    _Row = tuple[str, int, Reason, str | None, str | None, int, bool]
+    """What `_WRITE` calls `said`."""
+
 _ID_BYTES: Final = 8
 _COLUMNS: Final = 7
 _WAITING: Final = f"PRAGMA busy_timeout = {int(LOCK_WAIT_S * 1000)}"
@@ -47,7 +50,7 @@ class Repeating:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._turn = threading.Lock()
-        self._said: list[tuple[object, ...]] = []
+        self._said: list[_Row] = []
 
     def __enter__(self) -> Self:
         """Take the turn, all that was said being written, if it can be."""
@@ -74,21 +77,21 @@ class Repeating:
         Not if a restore was interrupted, nor where a file has other names: what is written through
         one of those shows nowhere else. And this waits for nobody. It has to be our turn.
         """
-        new = self._new(last, reason, call)
+        row = self._row(last, reason, call, first=True)
         try:
-            seq = self._unwaiting(_row(new, last.seq, first=True)).get(new.id)
+            seq = self._unwaiting(row).get(row[0])
         except sqlite3.OperationalError:
             return None  # whoever looks at the workspace instead is told why
-        return None if seq is None else replace(new, seq=seq)
+        return None if seq is None else _said(row, last, seq)
 
     def later(self, last: Snapshot, reason: Reason, call: str | None) -> Snapshot:
         """Say that, soon after `again` was, and write it down with what follows, or in `write`.
 
         What this returns has the number of *last*. It has to be our turn.
         """
-        new = self._new(last, reason, call)
-        self._said.append(_row(new, last.seq, first=False))
-        return new
+        row = self._row(last, reason, call, first=False)
+        self._said.append(row)
+        return _said(row, last, last.seq)
 
     def write(self) -> bool:
         """Write down what was said, waiting for nobody; tell whether all is written."""
@@ -104,14 +107,11 @@ class Repeating:
             self.leave_turn()
         return True
 
-    def _new(self, last: Snapshot, reason: Reason, call: str | None) -> Snapshot:
+    def _row(self, last: Snapshot, reason: Reason, call: str | None, *, first: bool) -> _Row:
         name, owner = os.urandom(_ID_BYTES).hex(), self._workspace.owner
-        time_ns = time.time_ns()
-        return replace(
-            last, id=name, time_ns=time_ns, reason=reason, name=None, call=call, owner=owner
-        )
+        return name, time.time_ns(), reason, call, owner, last.seq, first
 
-    def _unwaiting(self, row: tuple[object, ...] | None) -> dict[str, int]:
+    def _unwaiting(self, row: _Row | None) -> dict[str, int]:
         db = self._workspace.store.db
         db.execute("PRAGMA busy_timeout = 0")
         try:
@@ -119,7 +119,7 @@ class Repeating:
         finally:
             db.execute(_WAITING)
 
-    def _written(self, row: tuple[object, ...] | None) -> dict[str, int]:
+    def _written(self, row: _Row | None) -> dict[str, int]:
         rows = self._said if row is None else [*self._said, row]
         if not rows:
             return {}
@@ -130,5 +130,8 @@ class Repeating:
         return {name: seq for seq, name in found}
 
 
-def _row(new: Snapshot, seq: int, *, first: bool) -> tuple[object, ...]:
-    return new.id, new.time_ns, new.reason, new.call, new.owner, seq, first
+def _said(row: _Row, last: Snapshot, seq: int) -> Snapshot:
+    name, time_ns, reason, call, owner, _, _ = row
+    return replace(
+        last, id=name, seq=seq, time_ns=time_ns, reason=reason, name=None, call=call, owner=owner
+    )

@@ -107,8 +107,7 @@ class Watcher:
         try:
             if self._watching is None:
                 return None
-            self._watching.check(self._root)
-            return None if self._watching.waiting() else self._stillness()
+            return None if self._watching.check(self._root) else self._stillness()
         except (DoubtError, OSError) as error:
             self._stop(str(error))
             return None
@@ -176,10 +175,15 @@ class _Watching:
             opened.callback(os.close, self._root_fd)
             status = os.fstat(self._root_fd)
             self._identity = (status.st_dev, status.st_ino)
-            self._mounts = mounts.Mounts()
-            opened.callback(self._mounts.close)
+            self._mounts_fd = mounts.opened()
+            opened.callback(os.close, self._mounts_fd)
             self._inotify = Inotify()
             opened.callback(self._inotify.close)
+            # In one: they are asked several times for each call.
+            self._poll = select.poll()
+            self._poll.register(self._mounts_fd, select.POLLPRI)
+            self._poll.register(self._inotify, select.POLLIN)
+            self._poll.poll(0)
             self._closing = opened.pop_all()
         self._mounted: frozenset[bytes] = frozenset()
         self._ended = False
@@ -198,8 +202,10 @@ class _Watching:
         self.tree = Tree(self._inotify, self._root_fd, watches_max)
         self.tree.begin()
 
-    def check(self, root: str) -> None:
+    def check(self, root: str) -> bool:
         """See that it's still the directory, on the mount, that was watched.
+
+        Returns whether there are events that weren't taken in.
 
         Raises:
             DoubtError, OSError: It isn't.
@@ -207,10 +213,12 @@ class _Watching:
         found = os.stat(root)
         if (found.st_dev, found.st_ino) != self._identity:
             raise DoubtError("another directory took its place")
-        if self._mounts.changed():
+        happened = dict(self._poll.poll(0))
+        if self._mounts_fd in happened:
             reason, mounted = mounts.beneath(self._root_fd)
             if reason or mounted != self._mounted:
                 raise DoubtError(reason or "something was mounted in it, or unmounted")
+        return self._inotify.fileno() in happened
 
     def take_in(self) -> None:
         """Take in the events there are.
@@ -220,10 +228,6 @@ class _Watching:
         """
         while events := self._inotify.events():
             self.tree.take_in(events)
-
-    def waiting(self) -> bool:
-        """Tell whether there are events that weren't taken in."""
-        return self._inotify.waiting()
 
     def start(self, mutex: Lock, on_doubt: Callable[[_Watching, str], None]) -> None:
         """Take in events as they come, in a thread; after this, all is to be done under *mutex*."""

@@ -15,6 +15,9 @@ import os
 _INODE = 6
 """The column of that list that tells a socket from all others."""
 _READ_BYTES = 64 * 1024
+_SHORT_BYTES = 2048
+"""Who reads less has read all: the kernel fills a page of whole lines, of at most some 200 bytes,
+before it returns (seq_read in fs/seq_file.c)."""
 
 
 class InFlight:
@@ -50,8 +53,10 @@ class InFlight:
             self._network = network
             self._process_fd = os.open(f"/proc/{network}", os.O_RDONLY | os.O_CLOEXEC)
             self._list_fd = os.open("net/unix", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._process_fd)
-        data = b""
-        while more := os.pread(self._list_fd, _READ_BYTES, len(data)):
+        data = more = os.pread(self._list_fd, _READ_BYTES, 0)
+        # To be told that there's no more takes as long as all the rest.
+        while len(more) > _SHORT_BYTES:
+            more = os.pread(self._list_fd, _READ_BYTES, len(data))
             data += more
         return data
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[Progress], None] | None
 
-_AGAIN_S = 0.02
+_SOON_S = 0.01
+"""How long a row may wait for the call that follows, and be written with that one's."""
 _NEVER = -1
 """A generation that is none."""
 
@@ -59,9 +60,12 @@ class Keeping:
         self._ahead: Dirty | None = Dirty()
         """What was told of as changed, and isn't in a snapshot yet."""
         self._last: tuple[Stillness, Snapshot] | None = None
+        self._writing: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """Let go of the store."""
+        if self._writing is not None:
+            self._writing.cancel()
         if self._watcher is not None:
             self._watcher.close()
         self._in_flight.close()
@@ -167,12 +171,14 @@ class Keeping:
         return taken
 
     def write_soon(self) -> None:
-        """Write down what was left for later, when the loop that runs has nothing else to do."""
-        asyncio.get_running_loop().call_soon(self._write)
+        """Write down what was left for later, by the loop that runs, if no call does it first."""
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().call_later(_SOON_S, self._write)
 
     def _write(self) -> None:
+        self._writing = None
         if not self.snapshots.write():
-            asyncio.get_running_loop().call_later(_AGAIN_S, self._write)
+            self.write_soon()
 
     def plan(self, wanted: Wanted, on_progress: OnProgress) -> Plan:
         """Return what a rollback would do, as all there is is found, whatever events said.
