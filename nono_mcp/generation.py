@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nono_mcp.policy import egress, home, load, required
+from nono_mcp.policy.paths import covers
 from nono_sandbox import scratch
 from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
@@ -32,6 +33,8 @@ LANE_IDLE_S_MAX = 20.0
 """How long the others wait for the next call: to start one takes as long as several calls."""
 SETTLED_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
+_KERNELS_OWN = ("/sys/devices/system", "/sys/kernel")
+"""What is there as long as this kernel runs. To look at one costs as much as at five others."""
 IDENTITIES_MAX = 64
 """Grants that are looked at before each call; a replaced one among the others loses its grant."""
 
@@ -96,6 +99,7 @@ class Generation:
             (grant.source or grant.path, grant.identity)
             for grant in prepared.confinement.grants
             if grant.identity is not None
+            and not any(covers(own, grant.source or grant.path) for own in _KERNELS_OWN)
         ]
         # What can be written is what can be replaced.
         writable = {grant.path for grant in prepared.confinement.grants if grant.access & WRITE}

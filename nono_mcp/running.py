@@ -32,6 +32,8 @@ _ID_BYTES = 8
 _PIPE_BYTES = 256 * 1024
 _KILL_S_MAX = 15.0
 _LATE_S_MAX = 20.0
+_BRIEF_S = 0.002
+"""What a call prints in so long is read at its end, or when this is over."""
 _ROWS, _COLUMNS = 40, 120
 _END_OF_INPUT = b"\x04"
 """What a terminal takes for it, at the beginning of a line."""
@@ -199,6 +201,9 @@ async def _attend(
         if lane.receive():
             _end_wait(over, in_time=True)
 
+    def listen() -> None:
+        loop.add_reader(output_fd, _telling, over, read)
+
     def read() -> None:
         nonlocal output_bytes_max
         if not _read_some(output_fd, capture, on_output):
@@ -209,18 +214,17 @@ async def _attend(
 
     # By the loop itself: to wait anew for each of the two costs more than all that they say.
     loop.add_reader(lane.fileno(), _telling, over, hear)
-    loop.add_reader(output_fd, _telling, over, read)
-    late = None
+    timers = [loop.call_later(_BRIEF_S, listen)]
     if call.limits.wall_s is not None:
         late_s = call.limits.wall_s + _LATE_S_MAX
-        late = loop.call_later(late_s, partial(_end_wait, over, in_time=False))
+        timers.append(loop.call_later(late_s, partial(_end_wait, over, in_time=False)))
     try:
         return await over
     finally:
         loop.remove_reader(lane.fileno())
         loop.remove_reader(output_fd)
-        if late is not None:
-            late.cancel()
+        for timer in timers:
+            timer.cancel()
 
 
 def _end_wait(over: asyncio.Future[bool], *, in_time: bool) -> None:

@@ -32,9 +32,9 @@ from nono_mcp.server.prompts import POLICY_URI, Prompts
 from nono_mcp.server.snapshot_resources import SnapshotResources
 
 if TYPE_CHECKING:
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
     from mcp.server.mcpserver.context import Context
     from mcp.server.mcpserver.tools import Tool
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.message import SessionMessage
     from mcp_types import CallToolResult, InputRequiredResult
 
@@ -102,8 +102,8 @@ class App(MCPServer[None]):
 
     async def serve(
         self,
-        received: MemoryObjectReceiveStream[SessionMessage | Exception],
-        sent: MemoryObjectSendStream[SessionMessage],
+        received: ReadStream[SessionMessage | Exception],
+        sent: WriteStream[SessionMessage],
     ) -> None:
         """Serve one client until it leaves, in the protocol's era that it opens with."""
         server = self._lowlevel_server

@@ -11,33 +11,22 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import sys
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
-from mcp.shared.message import SessionMessage
 
 from nono_mcp.server.app import build
-from nono_mcp.server.messages import Lines, Refusal, encode, parse
+from nono_mcp.server.streams import Receiving, Sending
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-
     from nono_mcp.session import Session
-
-    Received = MemoryObjectReceiveStream[SessionMessage | Exception]
-    Sent = MemoryObjectSendStream[SessionMessage]
 
 FLUSH_S_MAX = 1.0
 """How long a client may take to read our last answers once it has closed its side."""
-_READ_BYTES = 256 * 1024
-_WRITE_BYTES = 4096
-"""PIPE_BUF: what a pipe or socket that polls as writable takes without blocking (pipe(7))."""
 
 
 async def serve(session: Session) -> None:
@@ -76,85 +65,15 @@ def claimed_wire() -> Iterator[tuple[int, int]]:
 
 
 @asynccontextmanager
-async def streams(read_fd: int, write_fd: int) -> AsyncIterator[tuple[Received, Sent]]:
+async def streams(read_fd: int, write_fd: int) -> AsyncIterator[tuple[Receiving, Sending]]:
     """Yield the streams of messages that the SDK serves; the first ends when the client goes."""
-    to_server, received = anyio.create_memory_object_stream[SessionMessage | Exception]()
-    sent, from_server = anyio.create_memory_object_stream[SessionMessage]()
-    written = anyio.Event()
-    reading = anyio.CancelScope()
-
-    async def read() -> None:
-        async with to_server, refusals:
-            with reading:
-                await _read(read_fd, to_server, refusals)
-
-    async def write() -> None:
-        async with from_server:
-            try:
-                async for message in from_server:
-                    await _write(write_fd, encode(message.message))
-            except (BrokenPipeError, ConnectionResetError):
-                # Nobody reads our answers: what still comes is no client's.
-                reading.cancel()
-        written.set()
-
-    async with anyio.create_task_group() as group:
-        refusals = sent.clone()
-        group.start_soon(read)
-        group.start_soon(write)
+    sent = Sending(write_fd)
+    received = Receiving(read_fd, sent.send)
+    sent.on_broken = received.end
+    try:
         yield received, sent
-        reading.cancel()
         with anyio.move_on_after(FLUSH_S_MAX):
-            await written.wait()
-        group.cancel_scope.cancel()
-
-
-async def _read(
-    fd: int, to_server: MemoryObjectSendStream[SessionMessage | Exception], refusals: Sent
-) -> None:
-    lines = Lines()
-    while True:
-        await _wait_readable(fd)
-        try:
-            chunk = os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            continue
-        except OSError:
-            return  # the connection was reset, the terminal is gone
-        if not chunk:
-            return
-        for line in lines.feed(chunk):
-            message = parse(line)
-            try:
-                if isinstance(message, Refusal):
-                    await refusals.send(SessionMessage(message.answer))
-                else:
-                    await to_server.send(SessionMessage(message))
-            except anyio.BrokenResourceError:
-                return  # the server has stopped listening
-
-
-async def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        if not _is_ready(fd, select.POLLOUT):
-            await anyio.wait_writable(fd)
-        with suppress(BlockingIOError):
-            view = view[os.write(fd, view[:_WRITE_BYTES]) :]
-        if view:
-            await anyio.lowlevel.checkpoint()
-
-
-async def _wait_readable(fd: int) -> None:
-    if _is_ready(fd, select.POLLIN):
-        # Also whatever epoll refuses to wait for: a regular file is always ready.
-        await anyio.lowlevel.checkpoint()
-    else:
-        await anyio.wait_readable(fd)
-
-
-def _is_ready(fd: int, event: int) -> bool:
-    """Tell whether reading or writing *fd* doesn't block."""
-    poll = select.poll()
-    poll.register(fd, event)
-    return bool(poll.poll(0))
+            await sent.written()
+    finally:
+        received.end()
+        sent.let_go()
