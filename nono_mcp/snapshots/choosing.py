@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import encoding, groups, trees
 from nono_mcp.snapshots.encoding import Entry, Root
-from nono_mcp.snapshots.errors import SnapshotError
+from nono_mcp.snapshots.errors import DamagedStoreError, SnapshotError
 from nono_mcp.snapshots.merge import Edits, Merge
 from nono_mcp.snapshots.patterns import Patterns
 from nono_mcp.snapshots.steps import LEAVE, PUT, Node, Step, key_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.groups import Group
     from nono_mcp.snapshots.objects import Objects
     from nono_mcp.snapshots.patterns import State
+    from nono_mcp.snapshots.steps import Lost
     from nono_mcp.snapshots.values import Snapshot
 
 PATHS_BYTES_MAX: Final = 64 << 20
@@ -65,9 +66,17 @@ class Target:
         excluded = Patterns((*then.exclusions, *self.current.exclusions))
         simple = True
         passed: dict[Node, Step] = {}
-        for step, states in _walk(comparison, (Patterns(paths), excluded)):
-            chosen, hidden = states
-            if hidden or not (chosen or not paths):
+        chosen = hidden = False
+
+        def lost(step: Step, error: DamagedStoreError) -> None:
+            if chosen and not hidden:
+                raise error
+            # It stays as it is: nobody asked for it.
+            self._keep(step.node.components(), "what was in it can't be read: the store is damaged")
+
+        for step, (matched, hidden) in _walk(comparison, (Patterns(paths), excluded), lost):
+            chosen = matched or not paths
+            if hidden or not chosen:
                 simple = False
                 if step.what != PUT:
                     passed[step.node] = step
@@ -267,11 +276,11 @@ def _same_in_time(step: Step) -> bool:
 
 
 def _walk(
-    comparison: Comparison, patterns: tuple[Patterns, ...]
-) -> Iterator[tuple[Step, tuple[bool, ...]]]:
+    comparison: Comparison, patterns: tuple[Patterns, Patterns], lost: Lost
+) -> Iterator[tuple[Step, tuple[bool, bool]]]:
     """Yield the steps but for leaving, each with which of *patterns* match there."""
     stack: list[tuple[tuple[bool, State], ...]] = []
-    for step in comparison.steps():
+    for step in comparison.steps(lost):
         if step.what == LEAVE:
             stack.pop()
             continue
@@ -284,4 +293,5 @@ def _walk(
             )
         if step.what != PUT:
             stack.append(found)
-        yield step, tuple(matched for matched, _ in found)
+        (first, _), (second, _) = found
+        yield step, (first, second)

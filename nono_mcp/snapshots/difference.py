@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from nono_mcp.snapshots.encoding import Entry
+    from nono_mcp.snapshots.errors import DamagedStoreError
     from nono_mcp.snapshots.objects import Objects
     from nono_mcp.snapshots.patterns import State
+    from nono_mcp.snapshots.steps import Lost
     from nono_mcp.snapshots.values import ChangeKind, EntryType
 
 STEPS_KEPT_MAX: Final = 20_000
@@ -65,17 +67,27 @@ class Comparison:
             )
             self.relinked = Relinked(groups.relinked(old, new))
 
-    def steps(self) -> Iterator[Step]:
-        """Yield the steps from the one to the other."""
+    def steps(self, lost: Lost | None = None) -> Iterator[Step]:
+        """Yield the steps from the one to the other; *lost* hears what can't be read."""
         if self._steps is not None:
             yield from self._steps
             return
         found: list[Step] = []
-        for step in steps(self._objects, self.before.entry, self.after.entry, self.relinked):
+        whole = True
+
+        def noted(step: Step, error: DamagedStoreError) -> None:
+            nonlocal whole
+            whole = False
+            if lost is None:
+                raise error
+            lost(step, error)
+
+        roots = self.before.entry, self.after.entry
+        for step in steps(self._objects, *roots, self.relinked, noted):
             if len(found) <= STEPS_KEPT_MAX:
                 found.append(step)
             yield step
-        if len(found) <= STEPS_KEPT_MAX:
+        if len(found) <= STEPS_KEPT_MAX and whole:
             self._steps = found
 
     def changes(self, patterns: Patterns) -> Iterator[tuple[Step, Change]]:

@@ -31,8 +31,9 @@ class DamagedStoreError(SnapshotError):
         first = damage[0]
         where = f" ({', '.join(first.paths)})" if first.paths else ""
         more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
+        rest = "; what lies elsewhere can be restored by naming its paths" if first.paths else ""
         super().__init__(
-            f"the store is damaged: object {first.object[:16]} {first.why}{where}{more}"
+            f"the store is damaged: object {first.object[:16]} {first.why}{where}{more}{rest}"
         )
         self.damage = damage
 

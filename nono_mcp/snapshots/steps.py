@@ -7,15 +7,20 @@ is a `Node`, whose path is built only for who asks.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nono_mcp.snapshots import encoding, trees
+from nono_mcp.snapshots.errors import DamagedStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from nono_mcp.snapshots.encoding import Entry
     from nono_mcp.snapshots.objects import Objects
+
+    Pair = tuple[bytes, bytes | None, bytes | None]
+    Lost = Callable[["Step", DamagedStoreError], None]
 
 ENTER: Final = "enter"
 LEAVE: Final = "leave"
@@ -107,12 +112,23 @@ class Relinked:
 class _Directory:
     __slots__ = ("pending", "step", "then")
 
-    def __init__(self, objects: Objects, step: Step, then: Step | None, *, every: bool) -> None:
+    def __init__(self, step: Step, then: Step | None, differing: list[Pair]) -> None:
         self.step = step
         self.then = then
+        self.pending = differing[::-1]
+
+
+def _differing(objects: Objects, step: Step, lost: Lost | None, *, every: bool) -> list[Pair]:
+    try:
         both = _tree(objects, step.before), _tree(objects, step.after)
-        self.pending = trees.differing(*both, every=every)
-        self.pending.reverse()
+    except DamagedStoreError as error:
+        path = os.fsdecode(step.node.path()) or "."
+        named = DamagedStoreError(tuple(each.at(path) for each in error.damage))
+        if lost is None:
+            raise named from error
+        lost(step, named)
+        return []
+    return trees.differing(*both, every=every)
 
 
 def _tree(objects: Objects, entry: Entry | None) -> bytes:
@@ -122,12 +138,18 @@ def _tree(objects: Objects, entry: Entry | None) -> bytes:
 
 
 def steps(
-    objects: Objects, before: Entry, after: Entry, relinked: Relinked | None = None
+    objects: Objects,
+    before: Entry,
+    after: Entry,
+    relinked: Relinked | None = None,
+    lost: Lost | None = None,
 ) -> Iterator[Step]:
     """Yield the steps from the root *before* to the root *after*.
 
+    If what is in a directory can't be read, *lost* hears of that, and may raise it.
+
     Raises:
-        DamagedStoreError: A tree can't be read.
+        DamagedStoreError: A tree can't be read, and nobody hears of it. It names the directory.
     """
     relinked = relinked or Relinked()
     if before == after and not relinked.keys:
@@ -135,7 +157,7 @@ def steps(
     top = Step(ENTER, Node(None, b""), before, after)
     yield top
     every = bool(relinked.keys)
-    stack = [_Directory(objects, top, None, every=every)]
+    stack = [_Directory(top, None, _differing(objects, top, lost, every=every))]
     while stack:
         directory = stack[-1]
         if not directory.pending:
@@ -159,4 +181,4 @@ def steps(
         step = put._replace(what=ENTER)
         yield step
         then = put if new is not None and not becomes else None
-        stack.append(_Directory(objects, step, then, every=every))
+        stack.append(_Directory(step, then, _differing(objects, step, lost, every=every)))

@@ -194,7 +194,8 @@ def _name_files(store: Store, root: bytes, prefix: str, needing: dict[bytes, lis
     try:
         top = store.objects.root(root)
         note(top.links, "")
-        for step in steps(store.objects, _NOTHING, top.entry):
+        # What lies beneath a damaged directory isn't known any more; the directory is named.
+        for step in steps(store.objects, _NOTHING, top.entry, lost=lambda *_: None):
             if step.after is None or step.what == LEAVE or step.after.kind in _WITHOUT_OBJECT:
                 continue
             path = os.fsdecode(step.node.path())
@@ -204,5 +205,5 @@ def _name_files(store: Store, root: bytes, prefix: str, needing: dict[bytes, lis
                 for segment in segments:
                     note(segment.id, path)
     except DamagedStoreError:
-        # What lies beneath a damaged directory isn't known any more; the directory is named.
+        # Without its root, or the map of one of its files, no more can be named.
         return

@@ -249,7 +249,11 @@ class Damage:
     object: str
     why: str
     paths: tuple[str, ...] = ()
-    """Files that need it, each after the snapshot's id and a colon."""
+    """Files and directories that need it, each after the snapshot's id and a colon, if of many."""
+
+    def at(self, path: str) -> Damage:
+        """Return what needs it to be at *path*."""
+        return Damage(self.object, self.why, (path,))
 
 
 @dataclass(frozen=True, slots=True)

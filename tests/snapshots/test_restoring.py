@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.snapshots import staging
+from nono_mcp.snapshots import staging, trees, upkeep
 from nono_mcp.snapshots.errors import (
     DamagedStoreError,
     NothingToRestoreError,
@@ -16,6 +16,7 @@ from nono_mcp.snapshots.errors import (
     StalePlanError,
 )
 from nono_mcp.snapshots.snapshots import Snapshots
+from nono_mcp.snapshots.store import Store
 from nono_mcp.snapshots.values import Conflict, Dirty, Snapshot
 from tests.snapshots.state import Place, seen
 
@@ -229,6 +230,41 @@ def test_a_damaged_store_refuses_and_names_the_files(place: Place) -> None:
         with pytest.raises(DamagedStoreError):
             snapshots.plan(taken.id)
         assert seen(place.workspace) == before
+
+
+def lose_tree(place: Place, taken: Snapshot, name: bytes) -> None:
+    """Have the store know nothing any more of what was in the directory *name*."""
+    with Store(str(place.state)) as store:
+        top = store.objects.root(bytes.fromhex(taken.root)).entry
+        entry = trees.decode_tree(store.objects.tree(top.target))[name]
+        store.db.execute("DELETE FROM objects WHERE id = ?", (entry.target,))
+
+
+def test_a_directory_that_is_lost_is_named_and_all_else_can_be_restored(place: Place) -> None:
+    for name in ("lost/deep/file", "other/file", "top"):
+        place.write(name, name)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+    lose_tree(place, taken, b"lost")
+    for name in ("lost/deep/file", "other/file", "top"):
+        place.write(name, "changed")
+    before = seen(place.workspace)
+    with place.open() as snapshots:
+        for wanted in ([], ["lost", "top"]):
+            with pytest.raises(DamagedStoreError, match=r"\(lost\); what lies elsewhere") as caught:
+                snapshots.plan(taken.id, scope="paths" if wanted else "everything", paths=wanted)
+            assert caught.value.damage[0].paths == ("lost",)
+        assert seen(place.workspace) == before
+        plan = snapshots.plan(taken.id, scope="paths", paths=["other", "top"])
+        outcome = snapshots.restore(plan)
+        assert outcome.verified, outcome.conflicts
+        assert [conflict.path for conflict in outcome.kept] == [b"lost"]
+    texts = [
+        (place.workspace / name).read_text() for name in ("lost/deep/file", "other/file", "top")
+    ]
+    assert texts == ["changed", "other/file", "top"]
+    named = {path for each in upkeep.verify(str(place.state)).damage for path in each.paths}
+    assert named == {f"{taken.id}:lost"}
 
 
 @pytest.mark.parametrize("inside", [False, True])
