@@ -20,6 +20,7 @@ from nono_mcp.snapshots.errors import (
     SnapshotError,
     StagingError,
 )
+from nono_mcp.snapshots.fixed import fixed
 from nono_mcp.snapshots.patterns import Patterns
 from nono_mcp.snapshots.preparing import Stager
 from nono_mcp.snapshots.staging import Staging, syncfs
@@ -137,6 +138,7 @@ class Restore:
             ) from error
 
     def _prepare(self, staging: Staging) -> int:
+        self._check_changeable()
         try:
             staging.make()
             self._check_space(staging)
@@ -150,6 +152,13 @@ class Restore:
         except OSError as error:
             raise StagingError(f"a restore can't be prepared: {error}") from error
         return count
+
+    def _check_changeable(self) -> None:
+        with database.reading(self._workspace.store.db):
+            path = fixed(self._workspace.fd, self._comparison.steps(), self._replaced)
+        if path is not None:
+            shown = path.decode(errors="backslashreplace") or "the workspace itself"
+            raise StagingError(f"{shown} can't be changed by anybody: chattr -i -a it first")
 
     def _check_space(self, staging: Staging) -> None:
         found = os.fstatvfs(staging.fd)

@@ -201,6 +201,54 @@ def test_sockets_that_calls_left_go_with_their_directories(place: Place) -> None
         assert list(place.workspace.iterdir()) == []
 
 
+def marked(letter: str, path: Path) -> bool:
+    """Have nobody change what is at *path*; tell whether that's ours to say, and is said there."""
+    done = subprocess.run(["chattr", f"+{letter}", str(path)], check=False, capture_output=True)
+    return done.returncode == 0
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(
+    ("letter", "name", "changed", "is_refused"),
+    [
+        ("i", "a/one", "a/one", True),
+        ("a", "a/one", "a/one", True),
+        ("i", "a", "a/one", True),
+        ("a", "a", "a/one", True),
+        ("i", ".", "top", True),
+        ("i", "a/two", "a/one", False),
+        ("i", "a", "top", False),
+        ("i", "a/new", "a/new", True),
+    ],
+)
+def test_what_nobody_can_change_is_found_before_anything_is(
+    place: Place, letter: str, name: str, changed: str, *, is_refused: bool
+) -> None:
+    for each in ("a/one", "a/two", "top"):
+        place.write(each)
+    path = place.workspace / name
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        place.write("0 first", "new")
+        place.write(changed, "changed")
+        before = seen(place.workspace)
+        # Of an ordinary user, or where a file system knows no such thing, nothing is refused.
+        is_fixed = marked(letter, path)
+        try:
+            plan = snapshots.plan(taken.id, scope="paths", paths=["0 first", changed])
+            if is_fixed and is_refused:
+                with pytest.raises(StagingError, match=r"can't be changed by anybody: chattr"):
+                    snapshots.restore(plan)
+                assert seen(place.workspace) == before
+                subprocess.run(["chattr", f"-{letter}", str(path)], check=True)
+                plan = snapshots.plan(taken.id, scope="paths", paths=["0 first", changed])
+            outcome = snapshots.restore(plan)
+            assert outcome.verified, outcome.conflicts
+        finally:
+            if is_fixed:
+                subprocess.run(["chattr", f"-{letter}", str(path)], check=False)
+
+
 def damage(place: Place) -> None:
     for pack in (place.state / "snapshots/packs").iterdir():
         data = bytearray(pack.read_bytes())
