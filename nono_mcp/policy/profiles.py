@@ -16,10 +16,11 @@ from nono_mcp.policy.document import (
     LimitsSection,
     NetworkSection,
 )
+from nono_sandbox import confinement
 
 DEFAULT = "default"
 
-PROCESSES_MAX = 2048
+PROCESSES_MAX = confinement.PROCESSES_USUAL
 """Of a call, unless its policy says otherwise: ample for a build, and an end to a fork bomb."""
 
 _SYSTEM = Document(

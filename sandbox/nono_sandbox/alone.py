@@ -40,7 +40,7 @@ def run(control: _socket.socket, call: Call, stdio: tuple[int, ...], sealed: Sea
     """Run *call* and exit."""
     plan = sealed.plan
     signals = _uapi.signalfd(_uapi.SIGCHLD)
-    started = _started(call, stdio, plan)
+    started = lane.exposed(call, stdio, plan, _started)
     wire.let_go_of_stdio()
     if not isinstance(started, Parked):
         lane.tell(control, lane.not_executed(started))
@@ -69,7 +69,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
         _become(call, stdio, write_end, plan)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     os.close(write_end)
-    return Parked(pid, read_end, plan.word)
+    return Parked(pid, read_end, plan.word, plan.watch)
 
 
 def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:

@@ -74,6 +74,10 @@ class Network(Value):
     listening socket that is handed out of it. Below 1024 no worker can take its place."""
 
 
+PROCESSES_USUAL = 2048
+"""Of a call of which nobody said how many it may have."""
+
+
 class Limits(Value):
     """Upper bounds of one call; None sets none."""
 

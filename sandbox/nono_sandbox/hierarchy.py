@@ -5,15 +5,17 @@ can't hand its controllers on to groups beneath it, unless it's the root. So wha
 that is this user's to change and has nobody in it but one process of ours, which moves down.
 
 Architecture invariant: a group that we didn't make is entered by nobody and loses nobody but that
-one process. All that is made lies in a directory whose name says whose it is.
+one process and, of a single run, its lane. All that is made lies in a directory whose name says
+whose it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
+
+from nono_sandbox import delegated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,14 +26,12 @@ NEEDED = ("cgroup.kill", "memory.max", "memory.swap.max", "memory.events", "pids
 """What a kernel may lack that is old, or was told to: all there since 5.14."""
 KEEPER = "keeper"
 """The group of the process that moved out of the way, and of what it starts."""
-_UNITS = (".scope", ".service", ".slice")
-"""What systemd names its own groups by; it marks those that it leaves to others (since 251)."""
-SYSTEMCTL = "/usr/bin/systemctl"
-_ANSWER_S_MAX = 5.0
-_OURS = re.compile(r"nono-(?P<pid>[1-9][0-9]*)-(?P<began>[0-9]+)", re.ASCII)
+_OURS = "nono"
 _REMOVAL_S_MAX = 2.0
-_START_TIME = 19
-"""The column of /proc/PID/stat after the name (proc(5): 22nd of all)."""
+_PARENT, _START_TIME = 1, 19
+"""Columns of /proc/PID/stat after the name (proc(5): 4th and 22nd of all)."""
+_LOOKS_MAX = 10
+"""For whom those who move down have forked meanwhile."""
 WRAPPED = "systemd-run --user --scope -p Delegate=yes"
 
 
@@ -70,8 +70,10 @@ def directory_of() -> str:
     return directory
 
 
-def judge(directory: str, pid: int) -> None:
+def judge(directory: str, pid: int, child: int = 0) -> None:
     """See whether groups can be made in *directory* once *pid*, which is in it, has moved down.
+
+    So may *child*, if there is one, and who descends from that.
 
     Raises:
         UnavailableError: They can't.
@@ -85,20 +87,33 @@ def judge(directory: str, pid: int) -> None:
         for name in ("", "cgroup.procs", "cgroup.subtree_control"):
             if not os.access(f"{directory}/{name}", os.W_OK, effective_ids=True):
                 raise UnavailableError(f"{directory} isn't ours to change; try {WRAPPED} nono ...")
-        others = set(_read(f"{directory}/cgroup.procs").split()) - {str(pid)}
+        members = set(_members(directory))
+        others = members.difference(_ours(members, pid, child))
     except OSError as error:
         raise UnavailableError(f"{directory} can't be read: {error.strerror}") from error
     if others and not _is_root(directory):
         raise UnavailableError(f"other programs are in {directory}; try {WRAPPED} nono ...")
-    _see_delegated(directory)
-
-
-def _see_delegated(directory: str) -> None:
-    if directory.endswith(_UNITS) and not _is_delegated(directory):
+    if not delegated.is_left_to_us(directory):
         raise UnavailableError(f"{directory} isn't delegated; try {WRAPPED} nono ...")
 
 
-def see(directory: str, pid: int) -> str:
+def _members(directory: str) -> list[str]:
+    return _read(f"{directory}/cgroup.procs").split()
+
+
+def _ours(members: Iterable[str], pid: int, child: int) -> list[str]:
+    """Return who of *members* is *pid* or, if there is one, *child* or a descendant of that."""
+    family = {str(pid), str(child)} - {"0"}
+    return [one for one in members if one in family or (child and _descends(one, str(child)))]
+
+
+def _descends(pid: str, ancestor: str) -> bool:
+    while pid not in ("", "0", ancestor):
+        pid = _told(pid, _PARENT)
+    return pid == ancestor
+
+
+def see(directory: str, pid: int, child: int = 0) -> str:
     """Return the directory of ours that *pid* has been moved to already; else `judge`.
 
     Raises:
@@ -107,20 +122,20 @@ def see(directory: str, pid: int) -> str:
     parent, name = os.path.split(directory)
     if (os.path.basename(parent), name) == (_name_of(pid), KEEPER):
         return parent
-    judge(directory, pid)
+    judge(directory, pid, child)
     return ""
 
 
-def make(directory: str, pid: int) -> str:
+def make(directory: str, pid: int, child: int = 0) -> str:
     """Return a directory of ours in *directory*, ready for groups with limits.
 
-    *pid*, which is in *directory*, is moved down. What is left there by processes of ours that have
-    ended is removed.
+    *pid*, which is in *directory*, is moved down, and *child* with all who descend from it. What is
+    left there by processes of ours that have ended is removed.
 
     Raises:
         UnavailableError: There can be none.
     """
-    ours = see(directory, pid)
+    ours = see(directory, pid, child)
     if ours:
         return ours
     clear(directory)
@@ -131,7 +146,7 @@ def make(directory: str, pid: int) -> str:
             os.mkdir(top)
         if not _is_root(directory):
             os.mkdir(f"{top}/{KEEPER}")
-            write(f"{top}/{KEEPER}/cgroup.procs", str(pid))
+            _move_down(directory, f"{top}/{KEEPER}", pid, child)
         for each in (directory, top):
             _control(each, "+", CONTROLLERS)
         for name in NEEDED:
@@ -140,6 +155,26 @@ def make(directory: str, pid: int) -> str:
         _undo(directory, top, pid, before)
         raise UnavailableError(f"{directory} can't be divided: {error.strerror}") from error
     return top
+
+
+def leave(directory: str, pid: int) -> None:
+    """Undo what `make` did in *directory*, once there is no other group in what it made."""
+    top = f"{directory}/{_name_of(pid)}"
+    if is_kept(top):
+        _undo(directory, top, pid, ())
+    else:
+        # Others may have groups in the root by now.
+        discard(top)
+
+
+def _move_down(directory: str, keeper: str, pid: int, child: int) -> None:
+    for _ in range(_LOOKS_MAX):
+        ours = _ours(_members(directory), pid, child)
+        for one in ours:
+            with contextlib.suppress(ProcessLookupError):
+                write(f"{keeper}/cgroup.procs", one)
+        if not ours or not child:
+            return
 
 
 def _enabled(directory: str) -> list[str]:
@@ -160,15 +195,19 @@ def _control(directory: str, sign: str, names: Iterable[str]) -> None:
 def _undo(directory: str, top: str, pid: int, before: Iterable[str]) -> None:
     """Let all be as it was before *directory*, whose groups had these controllers, was divided.
 
-    Nothing is killed: where *pid* can't be moved back it is in *top* yet, and stays there.
+    Nothing is killed: who can't be moved back is in *top* yet, and stays there.
     """
+    kept = {str(pid)}
+    with contextlib.suppress(OSError):
+        kept.update(_members(f"{top}/{KEEPER}"))
     added = [name for name in CONTROLLERS if name not in before]
     # A group can't take from those in it what one of them hands on, nor be entered while it does.
     for each, names in ((top, CONTROLLERS), (directory, added)):
         with contextlib.suppress(OSError):
             _control(each, "-", names)
-    with contextlib.suppress(OSError):
-        write(f"{directory}/cgroup.procs", str(pid))
+    for one in kept:
+        with contextlib.suppress(OSError):
+            write(f"{directory}/cgroup.procs", one)
     discard(top)
 
 
@@ -212,29 +251,35 @@ def clear(directory: str) -> None:
 def _abandoned(directory: str) -> Iterator[str]:
     """Yield the groups in *directory* that processes of ours left when they were killed."""
     for path in _directories(directory):
-        found = _OURS.fullmatch(os.path.basename(path))
-        if not found or os.stat(path).st_uid != os.geteuid():
+        ours, _, whose = os.path.basename(path).partition("-")
+        pid, _, began = whose.partition("-")
+        if ours != _OURS or not (_is_number(pid) and _is_number(began)):
             continue
-        if _began(found["pid"]) != found["began"] and not _has_strangers(path):
+        is_left = os.stat(path).st_uid == os.geteuid() and _told(pid, _START_TIME) != began
+        if is_left and not _has_strangers(path):
             yield path
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and text[0] != "0"
 
 
 def _has_strangers(top: str) -> bool:
     """Tell whether processes of another PID namespace are in a group; their number is told as 0."""
     try:
-        return any("0" in _read(f"{one}/cgroup.procs").split() for one in (top, *_directories(top)))
+        return any("0" in _members(one) for one in (top, *_directories(top)))
     except OSError:
         return True
 
 
 def _name_of(pid: int) -> str:
-    return f"nono-{pid}-{_began(str(pid))}"
+    return f"{_OURS}-{pid}-{_told(str(pid), _START_TIME)}"
 
 
-def _began(pid: str) -> str:
-    """Return when a process began, in ticks since the machine did; nothing if there is none."""
+def _told(pid: str, column: int) -> str:
+    """Return what is told of a process, if there is any: its parent, or when it began, in ticks."""
     try:
-        return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[_START_TIME]
+        return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[column]
     except OSError:
         return ""
 
@@ -245,36 +290,6 @@ def _directories(path: str) -> list[str]:
             return [one.path for one in entries if one.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-
-
-def _is_delegated(directory: str) -> bool:
-    """Tell whether systemd, whose unit has that group, leaves what is in it to the unit."""
-    try:
-        return os.getxattr(directory, "user.delegate") == b"1"
-    except OSError:
-        # A user's manager marks nothing (252), but answers.
-        return f"/user@{os.geteuid()}.service/" in directory and _says_delegated(directory)
-
-
-def _says_delegated(directory: str) -> bool:
-    unit = os.path.basename(directory)
-    argv = [SYSTEMCTL, "--user", "show", "--property=Delegate", "--value", "--", unit]
-    environment = {"XDG_RUNTIME_DIR": f"/run/user/{os.geteuid()}"}
-    # Only who is in such a unit, alone, pays for the import.
-    import subprocess
-
-    try:
-        asked = subprocess.run(  # noqa: S603 - systemd's own program, and our own unit
-            argv,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ANSWER_S_MAX,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return asked.stdout.strip() == b"yes"
 
 
 def _is_root(directory: str) -> bool:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     Programs: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[int, int]]
     """The base seccomp program, what `filters.narrowing_programs` returned, and the base's word."""
+    Started: TypeAlias = Parked | tuple[int, str]
+    """A call's process, or a status and why nothing was executed."""
+    Start: TypeAlias = "Callable[[Call, tuple[int, ...], Plan], Started]"
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM = 1, 2, 3, 13, 15
 _CAPABILITIES_MAX = 64
@@ -183,7 +186,7 @@ def _serve_spawning(control: _socket.socket, plan: Plan, signals: int) -> Never:
     enter_domain(plan)
     while True:
         call, stdio = _next_call(control)
-        started = _started_first(call, stdio, plan)
+        started = exposed(call, stdio, plan, _started)
         for fd in stdio:
             os.close(fd)
         if not isinstance(started, Parked):
@@ -234,13 +237,13 @@ def _next_call(control: _socket.socket) -> tuple[Call, tuple[int, ...]]:
             return message[1], tuple(fds)
 
 
-def _started_first(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
-    """Start *call* as `_started` does, to be killed before this lane is where memory is short."""
+def exposed(call: Call, stdio: tuple[int, ...], plan: Plan, start: Start) -> Started:
+    """*Start* a call, to be killed before this lane is where memory is short."""
     if plan.watch is None:
-        return _started(call, stdio, plan)
+        return start(call, stdio, plan)
     plan.watch.expose()
     try:
-        return _started(call, stdio, plan)
+        return start(call, stdio, plan)
     finally:
         plan.watch.spare()
 

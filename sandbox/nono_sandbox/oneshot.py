@@ -13,16 +13,24 @@ import posix as os
 import sys
 
 from nono_sandbox import system, wire
-from nono_sandbox.confinement import CLOSED, LANDLOCK, SEATBELT
+from nono_sandbox.confinement import CLOSED, LANDLOCK, PROCESSES_USUAL, SEATBELT
 from nono_sandbox.errors import ConfinementError, LaneLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Sequence
     from typing import Any
 
-    from nono_sandbox.confinement import Call, Confinement
+    from nono_sandbox.confinement import Call, Confinement, Limits
+    from nono_sandbox.enclosed import Enclosed
     from nono_sandbox.lane import Programs
+
+
+_LAST = ("ended", "failed")
+"""What a lane says last."""
+_LIMITS = 4
+"""Where they are in a call, as `wire.plain` has it."""
 
 
 class Launch:
@@ -40,6 +48,8 @@ class Launch:
         self.programs: Programs = b"", (), wire.NO_WORD
         """The seccomp programs of what `run` ran, on systems that have any."""
         self._is_running = False
+        self._group: Enclosed | None = None
+        """What holds the call to its limits, if there is anything to hold, and can be."""
         self._fork(self.tier)
 
     def _fork(self, tier: str) -> None:
@@ -114,18 +124,36 @@ class Launch:
         self.programs = _programs(confinement, call, self.tier)
         return self.go_ahead(self.programs)
 
-    def ask(self, confinement: object, call: object) -> None:
+    def ask(self, confinement: object, call: list[Any]) -> None:
         """Have the lane prepare for a call: both are as `wire.plain` has them.
 
         With its network as it was started for, and in the first tier, it may be asked before it's
         known to be ready. It prepares, and runs nothing until it's told to `go_ahead`.
 
         If it has ended, what there is to say of that is still to be received.
+
+        Raises:
+            LaneLostError: What is to hold the call to its limits couldn't be made.
         """
+        fds = self._entering(wire.whole(call[_LIMITS]))
         try:
-            wire.send_plain(self._control, "run", confinement, call, in_foreground())
+            wire.send_plain(self._control, "run", confinement, call, in_foreground(), fds=fds)
         except wire.ClosedError:
             return
+
+    def _entering(self, limits: Limits) -> Sequence[int]:
+        """Return what the lane enters a control group by, if one is to hold its call to *limits*.
+
+        What holds those that every call has isn't worth what a group costs.
+        """
+        usual = limits.processes_max in (None, PROCESSES_USUAL)
+        if self.tier == SEATBELT or (limits.memory_bytes_max is None and usual):
+            return ()
+        if self._group is None:
+            from nono_sandbox import enclosed
+
+            self._group = enclosed.around(self._child[0], limits)
+        return () if self._group is None else self._group.joining
 
     def go_ahead(self, programs: Programs) -> int:
         """Run what was asked for, with these seccomp programs; return what `run` does.
@@ -167,19 +195,30 @@ class Launch:
             raise self._lost() from error
         if message[0] == "introduction":
             _have_answered(message, fds)
+        elif message[0] in _LAST:
+            self._leave_group()
         return message, fds
+
+    def _leave_group(self) -> None:
+        if self._group is not None:
+            self._group.leave()
+            self._group = None
 
     def _lost(self) -> LaneLostError:
         """End what is left of a lane that has died; return what there is to say of it."""
-        gone = True
+        gone, starved = True, False
+        if self._group is not None:
+            starved = self._group.kill()
         if self.tier != SEATBELT:
             from nono_sandbox import left_behind
 
             gone = left_behind.end(*self._child)
+        self._leave_group()
         if not gone:
             return LaneLostError("the sandbox died, and some of what it ran couldn't be ended")
         if self._is_running:
-            return LaneLostError("the sandbox died; what it ran was killed")
+            why = " for want of memory" if starved else ""
+            return LaneLostError(f"the sandbox died{why}; what it ran was killed")
         return LaneLostError("the sandbox died while it started; try again")
 
     def signal(self, number: int) -> None:

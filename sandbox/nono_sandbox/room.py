@@ -45,17 +45,21 @@ def serve(
     room = _Room(tier, network)
     wire.send(control, "ready")
     room.make_ready()
-    message, _ = wire.receive(control)
+    message, group = wire.receive(control)
     if message[0] == "door":
         room.open_door(control, message[1])
-        message, _ = wire.receive(control)
+        message, group = wire.receive(control)
     confinement, call, foreground = message[1:]
+    # Only who needs it pays for it; in the fresh root it may not be there to be imported.
     if call.tty:
-        # Only this pays for it; in the fresh root it may not be there to be imported.
         import termios  # noqa: F401
+    if group:
+        import nono_sandbox.watch  # noqa: F401
     room.settle(confinement, carrier)
     message, _ = wire.receive(control)
     plan = room.plan_for(confinement, message[1])
+    if group:
+        plan = _in_group(plan, group)
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
     sealed = alone.Sealed(plan, confinement.network, lane.seal(plan))
     wire.send(control, "running", fds=[master] if call.tty else [], word=plan.word)
@@ -113,6 +117,17 @@ class _Room:
             if plan.processes_max is not None:
                 namespaces.bound_pids(plan.processes_max)
         return plan
+
+
+def _in_group(plan: lane.Plan, group: list[int]) -> lane.Plan:
+    """Enter the control group that *group* is of, as `watch.join` takes it."""
+    from nono_sandbox import watch
+
+    plan, kept = watch.join(plan, group)
+    for fd in group:
+        if fd not in kept:
+            os.close(fd)
+    return plan
 
 
 def _terminal(*, as_ours: bool) -> tuple[int, int]:

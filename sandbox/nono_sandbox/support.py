@@ -71,7 +71,7 @@ _COUNTED = (
 _BY_GROUPS = (
     PARTLY,
     "control groups, rlimits, supervisor",
-    "disk, and which tasks are processes, are counted 10 to 40 times a second; of nono run all is",
+    "disk, and which tasks are processes, are counted 10 to 40 times a second",
 )
 _TABLE = (
     _Row(

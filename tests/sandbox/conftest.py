@@ -373,6 +373,25 @@ def supervisor_argv(script: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", code, json.dumps(sys.path), *arguments]
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Return a control group that is ours and has nobody in it, as one that was delegated."""
+    from nono_sandbox import hierarchy  # noqa: PLC0415  # it's Linux's alone
+
+    top = hierarchy.make(hierarchy.directory_of(), os.getpid())
+    path = Path(top) / "place"
+    path.mkdir()
+    yield path
+    hierarchy.clear(str(path))
+    assert hierarchy.remove(str(path))
+
+
+def entering(place: Path, others: str = "") -> tuple[str, ...]:
+    """Return what a command line begins with that starts in *place*, after some shell's words."""
+    enter = f'{others} echo $$ > "$0/cgroup.procs" && exec "$@"'
+    return ("/bin/sh", "-c", enter, str(place))
+
+
 def _numbers() -> dict[str, int]:
     """Return system calls by name; none but on Linux, whose numbers stay what they are."""
     if sys.platform != "linux":

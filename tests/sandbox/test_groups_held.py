@@ -5,7 +5,6 @@ Each is exceeded as fast as a program can; what it came to is what the kernel co
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import textwrap
@@ -18,11 +17,9 @@ from nono_sandbox import hierarchy
 from nono_sandbox.confinement import NAMESPACES, Limits
 from nono_sandbox.groups import LANE_BYTES
 from nono_sandbox.watch import RESERVED_TASKS
-from tests.sandbox.conftest import supervisor_argv
+from tests.sandbox.conftest import entering, supervisor_argv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nono_sandbox.client import Lane
     from tests.sandbox.conftest import Sandbox
 
@@ -204,16 +201,6 @@ def test_groups_go_with_their_server(sandbox: Sandbox) -> None:
     assert not group.exists()
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """Return a group that is ours and has nobody in it, as one that was delegated."""
-    top = hierarchy.make(hierarchy.directory_of(), os.getpid())
-    path = Path(top) / "place"
-    path.mkdir()
-    yield path
-    hierarchy.remove(str(path))
-
-
 SERVER = """
     import signal
     from nono_sandbox.client import ForkServer
@@ -227,8 +214,7 @@ SERVER = """
 
 def killed_server_in(place: Path, others: str = "") -> str:
     """Return what a supervisor that is started in *place*, and killed, said of its groups."""
-    enter = f'{others} echo $$ > "$0/cgroup.procs" && exec "$@"'
-    argv = ["/bin/sh", "-c", enter, str(place), *supervisor_argv(SERVER)]
+    argv = [*entering(place, others), *supervisor_argv(SERVER)]
     ended = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL
     return ended.stdout.strip()

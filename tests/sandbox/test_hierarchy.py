@@ -107,7 +107,7 @@ def test_a_users_systemd_is_asked_about_its_units(
     systemctl = pretended.parent / "systemctl"
     systemctl.write_text(f'#!/bin/sh\n[ "$6" = run-1.scope ] && echo {says}\n')
     systemctl.chmod(0o755)
-    monkeypatch.setattr(hierarchy, "SYSTEMCTL", str(systemctl))
+    monkeypatch.setattr("nono_sandbox.delegated.SYSTEMCTL", str(systemctl))
     if delegated:
         hierarchy.make(str(directory), OWN)
         return

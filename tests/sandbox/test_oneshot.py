@@ -66,7 +66,7 @@ DRIVER = """
 class Run:
     """One such process, and what came of it."""
 
-    def __init__(  # noqa: PLR0913  # two of them are what it starts with
+    def __init__(  # noqa: PLR0913  # three of them are what it starts with
         self,
         tier: str,
         confinement: Confinement,
@@ -76,13 +76,14 @@ class Run:
         abi: int | None = None,
         fds: tuple[int, ...] = (),
         stdin: int = subprocess.DEVNULL,
+        by: tuple[str, ...] = (),
     ) -> None:
         self._report, report = os.pipe()
         message = wire.plain((tier, network, confinement, call))
         arguments = [repr(message), str(report)]
         arguments += [] if abi is None else [str(abi)]
         self.process = subprocess.Popen(
-            supervisor_argv(DRIVER, *arguments),
+            [*by, *supervisor_argv(DRIVER, *arguments)],
             stdin=stdin,
             stdout=subprocess.PIPE,
             pass_fds=[report, *fds],
@@ -103,6 +104,17 @@ class Run:
         while text not in said:
             assert select.select([self.process.stdout], [], [], LONG_ENOUGH_S)[0], said
             said += os.read(self.process.stdout.fileno(), 4096)
+
+    def wait_to_be_killed(self) -> None:
+        """Wait for whoever asked for the run, and for its program, to be gone."""
+        self.process.communicate(timeout=LONG_ENOUGH_S)
+        assert self.process.returncode == -signal.SIGKILL
+        self.close()
+
+    def lane(self) -> int:
+        """Return the child that is the lane."""
+        own = self.process.pid
+        return int(Path(f"/proc/{own}/task/{own}/children").read_text().split()[0])
 
     def close(self) -> None:
         assert self.process.stdout is not None
