@@ -121,14 +121,14 @@ class _Again:
                 return None
             master = self._launch.go_ahead(self._outcome.programs)
             if guard is not None:
-                afterwards = self._afterwards()
-            outcome = _attended(self._launch, master, arrived)
+                afterwards = self._afterwards(guard)
+            outcome = _attended(self._launch, master, arrived, afterwards)
         finally:
             if guard is not None:
                 actions += guard.end()
                 guard.close()
                 if afterwards is not None:
-                    actions += afterwards.look(guard.began.since_ns())
+                    actions += afterwards.look()
             if actions:
                 self._run().say_put_right(actions)
         return 0 if outcome.plain_success else self._told(outcome)
@@ -152,13 +152,14 @@ class _Again:
         guard.settle(*self._outcome.guarded)
         return guard, guard.begin()
 
-    def _afterwards(self) -> Afterwards:
-        """Get ready for the look beneath the top directory, while the program runs."""
+    def _afterwards(self, guard: Guard) -> Afterwards:
+        """Get ready to look beneath the top directory, while the program runs and after it."""
         from nono_mcp import places
         from nono_mcp.guard.afterwards import Afterwards
 
         cwd = self._outcome.call[3]
-        return Afterwards(places.state_dir(places.environ()), self._outcome.guarded, cwd)
+        state_dir = places.state_dir(places.environ())
+        return Afterwards(state_dir, self._outcome.guarded, cwd, guard.began)
 
     def _run(self) -> Run:
         """Return what has words for how it ended, which only those pay for who need any."""
@@ -175,7 +176,9 @@ class _Again:
         return self._run().ended(outcome, prepared, self._launch)
 
 
-def _attended(launch: Launch, master: int, arrived: signals.Signals) -> Outcome:
+def _attended(
+    launch: Launch, master: int, arrived: signals.Signals, beside: Afterwards | None
+) -> Outcome:
     from nono_mcp.cli import attend
 
-    return attend.to_its_end(launch, master, arrived)
+    return attend.to_its_end(launch, master, arrived, beside)

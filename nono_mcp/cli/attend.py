@@ -15,6 +15,7 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nono_mcp.guard.afterwards import Afterwards
     from nono_sandbox.oneshot import Launch
 
 
@@ -37,23 +38,32 @@ class Outcome(Value):
         return self.wait_status == 0 and not odd
 
 
-def to_its_end(launch: Launch, master: int, arrived: signals.Signals) -> Outcome:
-    """See a call to its end that runs now, whose terminal has the *master*, if it has one."""
+def to_its_end(
+    launch: Launch, master: int, arrived: signals.Signals, beside: Afterwards | None = None
+) -> Outcome:
+    """See a call to its end that runs now, whose terminal has the *master*, if it has one.
+
+    What is to be done *beside* it is, a step at a time, while there's nothing else to do.
+    """
     # What is here now stays, so it needn't be looked through; what comes may.
     gc.freeze()
     gc.enable()
     if master < 0:
-        return on_streams(launch, arrived)
-    return on_terminal(launch, master, arrived)
+        return on_streams(launch, arrived, beside)
+    return on_terminal(launch, master, arrived, beside)
 
 
-def on_streams(launch: Launch, arrived: signals.Signals) -> Outcome:
+def on_streams(
+    launch: Launch, arrived: signals.Signals, beside: Afterwards | None = None
+) -> Outcome:
     """See a call to its end that has our own standard streams."""
     poll = select.poll()
     poll.register(launch, select.POLLIN)
     poll.register(arrived, select.POLLIN)
     while True:
-        events = dict(poll.poll())
+        events = dict(poll.poll(None if beside is None else beside.pause_ms))
+        if beside is not None and not events:
+            beside.step()
         if arrived.fileno() in events:
             for number in arrived.take():
                 _pass_on(launch, number)
@@ -73,11 +83,13 @@ def _pass_on(launch: Launch, number: int) -> None:
     launch.signal_all(signals.CONT)
 
 
-def on_terminal(launch: Launch, master: int, arrived: signals.Signals) -> Outcome:
+def on_terminal(
+    launch: Launch, master: int, arrived: signals.Signals, beside: Afterwards | None = None
+) -> Outcome:
     """See a call to its end that has a terminal of its own, whose *master* is ours now."""
     from nono_mcp.cli.relay import Relay
 
-    relay = Relay(launch, master, arrived)
+    relay = Relay(launch, master, arrived, beside)
     try:
         return relay.run()
     finally:

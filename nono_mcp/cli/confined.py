@@ -217,34 +217,36 @@ class Run:
         guard = self._guard(prepared)
         below = None if self._undoing is None else self._below(prepared)
         try:
-            return self._attended(launch, prepared, call)
+            return self._attended(launch, prepared, call, guard)
         finally:
             if guard is not None:
                 self._put_right(guard, below)
             if self._undoing is not None:
                 self._undoing.look()
 
-    def _attended(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
+    def _attended(
+        self, launch: Launch, prepared: Prepared, call: Call, guard: Guard | None
+    ) -> Outcome:
         # Before anything runs: what arrives from then on is the program's.
         arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
         master = launch.run(prepared.confinement, call)
         # The rest is done while it runs.
         from nono_mcp.cli import attend
 
-        if self._undoing is None and self._settled:
+        if self._undoing is None and guard is not None:
             from nono_mcp.guard.afterwards import Afterwards
 
             where = places.state_dir(os.environ), self._settled, prepared.confinement.cwd
-            self._afterwards = Afterwards(*where)
+            self._afterwards = Afterwards(*where, guard.began)
         if self._keeping is not None:
             self._keeping.keep(prepared, call, launch)
-        return attend.to_its_end(launch, master, arrived)
+        return attend.to_its_end(launch, master, arrived, self._afterwards)
 
     def _put_right(self, guard: Guard, below: Below | None) -> None:
         self._actions += guard.end()
         guard.close()
         if self._afterwards is not None:
-            self._actions += self._afterwards.look(guard.began.since_ns())
+            self._actions += self._afterwards.look()
         if below is not None:
             self._actions += below.end()
             below.close()

@@ -16,6 +16,7 @@ from nono_mcp.cli.terminal import Terminal, pass_size_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nono_mcp.guard.afterwards import Afterwards
     from nono_sandbox.oneshot import Launch
 
 CHUNK_BYTES = 4096
@@ -31,9 +32,16 @@ _STDIN, _STDOUT = 0, 1
 class Relay:
     """What goes to and fro between the person's terminal and the program's."""
 
-    def __init__(self, launch: Launch, master: int, arrived: signals.Signals) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        master: int,
+        arrived: signals.Signals,
+        beside: Afterwards | None = None,
+    ) -> None:
         self.terminal = Terminal()
         self._launch = launch
+        self._beside = beside
         self._master = master
         self._arrived = arrived
         self._arrived.note(signals.CONT, signals.WINCH)
@@ -56,8 +64,13 @@ class Relay:
 
     def _step(self) -> None:
         """Wait until something can be done, and do it."""
-        wait_ms = None if self.terminal.settled else BACKGROUND_LOOK_MS
+        wait_ms: float | None = None if self.terminal.settled else BACKGROUND_LOOK_MS
+        beside = self._beside
+        if beside is not None and beside.pause_ms is not None:
+            wait_ms = beside.pause_ms
         events = dict(self._poll().poll(wait_ms))
+        if beside is not None and beside.pause_ms is not None and not events:
+            beside.step()
         if self._arrived.fileno() in events:
             for number in self._arrived.take():
                 self._answer(number)

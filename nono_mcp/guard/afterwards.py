@@ -2,13 +2,13 @@
 
     guard.begin()
     ...  # the program starts
-    afterwards = Afterwards(state_dir, settled, cwd)
-    ...  # it ends
-    actions = *guard.end(), *afterwards.look(guard.began.since_ns())
+    afterwards = Afterwards(state_dir, settled, cwd, guard.began)
+    ...  # while it runs, whenever there's nothing else to do: afterwards.step()
+    actions = *guard.end(), *afterwards.look()
 
 No program can set a ctime, or the time of a file's birth: what is new or was changed since the
-program began is told by those. What is new and isn't in order is put away; of what was there before
-nothing is known to put back, so that is told.
+program began is told by those. What is new and isn't in order is put away. What was there before is
+put back, if the steps came to it before the program did (`beside`), and else it's told.
 
 Architecture invariant: the program waits for nothing of it.
 """
@@ -25,13 +25,17 @@ from nono_mcp.guard.listing import Listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from nono_mcp.guard.beside import Beside
     from nono_mcp.guard.listing import Plain
+    from nono_mcp.guard.times import Began
 
 LOOK_S = 5.0
 """For all directories; where that isn't enough, it's told, and the next look gets further."""
+PAUSE_MS = 5.0
+"""For a program that is over by then nobody looks, where nothing is known to be guarded."""
 SLOW = "there are more directories than could be looked through after the program"
 WHAT = "what is guarded beneath it"
 
@@ -42,19 +46,62 @@ class Afterwards:
     It's made while the program runs already.
     """
 
-    def __init__(self, state_dir: str, settled: tuple[Any, ...], cwd: str) -> None:
+    def __init__(self, state_dir: str, settled: tuple[Any, ...], cwd: str, began: Began) -> None:
         roots, closed, _, home, given_up = settled
         self._state_dir = state_dir
         self._root = _beneath(roots, cwd, home)
         self._left_out = closed, given_up
+        self._began = began
+        self._beside: Beside | None = None
         self._listing = Listing(state_dir, self._root) if self._root else None
+        self._steps: Iterator[object] = iter(())
+        self.pause_ms: float | None = None
+        """How long to wait for something else to do before the next step; None is for ever."""
+        if self._listing is not None:
+            self._steps = self._looked_at(self._listing)
+            known = any(directory for _, directory, _ in self._listing.found())
+            self.pause_ms = 0 if known or not self._listing.directories else PAUSE_MS
 
-    def look(self, since_ns: int) -> tuple[Action, ...]:
-        """Look for what came since *since_ns*, and return what was done about it."""
+    def step(self) -> None:
+        """Keep something of what the program hasn't changed yet, if there is anything."""
+        self.pause_ms = 0
+        try:
+            next(self._steps)
+        except (StopIteration, OSError):
+            self.pause_ms = None
+
+    def _looked_at(self, listing: Listing) -> Iterator[object]:
+        known = dict.fromkeys(found for found in listing.found() if found[1])
+        if not known and listing.is_as_it_was():
+            return
+        # Where nothing is guarded nobody pays for it.
+        from nono_mcp.guard.beside import Beside
+        from nono_mcp.guard.finding import Found
+
+        self._beside = beside = Beside(self._root, self._began)
+        for found in known:
+            beside.keep(Found(*found))
+            yield found
+        if known and listing.is_as_it_was():
+            return
+        until = time.monotonic() + LOOK_S
+        for one in listing.renewal(doubting=True):
+            for found in one.found:
+                if found not in known:
+                    beside.keep(Found(*found))
+            if time.monotonic() > until:
+                return
+            yield one
+
+    def look(self) -> tuple[Action, ...]:
+        """Look for what came since the program began, and return what was done about it."""
         listing = self._listing
         if listing is None:
             return ()
-        now_ns = times.now_ns()
+        self._steps = iter(())
+        if self._beside is not None:
+            self._beside.close()
+        since_ns, now_ns = self._began.since_ns(), times.now_ns()
         actions: tuple[Action, ...] = ()
         try:
             is_all = listing.is_as_it_was() or listing.renew(time.monotonic() + LOOK_S)
@@ -76,7 +123,8 @@ class Afterwards:
         from nono_mcp.guard.fresh import judged
 
         about = self._state_dir, self._root, since_ns, self._left_out
-        return judged(about, listing, parts, inodes)
+        kept = None if self._beside is None else self._beside.known
+        return judged(about, listing, parts, inodes, kept)
 
 
 def _keep(listing: Listing, inodes: dict[str, int], now_ns: int) -> None:

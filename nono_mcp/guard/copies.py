@@ -6,8 +6,6 @@ copy can run what its original can run, in a workspace that a worker may write a
 
 from __future__ import annotations
 
-import hashlib
-
 from nono_mcp.guard import names, spots
 
 TYPE_CHECKING = False
@@ -56,7 +54,14 @@ def _files(called: str, kept: Kept) -> Iterator[One | None]:
         yield None
     elif kept.kind == "file":
         # A hook that may not be executed is one that the person turned off.
-        yield called, hashlib.sha256(kept.data).digest(), bool(kept.mode & 0o111)
+        yield called, _digest(kept.data), bool(kept.mode & 0o111)
     else:
         for name, inner in kept.entries:
             yield from _files(f"{called}/{name}", inner)
+
+
+def _digest(data: bytes) -> bytes:
+    # Where nothing is guarded nobody waits for the import.
+    from hashlib import sha256
+
+    return sha256(data).digest()

@@ -4,7 +4,8 @@ What stands at a guarded name and isn't in order by what is in it is
 
 - put away, if it was made since: by its birth, or by its having come to that name, be it a
   rename or a link of something older;
-- told of and left, if it may have stood there before: what was there then isn't known. So is what
+- put back, if what stood there before was kept by who looked `beside` the program;
+- told of and left, if it may have stood there before and wasn't kept. So is what
   an older directory holds that may have been moved there, and the `config` of an older repository:
   who commits or pushes there changes it.
 
@@ -45,11 +46,13 @@ def judged(
     listing: Listing,
     parts: tuple[Iterable[Plain], Iterable[Plain]],
     inodes: dict[str, int],
+    kept: Known | None = None,
 ) -> tuple[Action, ...]:
     """Judge what is doubtful of what is guarded in a *listing*, and return what was done.
 
     *about* is our state directory, the workspace, since when, and what is closed and given up. The
     *parts* are what is doubtful, and what isn't. What stands at guarded names adds its *inodes*.
+    What stood there before is known as far as it was *kept*.
 
     Raises:
         OSError: It can't be looked at.
@@ -57,7 +60,7 @@ def judged(
     state_dir, path, since_ns, (closed, given_up) = about
     root = os.open(path, ways.DIRECTORY)
     try:
-        known = Known(path, times.telling_device(root))
+        known = kept or Known(path, times.telling_device(root))
         known.closed, known.given_up = frozenset(closed), frozenset(given_up)
         fresh = Fresh(known, Quarantine(state_dir), root, (since_ns, listing))
         doubtful = list(_opened_up(parts[0], root, since_ns))
@@ -244,6 +247,8 @@ class Fresh(Judging):
         if finding.in_package(spot.directory) and spot.what == names.what_of(
             spot.directory, spot.name
         ):
+            return super()._undo(spot, parent, one)
+        if one is not None and one.kept is not None:
             return super()._undo(spot, parent, one)
         if self._came(spot, parent):
             return super()._undo(spot, parent, None)

@@ -15,11 +15,12 @@ import time
 from _imp import source_hash
 from binascii import crc32
 
-from nono_mcp.guard import ways
+from nono_mcp.guard import times, ways
 from nono_sandbox import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     Identity = tuple[int, int]
@@ -70,6 +71,8 @@ class Listing:
         self.inodes: dict[str, int] = {}
         """Of what stood at guarded names by then."""
         self.taken_ns = 0
+        self._last: dict[str, Listed] = {}
+        """How each was listed last."""
         self._is_new = False
         self._published: set[int] = set()
         """Which of the inodes were in packages."""
@@ -93,7 +96,7 @@ class Listing:
         if (root, identity) == whose:
             self.taken_ns = taken_ns
             self.before = {path: Listed(*one) for path, *one in directories}
-            self.directories = self.before
+            self.directories = self._last = self.before
             self.inodes = inodes
             self._published = {inode for path, inode in inodes.items() if _in_package(path)}
 
@@ -114,24 +117,42 @@ class Listing:
 
         What wasn't come to is as it was.
         """
+        for _ in self.renewal(doubting=False):
+            if time.monotonic() > until:
+                self.directories = self._last
+                self._is_all = False
+                return False
+        self._is_all = True
+        return True
+
+    def renewal(self, *, doubting: bool) -> Iterator[Listed]:
+        """List what was changed, and yield each directory; after the last, all that is known.
+
+        While somebody goes on to change them, that is *doubting*: what is seen of one a moment
+        after it was changed is looked at again.
+        """
         # Who changed nothing doesn't pay for the import.
         from nono_mcp.guard.listed import listed
 
-        old, self.directories = self.before, {}
-        self._is_new = True
+        found: dict[str, Listed] = {}
+        self._last = dict(self._last)
         todo = [""]
         while todo:
             path = todo.pop()
-            if time.monotonic() > until:
-                self.directories = old | self.directories
-                self._is_all = False
-                return False
-            one = listed(self._prefix, path, old.get(path))
-            if one is not None:
-                self.directories[path] = one
-                lead = f"{path}/" if path else ""
-                todo += [lead + name for name in one.below]
-        return True
+            settled_ns = times.now_ns() - SETTLED_NS
+            old = self._last.get(path)
+            one = listed(self._prefix, path, old)
+            if one is None:
+                continue
+            self._is_new = self._is_new or one is not old
+            if doubting and one.changed_ns >= settled_ns:
+                one = Listed(0, one.below, one.found)
+            found[path] = self._last[path] = one
+            lead = f"{path}/" if path else ""
+            todo += [lead + name for name in one.below]
+            yield one
+        self._is_new = self._is_new or found.keys() != self.before.keys()
+        self.directories = found
 
     def path(self, directory: tuple[str, ...], name: str) -> str:
         """Return the absolute path of a *name*."""

@@ -6,7 +6,6 @@ Architecture invariant: the work is bounded by what changed, and by what is know
 from __future__ import annotations
 
 import posix as os
-from contextlib import suppress
 
 from nono_mcp.guard import finding, judge, names, spots, ways
 from nono_mcp.guard.spots import Spot
@@ -66,14 +65,21 @@ def learn(known: Known, found: Found, root: int) -> None:
         known.bare.add(directory)
         spots.visit_bare(directory, fd, see)
 
-    with suppress(FileNotFoundError):  # somebody removed it meanwhile
+    try:
         visit(known, found, root, see, see_bare)
+    except FileNotFoundError:
+        return  # somebody removed it meanwhile
 
 
-def visit(known: Known, found: Found, root: int, see: See, see_bare: SeeBare) -> None:
-    """Have each spot seen that belongs to what was *found* in the open directory *root*."""
+def visit(  # noqa: PLR0913 - what sees is two functions
+    known: Known, found: Found, root: int, see: See, see_bare: SeeBare, *, entering: bool = True
+) -> None:
+    """Have each spot seen that belongs to what was *found* in the open directory *root*.
+
+    Directories on the way that were shut are opened up, unless *entering* is false.
+    """
     left = found.kind in NOT_ENTERED
-    directory = None if left else ways.beneath(found.directory, root)
+    directory = None if left else ways.beneath(found.directory, root, entering=entering)
     if directory is None:
         return
     try:

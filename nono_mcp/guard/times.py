@@ -14,16 +14,23 @@ import posix as os
 import sys
 import time
 
+_EXT, _XFS, BTRFS = 0xEF53, 0x58465342, 0x9123683E
+"""ext2, ext3 and ext4 have one."""
 TELLING = frozenset(
     {
-        0xEF53,  # ext2, ext3, ext4
-        0x58465342,  # XFS
-        0x9123683E,  # Btrfs
+        _EXT,
+        _XFS,
+        BTRFS,
         0xF2F52010,  # F2FS
         0xCA451A4E,  # bcachefs
     }
 )
 """The `f_type` of statfs(2), by include/uapi/linux/magic.h and those file systems' own."""
+
+LOCKED = frozenset({_EXT, _XFS, BTRFS})
+"""Of those, where whatever is changed by a system call has another time when its lock is free."""
+MOVES_TELL = frozenset({_EXT, BTRFS})
+"""Of those, where a file that is renamed, or changes places with another, always has one too."""
 
 _COARSE = 5
 """CLOCK_REALTIME_COARSE, by which the kernel gives files their times."""

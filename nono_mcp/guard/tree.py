@@ -30,7 +30,7 @@ PRINTED_MAX = 2000
 _MANY = 3
 """Where that hash is in a directory's print."""
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Kept(Value):
@@ -173,7 +173,7 @@ def _keep_file(name: str, parent: int, room: _Room, status: os.stat_result) -> K
     if not room.take(status.st_size):
         return Kept("file", mode, is_whole=False)
     try:
-        fd = os.open(name, _READ, dir_fd=parent)
+        fd = os.open(name, READ, dir_fd=parent)
     except PermissionError:
         return Kept("file", mode, is_whole=False)
     with open(fd, "rb") as file:

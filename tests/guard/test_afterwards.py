@@ -38,18 +38,32 @@ class Runs:
         self._state = str(root / "state")
         self.actions: list[Action] = []
 
-    def run(self, script: str, given_up: tuple[str, ...] = ()) -> list[str]:
-        """Run a shell script as `nono run` does, and return what was done after it."""
+    def run(
+        self,
+        script: str,
+        given_up: tuple[str, ...] = (),
+        *,
+        looked: bool = False,
+        first: str = "",
+    ) -> list[str]:
+        """Run a shell script as `nono run` does, and return what was done after it.
+
+        All of it is done before anybody could look or, if somebody has *looked*, what is *first*.
+        """
         self.settle()
         guard = Guard(self._state)
         settled = [(str(self.work), None)], (), (), "", given_up
         guard.settle(*settled)
         assert guard.begin() == ()
-        looking = afterwards.Afterwards(self._state, settled, str(self.work / "any"))
+        looking = afterwards.Afterwards(self._state, settled, str(self.work / "any"), guard.began)
+        if first:
+            self.outside(first)
+        while looked and looking.pause_ms is not None:
+            looking.step()
         self.outside(script)
         guard.end()
         guard.close()
-        self.actions = list(looking.look(guard.began.since_ns()))
+        self.actions = list(looking.look())
         return sorted(f"{one.action} {one.path[len(f'{self.work}/') :]}" for one in self.actions)
 
     def outside(self, script: str) -> None:
