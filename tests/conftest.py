@@ -1,5 +1,6 @@
 """What holds for every test: which are collected where, and that none is skipped in CI."""
 
+import math
 import os
 import re
 import signal
@@ -62,6 +63,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
+    items[:] = long_first(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def long_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Put what is long where each of the *workers*, who share in equal parts, begins.
+
+    Others take from the end of a part, so that at last nobody waits for a long one.
+    """
+    long = [item for item in items if item.get_closest_marker("slow")]
+    short = [item for item in items if not item.get_closest_marker("slow")]
+    size = math.ceil(len(short) / workers)
+    return [
+        item
+        for number in range(workers)
+        for item in (*long[number::workers], *short[number * size : (number + 1) * size])
+    ]
 
 
 @pytest.fixture
