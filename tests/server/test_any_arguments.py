@@ -10,6 +10,7 @@ from tests.server.conftest import Machine, Wire, command_lines, serving
 
 pytestmark = pytest.mark.linux
 
+WALKING = {"list_directory", "search_files"}
 WAITS = {"wait_s", "timeout_s", "yield_s"}
 TEXTS = st.one_of(
     st.text(max_size=20),
@@ -77,6 +78,9 @@ def test_every_call_is_answered_and_leaves_nothing(machine: Machine) -> None:
             name, arguments = asked
             if name == "run_sandboxed":
                 arguments.setdefault("timeout_s", 1)
+            if name in WALKING and arguments.get("path") == "/":
+                # All that the machine has takes its time, and other tests'.
+                arguments["path"] = "/etc"
             answer = wire.answer(wire.request("tools/call", {"name": name, "arguments": arguments}))
             # An id is the only thing that has to come back of a message that holds no text.
             result = answer.get("result") or {}
