@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 NUMBERS: dict[str, int] = json.loads(sys.argv[1])
@@ -105,6 +106,50 @@ def in_thread(act: Callable[[], object]) -> None:
     thread.join()
     if raised:
         raise raised[0]
+
+
+OFTEN = 300
+LONG_S = 1.0
+
+
+def race(
+    against: Iterable[Callable[[], object]],
+    tried: Mapping[str, Callable[[], object]],
+    awaited: Collection[str],
+) -> None:
+    """Try it while threads of ours act *against* it again and again; tell all that came of each.
+
+    Each of the *awaited* has to have come out in two ways, so that threads and tries did meet:
+    often, or for long.
+    """
+    going = [True]
+
+    def repeat(act: Callable[[], object]) -> None:
+        while going:
+            act()
+
+    threads = [threading.Thread(target=repeat, args=(act,)) for act in against]
+    sys.setswitchinterval(1e-6)
+    for thread in threads:
+        thread.start()
+    seen: dict[str, dict[object, int]] = {name: {} for name in tried}
+    end = time.monotonic() + LONG_S
+    often = OFTEN
+    while any(sum(count >= often for count in seen[name].values()) < 2 for name in awaited):
+        if time.monotonic() > end:
+            often = 1
+        for name, act in tried.items():
+            came: object
+            try:
+                came = act() or "done"
+            except OSError as error:
+                came = errno.errorcode[error.errno or 0]
+            seen[name][came] = seen[name].get(came, 0) + 1
+    going.clear()
+    for thread in threads:
+        thread.join()
+    for name, ways in seen.items():
+        say(name, sorted(ways))
 
 
 def sleep_for_ever() -> None:

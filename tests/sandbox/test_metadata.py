@@ -206,7 +206,6 @@ def test_a_race_leads_to_no_metadata_outside(sandbox: Sandbox, yard: Yard) -> No
     outcome = sandbox.attack(
         ways(
             """
-        import time
         outside, reading = ARGUMENTS
         os.mkdir("own")
         for file in ("secret", "kept"):
@@ -219,27 +218,18 @@ def test_a_race_leads_to_no_metadata_outside(sandbox: Sandbox, yard: Yard) -> No
         os.symlink("there", "own")
         fds = [os.open("there/kept", os.O_RDONLY), os.open(reading + "/kept", os.O_RDONLY)]
         os.dup2(fds[0], 90)
-        going = True
         def swap():
-            while going:
-                for text in (theirs, own, readable, own):
-                    ctypes.memmove(memory, text, len(text))
+            for text in (theirs, own, readable, own):
+                ctypes.memmove(memory, text, len(text))
         def flip():
-            while going:
-                for target in ("there", outside, reading):
-                    os.symlink(target, "next")
-                    os.rename("next", "flipping")
+            for target in ("there", outside, reading):
+                os.symlink(target, "next")
+                os.rename("next", "flipping")
         def turn():
-            while going:
-                syscall("renameat2", AT_FDCWD, "there", AT_FDCWD, "own", RENAME_EXCHANGE)
+            syscall("renameat2", AT_FDCWD, "there", AT_FDCWD, "own", RENAME_EXCHANGE)
         def put():
-            while going:
-                for fd in fds:
-                    os.dup2(fd, 90)
-        threads = [threading.Thread(target=one) for one in (swap, flip, turn, put)]
-        sys.setswitchinterval(1e-6)
-        for one in threads:
-            one.start()
+            for fd in fds:
+                os.dup2(fd, 90)
         me = os.getuid(), os.getgid()
         acts = {
             "memory": lambda: syscall("chmod", memory, 0o611),
@@ -252,27 +242,14 @@ def test_a_race_leads_to_no_metadata_outside(sandbox: Sandbox, yard: Yard) -> No
             "descriptor, time": lambda: syscall("utimensat", 90, 0, OLD, 0),
             "descriptor, named": lambda: os.chmod("/proc/self/fd/90", 0o611),
         }
-        seen = {name: set() for name in acts}
-        end = time.monotonic() + 1
-        awaited = seen["memory"], seen["descriptor"]
-        while time.monotonic() < end or any(len(one) < 2 for one in awaited):
-            for name, act in acts.items():
-                try:
-                    act()
-                    seen[name].add("done")
-                except OSError as error:
-                    seen[name].add("refused")
-        going = False
-        for one in threads:
-            one.join()
-        say("seen", {name: sorted(one) for name, one in seen.items()})
+        race([swap, flip, turn, put], acts, ["memory", "descriptor"])
         """
         ),
         yard.outside,
         yard.reading,
     )
-    assert outcome.said["seen"]["memory"] == ["done", "refused"]
-    assert outcome.said["seen"]["descriptor"] == ["done", "refused"]
+    assert "done" in outcome.said["memory"]
+    assert "done" in outcome.said["descriptor"]
     assert (yard.seen(yard.outside), yard.seen(yard.reading)) == before
 
 
