@@ -108,7 +108,7 @@ def in_thread(act: Callable[[], object]) -> None:
         raise raised[0]
 
 
-OFTEN = 300
+OFTEN = 500
 LONG_S = 1.0
 
 
