@@ -132,14 +132,14 @@ def race(
     sys.setswitchinterval(1e-6)
     for thread in threads:
         thread.start()
-    seen: dict[str, dict[object, int]] = {name: {} for name in tried}
+    seen: dict[str, dict[Any, int]] = {name: {} for name in tried}
     end = time.monotonic() + LONG_S
     often = OFTEN
     while any(sum(count >= often for count in seen[name].values()) < 2 for name in awaited):
         if time.monotonic() > end:
             often = 1
         for name, act in tried.items():
-            came: object
+            came: Any
             try:
                 came = act() or "done"
             except OSError as error:
