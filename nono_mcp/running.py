@@ -12,9 +12,9 @@ import os
 import struct
 import termios
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
@@ -23,7 +23,7 @@ from nono_sandbox import unnamed
 from nono_sandbox.errors import LaneLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from nono_sandbox.client import Ended, Lane
     from nono_sandbox.confinement import Call
@@ -55,15 +55,14 @@ class Live:
         self._lane: Lane | None = None
         self._fd = -1
 
-    @contextmanager
-    def attached(self, lane: Lane, fd: int) -> Iterator[None]:
-        """Be of use for the body's time; *fd*, if any, is where input goes, closed in the end."""
+    def attach(self, lane: Lane, fd: int) -> None:
+        """Be of use until `detach`; input goes to *fd*, its to close, if that isn't -1."""
         self._lane, self._fd = lane, fd
-        try:
-            yield
-        finally:
-            self._lane = None
-            self.close_input()
+
+    def detach(self) -> None:
+        """Be of no use any more."""
+        self._lane = None
+        self.close_input()
 
     @property
     def takes_input(self) -> bool:
@@ -105,58 +104,141 @@ class Live:
             self._lane.signal(number)
 
 
-async def run(
-    lane: Lane,
-    call: Call,
-    stdin: bytes,
-    on_output: Callable[[bytes], None] | None,
-    live: Live | None,
-) -> tuple[Ended, Capture, float]:
-    """Run *call*; return how it ended, what it printed and how long it took.
+class Running:
+    """One call on its lane; as a context manager it lets go of its streams.
 
-    Raises:
-        LaneLostError: Its lane died, and the call with it.
+    with Running(lane, call, on_output, live) as running:
+        running.begin(stdin)
+        ended, output, duration_s = await running.to_its_end()
     """
-    began_at = time.monotonic()
-    capture = Capture()
-    with _output_of(lane, call, stdin, live) as output_fd:
-        try:
-            if not await _attend(lane, call, output_fd, capture, on_output):
-                await _end(lane, "wall")
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await _end(lane, "cancelled")
-            raise
-        _drain(output_fd, capture, on_output)
-    if lane.ended is None:
-        raise LaneLostError("the call ended without a report; run it again")
-    return lane.ended, capture, time.monotonic() - began_at
 
+    def __init__(
+        self,
+        lane: Lane,
+        call: Call,
+        on_output: Callable[[bytes], None] | None = None,
+        live: Live | None = None,
+    ) -> None:
+        self._lane = lane
+        self._call = call
+        self._on_output = on_output
+        self._live = live
+        self._began_at = time.monotonic()
+        self._output = Capture()
+        self._output_fd = -1
+        self._fds: list[int] = []
 
-@contextmanager
-def _output_of(lane: Lane, call: Call, stdin: bytes, live: Live | None) -> Iterator[int]:
-    """Begin *call* and yield the descriptor its output arrives on."""
-    theirs, read_end, input_end = _streams(call, stdin, live)
-    # Of the pipe for its output we keep the other end open: that the last who writes has gone the
-    # lane says, and to be woken for both is twice the work.
-    held = () if call.tty else theirs[1:2]
-    try:
+    def __enter__(self) -> Self:
+        """Hold nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the streams."""
+        if self._live is not None:
+            self._live.detach()
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def begin(self, stdin: bytes) -> None:
+        """Have the lane run the call, with *stdin* to read unless somebody is to write to it.
+
+        Raises:
+            LaneLostError: The lane is dead; nothing ran.
+        """
+        theirs, self._output_fd, input_end = _streams(self._call, stdin, self._live)
+        # Of the pipe for its output we keep the other end open: that the last who writes has gone
+        # the lane says, and to be woken for both is twice the work.
+        held = () if self._call.tty else theirs[1:2]
+        self._fds = [self._output_fd, *held]
+        if self._live is not None:
+            self._live.attach(self._lane, input_end)
         try:
-            lane.begin(call, theirs)
+            self._lane.begin(self._call, theirs)
         finally:
             for fd in {*theirs} - {*held}:
                 os.close(fd)
-        if live is None:
-            yield read_end
-            return
-        with live.attached(lane, input_end):
-            input_end = -1
-            yield read_end
-    finally:
-        for fd in (read_end, *held):
-            os.close(fd)
-        if input_end >= 0:
-            os.close(input_end)
+
+    async def to_its_end(self) -> tuple[Ended, Capture, float]:
+        """Return how it ended, what it printed and how long it took.
+
+        Raises:
+            LaneLostError: Its lane died, and the call with it.
+        """
+        try:
+            if not await self._attend():
+                await _end(self._lane, "wall")
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await _end(self._lane, "cancelled")
+            raise
+        self._drain()
+        if self._lane.ended is None:
+            raise LaneLostError("the call ended without a report; run it again")
+        return self._lane.ended, self._output, time.monotonic() - self._began_at
+
+    async def _attend(self) -> bool:
+        """Take in output until the lane says that the call has ended; tell whether it did in time.
+
+        A lane starts most programs itself, and till they are executed it can't attend to anything:
+        where they are read from may not answer. So nobody waits for it for ever.
+        """
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[bool] = loop.create_future()
+        lane_fd, output_fd = self._lane.fileno(), self._output_fd
+        limits = self._call.limits
+        output_bytes_max = limits.output_bytes_max
+
+        def hear() -> None:
+            if self._lane.receive():
+                _end_wait(over, in_time=True)
+
+        def listen() -> None:
+            loop.add_reader(output_fd, _telling, over, read)
+
+        def read() -> None:
+            nonlocal output_bytes_max
+            if not self._read_some():
+                loop.remove_reader(output_fd)
+            if output_bytes_max is not None and self._output.total_bytes > output_bytes_max:
+                self._lane.end("output")
+                output_bytes_max = None
+
+        # By the loop itself: to wait anew for each of the two costs more than all that they say.
+        loop.add_reader(lane_fd, _telling, over, hear)
+        timers = [loop.call_later(_BRIEF_S, listen)]
+        if limits.wall_s is not None:
+            late_s = limits.wall_s + _LATE_S_MAX
+            timers.append(loop.call_later(late_s, partial(_end_wait, over, in_time=False)))
+        try:
+            return await over
+        finally:
+            loop.remove_reader(lane_fd)
+            loop.remove_reader(output_fd)
+            for timer in timers:
+                timer.cancel()
+
+    def _read_some(self) -> bool:
+        """Read once; tell whether there may be more to come."""
+        try:
+            chunk = os.read(self._output_fd, _PIPE_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return False  # a terminal that nobody has open any more
+            raise
+        if chunk:
+            self._output.feed(chunk)
+            if self._on_output is not None:
+                self._on_output(chunk)
+        return bool(chunk)
+
+    def _drain(self) -> None:
+        """Read what a pipe still holds; its writers are gone, or no business of this call."""
+        for _ in range(16):
+            before = self._output.total_bytes
+            if not self._read_some() or self._output.total_bytes == before:
+                return
 
 
 def _streams(call: Call, stdin: bytes, live: Live | None) -> tuple[tuple[int, int, int], int, int]:
@@ -181,52 +263,6 @@ def _input(stdin: bytes) -> int:
     return unnamed.holding(stdin)
 
 
-async def _attend(
-    lane: Lane,
-    call: Call,
-    output_fd: int,
-    capture: Capture,
-    on_output: Callable[[bytes], None] | None,
-) -> bool:
-    """Take in output until the lane says that the call has ended; tell whether it did in time.
-
-    A lane starts most programs itself, and till they are executed it can't attend to anything:
-    where they are read from may not answer. So nobody waits for it for ever.
-    """
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[bool] = loop.create_future()
-    output_bytes_max = call.limits.output_bytes_max
-
-    def hear() -> None:
-        if lane.receive():
-            _end_wait(over, in_time=True)
-
-    def listen() -> None:
-        loop.add_reader(output_fd, _telling, over, read)
-
-    def read() -> None:
-        nonlocal output_bytes_max
-        if not _read_some(output_fd, capture, on_output):
-            loop.remove_reader(output_fd)
-        if output_bytes_max is not None and capture.total_bytes > output_bytes_max:
-            lane.end("output")
-            output_bytes_max = None
-
-    # By the loop itself: to wait anew for each of the two costs more than all that they say.
-    loop.add_reader(lane.fileno(), _telling, over, hear)
-    timers = [loop.call_later(_BRIEF_S, listen)]
-    if call.limits.wall_s is not None:
-        late_s = call.limits.wall_s + _LATE_S_MAX
-        timers.append(loop.call_later(late_s, partial(_end_wait, over, in_time=False)))
-    try:
-        return await over
-    finally:
-        loop.remove_reader(lane.fileno())
-        loop.remove_reader(output_fd)
-        for timer in timers:
-            timer.cancel()
-
-
 def _end_wait(over: asyncio.Future[bool], *, in_time: bool) -> None:
     if not over.done():
         over.set_result(in_time)
@@ -240,31 +276,6 @@ def _telling(over: asyncio.Future[bool], act: Callable[[], None]) -> None:
         if over.done():
             raise
         over.set_exception(error)
-
-
-def _read_some(fd: int, capture: Capture, on_output: Callable[[bytes], None] | None) -> bool:
-    """Read once; tell whether there may be more to come."""
-    try:
-        chunk = os.read(fd, _PIPE_BYTES)
-    except BlockingIOError:
-        return True
-    except OSError as error:
-        if error.errno == errno.EIO:
-            return False  # a terminal that nobody has open any more
-        raise
-    if chunk:
-        capture.feed(chunk)
-        if on_output is not None:
-            on_output(chunk)
-    return bool(chunk)
-
-
-def _drain(fd: int, capture: Capture, on_output: Callable[[bytes], None] | None) -> None:
-    """Read what a pipe still holds; its writers are gone, or no business of this call."""
-    for _ in range(16):
-        before = capture.total_bytes
-        if not _read_some(fd, capture, on_output) or capture.total_bytes == before:
-            return
 
 
 async def _end(lane: Lane, reason: str) -> None:

@@ -27,6 +27,7 @@ from nono_mcp.guard.lasting import Lasting
 from nono_mcp.in_force import InForce
 from nono_mcp.policy import guarded
 from nono_mcp.recording import Recording
+from nono_mcp.running import Running
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.beneath import Unkept
 from nono_mcp.undo.undo import Undo
@@ -186,8 +187,14 @@ class Session(InForce):
                 )
                 network = self._own_network(generation)
                 async with self._kept(call_id, call, recording, start, network) as kept:
-                    with self._guarded(recording) as actions:
-                        outcome = await running.run(lane, call, command.stdin, on_output, live)
+                    with (
+                        self._guarded(recording) as actions,
+                        Running(lane, call, on_output, live) as program,
+                    ):
+                        program.begin(command.stdin)
+                        if self.undo is not None:
+                            self.undo.commit()
+                        outcome = await program.to_its_end()
                 result = Result(
                     call_id, *outcome, call.cwd, (*actions, *kept.guarded), kept.changed
                 )

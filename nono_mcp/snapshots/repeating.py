@@ -55,8 +55,10 @@ class Repeating:
     def __enter__(self) -> Self:
         """Take the turn, all that was said being written, if it can be."""
         self._turn.acquire()
+        self._commit()
         with suppress(sqlite3.Error):  # of which whoever writes next is told, and so are people
-            self._written(None)
+            self._inserted(self._said)
+            self._said.clear()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +67,10 @@ class Repeating:
 
     def try_turn(self) -> bool:
         """Take the turn if nobody has it, and tell whether we have; `leave_turn` ends it."""
-        return self._turn.acquire(blocking=False)
+        is_ours = self._turn.acquire(blocking=False)
+        if is_ours:
+            self._commit()
+        return is_ours
 
     def leave_turn(self) -> None:
         """Let others have their turn."""
@@ -75,14 +80,27 @@ class Repeating:
         """Write down that the workspace is once more as *last* has it, if *last* is still there.
 
         Not if a restore was interrupted, nor where a file has other names: what is written through
-        one of those shows nowhere else. And this waits for nobody. It has to be our turn.
+        one of those shows nowhere else. And this waits for nobody. It has to be our turn, and till
+        the next turn, or `commit`, others can write nothing.
         """
         row = self._row(last, reason, call, first=True)
         try:
-            seq = self._unwaiting(row).get(row[0])
+            self._begin()
+            seq = self._inserted([*self._said, row]).get(row[0])
         except sqlite3.OperationalError:
+            self._roll_back()
             return None  # whoever looks at the workspace instead is told why
-        return None if seq is None else _said(row, last, seq)
+        if seq is None:
+            self._commit()
+            return None
+        # Should it not be committed, it's written later.
+        self._said.append((*row[:-1], False))
+        return _said(row, last, seq)
+
+    def commit(self) -> None:
+        """Let others see what `again` wrote, and write."""
+        if self.try_turn():  # else who has it has done so
+            self.leave_turn()
 
     def later(self, last: Snapshot, reason: Reason, call: str | None) -> Snapshot:
         """Say that, soon after `again` was, and write it down with what follows, or in `write`.
@@ -100,34 +118,51 @@ class Repeating:
         if not self.try_turn():
             return False
         try:
-            self._unwaiting(None)
+            if self._said:
+                self._begin()
+                self._inserted(self._said)
+                self._commit()
         except sqlite3.Error:
-            return False
+            self._roll_back()
         finally:
             self.leave_turn()
-        return True
+        return not self._said
 
     def _row(self, last: Snapshot, reason: Reason, call: str | None, *, first: bool) -> _Row:
         name, owner = os.urandom(_ID_BYTES).hex(), self._workspace.owner
         return name, time.time_ns(), reason, call, owner, last.seq, first
 
-    def _unwaiting(self, row: _Row | None) -> dict[str, int]:
+    def _begin(self) -> None:
+        """Begin to write, if nobody else does."""
         db = self._workspace.store.db
         db.execute("PRAGMA busy_timeout = 0")
         try:
-            return self._written(row)
+            db.execute("BEGIN IMMEDIATE")
         finally:
             db.execute(_WAITING)
 
-    def _written(self, row: _Row | None) -> dict[str, int]:
-        rows = self._said if row is None else [*self._said, row]
+    def _inserted(self, rows: list[_Row]) -> dict[str, int]:
         if not rows:
             return {}
         text = _WRITE.format(rows=", ".join([_ROW] * len(rows)))
         values = [value for each in rows for value in each]
         found = self._workspace.store.db.execute(text, values).fetchall()
-        self._said.clear()
         return {name: seq for seq, name in found}
+
+    def _commit(self) -> None:
+        """End what was begun, all that was said being written then."""
+        if not self._workspace.store.db.in_transaction:
+            return
+        try:
+            self._workspace.store.db.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+        else:
+            self._said.clear()
+
+    def _roll_back(self) -> None:
+        if self._workspace.store.db.in_transaction:
+            self._workspace.store.db.execute("ROLLBACK")
 
 
 def _said(row: _Row, last: Snapshot, seq: int) -> Snapshot:

@@ -51,6 +51,7 @@ class Snapshots:
         store.packs.quota_bytes = keep.quota_bytes
         self._turn = Repeating(workspace)
         self.write = self._turn.write
+        self.commit = self._turn.commit
 
     @classmethod
     def open(
@@ -119,7 +120,8 @@ class Snapshots:
     ) -> Snapshot | None:
         """Write down that the workspace is as it is in *last*, of which the caller is sure.
 
-        None if that needs a look, or a wait: then `take` it. *later* is with `write`, or the next.
+        None if that needs a look, or a wait: then `take` it. *later* is with `write`, or the next;
+        otherwise `commit` follows, for which others wait.
         """
         if not self._turn.try_turn():
             return None

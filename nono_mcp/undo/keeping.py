@@ -170,6 +170,13 @@ class Keeping:
             self._last = self._last[0], taken
         return taken
 
+    def commit(self) -> None:
+        """Complete what `again` wrote before a call, while that begins.
+
+        Should that fail, the snapshot before it has the same root.
+        """
+        self.snapshots.commit()
+
     def write_soon(self) -> None:
         """Write down what was left for later, by the loop that runs, if no call does it first."""
         if self._writing is None:
@@ -217,7 +224,8 @@ class Keeping:
                 kept.unsure.merge(unsure)
 
     def end(self, kept: Kept) -> None:
-        """Hold the call of *kept* responsible for nothing more."""
+        """Hold the call of *kept* responsible for nothing more, whether it was begun or not."""
+        self.commit()
         self._beneath.end(kept)
 
     def put_right(self) -> tuple[Action, ...]:

@@ -54,6 +54,7 @@ class Undo:
     def __init__(self, keeping: Keeping, living: Living, rules: Rules, log: Log | None) -> None:
         self.rules = rules
         self._keeping = keeping
+        self.commit = keeping.commit
         self._living = living
         self._log = log
         self.writing: list[Kept] = []

@@ -1,6 +1,7 @@
 """A snapshot without a look: only where nothing can have changed, and never by waiting."""
 
 import os
+import resource
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -182,7 +183,47 @@ def test_what_follows_is_written_after_it(place: Place) -> None:
     with place.open() as snapshots:
         later = left_for_later(snapshots)
         assert snapshots.again(later, "before-call", "c2") is not None
+        snapshots.commit()
         assert rows(place) == [*TAKEN, LATER, ("before-call", "c2")]
+
+
+def test_nobody_else_writes_until_it_is_committed(place: Place) -> None:
+    with place.open() as snapshots:
+        assert snapshots.again(snapshots.take("auto"), "before-call", "c1") is not None
+        db = index_of(place)
+        db.execute("PRAGMA busy_timeout = 0")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            db.execute("BEGIN IMMEDIATE")
+        assert rows(place) == TAKEN[:1]
+        snapshots.commit()
+        assert rows(place) == TAKEN
+        db.execute("BEGIN IMMEDIATE")
+        db.close()
+
+
+@pytest.mark.parametrize("ask", ["list", "write", "is_interrupted"])
+def test_whoever_asks_next_commits_it(place: Place, ask: str) -> None:
+    with place.open() as snapshots:
+        assert snapshots.again(snapshots.take("auto"), "before-call", "c1") is not None
+        getattr(snapshots, ask)()
+        assert rows(place) == TAKEN
+
+
+def test_what_could_not_be_committed_is_written_later(place: Place) -> None:
+    with place.open() as snapshots:
+        assert snapshots.again(snapshots.take("auto"), "before-call", "c1") is not None
+        log = place.state / DIRECTORY / "index.db-wal"
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # As where the disk is full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, limits[1]))
+        try:
+            snapshots.commit()
+            assert not snapshots.write()
+            assert rows(place) == TAKEN[:1]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert snapshots.write()
+        assert rows(place) == TAKEN
 
 
 def test_a_restore_that_was_interrupted_meanwhile_keeps_back_what_follows_alone(

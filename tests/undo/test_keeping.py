@@ -1,17 +1,19 @@
 """When a snapshot is taken without a look, and when a look is needed all the same."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
 
+from nono_mcp.audit.end import AuditWriteError
 from nono_mcp.guard.below import Below
 from nono_mcp.policy.document import SnapshotsSection
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Session
+from nono_mcp.undo import keeping as module
 from nono_mcp.undo.keeping import Keeping
 from nono_mcp.undo.rules import Rules
 from nono_mcp.undo.values import Kept
@@ -64,21 +66,24 @@ def test_whoever_runs_is_told_what_was_read_meanwhile(keeping: Keeping, tmp_path
     assert (runs.unsure.paths, ends.unsure.paths) == ({b"f", b"g"}, set())
 
 
+def requested(tmp_path: Path, tier: str) -> Request:
+    for name in ("work", "home"):
+        (tmp_path / name).mkdir()
+    return Request(
+        workspace=str(tmp_path / "work"),
+        tier=tier,
+        environ={"PATH": "/usr/bin:/bin"},
+        home=str(tmp_path / "home"),
+        state_dir=str(tmp_path / "state"),
+        config_dir=str(tmp_path / "config"),
+    )
+
+
 def test_what_another_server_left_of_a_rollback_is_completed_before_a_call_that_needs_no_look(
     tmp_path: Path,
 ) -> None:
     """The other one was killed when it had said that it would, and before it did."""
-    (tmp_path / "work").mkdir()
-    names = {name: str(tmp_path / name) for name in ("home", "state", "config")}
-    request = Request(
-        workspace=str(tmp_path / "work"),
-        tier=LANDLOCK,
-        environ={"PATH": "/usr/bin:/bin"},
-        home=names["home"],
-        state_dir=names["state"],
-        config_dir=names["config"],
-    )
-    (tmp_path / "home").mkdir()
+    request = requested(tmp_path, LANDLOCK)
 
     async def act() -> None:
         with anyio.fail_after(60):
@@ -103,3 +108,60 @@ def test_what_another_server_left_of_a_rollback_is_completed_before_a_call_that_
                         await anyio.sleep(0.01)
 
     anyio.run(act)
+
+
+class FullLog:
+    """A log that has no room for a call."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def append(self, kind: str, fields: Mapping[str, object]) -> None:
+        if kind == "call.start":
+            self.heard.append(fields.get("snapshot"))
+            raise AuditWriteError("no room")
+
+
+def test_a_call_that_is_not_begun_leaves_the_index_to_others(tmp_path: Path, tier: str) -> None:
+    request = requested(tmp_path, tier)
+    index = tmp_path / "state" / "snapshots" / "index.db"
+    log = FullLog()
+
+    async def refused() -> None:
+        async with Session.open(request, tier=tier) as session:
+            for _ in range(3):
+                await session.run(Command(("true",)))
+            session._log = log  # type: ignore[assignment]  # noqa: SLF001 - full by now
+            with pytest.raises(AuditWriteError):
+                await session.run(Command(("true",)))
+            session._log = None  # noqa: SLF001
+            with closing(sqlite3.connect(index, timeout=20)) as db:
+                db.execute("BEGIN IMMEDIATE")
+
+    anyio.run(refused)
+    # In the second tier others may write here unseen, and each call has a look at it.
+    assert (log.heard == [None]) == (tier == LANDLOCK)
+
+
+def test_a_program_finds_the_row_before_it_written(
+    tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No timer does it.
+    monkeypatch.setattr(module, "_SOON_S", 60.0)
+    request = requested(tmp_path, tier)
+    index = tmp_path / "state" / "snapshots" / "index.db"
+    found: list[str] = []
+
+    def look(_: bytes) -> None:
+        with closing(sqlite3.connect(index)) as db:
+            newest = "SELECT call FROM snapshots ORDER BY seq DESC LIMIT 1"
+            found.extend(call for (call,) in db.execute(newest))
+
+    async def looked_at() -> None:
+        async with Session.open(request, tier=tier) as session:
+            for _ in range(3):
+                await session.run(Command(("true",)))
+            result = await session.run(Command(("sh", "-c", "echo")), on_output=look)
+            assert found == [result.id]
+
+    anyio.run(looked_at)
