@@ -5,17 +5,32 @@ from __future__ import annotations
 import os
 
 from nono_mcp.cli import options, say
+from nono_mcp.cli.http_flags import PLAIN
 from nono_mcp.cli.options import FailedError, Option, UsageError, nearest, shown
 from nono_mcp.policy.errors import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nono_mcp.cli.options import Parsed
     from nono_mcp.install.edit import Plan
+    from nono_mcp.install.hosts import Host
 
 SCOPE = Option("--scope", "project|user")
 DRY_RUN = Option("--dry-run")
 UNINSTALL = Option("--uninstall")
-OPTIONS = (SCOPE, Option("--project", "DIR"), DRY_RUN, UNINSTALL, options.JSON, options.HELP)
+URL = Option("--url", "URL")
+TOKEN_ENV = Option("--token-env", "NAME")
+OPTIONS = (
+    SCOPE,
+    Option("--project", "DIR"),
+    URL,
+    TOKEN_ENV,
+    PLAIN,
+    DRY_RUN,
+    UNINSTALL,
+    options.JSON,
+    options.HELP,
+)
 USAGE = """\
 usage: nono install HOST [OPTION]...
 
@@ -25,9 +40,15 @@ the old file is kept beside it (.before-nono).
 
   nono install claude-code
   nono install codex --dry-run
+  nono install cursor --url http://127.0.0.1:8080
 
   --scope project|user     for this project, or for all of yours (default: project; codex: user)
   --project DIR            the project (default: the current directory)
+  --url URL                a server by HTTP (nono serve --http), where the host gets a session of
+                           its own: URL/mcp/NAME, with the NAME that you say or a random one
+  --token-env NAME         the variable in the host's environment that holds the token
+                           (default: NONO_TOKEN; vscode asks for it instead)
+  --unsafe-plain-http      yes, plain HTTP beyond this machine: whoever is on the way reads it all
   --dry-run                only show what would change
   --uninstall              take the server out again
   --json                   report in JSON
@@ -46,12 +67,7 @@ def main(argv: list[str]) -> int:
     from nono_mcp.install import edit, hosts
     from nono_mcp.install.errors import InstallError
 
-    if len(parsed.rest) != 1:
-        raise UsageError("it takes one HOST", f"one of {', '.join(hosts.HOSTS)}")
-    name = parsed.rest[0]
-    if name not in hosts.HOSTS:
-        hint = nearest(name, hosts.HOSTS) or f"one of {', '.join(hosts.HOSTS)}"
-        raise UsageError(f"unknown host {shown(name)}", hint)
+    name = _named(parsed)
     host = hosts.HOSTS[name]
     scope = parsed.one("--scope") or min(host.files, key=[*host.files].index)
     if scope not in (hosts.PROJECT, hosts.USER):
@@ -59,6 +75,7 @@ def main(argv: list[str]) -> int:
     try:
         project = os.path.abspath(parsed.one("--project") or ".")
         path = host.file(scope, project, os.path.expanduser("~"))
+        host = _told_of(host, name, path, parsed)
         planned = edit.plan(host, path, uninstall=parsed.flag(UNINSTALL))
         is_done = planned.changes and not parsed.flag(DRY_RUN)
         if not parsed.flag(options.JSON):
@@ -74,7 +91,59 @@ def main(argv: list[str]) -> int:
         say.note(_told(planned, is_done=is_done))
         if host.note and not parsed.flag(UNINSTALL):
             say.note(host.note)
+        if parsed.one(URL.name) is not None and not parsed.flag(UNINSTALL):
+            say.note(_about_token(host, parsed))
     return 0
+
+
+def _named(parsed: Parsed) -> str:
+    from nono_mcp.install import hosts
+
+    if len(parsed.rest) != 1:
+        raise UsageError("it takes one HOST", f"one of {', '.join(hosts.HOSTS)}")
+    name = parsed.rest[0]
+    if name not in hosts.HOSTS:
+        hint = nearest(name, hosts.HOSTS) or f"one of {', '.join(hosts.HOSTS)}"
+        raise UsageError(f"unknown host {shown(name)}", hint)
+    return name
+
+
+def _told_of(host: Host, name: str, path: str, parsed: Parsed) -> Host:
+    """Return *host* with the kind of server that it's to be told of.
+
+    Raises:
+        UsageError: There's no server at such an address.
+        InstallError: The file at *path* can't be read.
+    """
+    from nono_mcp.install import edit, remote
+    from nono_mcp.install.errors import InstallError
+
+    url, variable = parsed.one(URL.name), parsed.one(TOKEN_ENV.name)
+    if parsed.flag(UNINSTALL):
+        return host
+    if url is None:
+        for option in (TOKEN_ENV, PLAIN):
+            if parsed.all(option.name):
+                raise UsageError(f"{option.name} is about a server by HTTP", "add --url URL")
+        return host.local()
+    asked = URL
+    try:
+        address = remote.parse(url, plain=parsed.flag(PLAIN))
+        asked = TOKEN_ENV
+        remote.check_variable(variable or remote.VARIABLE)
+    except InstallError as error:
+        raise UsageError(f"{asked.name}: {error}") from None
+    told = address.url(name, edit.present(host, path))
+    return host.by_http(told, variable or remote.VARIABLE)
+
+
+def _about_token(host: Host, parsed: Parsed) -> str:
+    from nono_mcp.install import remote
+
+    if host.beside is not None:
+        return "it asks for the token: nono serve says which file holds it"
+    variable = parsed.one(TOKEN_ENV.name) or remote.VARIABLE
+    return f"it takes the token from {variable}: nono serve says which file holds it"
 
 
 def _told(planned: Plan, *, is_done: bool) -> str:

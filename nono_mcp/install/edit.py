@@ -7,6 +7,7 @@ beside it, and the new one takes its place in one step.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,17 @@ def plan(host: Host, path: str, *, uninstall: bool) -> Plan:
     return Plan(real, before, after)
 
 
+def present(host: Host, path: str) -> object:
+    """Return which address of a server stands in the file at *path* already, if one does.
+
+    Raises:
+        InstallError: It can't be read.
+    """
+    text = _text(Path(path).resolve()) or ""
+    document = tables.loads(text) if host.toml else jsonc.loads(text)
+    return _at(document, (*host.path, host.address_key))
+
+
 def _text(path: Path) -> str | None:
     try:
         with path.open("rb") as stream:
@@ -80,15 +92,36 @@ def _text(path: Path) -> str | None:
 
 def _with(host: Host, text: str) -> str:
     if host.toml:
-        return tables.with_table(text, host.path, host.server)
-    expected = jsonc.loads(text)
-    changed = text
+        return tables.with_table(text, host.path, host.server, host.stale)
+    changed = _without_stale(host, text)
+    expected = jsonc.loads(changed)
     for key, value in host.server.items():
         present = _at(jsonc.loads(changed), (*host.path, key))
         if present != value:
             changed = jsonc.with_member(changed, (*host.path, key), value)
     _check(changed, _merged(expected, host.path, dict(host.server)))
-    return changed
+    return _with_beside(changed, *host.beside) if host.beside else changed
+
+
+def _without_stale(host: Host, text: str) -> str:
+    for key in sorted(host.stale):
+        expected = jsonc.loads(text)
+        parent = _at(expected, host.path)
+        if isinstance(parent, dict) and key in parent:
+            del parent[key]
+            text = jsonc.without_member(text, (*host.path, key))
+            _check(text, expected)
+    return text
+
+
+def _with_beside(text: str, key: str, value: object) -> str:
+    known = _at(jsonc.loads(text), (key,))
+    if known is None:
+        return jsonc.with_member(text, (key,), value)
+    ours = value if isinstance(value, list) else []
+    if not isinstance(known, list) or any(one not in known for one in ours):
+        raise InstallError(f"add to its {key} by hand, and try again: {json.dumps(ours)[1:-1]}")
+    return text
 
 
 def _without(host: Host, text: str) -> str:
@@ -100,6 +133,8 @@ def _without(host: Host, text: str) -> str:
     if isinstance(parent, dict):
         parent.pop(host.path[-1], None)
     _check(changed, expected)
+    if host.beside is not None and _at(expected, host.beside[:1]) == host.beside[1]:
+        changed = jsonc.without_member(changed, host.beside[:1])
     return changed
 
 

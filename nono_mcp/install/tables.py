@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nono_mcp.install.errors import InstallError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 _HEADER = re.compile(r"^[ \t]*\[")
 
@@ -31,8 +31,13 @@ def loads(text: str) -> dict[str, Any]:
         raise InstallError(f"it isn't TOML: {error}; correct it first") from error
 
 
-def with_table(text: str, path: Sequence[str], values: Mapping[str, object]) -> str:
-    """Return *text* with *values* in the table at *path*, whose other keys stay.
+def with_table(
+    text: str,
+    path: Sequence[str],
+    values: Mapping[str, object],
+    stale: Collection[str] = (),
+) -> str:
+    """Return *text* with *values* in the table at *path*, whose other keys stay but *stale* ones.
 
     Raises:
         InstallError: It is no TOML, or written in a way that isn't understood here.
@@ -44,8 +49,11 @@ def with_table(text: str, path: Sequence[str], values: Mapping[str, object]) -> 
         if not isinstance(table, dict):
             raise InstallError(f"{'.'.join(path)} is no table there: correct it first")
     missing = {key: value for key, value in values.items() if table.get(key) != value}
-    if not missing:
+    gone = {key for key in stale if key in table}
+    if not missing and not gone:
         return text
+    for key in gone:
+        del table[key]
     table |= values
     lines = text.splitlines(keepends=True)
     span = _span(lines, path)
@@ -55,7 +63,7 @@ def with_table(text: str, path: Sequence[str], values: Mapping[str, object]) -> 
         changed = head + gap + f"[{'.'.join(path)}]\n" + _rendered(values)
     else:
         start, end = span
-        own = [line for line in lines[start + 1 : end] if _key(line) not in missing]
+        own = [line for line in lines[start + 1 : end] if _key(line) not in {*missing, *gone}]
         changed = "".join([*lines[: start + 1], _rendered(missing), *own, *lines[end:]])
     return _checked(changed, expected, path)
 

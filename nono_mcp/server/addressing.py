@@ -19,7 +19,7 @@ from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from nono_mcp.server.listening import PATH
+from nono_mcp.server.paths import NAME, PATH
 from nono_mcp.snapshots.values import NOBODY
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", re.ASCII)
 _ID = re.compile(r"[!-~]{1,128}", re.ASCII)
 _RANDOM_BYTES = 16
 
@@ -76,7 +75,7 @@ def asked(scope: Scope) -> Asked | None:
     path: str = scope["path"]
     if path != PATH:
         name = path.removeprefix(f"{PATH}/")
-        return Asked(name) if name != path and _NAME.fullmatch(name) else None
+        return Asked(name) if name != path and NAME.fullmatch(name) else None
     headers = scope["headers"]
     version = header(headers, MCP_PROTOCOL_VERSION_HEADER)
     if version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:

@@ -21,7 +21,7 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import ClientDisconnect
 
-from nono_mcp.server import addressing, listening
+from nono_mcp.server import addressing
 from nono_mcp.server.addressing import Who
 from nono_mcp.server.attending import LEAVING, Leaving
 from nono_mcp.server.door import BAD_REQUEST, UNAUTHORIZED, Refused, knows
@@ -29,6 +29,7 @@ from nono_mcp.server.incoming import Incoming
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
 from nono_mcp.server.metrics import CONTENT_TYPE, Metrics
 from nono_mcp.server.oauth import Unreachable
+from nono_mcp.server.paths import PATH
 from nono_mcp.server.protocol_sessions import Opening, ask
 from nono_mcp.server.strangers import ACCEPTED_MAX, Strangers
 from nono_mcp.server.tenants import NOT_BEGUN, BusyError
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from nono_mcp.server.oauth import ResourceServer
     from nono_mcp.server.tenants import Tenants
 
-PATH = listening.PATH
 HEALTH, METRICS = "/healthz", "/metrics"
 CLIENTS_MAX = 64
 """Clients of the 2025 protocols that are in one named session at once."""

@@ -20,6 +20,7 @@ from cryptography import x509
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import strangers
 from nono_mcp.server.errors import ServeError
+from nono_mcp.server.paths import PATH
 from nono_sandbox import private
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from nono_mcp.server import Http
 
-PATH = "/mcp"
 TOKEN_BYTES = 32
 _CERTIFICATE_BYTES_MAX = 1 << 20
 _LOCALHOST = "localhost"

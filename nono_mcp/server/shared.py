@@ -29,6 +29,7 @@ from nono_mcp.server.door import Door, digest_of
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.logged import open_log
 from nono_mcp.server.oauth import ResourceServer
+from nono_mcp.server.paths import PATH
 from nono_mcp.server.tenant import Allowance
 from nono_mcp.server.tenants import REQUESTS_MAX, Tenants
 from nono_mcp.server.turns import Turns
@@ -106,7 +107,7 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
                 told = stack.enter_context(_told(options.request.state_dir, port, token))
             else:
                 told = f"its people are in {quoted(http.team)}"
-            named = f"a client that adds a name ({listening.PATH}/NAME) has a session of its own"
+            named = f"a client that adds a name ({PATH}/NAME) has a session of its own"
             listening.announce(
                 address, port, [f"{named}; {told}"], token if http.team is None else ""
             )
