@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nono_sandbox import hierarchy
 from nono_sandbox.hierarchy import KEEPER, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.linux
 OWN = os.getpid()
@@ -73,6 +79,58 @@ def test_a_group_of_our_own_is_divided_and_we_move_down(pretended: Path) -> None
         assert (each / "cgroup.subtree_control").read_text() == "+memory +pids"
     # From there on it's found by where we are.
     assert hierarchy.make(str(top / KEEPER), OWN) == str(top)
+
+
+@pytest.fixture
+def family() -> Iterator[tuple[int, int]]:
+    """Return a child of this process, and a child of that."""
+    script = "sleep 1000 & echo $!; wait"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+        yield child.pid, grandchild
+        os.kill(grandchild, signal.SIGKILL)
+
+
+def test_a_single_run_moves_down_with_its_lane_and_whom_that_has_forked(
+    pretended: Path, monkeypatch: pytest.MonkeyPatch, family: tuple[int, int]
+) -> None:
+    child, grandchild = family
+    (pretended / "cgroup.procs").write_text(f"{OWN}\n{child}\n")
+    procs = {str(pretended): [str(OWN), str(child)]}
+
+    def as_the_kernel(path: str, text: str) -> None:
+        group, name = os.path.split(path)
+        if name == "cgroup.procs":
+            # Forked just now, where its parent was.
+            there = {one for members in procs.values() for one in members}
+            late = {str(grandchild)} - there if text == str(child) else set()
+            procs.setdefault(group, [])
+            for members in procs.values():
+                members[:] = [one for one in members if one != text]
+            procs[group].append(text)
+            procs[str(pretended)].extend(late)
+            for each, members in procs.items():
+                Path(each, name).write_text("".join(f"{one}\n" for one in members))
+
+    monkeypatch.setattr(hierarchy, "write", as_the_kernel)
+    top = Path(hierarchy.make(str(pretended), OWN, child))
+    assert procs[str(pretended)] == []
+    everybody = sorted(map(str, (OWN, *family)))
+    assert sorted(procs[str(top / KEEPER)]) == everybody
+    hierarchy.leave(str(pretended), OWN)
+    assert sorted(procs[str(pretended)]) == everybody
+    assert not top.exists()
+
+
+def test_whom_no_lane_has_forked_a_single_run_leaves_where_it_is(
+    pretended: Path, family: tuple[int, int]
+) -> None:
+    child, grandchild = family
+    (pretended / "cgroup.procs").write_text(f"{OWN}\n{grandchild}\n{child}\n")
+    with pytest.raises(UnavailableError, match="other programs are in"):
+        hierarchy.make(str(pretended), OWN, grandchild)
+    hierarchy.judge(str(pretended), OWN, child)
 
 
 @pytest.mark.parametrize("unit", ["x.scope", "x.service", "x.slice", "x"])
