@@ -444,8 +444,8 @@ def test_what_would_run_outside_later_is_put_right_deeper_down_too(
         assert [line.partition(": ")[2].partition(":")[0] for line in lines] == (
             ["taken away again"] * 2
         )
-        assert f"old/.git/hooks/{name} " in lines[0]
-        assert f"{name}/.vscode " in lines[1]
+        assert f"old/.git/hooks/{name}" in lines[0]
+        assert f"{name}/.vscode" in lines[1]
     assert sorted(path.name for path in hook.parent.iterdir()) == ["post-commit"]
 
 
