@@ -119,9 +119,11 @@ class _Again:
             self._launch.await_ready()
             if self._launch.tier != NAMESPACES:
                 return None
-            master = self._launch.go_ahead(self._outcome.programs)
+            self._launch.go_ahead(self._outcome.programs)
             if guard is not None:
                 afterwards = self._afterwards(guard)
+                afterwards.begin(self._launch.has_news)
+            master = self._launch.begun()
             outcome = _attended(self._launch, master, arrived, afterwards)
         finally:
             if guard is not None:
@@ -153,7 +155,7 @@ class _Again:
         return guard, guard.begin()
 
     def _afterwards(self, guard: Guard) -> Afterwards:
-        """Get ready to look beneath the top directory, while the program runs and after it."""
+        """Get ready to look beneath the top directory, before the program, beside and after it."""
         from nono_mcp import places
         from nono_mcp.guard.afterwards import Afterwards
 

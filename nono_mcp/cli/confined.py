@@ -229,15 +229,19 @@ class Run:
     ) -> Outcome:
         # Before anything runs: what arrives from then on is the program's.
         arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
-        master = launch.run(prepared.confinement, call)
+
+        def look_beside() -> None:
+            if self._undoing is None and guard is not None:
+                from nono_mcp.guard.afterwards import Afterwards
+
+                where = places.state_dir(os.environ), self._settled, prepared.confinement.cwd
+                self._afterwards = Afterwards(*where, guard.began)
+                self._afterwards.begin(launch.has_news)
+
+        master = launch.run(prepared.confinement, call, look_beside)
         # The rest is done while it runs.
         from nono_mcp.cli import attend
 
-        if self._undoing is None and guard is not None:
-            from nono_mcp.guard.afterwards import Afterwards
-
-            where = places.state_dir(os.environ), self._settled, prepared.confinement.cwd
-            self._afterwards = Afterwards(*where, guard.began)
         if self._keeping is not None:
             self._keeping.keep(prepared, call, launch)
         return attend.to_its_end(launch, master, arrived, self._afterwards)

@@ -1,9 +1,9 @@
 """A look beneath the top directory after a program that nobody looked there for before.
 
     guard.begin()
-    ...  # the program starts
     afterwards = Afterwards(state_dir, settled, cwd, guard.began)
-    ...  # while it runs, whenever there's nothing else to do: afterwards.step()
+    afterwards.begin(has_started)  # as long as there's nothing else to do
+    ...  # while the program runs, whenever there's nothing else to do: afterwards.step()
     actions = *guard.end(), *afterwards.look()
 
 No program can set a ctime, or the time of a file's birth: what is new or was changed since the
@@ -25,7 +25,7 @@ from nono_mcp.guard.listing import Listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from nono_mcp.guard.beside import Beside
@@ -41,10 +41,7 @@ WHAT = "what is guarded beneath it"
 
 
 class Afterwards:
-    """The look after a program that starts in *cwd*, where `Guard.settle` took what is *settled*.
-
-    It's made while the program runs already.
-    """
+    """The look after a program that starts in *cwd*; `Guard.settle` took what is *settled*."""
 
     def __init__(self, state_dir: str, settled: tuple[Any, ...], cwd: str, began: Began) -> None:
         roots, closed, _, home, given_up = settled
@@ -61,6 +58,11 @@ class Afterwards:
             self._steps = self._looked_at(self._listing)
             known = any(directory for _, directory, _ in self._listing.found())
             self.pause_ms = 0 if known or not self._listing.directories else PAUSE_MS
+
+    def begin(self, is_over: Callable[[], bool]) -> None:
+        """Keep what is known to be guarded, until something else *is_over*."""
+        while self.pause_ms == 0 and not is_over():
+            self.step()
 
     def step(self) -> None:
         """Keep something of what the program hasn't changed yet, if there is anything."""

@@ -137,8 +137,8 @@ class Listing:
         found: dict[str, Listed] = {}
         self._last = dict(self._last)
         todo = [""]
-        while todo:
-            path = todo.pop()
+        # What is further up comes first: that is what most tools look for.
+        for path in todo:
             settled_ns = times.now_ns() - SETTLED_NS
             old = self._last.get(path)
             one = listed(self._prefix, path, old)

@@ -19,7 +19,7 @@ from nono_sandbox.errors import ConfinementError, LaneLostError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from nono_sandbox.confinement import Call, Confinement, Limits
@@ -106,9 +106,12 @@ class Launch:
             raise ConfinementError(message[1])
         return fds[0]
 
-    def run(self, confinement: Confinement, call: Call) -> int:
+    def run(
+        self, confinement: Confinement, call: Call, meanwhile: Callable[[], None] | None = None
+    ) -> int:
         """Run *call* on this process's standard streams.
 
+        What is to be done *meanwhile* begins while the lane makes its root.
         With `call.tty`, those of them that are terminals are replaced by one of the call's own,
         whose master is returned; else -1 is.
 
@@ -119,10 +122,13 @@ class Launch:
         self.fit(confinement)
         self.ask(wire.plain(confinement), wire.plain(call))
         if self.tier == SEATBELT:
-            return self._begun()
+            return self.begun()
         # While the lane makes its root.
         self.programs = _programs(confinement, call, self.tier)
-        return self.go_ahead(self.programs)
+        self.go_ahead(self.programs)
+        if meanwhile is not None:
+            meanwhile()
+        return self.begun()
 
     def ask(self, confinement: object, call: list[Any]) -> None:
         """Have the lane prepare for a call: both are as `wire.plain` has them.
@@ -155,17 +161,23 @@ class Launch:
             self._group = enclosed.around(self._child[0], limits)
         return () if self._group is None else self._group.joining
 
-    def go_ahead(self, programs: Programs) -> int:
-        """Run what was asked for, with these seccomp programs; return what `run` does.
+    def go_ahead(self, programs: Programs) -> None:
+        """Have run what was asked for, with these seccomp programs."""
+        self._tell("programs", programs)
+
+    def has_news(self) -> bool:
+        """Tell whether `begun`, or `receive`, wouldn't wait."""
+        import select
+
+        return bool(select.select([self._control], [], [], 0)[0])
+
+    def begun(self) -> int:
+        """Wait for the program to be about to run, and return what `run` does.
 
         Raises:
             ConfinementError: It can't be enforced as it stands. Nothing ran.
             LaneLostError: The lane died. Nothing is left of it.
         """
-        self._tell("programs", programs)
-        return self._begun()
-
-    def _begun(self) -> int:
         message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
