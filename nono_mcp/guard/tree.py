@@ -160,7 +160,7 @@ def _keep(name: str, parent: int, room: _Room, depth: int) -> Kept | None:
             target = os.readlink(encoded(name), dir_fd=parent)
             return Kept("symlink", mode, target, is_whole=room.take(len(target)))
         if stat.S_ISREG(status.st_mode):
-            return _keep_file(name, parent, room, status)
+            return _keep_file(name, parent, room, mode)
         if stat.S_ISDIR(status.st_mode):
             return _keep_directory(name, parent, room, depth, mode)
     except FileNotFoundError:
@@ -168,17 +168,21 @@ def _keep(name: str, parent: int, room: _Room, depth: int) -> Kept | None:
     return Kept("other", mode, is_whole=False)
 
 
-def _keep_file(name: str, parent: int, room: _Room, status: os.stat_result) -> Kept:
-    mode = stat.S_IMODE(status.st_mode)
-    if not room.take(status.st_size):
-        return Kept("file", mode, is_whole=False)
+def _keep_file(name: str, parent: int, room: _Room, mode: int) -> Kept:
     try:
         fd = os.open(name, READ, dir_fd=parent)
     except PermissionError:
+        room.take(0)
         return Kept("file", mode, is_whole=False)
     with open(fd, "rb") as file:
-        data = file.read(BYTES_MAX + 1)
-    return Kept("file", mode, data, is_whole=len(data) <= BYTES_MAX)
+        # Where a program runs it may be another file by now, or a larger one.
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return Kept("other", mode, is_whole=False)
+        if not room.take(status.st_size):
+            return Kept("file", mode, is_whole=False)
+        data = file.read(status.st_size + 1)
+    return Kept("file", mode, data, is_whole=len(data) <= status.st_size)
 
 
 def _keep_directory(name: str, parent: int, room: _Room, depth: int, mode: int) -> Kept:

@@ -96,3 +96,47 @@ def test_a_hook_that_is_a_program_is_kept_whole(tmp_path: Path) -> None:
         hook.unlink()
         tree.put_back(kept, "pre-push", parent)
     assert (hook.stat().st_size, hook.read_bytes()[:5]) == (size, b"mine\0")
+
+
+def test_what_is_a_pipe_by_the_time_it_is_opened_isnt_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes to it may never do, and reading says so by no bytes at all."""
+    (tmp_path / "file").write_text("mine")
+    opened_first = os.open
+    writers: list[int] = []
+
+    def opening(name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if name == "file" and not writers:
+            (tmp_path / name).unlink()
+            os.mkfifo(tmp_path / name)
+            writers.append(opened_first(tmp_path / name, os.O_RDWR))
+        return opened_first(name, flags, mode, dir_fd=dir_fd)
+
+    with opened(tmp_path) as parent:
+        monkeypatch.setattr("posix.open", opening)
+        kept = tree.keep("file", parent)
+    monkeypatch.undo()
+    os.close(writers.pop())
+    assert kept is not None
+    assert (kept.kind, kept.is_whole) == ("other", False)
+
+
+def test_what_grows_while_it_is_read_isnt_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    status_of = os.fstat
+
+    def growing(fd: int) -> os.stat_result:
+        status = status_of(fd)
+        os.truncate(tmp_path / "file", tree.BYTES_MAX)
+        return status
+
+    with opened(tmp_path) as parent:
+        monkeypatch.setattr("posix.fstat", growing)
+        kept = tree.keep("file", parent)
+    monkeypatch.undo()
+    assert kept is not None
+    assert not kept.is_whole
+    assert len(kept.data) <= len("mine") + 1
