@@ -30,7 +30,7 @@ from nono_mcp.policy.document import (
     NetworkSection,
 )
 from nono_mcp.policy.request import Request
-from nono_mcp.server.logged import open_log
+from nono_mcp.server.audit_log import open_log
 from nono_mcp.undo.values import Wanted
 
 if TYPE_CHECKING:

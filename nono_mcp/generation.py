@@ -205,11 +205,13 @@ class Outward:
         rules = prepared.document.network
         # Only a policy with a proxy pays for the import.
         from nono_mcp import gateway  # noqa: PLC0415
-        from nono_mcp.policy import roots  # noqa: PLC0415
+        from nono_mcp.policy import trust_roots  # noqa: PLC0415
 
         if self._vault is None:
             self._vault = gateway.vault_for(rules)
-        way.begin(roots.config_for(prepared, server.tier), self._vault, self._report, server.door)
+        way.begin(
+            trust_roots.config_for(prepared, server.tier), self._vault, self._report, server.door
+        )
 
 
 def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generation, Prepared]:

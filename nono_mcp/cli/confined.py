@@ -260,9 +260,9 @@ class Run:
         """Tell the person what the guard did."""
         if not actions:
             return
-        from nono_mcp.cli import put_right
+        from nono_mcp.cli import guard_report
 
-        for text in put_right.texts(actions):
+        for text in guard_report.texts(actions):
             self._note(text)
 
     def _guard(self, prepared: Prepared) -> Guard | None:

@@ -57,10 +57,12 @@ class End:
         ended_by_signal = self.status > SIGNALLED
         if not self.status or ended_by_signal or self._outcome.limit:
             return []
-        from nono_mcp.cli import likely
+        from nono_mcp.cli import denial_hints
 
         not_found = self._outcome.failure is not None and self.status == NOT_FOUND
-        return likely.causes(self._prepared, self._argv, self._outcome.tail, not_found=not_found)
+        return denial_hints.causes(
+            self._prepared, self._argv, self._outcome.tail, not_found=not_found
+        )
 
     def fields(self, name: str, tier: str) -> dict[str, object]:
         """Return the same for a program to read."""

@@ -21,7 +21,7 @@ from nono_mcp.audit.files import AuditError
 from nono_mcp.cli import audited, say, signals
 from nono_mcp.cli.options import FailedError, shown
 from nono_mcp.cli.way_out import Notes
-from nono_mcp.policy import roots
+from nono_mcp.policy import trust_roots
 from nono_mcp.policy.errors import RefusedError
 from nono_mcp.recording import network, policy_digest
 from nono_sandbox import private, scratch
@@ -208,7 +208,7 @@ class Alone:
 
     def _config(self) -> Config:
         # Any program may come to the port, as in the second tier; tokens live as long as this.
-        found = roots.config_for(self._prepared, LANDLOCK)
+        found = trust_roots.config_for(self._prepared, LANDLOCK)
         return replace(found, limits=replace(found.limits, token_s=NEVER_S))
 
     def _heard(self, record: Record, use: Use | None) -> None:

@@ -73,10 +73,10 @@ def main(argv: list[str]) -> int:
 
 
 def _with_toolset(flags: Document, toolset: str | None) -> Document:
-    from nono_mcp.policy import offering
+    from nono_mcp.policy import toolsets
     from nono_mcp.policy.document import AgentSection
 
     if toolset is None:
         return flags
-    option_values.as_policy(TOOLSET.name, offering.check, toolset)
+    option_values.as_policy(TOOLSET.name, toolsets.check, toolset)
     return flags.replace(agent=AgentSection(toolset))

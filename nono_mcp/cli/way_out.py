@@ -64,13 +64,13 @@ class WayOut:
             OSError, SandboxError: Nothing was started.
         """
         from nono_mcp import gateway
-        from nono_mcp.policy import roots
+        from nono_mcp.policy import trust_roots
 
         rules = prepared.document.network
         confinement = self._way.around(prepared.confinement)
         launch.fit(confinement)
         door = -1 if self.port else launch.door(confinement)
-        config = roots.config_for(prepared, launch.tier)
+        config = trust_roots.config_for(prepared, launch.tier)
         self._way.begin(config, gateway.vault_for(rules), self._heard, door)
         loan = self._way.lend(_CALL, call.environment)
         return confinement, call.replace(environment=loan.environment)

@@ -10,8 +10,8 @@ Architecture invariant: this module does no I/O.
 from __future__ import annotations
 
 from nono_mcp.policy import environment
+from nono_mcp.policy.effective_grants import Closed
 from nono_mcp.policy.errors import quoted
-from nono_mcp.policy.standing import Closed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

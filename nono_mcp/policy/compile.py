@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from nono_mcp.policy.blocked import Blocked
     from nono_mcp.policy.denials import Twin
     from nono_mcp.policy.document import Document
+    from nono_mcp.policy.effective_grants import Closed
     from nono_mcp.policy.paths import Place
     from nono_mcp.policy.protection import Entry
     from nono_mcp.policy.rules import Asked
-    from nono_mcp.policy.standing import Closed
     from nono_sandbox.confinement import Denial
 
 

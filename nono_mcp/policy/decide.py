@@ -9,10 +9,10 @@ Architecture invariant: this module does no I/O; what a path leads to was looked
 
 from __future__ import annotations
 
+from nono_mcp.policy.effective_grants import PROTECTED
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import ancestors, covers
 from nono_mcp.policy.protection import Catalogue
-from nono_mcp.policy.standing import PROTECTED
 from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, READ, SEATBELT, WRITE
 from nono_sandbox.values import Value
 

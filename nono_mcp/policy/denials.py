@@ -5,9 +5,9 @@ Architecture invariant: this module does no I/O.
 
 from __future__ import annotations
 
+from nono_mcp.policy.effective_grants import DENIED, OWN, PROTECTED
 from nono_mcp.policy.errors import RefusedError, quoted
 from nono_mcp.policy.paths import ancestors
-from nono_mcp.policy.standing import DENIED, OWN, PROTECTED
 from nono_sandbox.confinement import WRITE, Denial
 from nono_sandbox.values import Value
 
@@ -15,10 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from nono_mcp.policy.effective_grants import Closed
     from nono_mcp.policy.granted import Granted
     from nono_mcp.policy.protection import Entry
     from nono_mcp.policy.rules import Asked
-    from nono_mcp.policy.standing import Closed
     from nono_sandbox.confinement import Link
 
 

@@ -126,7 +126,7 @@ class AskSection(Value):
 
 
 class AgentSection(Value):
-    """What an agent is offered; see `offering`."""
+    """What an agent is offered; see `toolsets`."""
 
     toolset: str | None = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.policy import asking, planted, resolve, standing
+from nono_mcp.policy import asking, effective_grants, planted, resolve
 from nono_mcp.policy.compile import Plan, compile_policy
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS
@@ -71,7 +71,7 @@ def _plan(request: Request, asked: Wanted, shut: Shut) -> Plan:
         workspace=workspace,
         cwd=asked.cwd,
         home=asked.home,
-        grants=planted.without(standing.standing(grants, shut.closed, shut.given)),
+        grants=planted.without(effective_grants.standing(grants, shut.closed, shut.given)),
         closed=shut.closed.all,
         absent=shut.absent,
         private_home=private_home(request.state_dir, workspace.path),
@@ -92,14 +92,14 @@ def _twins(closed: Mapping[str, int], grants: Sequence[Asked], workspace: str) -
     if not closed:
         return []
     # Only who closes something pays for the import.
-    from nono_mcp.policy import twins
+    from nono_mcp.policy import hard_links
 
     own = (
         asked.place.path
         for asked in grants
         if asked.layer.kind not in (SHIPPED, TOOLS) or asked.place.path == workspace
     )
-    return twins.find(closed.items(), own)
+    return hard_links.find(closed.items(), own)
 
 
 def private_home(state_dir: str, workspace: str) -> str:

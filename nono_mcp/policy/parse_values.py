@@ -5,7 +5,7 @@ Architecture invariant: this module does no I/O.
 
 from __future__ import annotations
 
-from nono_mcp.policy import bounds, egress_syntax, environment, offering, paths
+from nono_mcp.policy import bounds, egress_syntax, environment, paths, toolsets
 from nono_mcp.policy.document import RouteSection
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.keys import ASK_MODES, GUARANTEES, NETWORK_MODES, ROLLBACK_MODES
@@ -40,7 +40,7 @@ class Values:
             "commands": self._list_of("commands", paths.check_command),
             "rollback": self._one_of(ROLLBACK_MODES),
             "ask": self._one_of(ASK_MODES),
-            "toolset": self._text_of(offering.check),
+            "toolset": self._text_of(toolsets.check),
             "hosts": self._list_of("hosts", egress_syntax.check_host),
             "addresses": self._list_of("address ranges", egress_syntax.check_address),
             "credentials": self._list_of("credentials", egress_syntax.check_name),

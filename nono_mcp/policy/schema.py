@@ -9,7 +9,7 @@ Architecture invariant: this module does no I/O.
 
 from __future__ import annotations
 
-from nono_mcp.policy import bounds, environment, offering, paths
+from nono_mcp.policy import bounds, environment, paths, toolsets
 from nono_mcp.policy.document import SECTIONS
 from nono_mcp.policy.keys import (
     ASK_MODES,
@@ -138,7 +138,7 @@ _V4 = rf"{_NUMBER}(?:\.{_NUMBER}){{3}}"
 _V6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*"
 _PORT = r"(?::[1-9][0-9]{0,4})?"
 _HOST = rf"(?:(?:\*\.)?{_DISGUISE}(?:{_LABEL}\.)*{_LABEL}\.?|{_V4}|\[{_V6}\]){_PORT}"
-_SETS = "|".join((offering.FULL, *offering.SETS))
+_SETS = "|".join((toolsets.FULL, *toolsets.SETS))
 _CREDENTIAL = rf"^[a-z0-9][a-z0-9-]{{0,63}}{_END}"
 _KINDS: dict[str, dict[str, Json]] = {
     "hosts": _texts(_HOST),

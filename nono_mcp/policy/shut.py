@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from nono_mcp.policy import protection, resolve, rules, standing
+from nono_mcp.policy import effective_grants, protection, resolve, rules
 from nono_mcp.policy.paths import covers
 from nono_mcp.policy.wanted import absolute
 from nono_sandbox import private, system, values
@@ -51,14 +51,14 @@ def shut(request: Request, wanted: Wanted) -> Shut:
     protected = _protected(request, home, wanted.workspace.path, grants)
     if request.tier != LANDLOCK:
         protected = _with_guarded(protected, grants, home)
-    given = standing.given_up(
+    given = effective_grants.given_up(
         rules.bypasses(wanted.layers, wanted.look),
         lambda path: _is_protected(path, protected, grants),
         own,
     )
     denials = rules.denials(wanted.layers, wanted.look)
     blocked, notices = _blocked(request, wanted)
-    closed = standing.closings((own, _program()), protected, denials, given, blocked)
+    closed = effective_grants.closings((own, _program()), protected, denials, given, blocked)
     return Shut(closed, given, protected.absent, blocked, notices)
 
 

@@ -1,12 +1,18 @@
 """`nono serve`: the MCP server of one workspace, on standard input and output or by HTTP.
 
-`messages` and `stdio` are the wire, `http`, `listening`, `strangers` and `incoming` the other one,
-`shared`, `team`, `tenants`, `turns`, `oauth` and `metrics` what it takes to share it; `arguments`,
-`tools`, `results`, `text`, `hints`, `account` and `enforcement` are what a client sees; `door` says
-who gets in, `logged`, `asking`, `telemetry`, `audit_tools` and `audit_resources` keep and show the
-log; `news`, `outputs` and `snapshot_resources` show the rest; `access_tools`, `wanting` and
-`consent` ask the person, `waiting` has a client wait; `app` puts the tools together and `life` runs
-all of it from the first import to the last signal.
+`lifecycle` runs all of it from the first import to the last signal; `app` puts the tools together.
+
+- The wire: `stdio` and `messages`; `http`, `listening`, `addressing`, `protocol_sessions`.
+- Who gets in: `http_access`, `oauth`; how much they take: `unauthenticated`, `request_quota`.
+- Shared by several: `shared`, `team`, `tenants`, `tenant`, `fair_queue`, `co_tenants`, `metrics`.
+- What is offered: `offered`, `policy_text`, `enforcement`, `prompts`, `completing`.
+- What clients pass: `arguments`, `file_arguments`, `job_arguments`, `client_info`.
+- Commands: `tools`, `attending`, `results`, `text`, `hints`; that go on: `jobs`, `job_tools`.
+- Files: `file_tools`, `file_calls`, `file_answers`, `search_output`.
+- Undo: `undo_tools`, `changes`, `progress`.
+- Asking the person: `access_tools`, `access_requests`, `consent`.
+- Resources: `outputs`, `snapshot_resources`, `audit_resources`, `notifications`.
+- The log: `audit_log`, `audit_tools`, `telemetry`.
 
 Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
 the session starts meanwhile.
@@ -66,6 +72,6 @@ def main(options: ServeOptions) -> int:
         PolicyError, RefusedError, SandboxError: There is nothing to serve under that policy.
     """
     # Imported here, since the command line imports this package to know its options.
-    from nono_mcp.server.life import run  # noqa: PLC0415 - see above
+    from nono_mcp.server.lifecycle import run  # noqa: PLC0415 - see above
 
     return run(options)

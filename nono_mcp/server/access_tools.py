@@ -20,10 +20,10 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server import results
-from nono_mcp.server.asking import asked_by, can_ask
+from nono_mcp.server.access_requests import AccessRequests, NotAskedError, Open, Question
 from nono_mcp.server.attending import refusal
+from nono_mcp.server.client_info import asked_by, can_ask
 from nono_mcp.server.consent import UNASKED, Agreement
-from nono_mcp.server.wanting import NotWantedError, Open, Question, Wanting
 from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class AccessTools:
 
     def __init__(self, session: Session, changed: Callable[[], Awaitable[None]]) -> None:
         self._session = session
-        self._wanting = Wanting(session)
+        self._requests = AccessRequests(session)
         self._changed = changed
         self._asked: dict[AccessArguments, tuple[float, Question]] = {}
         self._refused: set[str] = set()
@@ -125,8 +125,8 @@ class AccessTools:
             raise self._refusal("too much was asked for in this session: do without", context)
         self._requests_count += 1
         try:
-            question = await self._wanting.question(arguments)
-        except NotWantedError as error:
+            question = await self._requests.question(arguments)
+        except NotAskedError as error:
             raise self._refusal(str(error), context) from error
         if isinstance(question, Open):
             return question

@@ -3,7 +3,7 @@
 `/mcp/NAME` is the session of that name, in every era of the protocol: whoever says it comes back to
 it. At `/mcp` a client of the 2025 protocols has one for each `Mcp-Session-Id`, begun by its
 `initialize`. Newer ones have nothing that tells them apart (SEP-2567), so those that give no name
-share one in which what one began is reached by its id alone (`company`).
+share one in which what one began is reached by its id alone (`co_tenants`).
 
 Architecture invariant: this module does no I/O.
 """

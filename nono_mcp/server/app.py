@@ -17,15 +17,15 @@ from pydantic import ValidationError
 
 from nono_mcp import __version__
 from nono_mcp.audit.files import AuditError
-from nono_mcp.server import account
+from nono_mcp.server import policy_text
 from nono_mcp.server.arguments import mistakes
-from nono_mcp.server.asking import asked_by
 from nono_mcp.server.audit_resources import AuditResources
-from nono_mcp.server.company import Company
+from nono_mcp.server.client_info import asked_by
+from nono_mcp.server.co_tenants import CoTenants
 from nono_mcp.server.completing import Completions
 from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.server.jobs import Jobs
-from nono_mcp.server.news import News
+from nono_mcp.server.notifications import Notifications
 from nono_mcp.server.offered import LISTING, Offering
 from nono_mcp.server.outputs import Outputs
 from nono_mcp.server.prompts import POLICY_URI, Prompts
@@ -85,10 +85,10 @@ class App(MCPServer[None]):
         except AuditError as error:
             raise ToolError(f"{reason} (and not recorded: {error})") from error
 
-    def serve_subscriptions(self, news: News) -> None:
+    def serve_subscriptions(self, notifications: Notifications) -> None:
         """Serve what clients of the 2025 protocols ask for to hear of changes."""
         server = self._lowlevel_server
-        news.offer(server)
+        notifications.offer(server)
         # Over HTTP there is no other place to declare it.
         server.create_initialization_options = partial(  # type: ignore[method-assign]
             server.create_initialization_options, NotificationOptions(tools_changed=True)
@@ -110,44 +110,44 @@ class App(MCPServer[None]):
         await server.run(received, sent, server.create_initialization_options())
 
 
-def build(session: Session, company: Company = Company.NOBODY) -> App:
-    """Return the server of *session*, whose clients see no more than that *company* lets them.
+def build(session: Session, co_tenants: CoTenants = CoTenants.NOBODY) -> App:
+    """Return the server of *session*, whose clients see no more than that *co_tenants* lets them.
 
     Raises:
         RefusedError: Its policy requires what this machine can't give.
     """
     enforcement = Enforcement.of(session)
-    news = News()
-    jobs = Jobs(session, are_told=company is not Company.WITHIN)
+    notifications = Notifications()
+    jobs = Jobs(session, are_told=co_tenants is not CoTenants.WITHIN)
 
     async def changed() -> None:
         app.replace_tools(offering.tools())
-        news.hear(POLICY_URI)
-        await news.tools_changed()
+        notifications.hear(POLICY_URI)
+        await notifications.tools_changed()
 
-    offering = Offering(session, jobs, enforcement, company, changed)
+    offering = Offering(session, jobs, enforcement, co_tenants, changed)
     first = offering.tools()
     names = {tool.name for tool in first}
     app = App(
         NAME,
         title="nono: confined commands",
         version=__version__,
-        instructions=account.instructions(names),
+        instructions=policy_text.instructions(names),
         tools=first,
-        subscriptions=news.bus,
-        lifespan=news.telling,
+        subscriptions=notifications.bus,
+        lifespan=notifications.telling,
         log_level="WARNING",
     )
     app.session = session
-    is_listed = company is not Company.WITHIN
+    is_listed = co_tenants is not CoTenants.WITHIN
     prompts = Prompts(session, enforcement, are_listed=is_listed)
     prompts.offer(app, names if is_listed else names - LISTING)
-    news.known.append(re.compile(re.escape(POLICY_URI)))
+    notifications.known.append(re.compile(re.escape(POLICY_URI)))
     if session.log is not None:
-        AuditResources(session.state_dir, session.log, news, company).offer(app)
+        AuditResources(session.state_dir, session.log, notifications, co_tenants).offer(app)
     if session.undo is not None:
-        SnapshotResources(session.undo, news, company).offer(app)
-    Outputs(jobs, news).offer(app)
-    Completions(session, jobs, company).offer(app)
-    app.serve_subscriptions(news)
+        SnapshotResources(session.undo, notifications, co_tenants).offer(app)
+    Outputs(jobs, notifications).offer(app)
+    Completions(session, jobs, co_tenants).offer(app)
+    app.serve_subscriptions(notifications)
     return app

@@ -16,7 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
-from nono_mcp.server.asking import asked_by
+from nono_mcp.server.client_info import asked_by
 from nono_mcp.server.text import amount, duration, shortened
 from nono_mcp.session import CommandError
 from nono_mcp.snapshots.errors import SnapshotError

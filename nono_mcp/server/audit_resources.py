@@ -14,13 +14,13 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from nono_mcp.audit import reading
 from nono_mcp.audit.files import AuditError
-from nono_mcp.server.company import Company
+from nono_mcp.server.co_tenants import CoTenants
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
     from nono_mcp.audit.session import Session as Log
-    from nono_mcp.server.news import News
+    from nono_mcp.server.notifications import Notifications
 
 SESSION_URI = "nono://audit/session"
 CALL_URI = "nono://audit/call/{call}"
@@ -33,19 +33,23 @@ class AuditResources:
     """What one server offers of the log in one state directory."""
 
     def __init__(
-        self, state_dir: str, log: Log, news: News, company: Company = Company.NOBODY
+        self,
+        state_dir: str,
+        log: Log,
+        notifications: Notifications,
+        co_tenants: CoTenants = CoTenants.NOBODY,
     ) -> None:
-        self._tells_all = company is not Company.WITHIN
+        self._tells_all = co_tenants is not CoTenants.WITHIN
         self._state_dir = state_dir
         self._log = log
-        self._news = news
+        self._notifications = notifications
 
     def offer(self, app: MCPServer[None]) -> None:
         """Add the resources to *app*, and have their changes told."""
         self._log.listeners.append(self._hear)
-        self._news.known.append(_call_uri)
+        self._notifications.known.append(_call_uri)
         if self._tells_all:
-            self._news.known.append(re.compile(re.escape(SESSION_URI)))
+            self._notifications.known.append(re.compile(re.escape(SESSION_URI)))
             app.resource(
                 SESSION_URI,
                 name="audit-session",
@@ -83,4 +87,4 @@ class AuditResources:
 
     def _hear(self, call: str | None) -> None:
         uris = [SESSION_URI] if self._tells_all else []
-        self._news.hear(*uris, *([] if call is None else [CALL_URI.format(call=call)]))
+        self._notifications.hear(*uris, *([] if call is None else [CALL_URI.format(call=call)]))

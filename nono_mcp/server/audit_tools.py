@@ -15,7 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from nono_mcp.audit import keystore, reading, verify, walk
 from nono_mcp.audit.files import AuditError
 from nono_mcp.server import results
-from nono_mcp.server.company import Company, untold
+from nono_mcp.server.co_tenants import CoTenants, untold
 from nono_mcp.snapshots.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ class AuditTools:
         state_dir: str,
         log: Log,
         undo: Undo | None,
-        company: Company = Company.NOBODY,
+        co_tenants: CoTenants = CoTenants.NOBODY,
     ) -> None:
         self._undo = undo
         self._state_dir = state_dir
-        self._company = company
+        self._co_tenants = co_tenants
         self._session = log.name
 
     async def audit_tail(self, arguments: TailArguments) -> CallToolResult:
@@ -60,10 +60,10 @@ class AuditTools:
         Raises:
             ToolError: The log can't be read, the cursor is none, or the records are others'.
         """
-        if arguments.everybody and self._company is not Company.NOBODY:
+        if arguments.everybody and self._co_tenants is not CoTenants.NOBODY:
             raise ToolError("everybody: this server is shared, and others' records aren't shown")
         call = await self._call(arguments.call)
-        if self._company is Company.WITHIN and (call is None or not _CALL.fullmatch(call)):
+        if self._co_tenants is CoTenants.WITHIN and (call is None or not _CALL.fullmatch(call)):
             raise ToolError(untold("say which call, by all of its id"))
         filters = reading.Filters(
             session=None if arguments.everybody else self._session,

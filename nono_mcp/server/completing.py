@@ -20,7 +20,7 @@ from nono_mcp.server import file_answers as answers
 from nono_mcp.server import file_calls, hints
 from nono_mcp.server.attending import REFUSALS
 from nono_mcp.server.audit_resources import CALL_URI
-from nono_mcp.server.company import Company
+from nono_mcp.server.co_tenants import CoTenants
 from nono_mcp.server.outputs import OUTPUT_URI, PAGE_URI
 from nono_mcp.server.snapshot_resources import SNAPSHOT_URI
 from nono_mcp.snapshots.errors import SnapshotError
@@ -45,8 +45,10 @@ CALLS_LOOKED_AT = 2000
 class Completions:
     """The completions of one session."""
 
-    def __init__(self, session: Session, jobs: Jobs, company: Company = Company.NOBODY) -> None:
-        self._tells_all = company is not Company.WITHIN
+    def __init__(
+        self, session: Session, jobs: Jobs, co_tenants: CoTenants = CoTenants.NOBODY
+    ) -> None:
+        self._tells_all = co_tenants is not CoTenants.WITHIN
         self._session = session
         self._jobs = jobs
         self._turn = anyio.Semaphore(1)

@@ -15,7 +15,7 @@ from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import file_answers as answers
 from nono_mcp.server import file_arguments as given
-from nono_mcp.server import file_calls, found, hints
+from nono_mcp.server import file_calls, hints, search_output
 from nono_mcp.server.text import shortened
 from nono_mcp.session import Command
 
@@ -260,7 +260,7 @@ def _why(tools: FileTools, path: str, output: bytes) -> str:
 
 def _found(arguments: given.SearchArguments, output: bytes, path: str) -> list[str]:
     only_names = arguments.pattern is None or bool(arguments.names_only)
-    return found.names(output, path) if only_names else found.lines(output, path)
+    return search_output.names(output, path) if only_names else search_output.lines(output, path)
 
 
 def _ripgrep(arguments: given.SearchArguments, path: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nono_mcp.policy import asking, egress
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
-from nono_mcp.server import account
+from nono_mcp.server import policy_text
 from nono_sandbox.confinement import OPEN, WRITE
 
 if TYPE_CHECKING:
@@ -178,6 +178,6 @@ def _for_a_person(prepared: Prepared, verdict: Deny) -> str:
 
 def writable(prepared: Prepared) -> str:
     """Return where a worker may write, of the person's own files, as text."""
-    paths = [quoted(grant.path) for grant in account.theirs(prepared, WRITE)]
+    paths = [quoted(grant.path) for grant in policy_text.theirs(prepared, WRITE)]
     shown = ", ".join(paths[:_SHOWN_MAX]) or "nothing but $TMPDIR and your own $HOME"
     return shown if len(paths) <= _SHOWN_MAX else f"{shown} and {len(paths) - _SHOWN_MAX} more"

@@ -3,8 +3,8 @@
 Who holds the token is one principal, and `addressing` tells which of a principal's sessions a
 request is for.
 
-Architecture invariant: nothing of a request's body is read before `door` has let it in, and what
-is let in reaches a session of who holds the token, and no other.
+Architecture invariant: nothing of a request's body is read before `http_access` has let it in; and
+what is let in reaches a session of who holds the token, and no other.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from starlette.requests import ClientDisconnect
 from nono_mcp.server import addressing
 from nono_mcp.server.addressing import Who
 from nono_mcp.server.attending import LEAVING, Leaving
-from nono_mcp.server.door import BAD_REQUEST, UNAUTHORIZED, Refused, knows
-from nono_mcp.server.incoming import Incoming
+from nono_mcp.server.http_access import BAD_REQUEST, UNAUTHORIZED, Refused, knows
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
 from nono_mcp.server.metrics import CONTENT_TYPE, Metrics
 from nono_mcp.server.oauth import Unreachable
 from nono_mcp.server.paths import PATH
 from nono_mcp.server.protocol_sessions import Opening, ask
-from nono_mcp.server.strangers import ACCEPTED_MAX, Strangers
+from nono_mcp.server.request_quota import Incoming
 from nono_mcp.server.tenants import NOT_BEGUN, BusyError
+from nono_mcp.server.unauthenticated import ACCEPTED_MAX, Unauthenticated
 
 if TYPE_CHECKING:
     import socket
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.server import Http
     from nono_mcp.server.app import App
-    from nono_mcp.server.door import Door
+    from nono_mcp.server.http_access import HttpAccess
     from nono_mcp.server.oauth import ResourceServer
     from nono_mcp.server.tenants import Tenants
 
@@ -57,17 +57,17 @@ _OK, _NOT_FOUND, _BAD_GATEWAY, _UNAVAILABLE = 200, 404, 502, 503
 
 
 @contextlib.asynccontextmanager
-async def served(app: App, door: Door) -> AsyncIterator[ASGIApp]:
+async def served(app: App, access: HttpAccess) -> AsyncIterator[ASGIApp]:
     """Yield what answers requests by *app*, for the body's time."""
-    hosts = sorted(door.hosts)
+    hosts = sorted(access.hosts)
     answering = app.streamable_http_app(
         streamable_http_path=PATH,
         max_request_body_size=MESSAGE_BYTES_MAX,
         session_idle_timeout=SESSION_IDLE_S_MAX,
         max_sessions=CLIENTS_MAX,
-        # The door has judged by more than this; two locks are no worse than one.
+        # `http_access` judged by more than this; two locks are no worse than one.
         transport_security=TransportSecuritySettings(
-            allowed_hosts=hosts, allowed_origins=[f"{door.scheme}://{host}" for host in hosts]
+            allowed_hosts=hosts, allowed_origins=[f"{access.scheme}://{host}" for host in hosts]
         ),
     )
     # Entered here and not by uvicorn, in a task that nobody waits for.
@@ -81,7 +81,7 @@ async def listen(guard: Guard, http: Http, listener: socket.socket, draining: an
     logging.getLogger("mcp.shared.jsonrpc_dispatcher").addFilter(_is_no_farewell)
     logging.getLogger("mcp.server.streamable_http").addFilter(_is_no_departure)
     async with anyio.create_task_group() as group:
-        watched = guard.strangers.at(listener)
+        watched = guard.unauthenticated.at(listener)
         group.start_soon(_Server(_configuration(guard, http)).serve, [watched])
         await draining.wait()
         await guard.drained()
@@ -106,22 +106,22 @@ def _configuration(guard: Guard, http: Http) -> uvicorn.Config:
 
 
 class Guard:
-    """Refuses what the door refuses, hands the rest to whose it is, and counts both."""
+    """Refuses what `http_access` does, hands the rest to whose it is, and counts both."""
 
     def __init__(
         self,
         tenants: Tenants,
-        door: Door,
+        access: HttpAccess,
         *,
         readers: frozenset[str] = frozenset(),
         oauth: ResourceServer | None = None,
     ) -> None:
         self._tenants = tenants
-        self._door = door
+        self._access = access
         self._readers = readers
         """Digests of the tokens that may read the metrics."""
         self._oauth = oauth
-        self.strangers = Strangers.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self.unauthenticated = Unauthenticated.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._metrics = Metrics()
         self._draining = False
         self._held_bytes: Counter[str] = Counter()
@@ -138,7 +138,7 @@ class Guard:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        refused = self._door.refusal(scope["headers"])
+        refused = self._access.refusal(scope["headers"])
         if refused is None:
             refused = await self._admit(scope, receive, send)
         if refused is not None:
@@ -148,7 +148,7 @@ class Guard:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> Refused | None:
         """Serve a request that is for this server, or return why not."""
         path = scope["path"]
-        token = self._door.token(scope["headers"])
+        token = self._access.token(scope["headers"])
         if self._draining:
             return Refused(_UNAVAILABLE, "this server is about to end")
         if path == HEALTH:
@@ -162,18 +162,18 @@ class Guard:
         owner = await self._owner(token)
         if isinstance(owner, Refused):
             return owner
-        with self.strangers.known(scope["client"]):
+        with self.unauthenticated.known(scope["client"]):
             return await self._serve(owner, scope, receive, send)
 
     async def _tell_metrics(self, token: bytes, send: Send) -> Refused | None:
         if not token or not knows(self._readers, token):
             return Refused(UNAUTHORIZED, "the metrics want a token of their own")
-        text = self._metrics.text(self._tenants.present, self.strangers.count)
+        text = self._metrics.text(self._tenants.present, self.unauthenticated.count)
         await _answer(send, _OK, text.encode(), CONTENT_TYPE)
         return None
 
     async def _owner(self, token: bytes) -> str | Refused:
-        owner = self._door.owner(token)
+        owner = self._access.owner(token)
         if isinstance(owner, str) or self._oauth is None:
             return owner
         try:

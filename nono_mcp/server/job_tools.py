@@ -15,8 +15,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import changes, results
-from nono_mcp.server.asking import asked_by
-from nono_mcp.server.company import untold
+from nono_mcp.server.client_info import asked_by
+from nono_mcp.server.co_tenants import untold
 from nono_mcp.server.text import amount, duration, readable, shortened, whole_characters
 
 if TYPE_CHECKING:

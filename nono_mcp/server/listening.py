@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from nono_mcp.policy.errors import quoted
-from nono_mcp.server import strangers
+from nono_mcp.server import unauthenticated
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.paths import PATH
 from nono_sandbox import private
@@ -117,7 +117,7 @@ def listening(address: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((address, port))
-            listener.listen(strangers.BACKLOG_MAX)
+            listener.listen(unauthenticated.BACKLOG_MAX)
         except (OSError, OverflowError) as error:
             raise ServeError(f"can't listen on {address} port {port}: {error}") from error
         yield listener

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _ABOUT = {
     "nono_requests_total": ("counter", "Requests answered, by whose and by status."),
-    "nono_refused_total": ("counter", "Requests refused at the door, by status."),
-    "nono_strangers": ("gauge", "Connections with no request of somebody's in hand."),
+    "nono_refused_total": ("counter", "Requests refused by their headers, by status."),
+    "nono_unauthenticated": ("gauge", "Connections with no request of somebody's in hand."),
     "nono_sessions": ("gauge", "Sessions that there are."),
     "nono_requests": ("gauge", "Requests in hand."),
     "nono_calls_running": ("gauge", "Commands that run."),
@@ -41,7 +41,7 @@ class Metrics:
         """Count somebody who wasn't."""
         self._refused[status] += 1
 
-    def text(self, present: Mapping[str, Holding], strangers_count: int) -> str:
+    def text(self, present: Mapping[str, Holding], unauthenticated_count: int) -> str:
         """Return everything, with those who have a session now, and those who have none."""
         each = present.items()
         values: dict[str, list[str]] = {
@@ -52,7 +52,7 @@ class Metrics:
             "nono_refused_total": [
                 f'{{status="{status}"}} {count}' for status, count in sorted(self._refused.items())
             ],
-            "nono_strangers": [f" {strangers_count}"],
+            "nono_unauthenticated": [f" {unauthenticated_count}"],
             "nono_sessions": [_of(name, one.sessions_count) for name, one in each],
             "nono_requests": [_of(name, one.requests_count) for name, one in each],
             "nono_calls_running": [_of(name, one.share.running_count) for name, one in each],

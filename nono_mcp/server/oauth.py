@@ -26,8 +26,8 @@ from starlette.applications import Starlette
 from nono_mcp.credentials import fetch, source
 from nono_mcp.credentials.secret import CredentialError
 from nono_mcp.policy.errors import PolicyError
-from nono_mcp.server.door import UNAUTHORIZED, Refused, digest_of
 from nono_mcp.server.errors import ServeError
+from nono_mcp.server.http_access import UNAUTHORIZED, Refused, digest_of
 
 if TYPE_CHECKING:
     import os

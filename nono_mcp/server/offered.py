@@ -11,8 +11,8 @@ from mcp.server.mcpserver.resolve import build_resolver_plans
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 
-from nono_mcp.policy import asking, offering
-from nono_mcp.server import account
+from nono_mcp.policy import asking, toolsets
+from nono_mcp.server import policy_text
 from nono_mcp.server.access_tools import REQUEST, AccessTools
 from nono_mcp.server.arguments import (
     AccessArguments,
@@ -30,7 +30,7 @@ from nono_mcp.server.arguments import (
 )
 from nono_mcp.server.attending import Attendant
 from nono_mcp.server.audit_tools import TAIL, TAIL_ONE, VERIFY, AuditTools
-from nono_mcp.server.company import Company
+from nono_mcp.server.co_tenants import CoTenants
 from nono_mcp.server.file_tools import FILE_TOOLS, FileTools
 from nono_mcp.server.job_arguments import InputArguments, OutputArguments, StopArguments
 from nono_mcp.server.job_tools import READ, READ_ONE, SEND, STOP, JobTools
@@ -75,12 +75,12 @@ class Offering:
         session: Session,
         jobs: Jobs,
         enforcement: Enforcement,
-        company: Company,
+        co_tenants: CoTenants,
         changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._session = session
         self._jobs = jobs
-        self._company = company
+        self._co_tenants = co_tenants
         self._attendant = Attendant(session)
         self._tools = Tools(self._attendant, jobs, enforcement)
         self._access = AccessTools(session, changed)
@@ -88,7 +88,7 @@ class Offering:
     def tools(self) -> list[Tool]:
         """Return those that are offered now."""
         toolset = self._session.prepared.document.agent.toolset
-        return [one for one in self._all() if offering.is_offered(toolset, one.name)]
+        return [one for one in self._all() if toolsets.is_offered(toolset, one.name)]
 
     def _all(self) -> list[Tool]:
         session = self._session
@@ -96,28 +96,28 @@ class Offering:
             _tool(
                 self._tools.run_sandboxed,
                 RunArguments,
-                account.run_description(session.prepared),
-                account.of_running(session.prepared),
+                policy_text.run_description(session.prepared),
+                policy_text.of_running(session.prepared),
                 takes_context=True,
             ),
             _tool(
                 self._tools.explain_policy,
                 ExplainArguments,
                 _EXPLAIN,
-                account.of_telling("Explain the sandbox's policy"),
+                policy_text.of_telling("Explain the sandbox's policy"),
             ),
             *_access_tools(session, self._access),
             *_file_tools(self._attendant),
             *_job_tools(session, self._jobs),
-            *_log_tools(session, self._company),
-            *_undo_tools(session, self._company),
+            *_log_tools(session, self._co_tenants),
+            *_undo_tools(session, self._co_tenants),
         ]
 
 
 def _access_tools(session: Session, access: AccessTools) -> list[Tool]:
     if asking.mode(session.prepared.document.ask) == asking.NEVER:
         return []
-    about = account.of_asking()
+    about = policy_text.of_asking()
     tool = _tool(access.request_access, AccessArguments, REQUEST, about, takes_context=True)
     return [_with_resolved(tool, access.resolved())]
 
@@ -131,13 +131,13 @@ def _with_resolved(tool: Tool, resolved: dict[str, tuple[Resolve, bool]]) -> Too
 def _file_tools(attendant: Attendant) -> list[Tool]:
     tools = FileTools(attendant)
     prepared = attendant.session.prepared
-    writes = bool(account.theirs(prepared, WRITE))
+    writes = bool(policy_text.theirs(prepared, WRITE))
     return [
         _tool(
             getattr(tools, one.name),
             one.model,
             one.description,
-            account.of_changing(one.title) if one.writes else account.of_telling(one.title),
+            policy_text.of_changing(one.title) if one.writes else policy_text.of_telling(one.title),
             takes_context=True,
         )
         for one in FILE_TOOLS
@@ -147,10 +147,10 @@ def _file_tools(attendant: Attendant) -> list[Tool]:
 
 def _job_tools(session: Session, jobs: Jobs) -> list[Tool]:
     tools = JobTools(session, jobs)
-    running = account.of_running(session.prepared)
+    running = policy_text.of_running(session.prepared)
     sending = running.model_copy(update={"title": "Send input to a job"})
-    stopping = account.of_telling("Stop a job").model_copy(update={"read_only_hint": False})
-    telling = account.of_telling("Read a job's output")
+    stopping = policy_text.of_telling("Stop a job").model_copy(update={"read_only_hint": False})
+    telling = policy_text.of_telling("Read a job's output")
     return [
         _tool(tools.read_output, OutputArguments, READ if jobs.are_told else READ_ONE, telling),
         _tool(tools.send_input, InputArguments, SEND, sending, takes_context=True),
@@ -158,37 +158,50 @@ def _job_tools(session: Session, jobs: Jobs) -> list[Tool]:
     ]
 
 
-def _log_tools(session: Session, company: Company) -> list[Tool]:
+def _log_tools(session: Session, co_tenants: CoTenants) -> list[Tool]:
     if session.log is None:
         return []
-    tools = AuditTools(session.state_dir, session.log, session.undo, company)
-    tail = TAIL_ONE if company is Company.WITHIN else TAIL
+    tools = AuditTools(session.state_dir, session.log, session.undo, co_tenants)
+    tail = TAIL_ONE if co_tenants is CoTenants.WITHIN else TAIL
     return [
-        _tool(tools.audit_tail, TailArguments, tail, account.of_telling("Show the audit log")),
+        _tool(tools.audit_tail, TailArguments, tail, policy_text.of_telling("Show the audit log")),
         _tool(
-            tools.audit_verify, VerifyArguments, VERIFY, account.of_telling("Verify the audit log")
+            tools.audit_verify,
+            VerifyArguments,
+            VERIFY,
+            policy_text.of_telling("Verify the audit log"),
         ),
     ]
 
 
-def _undo_tools(session: Session, company: Company) -> list[Tool]:
+def _undo_tools(session: Session, co_tenants: CoTenants) -> list[Tool]:
     if session.undo is None:
         return []
     tools = UndoTools(session, session.undo)
-    listing = _tool(tools.list_snapshots, ListArguments, LIST, account.of_telling("List snapshots"))
+    listing = _tool(
+        tools.list_snapshots, ListArguments, LIST, policy_text.of_telling("List snapshots")
+    )
     offered = [
         _tool(
-            tools.snapshot, SnapshotArguments, SNAPSHOT, account.of_keeping(), takes_context=True
+            tools.snapshot,
+            SnapshotArguments,
+            SNAPSHOT,
+            policy_text.of_keeping(),
+            takes_context=True,
         ),
-        *([] if company is Company.WITHIN else [listing]),
+        *([] if co_tenants is CoTenants.WITHIN else [listing]),
         _tool(
-            tools.diff, DiffArguments, DIFF, account.of_telling("What changed"), takes_context=True
+            tools.diff,
+            DiffArguments,
+            DIFF,
+            policy_text.of_telling("What changed"),
+            takes_context=True,
         ),
     ]
     wanted = session.prepared.document.snapshots.rollback != NEVER
     # It changes what no call of the session could, where that may not write the workspace.
-    if wanted and account.may_write(session.prepared, session.undo.rules.workspace):
-        about = account.of_changing("Roll the workspace back")
+    if wanted and policy_text.may_write(session.prepared, session.undo.rules.workspace):
+        about = policy_text.of_changing("Roll the workspace back")
         rollback = _tool(tools.rollback, RollbackArguments, ROLLBACK, about, takes_context=True)
         offered.append(_with_resolved(rollback, tools.resolved()))
     return offered

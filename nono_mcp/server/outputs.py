@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
     from nono_mcp.server.jobs import Jobs
-    from nono_mcp.server.news import News
+    from nono_mcp.server.notifications import Notifications
 
 OUTPUT_URI = "nono://output/{job}"
 PAGE_URI = "nono://output/{job}/{offset}"
@@ -32,13 +32,13 @@ _offset = re.compile(r"[0-9]{1,15}")
 class Outputs:
     """The outputs of one session."""
 
-    def __init__(self, jobs: Jobs, news: News) -> None:
+    def __init__(self, jobs: Jobs, notifications: Notifications) -> None:
         self._jobs = jobs
-        self._news = news
+        self._notifications = notifications
 
     def offer(self, app: MCPServer[None]) -> None:
         """Add the resources to *app*, and have their changes told."""
-        self._news.known.append(_known)
+        self._notifications.known.append(_known)
         self._jobs.listeners.append(self._hear)
         app.resource(
             OUTPUT_URI,
@@ -81,4 +81,4 @@ class Outputs:
         return "\n".join(parts)
 
     def _hear(self, job: str) -> None:
-        self._news.hear(OUTPUT_URI.format(job=job))
+        self._notifications.hear(OUTPUT_URI.format(job=job))

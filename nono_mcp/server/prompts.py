@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nono_mcp.server import account
+from nono_mcp.server import policy_text
 from nono_mcp.server.text import shortened
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Prompts:
 
     def policy(self) -> str:
         """Return what the policy allows."""
-        return account.summary(self._session.prepared, self._enforcement)
+        return policy_text.summary(self._session.prepared, self._enforcement)
 
 
 def _line(text: str) -> str:

@@ -24,15 +24,15 @@ from nono_mcp.server import http as serving
 from nono_mcp.server import listening, team
 from nono_mcp.server.addressing import Who
 from nono_mcp.server.app import build
-from nono_mcp.server.company import Company
-from nono_mcp.server.door import Door, digest_of
+from nono_mcp.server.audit_log import open_log
+from nono_mcp.server.co_tenants import CoTenants
 from nono_mcp.server.errors import ServeError
-from nono_mcp.server.logged import open_log
+from nono_mcp.server.fair_queue import Turns
+from nono_mcp.server.http_access import HttpAccess, digest_of
 from nono_mcp.server.oauth import ResourceServer
 from nono_mcp.server.paths import PATH
 from nono_mcp.server.tenant import Allowance
 from nono_mcp.server.tenants import REQUESTS_MAX, Tenants
-from nono_mcp.server.turns import Turns
 from nono_mcp.session import LANES_MAX, Session
 from nono_sandbox import open_files
 from nono_sandbox.confinement import NAMESPACES
@@ -91,15 +91,15 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
         house = await anyio.to_thread.run_sync(house_of, options, http, http.team)
     with listening.listening(address.host, http.port) as listener:
         port = listener.getsockname()[1]
-        door = Door.of(address.names, port, house.owners, address.scheme)
+        access = HttpAccess.of(address.names, port, house.owners, address.scheme)
         tenants = Tenants(
-            lambda tenant: _begun(options, house, door, tenant),
+            lambda tenant: _begun(options, house, access, tenant),
             house.allowances,
             Turns(house.calls_max),
             sessions_max=house.sessions_max,
             idle_s=house.idle_s,
         )
-        guard = serving.Guard(tenants, door, readers=house.readers, oauth=house.oauth)
+        guard = serving.Guard(tenants, access, readers=house.readers, oauth=house.oauth)
         async with tenants.open(), contextlib.AsyncExitStack() as stack:
             if http.team is None:
                 # There from the start, so that what is refused is told now.
@@ -122,11 +122,11 @@ def _with_open_files(options: ServeOptions) -> ServeOptions:
 
 @contextlib.asynccontextmanager
 async def _begun(
-    options: ServeOptions, house: House, door: Door, tenant: Tenant
+    options: ServeOptions, house: House, access: HttpAccess, tenant: Tenant
 ) -> AsyncIterator[ASGIApp]:
     who = tenant.who
     request = house.requests[who.principal].replace(owner=who.owner)
-    company = Company.WITHIN if who.is_common else Company.BESIDE
+    co_tenants = CoTenants.WITHIN if who.is_common else CoTenants.BESIDE
     of = {"principal": who.principal} if house.is_shared else {}
     of |= {"session": who.name} if who.name else {}
     async with (
@@ -142,7 +142,7 @@ async def _begun(
     ):
         # Calls of the newest protocol run in their requests, and take the session for open.
         stack.push_async_callback(tenant.hush)
-        app = await stack.enter_async_context(serving.served(build(session, company), door))
+        app = await stack.enter_async_context(serving.served(build(session, co_tenants), access))
         for notice in session.prepared.notices:
             logging.getLogger("nono").warning("%s", notice)
         yield app

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from nono_mcp.server import changes
-from nono_mcp.server.company import Company
+from nono_mcp.server.co_tenants import CoTenants
 from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError, SnapshotError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mcp.server.mcpserver import MCPServer
 
-    from nono_mcp.server.news import News
+    from nono_mcp.server.notifications import Notifications
     from nono_mcp.snapshots.snapshots import Snapshots
     from nono_mcp.undo.undo import Undo
 
@@ -34,16 +34,18 @@ CHANGES_MAX = 200
 class SnapshotResources:
     """The snapshots of one session's workspace."""
 
-    def __init__(self, undo: Undo, news: News, company: Company = Company.NOBODY) -> None:
-        self._tells_all = company is not Company.WITHIN
+    def __init__(
+        self, undo: Undo, notifications: Notifications, co_tenants: CoTenants = CoTenants.NOBODY
+    ) -> None:
+        self._tells_all = co_tenants is not CoTenants.WITHIN
         self._undo = undo
-        self._news = news
+        self._notifications = notifications
 
     def offer(self, app: MCPServer[None]) -> None:
         """Add the resources to *app*, and have their changes told."""
         if self._tells_all:
-            self._news.known.append(re.compile(re.escape(LIST_URI)))
-            self._undo.listeners.append(lambda: self._news.hear(LIST_URI))
+            self._notifications.known.append(re.compile(re.escape(LIST_URI)))
+            self._undo.listeners.append(lambda: self._notifications.hear(LIST_URI))
             app.resource(
                 LIST_URI,
                 name="snapshots",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from nono_mcp.server.addressing import Who
-    from nono_mcp.server.turns import Part, Share
+    from nono_mcp.server.fair_queue import Part, Share
 
 BEGINNING_MAX = 2
 """Sessions of one principal that begin at once: each takes a processor a tenth of a second."""

@@ -19,8 +19,8 @@ import anyio
 from nono_mcp.audit.files import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server.errors import ServeError
+from nono_mcp.server.fair_queue import Part
 from nono_mcp.server.tenant import Allowance, Holding, Tenant
-from nono_mcp.server.turns import Part
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_sandbox.errors import SandboxError
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from nono_mcp.server.addressing import Who
-    from nono_mcp.server.turns import Turns
+    from nono_mcp.server.fair_queue import Turns
 
     Begin = Callable[["Tenant"], AbstractAsyncContextManager[ASGIApp]]
 

@@ -15,10 +15,10 @@ from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.egress import judge_host
 from nono_mcp.policy.errors import quoted
 from nono_mcp.running import Live
-from nono_mcp.server import account, hints, results
-from nono_mcp.server.asking import asked_by
+from nono_mcp.server import hints, policy_text, results
 from nono_mcp.server.attending import REFUSALS, refusal
-from nono_mcp.server.company import untold
+from nono_mcp.server.client_info import asked_by
+from nono_mcp.server.co_tenants import untold
 from nono_mcp.server.job_tools import of_job
 from nono_mcp.server.jobs import Kept
 from nono_mcp.server.text import readable, shortened
@@ -121,14 +121,14 @@ class Tools:
             verdict = decide(prepared, place.path, operation, place.kind or "file")
             question = f"{operation} {quoted(place.path)}"
         else:
-            return results.plain(account.summary(prepared, self._enforcement))
+            return results.plain(policy_text.summary(prepared, self._enforcement))
         denied = hints.denial(prepared, verdict, operation) if isinstance(verdict, Deny) else ""
-        return results.plain(account.answer(question, verdict, denied))
+        return results.plain(policy_text.answer(question, verdict, denied))
 
     def _command(self, arguments: RunArguments) -> Command:
         prepared = self._session.prepared
         timeout_s = arguments.timeout_s
-        timeout_s_max = account.timeout_s_max(prepared)
+        timeout_s_max = policy_text.timeout_s_max(prepared)
         if timeout_s is not None and timeout_s > timeout_s_max:
             raise ToolError(f"timeout_s: must be over 0 and at most {timeout_s_max:g}")
         goes_on = arguments.yield_s or arguments.keep_stdin or arguments.tty
@@ -138,7 +138,7 @@ class Tools:
             cwd=arguments.cwd or self._cwd,
             stdin=(arguments.stdin or "").encode(),
             timeout_s=timeout_s
-            or (timeout_s_max if goes_on else account.timeout_s_default(prepared)),
+            or (timeout_s_max if goes_on else policy_text.timeout_s_default(prepared)),
             tty=bool(arguments.tty),
             environment=arguments.env or {},
             writes=None if arguments.writes is None else tuple(arguments.writes),

@@ -16,11 +16,11 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 
 from nono_mcp.audit.files import AuditError
-from nono_mcp.server import account, changes, results
-from nono_mcp.server.asking import can_ask
+from nono_mcp.server import changes, policy_text, results
+from nono_mcp.server.client_info import can_ask
 from nono_mcp.server.consent import UNASKED, Agreement
+from nono_mcp.server.progress import Told, done
 from nono_mcp.server.text import readable, shortened
-from nono_mcp.server.waiting import Told, done
 from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError
 from nono_mcp.snapshots.values import Plan  # noqa: TC001 - the SDK reads the annotations
 from nono_mcp.undo.values import CallsRunError, Wanted
@@ -140,7 +140,7 @@ class UndoTools:
         """
         told, wanted = Told(), await self._wanted(arguments)
         # Another policy may be in force than when the tool was offered.
-        if not account.may_write(self._session.prepared, self._undo.rules.workspace):
+        if not policy_text.may_write(self._session.prepared, self._undo.rules.workspace):
             raise ToolError("the policy lets nothing write the workspace: nothing was put back")
         if arguments.dry_run:
             plan = await done(self._undo.plan(wanted, told.hear), context, told)

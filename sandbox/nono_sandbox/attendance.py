@@ -11,7 +11,7 @@ import posix as os
 import select
 import time
 
-from nono_sandbox import _uapi, ended, growth, reserve, sample, wire
+from nono_sandbox import _uapi, ended, growth, reserve, resource_usage, wire
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.values import Value
 
@@ -98,7 +98,7 @@ class Attendance:
         if limits is None:
             return float("inf")
         end = float("inf") if limits.wall_s is None else self._began_at + limits.wall_s
-        if not sample.needed(limits):
+        if not resource_usage.needed(limits):
             return end
         return min(end, now + (_LOOK_S if now - self._began_at < 1 else _LOOK_S_LATER))
 
@@ -116,13 +116,13 @@ class Attendance:
             return
         if limits.wall_s is not None and now - self._began_at >= limits.wall_s:
             self.limit = "wall"
-        elif sample.needed(limits):
+        elif resource_usage.needed(limits):
             self.limit = self._over(limits)
         self._look_at = self._next_look(now)
 
     def _over(self, limits: Limits) -> str:
         most = limits.processes_max
-        if most is not None and sample.crowded(most, own_pids=self._own_pids):
+        if most is not None and resource_usage.crowded(most, own_pids=self._own_pids):
             return "processes"
         most = limits.disk_bytes_max
         if most is not None and self._growth and self._growth.over(most, self._processes):
@@ -138,11 +138,11 @@ class Attendance:
             limits = limits.replace(memory_bytes_max=None)
         if limits.memory_bytes_max is None and limits.cpu_s is None:
             return ""
-        usage = sample.usage(own_pids=self._own_pids)
-        over = sample.exceeded(limits, usage, sum(self._cpu_s))
+        usage = resource_usage.usage(own_pids=self._own_pids)
+        over = resource_usage.exceeded(limits, usage, sum(self._cpu_s))
         if over == "memory":
-            usage = sample.usage(own_pids=self._own_pids, proportional=True)
-            over = sample.exceeded(limits, usage, sum(self._cpu_s))
+            usage = resource_usage.usage(own_pids=self._own_pids, proportional=True)
+            over = resource_usage.exceeded(limits, usage, sum(self._cpu_s))
         return over
 
     def _killed_for_memory(self, limits: Limits) -> bool:
@@ -159,7 +159,7 @@ class Attendance:
         return self._reserve.crossed(self._processes)
 
     def _processes(self) -> Iterator[str]:
-        return sample.processes(own_pids=self._own_pids)
+        return resource_usage.processes(own_pids=self._own_pids)
 
     def reap(self) -> bool:
         """Collect every process that has ended; tell whether there are others."""
@@ -203,7 +203,7 @@ class Attendance:
             select.select([self._signals], [], [], min(remaining, 0.05))
             drain(self._signals)
         if self._own_pids and _uapi.may_have_segments():
-            for number, _, _ in list(sample.segments()):
+            for number, _, _ in list(resource_usage.segments()):
                 _uapi.remove_segment(number)
         return True
 

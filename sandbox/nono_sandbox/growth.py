@@ -16,7 +16,7 @@ import errno
 import posix as os
 import time
 
-from nono_sandbox.holding import Removed, UntoldError
+from nono_sandbox.deleted_files import Removed, UntoldError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from nono_sandbox import _uapi, sample
+from nono_sandbox import _uapi, resource_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nono_sandbox.lane import Plan
 
-RESERVED_TASKS = sample.THREADS_SPARE + 1
+RESERVED_TASKS = resource_usage.THREADS_SPARE + 1
 """A lane's own, and the threads that a call may have on top of its processes."""
 _HIGHEST = b"1000"
 _EVENTS_BYTES_MAX = 4096

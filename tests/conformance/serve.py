@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from nono_mcp.server.app import App
-    from nono_mcp.server.company import Company
+    from nono_mcp.server.co_tenants import CoTenants
     from nono_mcp.session import Session
 
 
@@ -38,8 +38,8 @@ class Admitting(http.Guard):
         await super().__call__(scope, receive, send)
 
 
-def build(session: "Session", company: "Company") -> "App":
-    app = app_module.build(session, company)
+def build(session: "Session", co_tenants: "CoTenants") -> "App":
+    app = app_module.build(session, co_tenants)
     fixtures.register(app)
     return app
 

@@ -117,7 +117,7 @@ def test_too_much_to_look_through_for_another_name_is_refused(
     (machine.workspace / ".env").write_text("hunter2")
     for number in range(30):
         (machine.workspace / str(number)).mkdir()
-    monkeypatch.setattr("nono_mcp.policy.twins.ENTRIES_MAX", 10)
+    monkeypatch.setattr("nono_mcp.policy.hard_links.ENTRIES_MAX", 10)
     machine.prepare(flags=machine.flags(deny=(".env",)))
     (machine.root / "elsewhere").hardlink_to(machine.workspace / ".env")
     with pytest.raises(RefusedError, match="not all of what is granted could be"):
@@ -138,7 +138,7 @@ def test_what_wasnt_looked_through_for_other_names_is_told_of(
         (machine.workspace / str(number)).mkdir()
     assert machine.prepare().notices == ()
     assert machine.prepare(flags=machine.flags(deny=("keys",))).notices == ()
-    monkeypatch.setattr("nono_mcp.policy.twins.ENTRIES_MAX", 20)
+    monkeypatch.setattr("nono_mcp.policy.hard_links.ENTRIES_MAX", 20)
     (notice,) = machine.prepare().notices
     assert f"{machine.home}/.netrc" in notice
     assert "hard links" in notice
@@ -152,11 +152,11 @@ def test_a_closed_directory_too_large_to_be_looked_through_is_refused(
     (machine.workspace / "keys").mkdir()
     for number in range(30):
         (machine.workspace / "keys" / str(number)).touch()
-    monkeypatch.setattr("nono_mcp.policy.twins.ENTRIES_MAX", 20)
+    monkeypatch.setattr("nono_mcp.policy.hard_links.ENTRIES_MAX", 20)
     for flags in (machine.flags(deny=("keys",)), machine.flags(deny_write=("keys",))):
         with pytest.raises(RefusedError, match=r"keys.* holds too much"):
             machine.prepare(flags=flags)
-    monkeypatch.setattr("nono_mcp.policy.twins.ENTRIES_MAX", 60)
+    monkeypatch.setattr("nono_mcp.policy.hard_links.ENTRIES_MAX", 60)
     assert machine.prepare(flags=machine.flags(deny=("keys",))).notices == ()
 
 

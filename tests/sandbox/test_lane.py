@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from nono_sandbox import sample
+from nono_sandbox import resource_usage
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, Limits
 from nono_sandbox.namespaces import bounds_pids
-from nono_sandbox.sample import Usage
+from nono_sandbox.resource_usage import Usage
 
 pytestmark = pytest.mark.linux
 MIB = 1 << 20
@@ -33,8 +33,8 @@ MIB = 1 << 20
 def test_a_limit_is_named_when_what_is_used_is_over_it(
     limits: Limits, usage: Usage, reaped_cpu_s: float, over: str
 ) -> None:
-    assert sample.exceeded(limits, usage, reaped_cpu_s) == over
-    assert not over or sample.needed(limits)
+    assert resource_usage.exceeded(limits, usage, reaped_cpu_s) == over
+    assert not over or resource_usage.needed(limits)
 
 
 HOLDER = """
@@ -48,7 +48,7 @@ signal.pause()
 @pytest.mark.parametrize("proportional", [False, True])
 def test_what_descendants_hold_is_counted_once(*, proportional: bool) -> None:
     """Memory of their own, and a file in memory that both have open."""
-    before = sample.usage(own_pids=False, proportional=proportional)
+    before = resource_usage.usage(own_pids=False, proportional=proportional)
     memfd = os.memfd_create("held")
     os.write(memfd, bytes(32 * MIB))
     argv = [sys.executable, "-I", "-S", "-c", HOLDER]
@@ -56,7 +56,7 @@ def test_what_descendants_hold_is_counted_once(*, proportional: bool) -> None:
     for holder in holders:
         assert holder.stdout is not None
         assert holder.stdout.read(1) == b"x"
-    after = sample.usage(own_pids=False, proportional=proportional)
+    after = resource_usage.usage(own_pids=False, proportional=proportional)
     for holder in holders:
         holder.kill()
         holder.communicate()

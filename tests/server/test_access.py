@@ -24,9 +24,9 @@ from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import AskSection, Document, FilesystemSection, NetworkSection
 from nono_mcp.policy.errors import PolicyError
 from nono_mcp.server import access_tools
+from nono_mcp.server.access_requests import AccessRequests, NotAskedError, Open, Question
 from nono_mcp.server.app import build
 from nono_mcp.server.arguments import AccessArguments
-from nono_mcp.server.wanting import NotWantedError, Open, Question, Wanting
 from nono_mcp.session import Session
 from nono_sandbox.confinement import READ
 from tests.server.conftest import DEADLINE_S, ERAS, TIER, Agent, Machine, Marked, text_of
@@ -458,7 +458,7 @@ HOSTILE_PATHS = st.one_of(
 @pytest.mark.usefixtures("data")
 async def test_whatever_is_asked_for_is_asked_closed_or_open(machine: Machine) -> None:
     async with Session.open(machine.request(), tier=TIER) as session:
-        wanting = Wanting(session)
+        requests = AccessRequests(session)
 
         async def ask(**asked: object) -> None:
             try:
@@ -468,8 +468,8 @@ async def test_whatever_is_asked_for_is_asked_closed_or_open(machine: Machine) -
             said = ""
             question: Question | Open | None = None
             try:
-                question = await wanting.question(arguments)
-            except NotWantedError as error:
+                question = await requests.question(arguments)
+            except NotAskedError as error:
                 said = str(error)
             assert said.isprintable(), asked
             if isinstance(question, Question):

@@ -8,7 +8,7 @@ import pytest
 
 from nono_mcp.policy.document import Document, FilesystemSection, LimitsSection, NetworkSection
 from nono_mcp.server import attending
-from nono_mcp.server.account import instructions
+from nono_mcp.server.policy_text import instructions
 from nono_mcp.server.results import META_KEY
 from tests.server.conftest import SECRET, Connect, Machine, Marked
 

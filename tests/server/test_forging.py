@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.server import found
+from nono_mcp.server import search_output
 from nono_mcp.server.text import readable
 from tests.server.conftest import Machine, text_of
 from tests.server.test_undo import serving
@@ -67,15 +67,15 @@ async def test_in_no_answer_of_the_tools(machine: Machine, path: str | None) -> 
 def test_a_name_is_told_from_what_follows_it() -> None:
     name = os.fsencode(f"/top/{NAME}")
     output = name + b"\x001:one\n--\n" + name + b"\x002-two\r\n/top/b\x003:a\0b\n"
-    assert found.lines(output, "/top") == [
+    assert search_output.lines(output, "/top") == [
         r"$'a\x0a[nono] forged: one':1:one",
         "--",
         r"$'a\x0a[nono] forged: one'-2-two",
         "b:3:ab",
     ]
-    assert found.names(b"/top/a\nb\0/top/c\0/top/cut", "/top") == [r"$'a\x0ab'", "c"]
+    assert search_output.names(b"/top/a\nb\0/top/c\0/top/cut", "/top") == [r"$'a\x0ab'", "c"]
     said = b'/top/b: binary file matches (found "\\0" byte around offset 6)\n'
-    assert found.lines(said + b"/top/c\x001:x\n", "/top/b") == [
+    assert search_output.lines(said + b"/top/c\x001:x\n", "/top/b") == [
         "b: binary file matches",
         "/top/c:1:x",
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.server.door import digest_of, knows
+from nono_mcp.server.http_access import digest_of, knows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nono_mcp.server import tenants
 from nono_mcp.server.addressing import Who
 from nono_mcp.server.errors import ServeError
+from nono_mcp.server.fair_queue import Turns
 from nono_mcp.server.tenant import Allowance, Tenant
 from nono_mcp.server.tenants import BusyError, Tenants
-from nono_mcp.server.turns import Turns
 from tests.server.conftest import DEADLINE_S
 
 pytestmark = pytest.mark.anyio

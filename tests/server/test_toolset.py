@@ -3,7 +3,7 @@
 import pytest
 
 from nono_mcp.policy.document import AgentSection, Document, FilesystemSection
-from nono_mcp.policy.offering import ALWAYS, SETS
+from nono_mcp.policy.toolsets import ALWAYS, SETS
 from nono_sandbox.confinement import WRITE
 from tests.server.conftest import Machine, Wire, serving, text_of
 from tests.server.test_rollback import id_in

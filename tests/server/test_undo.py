@@ -19,7 +19,7 @@ from nono_mcp.audit.record import Record
 from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import Document, FilesystemSection, SnapshotsSection
 from nono_mcp.policy.errors import RefusedError
-from nono_mcp.server import waiting
+from nono_mcp.server import progress
 from nono_mcp.server.app import build
 from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command, Session
@@ -114,7 +114,7 @@ async def test_the_answer_says_what_changed_and_how_to_undo_it(machine: Machine)
 async def test_progress_is_told_of_long_work(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
-    monkeypatch.setattr(waiting, "PROGRESS_S", 0.005)
+    monkeypatch.setattr(progress, "PROGRESS_S", 0.005)
     heard: list[tuple[float, str | None]] = []
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:

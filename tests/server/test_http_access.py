@@ -2,15 +2,15 @@
 
 import pytest
 
-from nono_mcp.server.door import Door, Refused, digest_of
+from nono_mcp.server.http_access import HttpAccess, Refused, digest_of
 
 OWNERS = {digest_of(b"token-123"): "alice", digest_of(b"token-456"): "bob"}
-DOOR = Door.of(["127.0.0.1", "localhost"], 8080, OWNERS)
+ACCESS = HttpAccess.of(["127.0.0.1", "localhost"], 8080, OWNERS)
 GOOD = {b"host": b"127.0.0.1:8080", b"authorization": b"Bearer token-123"}
 
 
-def status(headers: list[tuple[bytes, bytes]], door: Door = DOOR) -> int | None:
-    refused = door.refusal(headers) or door.owner(door.token(headers))
+def status(headers: list[tuple[bytes, bytes]], access: HttpAccess = ACCESS) -> int | None:
+    refused = access.refusal(headers) or access.owner(access.token(headers))
     return refused.status if isinstance(refused, Refused) else None
 
 
@@ -76,19 +76,19 @@ def test_host_and_token_are_needed(missing: bytes) -> None:
 
 
 def test_an_ipv6_server_is_asked_for_in_brackets() -> None:
-    door = Door.of(["::1"], 9, {digest_of(b"t"): "x"})
-    assert status([(b"host", b"[::1]:9"), (b"authorization", b"Bearer t")], door) is None
-    assert status([(b"host", b"::1:9"), (b"authorization", b"Bearer t")], door) == 421
+    access = HttpAccess.of(["::1"], 9, {digest_of(b"t"): "x"})
+    assert status([(b"host", b"[::1]:9"), (b"authorization", b"Bearer t")], access) is None
+    assert status([(b"host", b"::1:9"), (b"authorization", b"Bearer t")], access) == 421
 
 
 def test_the_usual_port_may_be_left_out() -> None:
-    door = Door.of(["127.0.0.1", "localhost"], 80, {digest_of(b"t"): "x"})
-    assert status([(b"host", b"localhost"), (b"authorization", b"Bearer t")], door) is None
+    access = HttpAccess.of(["127.0.0.1", "localhost"], 80, {digest_of(b"t"): "x"})
+    assert status([(b"host", b"localhost"), (b"authorization", b"Bearer t")], access) is None
 
 
 def test_a_token_is_its_owners() -> None:
-    assert DOOR.owner(b"token-123") == "alice"
-    assert DOOR.owner(b"token-456") == "bob"
+    assert ACCESS.owner(b"token-123") == "alice"
+    assert ACCESS.owner(b"token-456") == "bob"
     for token in (
         b"",
         b"token-12",
@@ -96,14 +96,14 @@ def test_a_token_is_its_owners() -> None:
         b"TOKEN-123",
         *(key.encode() for key in OWNERS),
     ):
-        assert isinstance(DOOR.owner(token), Refused)
+        assert isinstance(ACCESS.owner(token), Refused)
 
 
 def test_a_certificates_names_are_ours_and_their_pages_speak_https() -> None:
-    door = Door.of(["nono.example", "192.0.2.1"], 443, OWNERS, "https")
+    access = HttpAccess.of(["nono.example", "192.0.2.1"], 443, OWNERS, "https")
     known = [(b"authorization", b"Bearer token-123")]
     for host in (b"nono.example", b"nono.example:443", b"192.0.2.1:443"):
-        assert status([(b"host", host), *known], door) is None
-        assert status([(b"host", host), (b"origin", b"https://" + host), *known], door) is None
-        assert status([(b"host", host), (b"origin", b"http://" + host), *known], door) == 403
-    assert status([(b"host", b"other.example"), *known], door) == 421
+        assert status([(b"host", host), *known], access) is None
+        assert status([(b"host", host), (b"origin", b"https://" + host), *known], access) is None
+        assert status([(b"host", host), (b"origin", b"http://" + host), *known], access) == 403
+    assert status([(b"host", b"other.example"), *known], access) == 421

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 
-class Company(Enum):
+class CoTenants(Enum):
     """Who else there is."""
 
     NOBODY = auto()

@@ -1,10 +1,10 @@
-"""The news that resources or tools changed, told in both eras of the protocol.
+"""Notifications that resources or tools changed, in both eras of the protocol.
 
 A client of the 2025 protocols hears of a resource by `resources/subscribe`, a newer one of
 anything by `subscriptions/listen`.
 
-Architecture invariant: nobody waits for a reader. News are gathered and told at most every
-`NEWS_S`; a client that is slow or gone misses some and loses nothing: what changed can be read.
+Architecture invariant: nobody waits for a reader. Changes are gathered and told at most every
+`GATHERED_S`; a client that is slow or gone misses some and loses nothing: what changed can be read.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
     from mcp.server.connection import Connection
     from mcp.server.context import ServerRequestContext
 
-NEWS_S = 0.25
-"""How long news may wait for more; then one message tells of all."""
+GATHERED_S = 0.25
+"""How long a change waits for more of them; then one message tells of all."""
 SUBSCRIBERS_MAX = 256
 SUBSCRIPTIONS_MAX = 256
 """Of one client."""
 _CHANGED_MAX = 1024
 
 
-class News:
+class Notifications:
     """What changed at one server, and who wants to know."""
 
     def __init__(self) -> None:
         self.bus = InMemorySubscriptionBus()
         self.known: list[re.Pattern[str]] = []
-        """What the URIs look like of which there may be news."""
+        """What the URIs look like of which changes are told."""
         self._changed: set[str] = set()
         self._some = anyio.Event()
         self._subscribed: dict[Connection, set[str]] = {}
@@ -104,7 +104,7 @@ class News:
     async def subscribe(
         self, context: ServerRequestContext[Any], params: SubscribeRequestParams
     ) -> EmptyResult:
-        """Note that a client of the 2025 protocols wants news of a resource.
+        """Note that a client of the 2025 protocols wants to hear of changes of a resource.
 
         Raises:
             MCPError: There's no such resource, or too many want too much.
@@ -127,7 +127,7 @@ class News:
     async def unsubscribe(
         self, context: ServerRequestContext[Any], params: UnsubscribeRequestParams
     ) -> EmptyResult:
-        """Forget that a client wants news of a resource."""
+        """Forget that a client wants to hear of changes of a resource."""
         self._subscribed.get(_connection(context), set()).discard(str(params.uri))
         return EmptyResult()
 
@@ -155,7 +155,7 @@ class News:
     async def _tell_for_ever(self) -> None:
         while True:
             await self._some.wait()
-            await anyio.sleep(NEWS_S)
+            await anyio.sleep(GATHERED_S)
             changed, self._changed, self._some = self._changed, set(), anyio.Event()
             for uri in sorted(changed):
                 await self.bus.publish(ResourceUpdated(uri))
@@ -179,5 +179,5 @@ async def _tell(
 ) -> None:
     data = notification.model_dump(by_alias=True, mode="json", exclude_none=True)
     # Who doesn't read is not waited for.
-    with anyio.move_on_after(NEWS_S):
+    with anyio.move_on_after(GATHERED_S):
         await client.outbound.notify(data["method"], data.get("params"))

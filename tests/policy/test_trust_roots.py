@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.policy import roots
+from nono_mcp.policy import trust_roots
 from nono_mcp.policy.document import NetworkSection
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_sandbox.confinement import NAMESPACES
@@ -23,7 +23,7 @@ def config(machine: Machine, ca: Path, **grants: tuple[str, ...]) -> Config:
     """Return what the proxy is told of a policy with the certificates *ca*."""
     network = NetworkSection().replace(upstream_ca=str(ca), allow_domains=("example.com",))
     prepared = machine.prepare(flags=machine.flags(**grants).replace(network=network))
-    return roots.config_for(prepared, NAMESPACES)
+    return trust_roots.config_for(prepared, NAMESPACES)
 
 
 def test_its_certificates_are_trusted(machine: Machine) -> None:
@@ -54,7 +54,7 @@ def test_a_link_to_it_in_the_workspace_is_refused(machine: Machine) -> None:
         ("", "not PEM"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no certificates"),
         ("\u00e9", "not PEM"),
-        ("\n" * (roots.CERTIFICATES_BYTES_MAX + 1), "over 1048576 bytes"),
+        ("\n" * (trust_roots.CERTIFICATES_BYTES_MAX + 1), "over 1048576 bytes"),
     ],
     ids=["nothing", "none", "no text", "too much"],
 )

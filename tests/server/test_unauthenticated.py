@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nono_mcp.server.strangers import ACCEPTED_MAX, Strangers
+from nono_mcp.server.unauthenticated import ACCEPTED_MAX, Unauthenticated
 from tests.server.conftest import DEADLINE_S, until
 from tests.server.teamwork import NAMES, Shared, people, sharing
 from tests.server.test_http import MODERN, handshake
@@ -55,7 +55,7 @@ def connected(port: int, count: int, source: str = "127.0.0.1") -> Iterator[list
 def strangers(shared: Shared) -> int:
     """Return how many the server counts, whoever asks left out."""
     text = get(shared.of("alice"), "/metrics", shared.people.tokens["metrics"])[1]
-    return int(text.split("\nnono_strangers ")[1].split("\n")[0]) - 1
+    return int(text.split("\nnono_unauthenticated ")[1].split("\n")[0]) - 1
 
 
 @pytest.mark.claim("shared.no-starving")
@@ -74,7 +74,7 @@ def test_whoever_holds_connections_and_says_nothing_shuts_nobody_out(shared: Sha
 def test_the_bounds_follow_from_how_many_files_may_be_open(
     files: int, bounds: tuple[int, int]
 ) -> None:
-    found = vars(Strangers.within(files))
+    found = vars(Unauthenticated.within(files))
     assert (found["_all_max"], found["_each_max"]) == bounds
 
 
@@ -150,7 +150,7 @@ class Served:
     """What takes connections and reads of them until they end."""
 
     port: int
-    strangers: Strangers
+    unauthenticated: Unauthenticated
     ended: dict[int, bool]
     """By the client's port, whether it was ended."""
     welcome: asyncio.Event
@@ -159,7 +159,7 @@ class Served:
 
 @asynccontextmanager
 async def served(tls: ssl.SSLContext | None = None, **bounds: float) -> AsyncIterator[Served]:
-    found = Served(0, Strangers(**bounds), {}, asyncio.Event())  # type: ignore[arg-type]
+    found = Served(0, Unauthenticated(**bounds), {}, asyncio.Event())  # type: ignore[arg-type]
     tasks = []
 
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -168,7 +168,7 @@ async def served(tls: ssl.SSLContext | None = None, **bounds: float) -> AsyncIte
         found.ended[peer[1]] = False
         with contextlib.suppress(ConnectionError):
             if await reader.read(1) == b"!":
-                with found.strangers.known(peer):
+                with found.unauthenticated.known(peer):
                     await found.welcome.wait()
             while await reader.read(1):
                 pass
@@ -179,7 +179,7 @@ async def served(tls: ssl.SSLContext | None = None, **bounds: float) -> AsyncIte
 
     listener = socket.create_server(("127.0.0.1", 0))
     found.port = listener.getsockname()[1]
-    watched = found.strangers.at(listener)
+    watched = found.unauthenticated.at(listener)
     async with await asyncio.start_server(read, sock=watched, ssl=tls, backlog=ACCEPTED_MAX):
         yield found
         for task in tasks:
@@ -212,8 +212,8 @@ async def reached(condition: Callable[[], bool]) -> None:
 async def test_who_trickles_is_ended_in_time_and_who_is_served_isnt() -> None:
     async with served() as server, talking(server.port) as (_, known):
         known.write(b"!")
-        await reached(lambda: server.strangers.count == 0 and port_of(known) in server.ended)
-        server.strangers.patience_s = 0.1
+        await reached(lambda: server.unauthenticated.count == 0 and port_of(known) in server.ended)
+        server.unauthenticated.patience_s = 0.1
         async with talking(server.port) as (reader, writer):
             with anyio.fail_after(DEADLINE_S), contextlib.suppress(ConnectionError):
                 while not reader.at_eof():
@@ -222,12 +222,12 @@ async def test_who_trickles_is_ended_in_time_and_who_is_served_isnt() -> None:
                         await reader.read(1)
             await reached(lambda: server.ended[port_of(writer)])
         assert not server.ended[port_of(known)]
-        assert server.strangers.count == 0
+        assert server.unauthenticated.count == 0
         # It is one again from now on, of which there may be so many.
         server.welcome.set()
-        await reached(lambda: server.strangers.count == 1)
+        await reached(lambda: server.unauthenticated.count == 1)
         known.close()
-        await reached(lambda: server.strangers.count == 0)
+        await reached(lambda: server.unauthenticated.count == 0)
 
 
 @pytest.mark.anyio
@@ -241,7 +241,7 @@ async def test_half_a_handshake_is_ended_in_time(tmp_path: Path) -> None:
         writer.write(b"\x16\x03\x01\x02\x00\x01")
         with anyio.fail_after(DEADLINE_S):
             assert await reader.read() == b""
-        await reached(lambda: server.strangers.count == 0)
+        await reached(lambda: server.unauthenticated.count == 0)
         assert not server.ended
 
 
@@ -253,7 +253,7 @@ async def test_one_over_the_bound_takes_an_older_ones_place() -> None:
             _, writer = await stack.enter_async_context(talking(server.port))
             ports.append(port_of(writer))
             await reached(lambda: len(server.ended) == len(ports))
-            assert server.strangers.count == min(len(ports), 4)
+            assert server.unauthenticated.count == min(len(ports), 4)
         await reached(lambda: sum(server.ended.values()) == 8)
         # The newer half stays.
         assert not any(server.ended[port] for port in ports[-2:])
@@ -269,5 +269,5 @@ async def test_one_over_the_bound_of_all_takes_the_place_of_one_of_the_most() ->
                 ports.setdefault(source, []).append(port_of(writer))
                 await reached(lambda: len(server.ended) == sum(map(len, ports.values())))
         await reached(lambda: sum(server.ended.values()) == 2)
-        assert server.strangers.count == 6
+        assert server.unauthenticated.count == 6
         assert sum(server.ended[port] for port in ports["127.0.0.2"]) == 2

@@ -1,4 +1,4 @@
-"""Whose turn it is, where several share a machine.
+"""A fair queue of calls, where several share a machine: whose turn it is.
 
 There is a bound for all and one for each, and no queue that one can fill before another.
 

@@ -19,8 +19,8 @@ from nono_mcp.audit.display import escape
 from nono_mcp.policy import asking, egress, egress_syntax, resolve
 from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
+from nono_mcp.policy.effective_grants import DENIED, OWN, PROTECTED
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
-from nono_mcp.policy.standing import DENIED, OWN, PROTECTED
 from nono_mcp.policy.toml import emit
 from nono_mcp.policy.widening import given, widened, with_host
 from nono_mcp.server import hints
@@ -42,7 +42,7 @@ _VERBS = {READ: "read", READ | WRITE: "read and write"}
 _OPERATIONS = {READ: ("read",), READ | WRITE: ("read", "write")}
 
 
-class NotWantedError(Exception):
+class NotAskedError(Exception):
     """It isn't given, and nobody is asked; the text says why, for a model to read."""
 
 
@@ -73,7 +73,7 @@ class Question:
         return replace(self, text=f"{head}\n{self.text}")
 
 
-class Wanting:
+class AccessRequests:
     """Judges what an agent asks of a person, for one session."""
 
     def __init__(self, session: Session) -> None:
@@ -83,16 +83,16 @@ class Wanting:
         """Return what to ask for *arguments*.
 
         Raises:
-            NotWantedError: Nothing.
+            NotAskedError: Nothing.
         """
         if asking.mode(self._session.prepared.document.ask) == asking.NEVER:
-            raise NotWantedError('the policy forbids asking ([ask] mode = "never"): do without')
+            raise NotAskedError('the policy forbids asking ([ask] mode = "never"): do without')
         try:
             if arguments.path is not None:
                 return await self._for_path(arguments, arguments.path)
             return await self._for_host(arguments, arguments.host or "")
         except (PolicyError, RefusedError) as error:
-            raise NotWantedError(refusal(error)) from error
+            raise NotAskedError(refusal(error)) from error
 
     async def _for_path(self, arguments: AccessArguments, asked: str) -> Question | Open:
         prepared = self._session.prepared
@@ -108,11 +108,11 @@ class Wanting:
             return Open(f"open already: {request}")
         if denied[0].code in _CLOSED:
             # Whether it's there, and where it leads, is no agent's to know.
-            raise NotWantedError(
+            raise NotAskedError(
                 f"{denied[0].code}: {_shown(path)} stays closed, whoever asks for it"
             )
         if not place.kind:
-            raise NotWantedError(
+            raise NotAskedError(
                 f"nothing is to be had at {_shown(path)}: ask for what is there, or for the "
                 "directory that is to hold it"
             )
@@ -136,7 +136,7 @@ class Wanting:
         egress_syntax.check_host(asked)
         rule = HostRule.parse(asked)
         if rule.pattern.startswith("*"):
-            raise NotWantedError("ask for one host, not for a zone of them")
+            raise NotAskedError("ask for one host, not for a zone of them")
         request = f"connect to {_shown(str(rule))}"
         verdict = egress.judge_host(prepared, rule.pattern, rule.port)
         if not isinstance(verdict, Deny):
@@ -157,18 +157,18 @@ def _verify(verdict: Allow | Deny | None) -> None:
     if isinstance(verdict, Deny):
         rule = f" ({verdict.rule})" if verdict.rule and verdict.rule not in verdict.reason else ""
         remedy = f"; {verdict.remedy}" if verdict.remedy else ""
-        raise NotWantedError(f"{verdict.code}: {verdict.reason}{rule}{remedy}")
+        raise NotAskedError(f"{verdict.code}: {verdict.reason}{rule}{remedy}")
 
 
 def _shown(text: str) -> str:
     """Return *text* as it's shown to the person: whole, on one line.
 
     Raises:
-        NotWantedError: It's too long for that.
+        NotAskedError: It's too long for that.
     """
     shown = quoted(text)
     if len(shown) > SHOWN_CHARACTERS_MAX:
-        raise NotWantedError(f"{len(text)} characters are too many to be shown to a person")
+        raise NotAskedError(f"{len(text)} characters are too many to be shown to a person")
     return shown
 
 

@@ -7,7 +7,7 @@ that has most, by lot among the older half: who has just come and speaks at once
 and whoever floods the port turns out themselves.
 
 Architecture invariant: nothing of what is sent is looked at. A connection stops being a stranger's
-when `Strangers.known` is told so, and is one again when it isn't served any more.
+when `Unauthenticated.known` is told so, and is one again when it isn't served any more.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PREFIX_BITS = 64
 Peer = tuple[str, int]
 
 
-class Strangers:
+class Unauthenticated:
     """Knows every connection that is accepted, and ends those that are too many or too slow."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Strangers:
         self._count = 0
 
     @classmethod
-    def within(cls, open_files_max: int) -> Strangers:
+    def within(cls, open_files_max: int) -> Unauthenticated:
         """Return what takes half of *open_files_max* at most: calls need the rest."""
         all_max = max(2, min(ALL_MAX, open_files_max // 2))
         return cls(all_max=all_max, each_max=min(EACH_MAX, all_max // 2))

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from nono_mcp.server.audit_log import open_log
 from nono_mcp.server.errors import ServeError
-from nono_mcp.server.logged import open_log
 from nono_mcp.session import Session
 
 if TYPE_CHECKING:

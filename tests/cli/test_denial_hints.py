@@ -2,7 +2,7 @@
 
 import pytest
 
-from nono_mcp.cli import likely
+from nono_mcp.cli import denial_hints
 
 from .conftest import Person
 
@@ -92,7 +92,7 @@ def test_no_more_is_told_than_can_be_read(person: Person) -> None:
     for number in range(20):
         (person.home / f"file{number}").touch()
         names.append(str(person.home / f"file{number}"))
-    assert len(told(person, "--allow-cwd", "--", "cat", *names)) == likely.CAUSES_MAX
+    assert len(told(person, "--allow-cwd", "--", "cat", *names)) == denial_hints.CAUSES_MAX
 
 
 def test_names_in_the_last_words_on_a_terminal_are_judged() -> None:
@@ -102,7 +102,7 @@ def test_names_in_the_last_words_on_a_terminal_are_judged() -> None:
         b"PermissionError: [Errno 13] Permission denied: '/etc/hostname'\r\n"
         b"fine: /etc/passwd\r\n\xff\xfe"
     )
-    names = list(likely.names(("thing",), tail, "/"))
+    names = list(denial_hints.names(("thing",), tail, "/"))
     assert ("/etc/hostname", "read") in names
     assert ("/etc/hostname", "write") in names
     assert all(path != "/etc/passwd" for path, _ in names)
@@ -110,4 +110,4 @@ def test_names_in_the_last_words_on_a_terminal_are_judged() -> None:
 
 def test_an_endless_line_is_looked_at_in_part() -> None:
     tail = b"denied " + b"/etc/passwd " * 100_000
-    assert len(list(likely.names((), tail, "/"))) <= 2 * likely.NAMES_MAX
+    assert len(list(denial_hints.names((), tail, "/"))) <= 2 * denial_hints.NAMES_MAX

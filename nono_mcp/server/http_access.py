@@ -46,7 +46,7 @@ def knows(digests: Iterable[str], token: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class HttpAccess:
     """Lets requests in that name this server and hold a token of somebody's."""
 
     hosts: frozenset[str]
@@ -58,8 +58,8 @@ class Door:
     @classmethod
     def of(
         cls, names: Iterable[str], port: int, owners: Mapping[str, str], scheme: str = "http"
-    ) -> Door:
-        """Return the door of the server that is called any of *names*, at *port*."""
+    ) -> HttpAccess:
+        """Return the rules of the server that is called any of *names*, at *port*."""
         written = {f"[{name}]" if ":" in name else name.lower() for name in names}
         hosts = {f"{name}:{port}" for name in written}
         return cls(frozenset(hosts | written if port == _PORTS[scheme] else hosts), owners, scheme)

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from nono_mcp.server.turns import Share, Turns
+from nono_mcp.server.fair_queue import Share, Turns
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from nono_mcp.audit import verify
-from nono_mcp.server.logged import Retention
+from nono_mcp.server.audit_log import Retention
 from tests.audit.adversary import Home, fill
 from tests.server.conftest import Machine, Wire, serving, until
 
