@@ -1,4 +1,15 @@
-"""The command line: the one place that prints and chooses an exit status."""
+"""The command line: the one place that prints and chooses an exit status.
+
+- Commands: `run`, `shell`, `serve`, `proxy`, `policy`, `why`, `trust`, `doctor`, `credential`,
+  `credential_trial`, `audit`, `snapshot`, `rollback`, `install`, `completion`, `help`, `version`.
+- A run: `again`, `keeping`, `start`, `confined`, `required`, `attend`, `relay`, `terminal`,
+  `signals`, `ending`, `denial_hints`, `guard_report`; its log: `audited`; its proxy: `way_out`;
+  its undo: `undoing`, `choosing`.
+- What commands share: `judge`, `describe`, `kept`, `proxy_alone`.
+- Options: `options`, `option_values`, `policy_flags`, `host_flags`, `http_flags`,
+  `audit_options`.
+- The person: `say`, `asking`, `progress`, `failures`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`nono install`: our server in the configuration of an agent's host, and out of it again.
 
 `hosts` says where each keeps what, `jsonc` and `tables` edit text and keep what isn't ours as it
-is, `edit` puts them together and writes.
+is, `edit` puts them together and writes; `errors` say why it doesn't.
 
 Architecture invariant: a file is written only if it says before and after, to a parser, the same
 of everything that isn't ours.

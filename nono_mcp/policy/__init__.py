@@ -1,9 +1,19 @@
 """What a session may do, as data: parsed, checked, compiled for the mechanisms.
 
-`load.prepare` is the way in. Around it: `document` (what a policy says), `parse`, `toml`,
-`schema` (its spellings), `profiles` (those shipped), `files` (those of the person), `protected`
-(what is closed whatever a policy grants), `resolve` (the one look at the file system),
-`compile` (the confinement) and `decide` (why a path or host is open or closed).
+`load.prepare` is the way in.
+
+- What a policy says: `document`, `keys`, `bounds`; read by `parse`, `parse_values`,
+  `egress_syntax`, `lines`; written by `toml` and, for editors, `schema`.
+- Where it comes from: `request`, `layers`, `profiles` (those shipped), `macos`, `files` (the
+  person's), `toolsets`.
+- What stands where: `resolve` (the one look at the file system), `load`, `paths`, `rules`,
+  `granted`, `effective_grants`, `planted`, `tools`, `home`, `interop`.
+- What is closed whatever is granted: `protected`, `protected_system`, `persistence`,
+  `protection`, `guarded`, `denials`, `expand`, `hard_links`; commands: `commands`, `blocked`.
+- What it comes to: `compile` (the confinement), `environment`, `egress`, `trust_roots`,
+  `required`; `decide` (why a path or host is open or closed), `errors`.
+- What a person may add later: `asking`, `widening`.
+- What was judged before: `recall`, `witness`, `answers`, `digest`.
 
 Architecture invariant: this package itself imports nothing, so that a command pays for the
 parts it uses.

@@ -12,7 +12,7 @@
 - Undo: `undo_tools`, `changes`, `progress`.
 - Asking the person: `access_tools`, `access_requests`, `consent`.
 - Resources: `outputs`, `snapshot_resources`, `audit_resources`, `notifications`.
-- The log: `audit_log`, `audit_tools`, `telemetry`.
+- The log: `audit_log`, `audit_tools`, `telemetry`. Why there is no server: `errors`.
 
 Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
 the session starts meanwhile.

@@ -8,7 +8,8 @@ connected and sent to by the descriptor of what was judged, never by its name; i
 child that is in the workers' own Landlock domain, so that the kernel judges where.
 
 `answerer` is used by the fork server of a session, and by a process of its own (`process`) of a
-single run. What would block is tried again while others are served (`pending`).
+single run. What would block is tried again while others are served (`pending`). `_syscalls` has
+what the standard library has no names for.
 
 Architecture invariant: no call is ever let through; what can't be judged is refused.
 """

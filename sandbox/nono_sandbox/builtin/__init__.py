@@ -3,6 +3,10 @@
 A worker is confined before it gets here, so that whatever an agent named is opened with the
 worker's rights and no others. It costs a fork instead of the start of an interpreter.
 
+- Files: `reading`, `writing`, `editing`, by way of `opening`.
+- Directories: `listing`, `searching`, `walking`, `globs`.
+- Why something wasn't done: `failures`.
+
 The request is JSON on standard input. The answer is a line of JSON, then bytes as that line says;
 one with "error" in it means that nothing was changed.
 

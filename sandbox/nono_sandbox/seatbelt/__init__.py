@@ -1,8 +1,12 @@
 """Confinement on macOS: Seatbelt profiles as text, and `sandbox-exec` to apply them.
 
-`sbpl` writes and reads the language, `spelling` knows how macOS spells one file, `profile` makes
-the text from a `Confinement`, `evaluator` says what the text allows, `launcher` applies it,
-`tree` ends what was started, `table` says what is held and what isn't.
+- The text: `profile` makes it of a confinement, by `rules`, `fixed` (what macOS itself needs),
+  `expressible` (what can't be said), `spelling` (how macOS spells one file) and `sbpl`.
+- What the text allows: `evaluator`, by `reader`; for tests.
+- A call: `launcher` starts it by way of `stage`, after a look at `places`; `as_program` is a file
+  tool's; `exits`, `tree` and `libproc` end it.
+- Who starts calls: `server`, `lane`; of a single run `single`.
+- What is held and what isn't: `table`; what this Mac is: `asking`.
 
 Nobody has run any of this on a Mac yet. What is known of Seatbelt is named, with its source,
 where it is used; what is only believed is called so.

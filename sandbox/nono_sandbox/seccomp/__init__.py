@@ -5,6 +5,9 @@ it. A filter that has a listener must be installed before it, since it refuses t
 several filters the most restrictive answer counts, so `closed_network_filter` can be put on top
 for one call.
 
+- What is refused: `table`, `sockets`, `metadata`, in the words of `rules`; numbers: `syscalls`.
+- What becomes of it: `bpf`; what that says of a call: `simulate`, for tests.
+
 Architecture invariant: pure, no I/O and no ctypes. It returns the bytes of an array of struct
 sock_filter; no_new_privs and seccomp(SECCOMP_SET_MODE_FILTER) are the caller's.
 """
