@@ -206,7 +206,9 @@ def _init(parsed: Parsed, operands: list[str]) -> int:
     try:
         descriptor = private.open_file(path, private.NEW)
     except FileExistsError:
-        raise FailedError(f"{quoted(path)} is there already") from None
+        raise FailedError(
+            f"{quoted(path)} is there already: name another file, or remove that one"
+        ) from None
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(STARTER)
     if parsed.flag(options.JSON):

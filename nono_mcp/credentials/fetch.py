@@ -83,7 +83,9 @@ def fetch(source: Source, sources: Sources) -> Fetched:
 
 def _variable(source: Environ, taken: Mapping[str, Secret]) -> Secret:
     if source.name not in taken:
-        raise CredentialError(f"{source}: there was no such variable when nono started")
+        raise CredentialError(
+            f"{source}: there was no such variable when nono started: set it, and start nono anew"
+        )
     return secret(taken[source.name].reveal(), str(source))
 
 
@@ -97,7 +99,7 @@ def _file(source: File) -> Secret:
         if not stat.S_ISREG(found.st_mode):
             raise CredentialError(f"{source}: not a regular file")
         if found.st_uid != os.geteuid():
-            raise CredentialError(f"{source}: belongs to uid {found.st_uid}, not to you")
+            raise CredentialError(f"{source}: belongs to uid {found.st_uid}, not to you: chown it")
         if found.st_mode & 0o077:
             raise CredentialError(f"{source}: others have access; chmod go= it")
         return secret(os.read(fd, VALUE_BYTES_MAX + 2), str(source))
@@ -129,7 +131,7 @@ def _output(source: Command) -> Secret:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
     if status:
-        raise CredentialError(f"{source}: it failed with status {status}")
+        raise CredentialError(f"{source}: it failed with status {status}: run it to see why")
     return secret(output, str(source))
 
 

@@ -95,7 +95,9 @@ class AccessTools:
         answer = "yes" if agreed else "dismissed" if dismissed else "no"
         self._record(question, arguments, context, answer)
         if dismissed:
-            raise ToolError("the person gave no answer: nothing was given")
+            raise ToolError(
+                "the person gave no answer, so nothing was given: do without, or ask again later"
+            )
         if not agreed:
             self._refused.add(question.request)
             raise ToolError("the person said no: do without, and don't ask for it again")

@@ -61,7 +61,9 @@ class AuditTools:
             ToolError: The log can't be read, the cursor is none, or the records are others'.
         """
         if arguments.everybody and self._co_tenants is not CoTenants.NOBODY:
-            raise ToolError("everybody: this server is shared, and others' records aren't shown")
+            raise ToolError(
+                "this server is shared, and others' records aren't shown: leave everybody out"
+            )
         call = await self._call(arguments.call)
         if self._co_tenants is CoTenants.WITHIN and (call is None or not _CALL.fullmatch(call)):
             raise ToolError(untold("say which call, by all of its id"))

@@ -61,7 +61,10 @@ def _fill_standard_descriptors(options: ServeOptions) -> None:
         missing.append(fd)
     os.close(fd)
     if options.http is None and {0, 1} & set(missing):
-        raise ServeError("MCP needs standard input and output, and one of them isn't open")
+        raise ServeError(
+            "MCP needs standard input and output, and one of them isn't open: have an MCP client "
+            "start this, or serve by --http"
+        )
 
 
 def _import(options: ServeOptions) -> None:

@@ -141,13 +141,18 @@ class UndoTools:
         told, wanted = Told(), await self._wanted(arguments)
         # Another policy may be in force than when the tool was offered.
         if not policy_text.may_write(self._session.prepared, self._undo.rules.workspace):
-            raise ToolError("the policy lets nothing write the workspace: nothing was put back")
+            raise ToolError(
+                "the policy lets nothing write the workspace, so nothing was put back: a person "
+                "can, by nono rollback"
+            )
         if arguments.dry_run:
             plan = await done(self._undo.plan(wanted, told.hear), context, told)
             return results.plain(changes.of_plan(plan))
         if not (isinstance(consent, AcceptedElicitation) and consent.data.agreed):
             self._record(arguments, "no")
-            raise ToolError("the person didn't agree: nothing was put back")
+            raise ToolError(
+                "the person didn't agree, so nothing was put back: go on from here, or ask how to"
+            )
         unasked = shown is None and self._mode == _ASK and not can_ask(context)
         if shown is not None or unasked:
             self._record(arguments, "nobody was asked" if unasked else "yes")
