@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nono_mcp.policy.blocked import Blocked
+    from nono_mcp.policy.effective_grants import Closings
     from nono_mcp.policy.paths import Place
     from nono_mcp.policy.protection import Entry
     from nono_mcp.policy.request import Request
     from nono_mcp.policy.rules import Asked
-    from nono_mcp.policy.standing import Closings
     from nono_mcp.policy.wanted import Wanted
 
 

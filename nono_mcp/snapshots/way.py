@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nono_mcp.snapshots.watched import Node
+    from nono_mcp.snapshots.watched_node import Node
 
 OPEN_MAX = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
