@@ -11,7 +11,7 @@ FORMAT.md is the specification.
 - Being told what changed: `watch`, `watched`, `watched_node`, `way`, `inotify`, `mounts`.
 - What differs: `difference`, `steps`, `text`.
 - Going back: `restoring`, `planning`, `choosing`, `merge`, `preparing`, `staging`, `applying`,
-  `metadata`; told by `answers`, `applied`.
+  `fixed`, `metadata`; told by `answers`, `applied`.
 - What they are asked with and raise: `values`, `errors`.
 
 Architecture invariant: nothing here follows a symlink beneath a workspace's root, and no walker

@@ -8,7 +8,7 @@
 - A call: `lane`, `attendance`, `rehearsal`, `worker`, `builtin`, `scratch`.
 - A single run: `oneshot`, `solitary`, `room`, `alone`, `left_behind`.
 - Limits: `ended`, `resource_usage`, `growth`, `deleted_files`, `reserve`; control groups:
-  `hierarchy`, `groups`, `held`, `watch`.
+  `hierarchy`, `delegated`, `groups`, `held`, `watch`, `enclosed`.
 - macOS: `seatbelt`.
 - System calls: `_uapi`, `_foreign`, `renaming`.
 """
