@@ -1,4 +1,4 @@
-"""Checkpoints and proofs as C2SP has them: signed-note, tlog-checkpoint, tlog-proof.
+"""Checkpoints and proofs as C2SP has them: signed-note, tlog-checkpoint, -proof and -witness.
 
 Architecture invariant: this module does no I/O, reads no clock and holds no secret: it signs and
 checks by functions it's given.
@@ -54,6 +54,29 @@ def verifier_key(log_id: str, public: bytes) -> str:
     name = origin(log_id)
     encoded = base64.b64encode(_ED25519 + public).decode()
     return f"{name}+{key_id(name, public).hex()}+{encoded}"
+
+
+def parse_verifier_key(text: str) -> tuple[str, bytes]:
+    """Return the log and the public key that `verifier_key` wrote.
+
+    Raises:
+        NoteError: It's no key of a log like this.
+    """
+    name, *rest = text.strip().split("+", 2)
+    log_id = name.removeprefix(ORIGIN_PREFIX)
+    try:
+        public = base64_bytes(rest[-1] if len(rest) == 2 else "", 33)[1:]  # noqa: PLR2004 - ID and key
+    except RecordError as error:
+        raise NoteError("not the key that nono audit anchor --key prints") from error
+    if verifier_key(log_id, public) != text.strip():
+        raise NoteError("not the key that nono audit anchor --key prints")
+    return log_id, public
+
+
+def build_request(old_size: int, hashes: Sequence[bytes], checkpoint: bytes) -> bytes:
+    """Return the body of a tlog-witness `add-checkpoint` request."""
+    lines = [f"old {old_size}", *(base64.b64encode(value).decode() for value in hashes)]
+    return "\n".join(lines).encode() + b"\n\n" + checkpoint
 
 
 def sign_checkpoint(

@@ -1,4 +1,4 @@
-"""Checkpoints to hold elsewhere, and proofs about single records (FORMAT.md section 6)."""
+"""Checkpoints to hold elsewhere, and proofs of what they cover (FORMAT.md section 6)."""
 
 from dataclasses import dataclass
 
@@ -115,12 +115,14 @@ def check_proof(line: bytes, proof: bytes, log_id: str, note_key: bytes) -> rec.
     return record
 
 
-def consistency(log: AuditLog, old_size: int) -> tuple[bytes, list[bytes]]:
-    """Return a checkpoint made now, and the proof that it extends the first *old_size* records.
+def request(log: AuditLog, old_size: int) -> bytes:
+    """Return what a witness is sent: a checkpoint made now, and that it extends what it has seen.
 
     Raises:
-        LookupError: The log never had that size, or what is needed was pruned.
+        LookupError: The log never had *old_size* records, or what is needed was pruned.
         KeystoreError: The checkpoint key can't be used.
+        AuditTamperedError: The log doesn't follow.
     """
     tree = read_tree(log.directory)
-    return _sign(log, tree.size, tree.root()), tree.consistency(old_size)
+    checkpoint = _sign(log, tree.size, tree.root())
+    return notes.build_request(old_size, tree.consistency(old_size), checkpoint)

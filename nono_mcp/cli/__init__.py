@@ -1,7 +1,8 @@
 """The command line: the one place that prints and chooses an exit status.
 
 - Commands: `run`, `shell`, `serve`, `proxy`, `policy`, `why`, `trust`, `doctor`, `credential`,
-  `credential_trial`, `audit`, `snapshot`, `rollback`, `install`, `completion`, `help`, `version`.
+  `credential_trial`, `audit`, `audit_proofs`, `snapshot`, `rollback`, `install`, `completion`,
+  `help`, `version`.
 - A run: `again`, `keeping`, `start`, `confined`, `required`, `attend`, `relay`, `terminal`,
   `signals`, `ending`, `denial_hints`, `guard_report`; its log: `audited`; its proxy: `way_out`;
   its undo: `undoing`, `choosing`.

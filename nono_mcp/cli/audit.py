@@ -14,16 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from nono_mcp.audit import export, files, prove, prune, reading, redact, verify
+from nono_mcp.audit import export, files, prune, reading, redact, verify
 from nono_mcp.audit.create import restart
 from nono_mcp.audit.display import escape, escape_all, one_line
-from nono_mcp.audit.keystore import Keystore, find_keychain
 from nono_mcp.audit.log import AuditLog
 from nono_mcp.audit.notes import NoteError
 from nono_mcp.audit.reading import Filters
 from nono_mcp.audit.record import Record, RecordError
 from nono_mcp.audit.walk import FAILED, OK, report_lines
-from nono_mcp.cli.audit_options import parser
+from nono_mcp.cli import audit_proofs, say
+from nono_mcp.cli.audit_options import keychain, parser
 
 OK_STATUS: Final = 0
 FAILED_STATUS: Final = 1
@@ -51,10 +51,6 @@ def main(argv: list[str]) -> int:
         return 130
 
 
-def _keychain(args: argparse.Namespace) -> Keystore | None:
-    return None if args.no_keychain else find_keychain(reading.directory_of(args.state_dir))
-
-
 def _filters(args: argparse.Namespace) -> Filters:
     return Filters(
         session=args.session,
@@ -67,18 +63,14 @@ def _filters(args: argparse.Namespace) -> Filters:
     )
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
-
-
-def _document(**members: object) -> None:
-    _print(json.dumps(members, sort_keys=True))
+def _line(text: str) -> None:
+    say.out(text + "\n")
 
 
 def _fail(args: argparse.Namespace, reason: str) -> int:
     if args.json:
-        _document(ok=False, error=reason)
-    sys.stderr.write(f"error: {escape(reason, 2000)}\n")
+        say.document({"ok": False, "error": reason})
+    say.err(f"error: {escape(reason, 2000)}\n")
     return FAILED_STATUS
 
 
@@ -96,21 +88,22 @@ def _tail(args: argparse.Namespace) -> int:
     page = reading.tail(args.state_dir, _filters(args), args.n)
     if args.follow:
         for record in _follow(args, page):
-            _print(json.dumps(_as_json(record), sort_keys=True) if args.json else one_line(record))
-            sys.stdout.flush()
+            _line(json.dumps(_as_json(record), sort_keys=True) if args.json else one_line(record))
     if args.json:
-        _document(
-            ok=page.broken is None,
-            records=[_as_json(record) for record in page.records],
-            cursor=page.cursor,
-            chained=page.chained,
-            broken=page.broken,
+        say.document(
+            {
+                "ok": page.broken is None,
+                "records": [_as_json(record) for record in page.records],
+                "cursor": page.cursor,
+                "chained": page.chained,
+                "broken": page.broken,
+            }
         )
     else:
         for record in page.records:
-            _print(one_line(record))
+            _line(one_line(record))
     if page.broken is not None:
-        sys.stderr.write(f"warning: record {page.broken} doesn't follow; run nono audit verify\n")
+        say.err(f"warning: record {page.broken} doesn't follow; run nono audit verify\n")
         return FAILED_STATUS
     return OK_STATUS
 
@@ -136,14 +129,14 @@ def _show(args: argparse.Namespace) -> int:
         salt = reading.salt(args.state_dir, record.session)
         opened = redact.opened_by(record.data, salt, Path(args.check_value).read_bytes())
     if args.json:
-        _document(ok=opened != [], record=_as_json(record), opened=opened)
+        say.document({"ok": opened != [], "record": _as_json(record), "opened": opened})
     else:
-        _print(one_line(record))
+        _line(one_line(record))
         shown = escape_all(record.data, _VALUE_CHARS_MAX)
-        _print(json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False))
+        _line(json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False))
         if opened is not None:
             found = ", ".join(map(escape, opened)) or "no commitment of this record"
-            _print(f"{escape(args.check_value)} is {found}")
+            _line(f"{escape(args.check_value)} is {found}")
     return OK_STATUS if opened != [] else FAILED_STATUS
 
 
@@ -179,7 +172,7 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         report = verify.verify(
             args.state_dir,
-            _keychain(args),
+            keychain(args),
             root=args.root,
             anchors=anchors,
             signatures=signatures,
@@ -189,10 +182,10 @@ def _verify(args: argparse.Namespace) -> int:
         asked.append(report.trust)
     ok = all(verdict.status == OK for verdict in asked)
     if args.json:
-        _document(ok=ok, time_stamps=stamps, **asdict(report))
+        say.document(dict(ok=ok, time_stamps=stamps, **asdict(report)))
     else:
         for line in report_lines(report) + [f"time stamp:   {escape(stamp)}" for stamp in stamps]:
-            _print(line)
+            _line(line)
     # A failure counts whether it was asked about or not.
     if FAILED in {v.status for v in (report.integrity, report.completeness, report.trust)}:
         return FAILED_STATUS
@@ -202,89 +195,49 @@ def _verify(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     records = reading.read_all(args.state_dir, _filters(args))
     for line in export.export(records, args.format):
-        _print(line)
-    return OK_STATUS
-
-
-def _anchor(args: argparse.Namespace) -> int:
-    with AuditLog.open(args.state_dir, _keychain(args), create=False) as log:
-        if args.key:
-            _print(prove.verifier_key(log))
-            return OK_STATUS
-        checkpoint = prove.anchor(log)
-        root = log.root
-    if args.output:
-        Path(args.output).write_bytes(checkpoint)
-    if args.time_stamp:
-        _stamp(args, checkpoint)
-    if args.json:
-        _document(ok=True, checkpoint=checkpoint.decode(), root=root)
-    elif not args.output:
-        sys.stdout.write(checkpoint.decode())
-    return OK_STATUS
-
-
-def _stamp(args: argparse.Namespace, checkpoint: bytes) -> None:
-    from nono_mcp.audit import timestamp  # the extra's
-
-    if not args.output:
-        raise timestamp.TimestampError("--time-stamp goes with -o FILE: the stamp is FILE.tsr")
-    stamped = timestamp.ask(args.time_stamp, checkpoint)
-    Path(f"{args.output}.tsr").write_bytes(stamped.stamp)
-
-
-def _prove(args: argparse.Namespace) -> int:
-    with AuditLog.open(args.state_dir, _keychain(args), create=False) as log:
-        evidence = prove.prove(log, args.seq)
-    if args.output:
-        Path(args.output).write_bytes(evidence.line)
-        Path(f"{args.output}.tlog-proof").write_bytes(evidence.proof)
-    if args.json:
-        _document(ok=True, line=evidence.line.decode(), proof=evidence.proof.decode())
-    elif not args.output:
-        sys.stdout.write(evidence.proof.decode())
+        _line(line)
     return OK_STATUS
 
 
 def _prune(args: argparse.Namespace) -> int:
-    keychain = _keychain(args)
     with (
-        AuditLog.open(args.state_dir, keychain, create=False) as log,
+        AuditLog.open(args.state_dir, keychain(args), create=False) as log,
         log.session({"argv": ["nono", "audit", "prune"], "pid": os.getpid()}) as session,
     ):
         gone = prune.prune(log, session, keep_days=args.keep_days)
     if args.json:
-        _document(ok=True, **asdict(gone))
+        say.document(dict(ok=True, **asdict(gone)))
     else:
-        _print(f"removed {gone.records} records, {gone.size_bytes} bytes")
+        _line(f"removed {gone.records} records, {gone.size_bytes} bytes")
     return OK_STATUS
 
 
 def _stats(args: argparse.Namespace) -> int:
     found = reading.stats(args.state_dir)
     if args.json:
-        _document(ok=True, **asdict(found))
+        say.document(dict(ok=True, **asdict(found)))
         return OK_STATUS
-    _print(f"{found.records} records, {found.size_bytes} bytes in {found.segments} segments")
-    _print(f"from record {found.first_seq}, {found.first_time} to {found.last_time}")
+    _line(f"{found.records} records, {found.size_bytes} bytes in {found.segments} segments")
+    _line(f"from record {found.first_seq}, {found.first_time} to {found.last_time}")
     for kind, count in found.kinds.items():
-        _print(f"{count:>10}  {kind}")
+        _line(f"{count:>10}  {kind}")
     return OK_STATUS
 
 
 def _restart(args: argparse.Namespace) -> int:
-    aside = restart(args.state_dir, _keychain(args), args.reason)
+    aside = restart(args.state_dir, keychain(args), args.reason)
     if args.json:
-        _document(ok=True, set_aside=aside)
+        say.document({"ok": True, "set_aside": aside})
     else:
-        _print(f"the log that was here is in {escape(aside)}")
+        _line(f"the log that was here is in {escape(aside)}")
     return OK_STATUS
 
 
 _ACTS: Final = {
-    "anchor": _anchor,
+    "anchor": audit_proofs.anchor,
+    "check": audit_proofs.check,
     "export": _export,
-    "prove": _prove,
+    "prove": audit_proofs.prove,
     "prune": _prune,
     "restart": _restart,
     "show": _show,

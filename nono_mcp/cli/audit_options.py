@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from nono_mcp.audit import export, prune
+from nono_mcp.audit import export, prune, reading
+from nono_mcp.audit.keystore import Keystore, find_keychain
 
 _COUNT_MAX: Final = 1_000_000
 _EPILOG: Final = "example: nono audit tail -n 20 --decision deny"
@@ -57,10 +58,16 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     anchor.add_argument(
         "--time-stamp", metavar="URL", help="have an RFC 3161 authority stamp it: FILE.tsr"
     )
+    anchor.add_argument(
+        "--since", type=_count, metavar="SIZE", help="for a witness that has seen SIZE records"
+    )
     anchor.add_argument("--key", action="store_true", help="print the key for witnesses instead")
     proof = add("prove", "write a record's line and the proof that the log holds it")
     proof.add_argument("seq", type=_seq)
     proof.add_argument("-o", "--output", metavar="FILE", help="FILE and FILE.tlog-proof")
+    proven = add("check", "check a record and the proof that prove wrote, without a log")
+    proven.add_argument("file", metavar="FILE", help="FILE and FILE.tlog-proof")
+    proven.add_argument("--key", required=True, help="what nono audit anchor --key printed")
     old = add("prune", "remove old segments, and record that")
     old.add_argument("--keep-days", type=_count, default=prune.KEEP_DAYS, metavar="DAYS")
     add("stats", "count what is in the log")
@@ -77,6 +84,11 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decision", choices=("allow", "deny"))
     parser.add_argument("--grep", metavar="TEXT", help="text in the record, whatever the case")
     parser.add_argument("--since", metavar="TIME", help="2026-11-21 or 2026-11-21T10:30, UTC")
+
+
+def keychain(args: argparse.Namespace) -> Keystore | None:
+    """Return the keychain that the command line lets be used, if there is one."""
+    return None if args.no_keychain else find_keychain(reading.directory_of(args.state_dir))
 
 
 def default_state_dir() -> str:

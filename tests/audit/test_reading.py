@@ -176,8 +176,12 @@ def test_proofs_and_consistency_hold_after_pruning(home: Home) -> None:
             prove.prove(log, 3)
         held = reading.tail(str(home.path), Filters(), 3).records[0].seq
         evidence = prove.prove(log, held)
-        new, proof = prove.consistency(log, before.size)
-        after = notes.parse_checkpoint(new)
+        request = prove.request(log, before.size)
+    head, _, new = request.partition(b"\n\n")
+    old, *hashes = head.decode().split("\n")
+    after = notes.parse_checkpoint(new)
+    assert old == f"old {before.size}"
+    proof = [record.base64_bytes(line, 32) for line in hashes]
     assert verify_consistency(before.size, after.size, before.root, after.root, proof)
     found = notes.parse_proof(evidence.proof)
     first = (home.audit / "pruned.jsonl").read_bytes().splitlines(keepends=True)[0]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,35 @@ def test_a_copy_is_verified_by_what_is_given(
     given = ["--directory", str(copy), "--root", str(root)]
     assert run(capsys, "verify", *given)[0] == 3
     assert run(capsys, "verify", *given, "--anchor", str(tmp_path / "checkpoint"))[0] == 0
+
+
+def test_a_proof_is_checked_by_the_key_alone(
+    state: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    proven = str(tmp_path / "r")
+    key = run(capsys, "anchor", "--key")[1].strip()
+    assert run(capsys, "prove", "3", "-o", proven)[0] == 0
+    shutil.rmtree(state)
+    status, out, _ = run(capsys, "check", proven, "--key", key)
+    assert status == 0
+    assert "denial" in out
+    assert as_json(capsys, "check", proven, "--key", key)[1]["seq"] == 3
+    for wrong in (key[:-4] + "AAA=", key.replace("+", "-"), key.replace("nono-audit/", ""), ""):
+        assert run(capsys, "check", proven, "--key", wrong)[0] == 1
+    line = Path(proven).read_bytes()
+    Path(proven).write_bytes(line.replace(b"/etc/", b"/usr/"))
+    assert run(capsys, "check", proven, "--key", key)[0] == 1
+
+
+def test_a_witness_is_told_what_follows_from_what_it_has_seen(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert state.exists()
+    status, out, _ = run(capsys, "anchor", "--since", "5")
+    assert status == 0
+    assert out.startswith("old 5\n")
+    assert "\n\nnono-audit/" in out
+    assert run(capsys, "anchor", "--since", "999")[0] == 1
 
 
 def test_show_prove_stats_export(
