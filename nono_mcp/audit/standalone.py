@@ -6,6 +6,10 @@ DIRECTORY holds the segments. Exit status: 0 if integrity, completeness and trus
 one failed, 3 if one couldn't be checked with what was given. Signatures are checked in plain
 Python, some thousands a second at most; --no-signatures leaves them out, and trust unchecked.
 
+It is one file so that it can be copied to where a log is checked, and read there from top to
+bottom: Ed25519, canonical JSON, a record, the tree, the log's own rules (`Log`), its files
+(`follow`), checkpoints and heads, and the three verdicts (`verify`).
+
 Architecture invariant: this file imports the standard library only and shares no code with the
 program that writes the log, so that one's mistakes aren't the other's.
 """

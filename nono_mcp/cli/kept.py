@@ -18,7 +18,7 @@ from nono_mcp.policy import layers
 from nono_mcp.policy.document import Document, merge
 from nono_mcp.server import changes
 from nono_mcp.snapshots.errors import SnapshotError
-from nono_mcp.snapshots.living import Living
+from nono_mcp.snapshots.restore_lock import RestoreLock
 from nono_mcp.snapshots.values import Dirty, Unsure
 from nono_mcp.undo import rolling
 from nono_mcp.undo.opening import open_store
@@ -53,11 +53,11 @@ _CHANGING: tuple[Phase, ...] = ("apply", "verify")
 class Kept:
     """The snapshots of one workspace, open."""
 
-    def __init__(self, snapshots: Snapshots, living: Living, request: Request) -> None:
+    def __init__(self, snapshots: Snapshots, restore_lock: RestoreLock, request: Request) -> None:
         self.snapshots = snapshots
         self.workspace = request.workspace
         self.state_dir = request.state_dir
-        self.living = living
+        self.restore_lock = restore_lock
         self.interrupted: Phase | None = None
         """How far a rollback was that the person interrupted, if one was begun."""
 
@@ -76,7 +76,7 @@ class Kept:
 
     def dirty(self) -> Dirty | None:
         """Return what to look at, which is everything, and whether a server's call runs."""
-        runs = self.living.runs_elsewhere()
+        runs = self.restore_lock.runs_elsewhere()
         return Dirty(rescan=frozenset({b""}), unsure=Unsure()) if runs else None
 
     def roll_back(self, wanted: Wanted, log: Log, agreed: Plan | None = None) -> Outcome:
@@ -85,7 +85,7 @@ class Kept:
         Raises:
             FailedError, SnapshotError: The error says in what state the workspace is.
         """
-        if not self.living.be_alone():
+        if not self.restore_lock.be_alone():
             raise FailedError(
                 "something runs in this workspace, a server's call or nono run --rollback: "
                 "nothing was put back"
@@ -99,7 +99,7 @@ class Kept:
                 self.interrupted = hear.phase or "scan"
                 raise
             finally:
-                self.living.let_in()
+                self.restore_lock.let_in()
 
 
 @contextmanager
@@ -128,43 +128,43 @@ def open_at(request: Request, section: SnapshotsSection, *, broad: bool) -> Iter
     """
     remedy = f"say {policy_flags.BROAD.name}, if it is meant"
     where = request.state_dir, request.workspace
-    living = Living(request.state_dir, request.workspace)
+    restore_lock = RestoreLock(request.state_dir, request.workspace)
     kept: Kept | None = None
     try:
         with open_store(*where, section, broad=broad, remedy=remedy) as snapshots:
-            _recover(snapshots, living)
-            kept = Kept(snapshots, living, request)
+            _recover(snapshots, restore_lock)
+            kept = Kept(snapshots, restore_lock, request)
             yield kept
     except KeyboardInterrupt:
         if kept is not None and kept.interrupted is not None:
             # By a store of its own: what the other was in the middle of isn't known.
             with open_store(*where, section, broad=broad, remedy=remedy) as snapshots:
-                _complete(snapshots, living, kept.interrupted)
+                _complete(snapshots, restore_lock, kept.interrupted)
         raise
     finally:
-        living.close()
+        restore_lock.close()
 
 
-def _complete(snapshots: Snapshots, living: Living, phase: Phase) -> None:
+def _complete(snapshots: Snapshots, restore_lock: RestoreLock, phase: Phase) -> None:
     """Leave nothing half put back where a rollback was interrupted, and say how it ended.
 
     Whoever is too impatient for this too has it done by the next command.
     """
     if phase in _CHANGING:
         say.note("interrupted in the middle: it's completed first; interrupt again to leave it")
-    if not _recover(snapshots, living):
+    if not _recover(snapshots, restore_lock):
         put_back = "nothing was" if phase != "verify" else "all was"
         say.note(f"interrupted: {put_back} put back")
 
 
-def _recover(snapshots: Snapshots, living: Living) -> bool:
+def _recover(snapshots: Snapshots, restore_lock: RestoreLock) -> bool:
     """Complete what was interrupted, unless something runs; tell whether that was needed."""
-    if not living.be_alone():
+    if not restore_lock.be_alone():
         return False
     try:
         outcome = snapshots.recover()
     finally:
-        living.let_in()
+        restore_lock.let_in()
     if outcome is not None:
         say.note(f"a rollback that was interrupted is completed; {ending(outcome)}")
     return outcome is not None

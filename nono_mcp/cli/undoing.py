@@ -118,7 +118,7 @@ class Undoing:
     def _begin(self, opened: Kept) -> None:
         from nono_mcp.cli.progress import showing
 
-        if not opened.living.enter():
+        if not opened.restore_lock.enter():
             raise FailedError("a rollback is going on in it: try again")
         with showing() as hear:
             self.before = opened.snapshots.take(
@@ -146,7 +146,7 @@ class Undoing:
             self._error = str(error)
         finally:
             # Until then nobody thins out what this is undone by.
-            self._kept.living.leave()
+            self._kept.restore_lock.leave()
 
     def close(self) -> None:
         """Let go of the store and the terminal; say how to undo what nobody was asked about."""

@@ -13,7 +13,7 @@
   `commands`, `blocked`.
 - What it comes to: `compile` (the confinement), `environment`, `egress`, `trust_roots`,
   `required`; `decide` (why a path or host is open or closed), `errors`.
-- What a person may add later: `asking`, `widening`.
+- What a person may add later: `ceiling`, `widening`.
 - What was judged before: `recall`, `witness`, `answers`, `digest`.
 
 Architecture invariant: this package itself imports nothing, so that a command pays for the

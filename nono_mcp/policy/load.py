@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.policy import asking, effective_grants, planted, resolve
+from nono_mcp.policy import ceiling, effective_grants, planted, resolve
 from nono_mcp.policy.compile import Plan, compile_policy
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS
@@ -53,7 +53,7 @@ def prepare(request: Request) -> Prepared:
         rules=compiled.rules,
         document=asked.document,
         home=asked.home.path,
-        askable=asking.places(asked.document.ask, asked.look),
+        askable=ceiling.places(asked.document.ask, asked.look),
         given_up=tuple(closed.given),
         notices=(*notices, *compiled.notices),
         private_home=compiled.private_home,

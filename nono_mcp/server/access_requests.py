@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import anyio.to_thread
 
 from nono_mcp.audit.display import escape
-from nono_mcp.policy import asking, egress, egress_syntax, resolve
+from nono_mcp.policy import ceiling, egress, egress_syntax, resolve
 from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
 from nono_mcp.policy.effective_grants import DENIED, OWN, PROTECTED
@@ -85,7 +85,7 @@ class AccessRequests:
         Raises:
             NotAskedError: Nothing.
         """
-        if asking.mode(self._session.prepared.document.ask) == asking.NEVER:
+        if ceiling.mode(self._session.prepared.document.ask) == ceiling.NEVER:
             raise NotAskedError('the policy forbids asking ([ask] mode = "never"): do without')
         try:
             if arguments.path is not None:
@@ -116,7 +116,7 @@ class AccessRequests:
                 f"nothing is to be had at {_shown(path)}: ask for what is there, or for the "
                 "directory that is to hold it"
             )
-        _verify(asking.above_for_path(prepared, place, access))
+        _verify(ceiling.above_for_path(prepared, place, access))
         one = await anyio.to_thread.run_sync(given, place.path, access, place.identity)
         foreseen = await self._session.foresee(lambda flags: widened(flags, [one]))
         for operation in _OPERATIONS[access]:
@@ -141,7 +141,7 @@ class AccessRequests:
         verdict = egress.judge_host(prepared, rule.pattern, rule.port)
         if not isinstance(verdict, Deny):
             return Open(f"open already: {request}")
-        _verify(asking.above_for_host(prepared, str(rule)))
+        _verify(ceiling.above_for_host(prepared, str(rule)))
         foreseen = await self._session.foresee(lambda flags: with_host(flags, str(rule), prepared))
         _verify(egress.judge_host(foreseen, rule.pattern, rule.port))
         document = Document(network=NetworkSection(allow_domains=(str(rule),)))

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nono_mcp.policy import asking, egress
+from nono_mcp.policy import ceiling, egress
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import policy_text
@@ -171,7 +171,7 @@ def denial(prepared: Prepared, verdict: Deny, operation: str) -> str:
 def _for_a_person(prepared: Prepared, verdict: Deny) -> str:
     remedy = verdict.remedy
     words = f"start nono serve with {remedy}" if remedy.startswith("--") else remedy
-    may_ask = verdict.code in _ASKABLE and asking.mode(prepared.document.ask) != asking.NEVER
+    may_ask = verdict.code in _ASKABLE and ceiling.mode(prepared.document.ask) != ceiling.NEVER
     how = " (request_access asks them)" if may_ask else ""
     return f"only a person can change that{how}: {words}"
 

@@ -11,7 +11,7 @@ from mcp.server.mcpserver.resolve import build_resolver_plans
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 
-from nono_mcp.policy import asking, toolsets
+from nono_mcp.policy import ceiling, toolsets
 from nono_mcp.server import policy_text
 from nono_mcp.server.access_tools import REQUEST, AccessTools
 from nono_mcp.server.arguments import (
@@ -115,7 +115,7 @@ class Offering:
 
 
 def _access_tools(session: Session, access: AccessTools) -> list[Tool]:
-    if asking.mode(session.prepared.document.ask) == asking.NEVER:
+    if ceiling.mode(session.prepared.document.ask) == ceiling.NEVER:
         return []
     about = policy_text.of_asking()
     tool = _tool(access.request_access, AccessArguments, REQUEST, about, takes_context=True)

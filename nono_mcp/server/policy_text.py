@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mcp_types import ToolAnnotations
 
-from nono_mcp.policy import asking, egress
+from nono_mcp.policy import ceiling, egress
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.keys import LISTED
 from nono_mcp.policy.paths import covers
@@ -201,8 +201,8 @@ def theirs(prepared: Prepared, access: int) -> list[Grant]:
 
 def _askable(prepared: Prepared) -> list[str]:
     """Return what may be asked for by `request_access`, as a line, if anything may."""
-    mode = asking.mode(prepared.document.ask)
-    if mode == asking.NEVER:
+    mode = ceiling.mode(prepared.document.ask)
+    if mode == ceiling.NEVER:
         return []
     if mode != LISTED:
         return ["You may ask them (request_access) for whatever isn't closed."]

@@ -2,7 +2,7 @@
 
 FORMAT.md is the specification.
 
-- One workspace of a store: `snapshots`, `workspace`, `rows`, `repeating`, `living`; the whole
+- One workspace of a store: `snapshots`, `workspace`, `rows`, `repeating`, `restore_lock`; the whole
   store: `upkeep`, `store`, `place`, `retention`, `collecting`.
 - How it is stored: `objects`, `packs`, `fetching`, `encoding`, `trees`, `groups`; the index:
   `database`, `index`, `statuses`.

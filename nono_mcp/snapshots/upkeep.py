@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots import database, encoding, living
+from nono_mcp.snapshots import database, encoding, restore_lock
 from nono_mcp.snapshots.collecting import Marking, collect
 from nono_mcp.snapshots.errors import DamagedStoreError, NoSuchSnapshotError
 from nono_mcp.snapshots.retention import Kept, expendable, over_quota
@@ -101,7 +101,7 @@ def _kept(store: Store, state_dir: str, spared: str) -> list[Kept]:
     running = {
         workspace
         for workspace, path in store.db.execute("SELECT id, path FROM workspaces").fetchall()
-        if living.runs(state_dir, os.fsdecode(path))
+        if restore_lock.runs(state_dir, os.fsdecode(path))
     }
     # The safety snapshot of a restore that isn't done is what it's undone by, and one before a
     # call that isn't done what that is.

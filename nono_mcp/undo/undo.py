@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from nono_mcp.snapshots.errors import SnapshotError
-from nono_mcp.snapshots.living import Living
+from nono_mcp.snapshots.restore_lock import RestoreLock
 from nono_mcp.undo import rolling
 from nono_mcp.undo.beneath import guarding
 from nono_mcp.undo.keeping import Keeping, reason_of
@@ -51,11 +51,13 @@ _WAIT_S = 0.02
 class Undo:
     """The snapshots of one session, and who is `writing`. Made by `opened`."""
 
-    def __init__(self, keeping: Keeping, living: Living, rules: Rules, log: Log | None) -> None:
+    def __init__(
+        self, keeping: Keeping, restore_lock: RestoreLock, rules: Rules, log: Log | None
+    ) -> None:
         self.rules = rules
         self._keeping = keeping
         self.commit = keeping.commit
-        self._living = living
+        self._restore_lock = restore_lock
         self._log = log
         self.writing: list[Kept] = []
         self._looking = anyio.Lock(fast_acquire=True)
@@ -77,12 +79,12 @@ class Undo:
         if prepared.document.snapshots.enabled is False:
             return None
         rules = Rules.of(request, prepared)
-        living = Living(request.state_dir, rules.workspace)
-        undo = cls(Keeping(rules, below, living.runs_elsewhere), living, rules, log)
+        restore_lock = RestoreLock(request.state_dir, rules.workspace)
+        undo = cls(Keeping(rules, below, restore_lock.runs_elsewhere), restore_lock, rules, log)
         try:
-            if living.be_alone():  # else a call that may write does it, or is refused
+            if restore_lock.be_alone():  # else a call that may write does it, or is refused
                 undo._recover()
-                living.let_in()
+                restore_lock.let_in()
         except BaseException:
             undo.close()
             raise
@@ -90,7 +92,7 @@ class Undo:
 
     def close(self) -> None:
         """Let go of the store."""
-        self._living.close()
+        self._restore_lock.close()
         self._keeping.close()
 
     @asynccontextmanager
@@ -118,11 +120,11 @@ class Undo:
                 told.begins(None)
                 yield kept
         finally:
-            self._living.leave()
+            self._restore_lock.leave()
 
     async def _enter(self) -> None:
         # Who lets go of it may be another process.
-        while not self._living.enter():  # noqa: ASYNC110 - see above
+        while not self._restore_lock.enter():  # noqa: ASYNC110 - see above
             await anyio.sleep(_WAIT_S)
 
     @asynccontextmanager
@@ -252,8 +254,8 @@ class Undo:
             SnapshotError: The error says in what state the workspace is.
             AuditWriteError: It isn't in the log.
         """
-        if not self._living.be_alone():
-            raise CallsRunError.of(self._living.count)
+        if not self._restore_lock.be_alone():
+            raise CallsRunError.of(self._restore_lock.count)
         try:
             # Half of it would be worse than either.
             with anyio.CancelScope(shield=True):
@@ -264,7 +266,7 @@ class Undo:
                         )
                     )
         finally:
-            self._living.let_in()
+            self._restore_lock.let_in()
         return outcome
 
     async def _changed(
@@ -288,11 +290,11 @@ class Undo:
 
     async def _complete(self) -> None:
         """Complete what another server left when it was killed, unless somebody is at it."""
-        self._living.leave()
+        self._restore_lock.leave()
         with anyio.CancelScope(shield=True):  # whoever was in leaves in the end
-            if self._living.be_alone():
+            if self._restore_lock.be_alone():
                 try:
                     await anyio.to_thread.run_sync(self._recover)
                 finally:
-                    self._living.let_in()
+                    self._restore_lock.let_in()
             await self._enter()

@@ -19,7 +19,7 @@ from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command
 from nono_mcp.snapshots.applying import Applier
 from nono_mcp.snapshots.errors import RestoreInterruptedError
-from nono_mcp.snapshots.living import Living
+from nono_mcp.snapshots.restore_lock import RestoreLock
 from nono_mcp.undo.values import CallsRunError, Wanted
 from tests.server.conftest import DEADLINE_S, ERAS, Agent, Machine, Marked, text_of
 from tests.server.test_undo import STATE, opened, serving, sh, wanting
@@ -208,7 +208,7 @@ def broken_off(*_: object) -> NoReturn:
 @pytest.mark.claim("undo.no-live-worker")
 async def test_a_call_waits_while_a_rollback_goes_on(machine: Machine) -> None:
     async with opened(machine) as session:
-        elsewhere = Living(str(machine.root / STATE), str(machine.workspace.resolve()))
+        elsewhere = RestoreLock(str(machine.root / STATE), str(machine.workspace.resolve()))
         assert elsewhere.be_alone()
         with anyio.move_on_after(0.3) as waiting:
             await session.run(sh("echo 1 > f"))

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.snapshots.living import Living
+from nono_mcp.snapshots.restore_lock import RestoreLock
 
 pytestmark = pytest.mark.linux
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[tuple[Living, Living]]:
+def two(tmp_path: Path) -> Iterator[tuple[RestoreLock, RestoreLock]]:
     """Return what two servers of a workspace have, as their locks are of open files."""
-    both = Living(str(tmp_path), "/w"), Living(str(tmp_path), "/w")
+    both = RestoreLock(str(tmp_path), "/w"), RestoreLock(str(tmp_path), "/w")
     with ExitStack() as stack:
         for one in both:
             stack.callback(one.close)
         yield both
 
 
-def test_a_call_is_seen_by_others_and_not_by_its_own(two: tuple[Living, Living]) -> None:
+def test_a_call_is_seen_by_others_and_not_by_its_own(two: tuple[RestoreLock, RestoreLock]) -> None:
     ours, theirs = two
     assert ours.enter()
     assert ours.enter()
@@ -34,7 +34,7 @@ def test_a_call_is_seen_by_others_and_not_by_its_own(two: tuple[Living, Living])
     assert not theirs.runs_elsewhere()
 
 
-def test_who_is_alone_lets_nobody_in_and_runs_nothing(two: tuple[Living, Living]) -> None:
+def test_who_is_alone_lets_nobody_in_and_runs_nothing(two: tuple[RestoreLock, RestoreLock]) -> None:
     ours, theirs = two
     assert ours.be_alone()
     assert not theirs.enter()
@@ -48,13 +48,13 @@ def test_who_is_alone_lets_nobody_in_and_runs_nothing(two: tuple[Living, Living]
 
 def test_our_state_is_closed_to_others_whoever_makes_it(tmp_path: Path) -> None:
     state = tmp_path / "a" / "state"
-    Living(str(state), "/w").close()
+    RestoreLock(str(state), "/w").close()
     assert {stat.S_IMODE(path.stat().st_mode) for path in (state, state / "run")} == {0o700}
 
 
-def test_whoever_dies_has_let_go(two: tuple[Living, Living], tmp_path: Path) -> None:
+def test_whoever_dies_has_let_go(two: tuple[RestoreLock, RestoreLock], tmp_path: Path) -> None:
     ours, _ = two
-    dying = Living(str(tmp_path), "/w")
+    dying = RestoreLock(str(tmp_path), "/w")
     assert dying.enter()
     assert ours.runs_elsewhere()
     dying.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nono_mcp.policy.asking import above_for_host, above_for_path, mode
+from nono_mcp.policy.ceiling import above_for_host, above_for_path, mode
 from nono_mcp.policy.document import AskSection, Document, merge
 from nono_mcp.policy.paths import Place
 from nono_mcp.policy.request import Prepared

@@ -1,4 +1,4 @@
-"""Who runs something in a workspace: many at once, or one alone, who puts a snapshot back.
+"""The lock between calls of a workspace, many at once, and who puts a snapshot back, alone.
 
 A lock of the kernel's on a file in our state, shared by calls and exclusive for a restore, so that
 every server of a workspace takes part, and one that dies has let go.
@@ -35,8 +35,8 @@ def runs(state_dir: str, workspace: str) -> bool:
         os.close(fd)
 
 
-class Living:
-    """The calls that run in one workspace. To be used from one thread."""
+class RestoreLock:
+    """The lock of one workspace. To be used from one thread."""
 
     def __init__(self, state_dir: str, workspace: str) -> None:
         path = _path(state_dir, workspace)
