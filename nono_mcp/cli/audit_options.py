@@ -2,11 +2,14 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from nono_mcp.audit import export, prune, reading
 from nono_mcp.audit.keystore import Keystore, find_keychain
+
+_Add = Callable[[str, str], argparse.ArgumentParser]
 
 _COUNT_MAX: Final = 1_000_000
 _EPILOG: Final = "example: nono audit tail -n 20 --decision deny"
@@ -35,6 +38,13 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         made[name] = commands.add_parser(name, parents=[common], help=text, description=text)
         return made[name]
 
+    _add_reading(add)
+    _add_evidence(add)
+    _add_keeping(add)
+    return whole, made
+
+
+def _add_reading(add: _Add) -> None:
     tail = add("tail", "show the last records")
     tail.add_argument("-n", type=_count, default=20, metavar="N", help="how many (20)")
     tail.add_argument("-f", "--follow", action="store_true", help="go on as records come")
@@ -53,6 +63,10 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     out = add("export", "write records for another program, one a line")
     out.add_argument("--format", choices=export.FORMATS, default="jsonl")
     _add_filters(out)
+    add("stats", "count what is in the log")
+
+
+def _add_evidence(add: _Add) -> None:
     anchor = add("anchor", "write a signed checkpoint, to be kept elsewhere")
     anchor.add_argument("-o", "--output", metavar="FILE", help="instead of standard output")
     anchor.add_argument(
@@ -68,12 +82,13 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     proven = add("check", "check a record and the proof that prove wrote, without a log")
     proven.add_argument("file", metavar="FILE", help="FILE and FILE.tlog-proof")
     proven.add_argument("--key", required=True, help="what nono audit anchor --key printed")
+
+
+def _add_keeping(add: _Add) -> None:
     old = add("prune", "remove old segments, and record that")
     old.add_argument("--keep-days", type=_count, default=prune.KEEP_DAYS, metavar="DAYS")
-    add("stats", "count what is in the log")
     again = add("restart", "set a damaged or lost log aside and begin another")
     again.add_argument("--reason", required=True, help="goes into the new log's first record")
-    return whole, made
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:

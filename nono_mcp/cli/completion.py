@@ -123,6 +123,53 @@ def _every_option() -> dict[str, Option]:
     return {option.name: option for given in of_commands().values() for option in given}
 
 
+_BASH = """\
+_nono() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+  local command=${COMP_WORDS[1]} options="" words="" i
+  COMPREPLY=()
+  if ((COMP_CWORD == 1)); then
+    COMPREPLY=($(compgen -W "%(names)s" -- "$cur"))
+    return
+  fi
+  if [[ $command == run ]]; then
+    for ((i = 2; i < COMP_CWORD; i++)); do
+      case ${COMP_WORDS[i]} in
+        %(with_operand)s) ((i++)) ;;
+        --)
+          ((i + 1 == COMP_CWORD)) && COMPREPLY=($(compgen -c -f -- "$cur")) ||
+            COMPREPLY=($(compgen -f -- "$cur"))
+          return ;;
+        -*) ;;
+        *) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+      esac
+    done
+  fi
+  case $command:$prev in
+%(values)s  esac
+  case $prev in
+    %(directories)s) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    %(files)s) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    %(with_operand)s) return ;;
+  esac
+  case $command in
+%(options)s  esac
+  case $command in
+%(words)s  esac
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$options" -- "$cur"))
+  elif [[ $words && $COMP_CWORD -eq 2 ]]; then
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  elif [[ $command == run ]]; then
+    COMPREPLY=($(compgen -c -f -- "$cur"))
+  else
+    COMPREPLY=($(compgen -f -- "$cur"))
+  fi
+}
+complete -o filenames -F _nono nono
+"""
+
+
 def _bash() -> str:
     every = _every_option().values()
     by_kind = {
@@ -136,56 +183,19 @@ def _bash() -> str:
         if not _every_option()[name].optional
     )
     separate = [option.name for option in every if option.operand and not option.optional]
-    with_operand = "|".join(separate)
     commands = "".join(
         f'    {name}) options="{_names(given)}" ;;\n' for name, given in of_commands().items()
     )
     words = "".join(f'    {name}) words="{" ".join(some)}" ;;\n' for name, some in _words().items())
-    return f"""\
-_nono() {{
-  local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}
-  local command=${{COMP_WORDS[1]}} options="" words="" i
-  COMPREPLY=()
-  if ((COMP_CWORD == 1)); then
-    COMPREPLY=($(compgen -W "{" ".join(COMMANDS)}" -- "$cur"))
-    return
-  fi
-  if [[ $command == run ]]; then
-    for ((i = 2; i < COMP_CWORD; i++)); do
-      case ${{COMP_WORDS[i]}} in
-        {with_operand}) ((i++)) ;;
-        --)
-          ((i + 1 == COMP_CWORD)) && COMPREPLY=($(compgen -c -f -- "$cur")) ||
-            COMPREPLY=($(compgen -f -- "$cur"))
-          return ;;
-        -*) ;;
-        *) COMPREPLY=($(compgen -f -- "$cur")); return ;;
-      esac
-    done
-  fi
-  case $command:$prev in
-{values}  esac
-  case $prev in
-    {by_kind["DIR"]}) COMPREPLY=($(compgen -d -- "$cur")); return ;;
-    {by_kind["FILE"]}|{by_kind["PATH"]}) COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    {with_operand}) return ;;
-  esac
-  case $command in
-{commands}  esac
-  case $command in
-{words}  esac
-  if [[ $cur == -* ]]; then
-    COMPREPLY=($(compgen -W "$options" -- "$cur"))
-  elif [[ $words && $COMP_CWORD -eq 2 ]]; then
-    COMPREPLY=($(compgen -W "$words" -- "$cur"))
-  elif [[ $command == run ]]; then
-    COMPREPLY=($(compgen -c -f -- "$cur"))
-  else
-    COMPREPLY=($(compgen -f -- "$cur"))
-  fi
-}}
-complete -o filenames -F _nono nono
-"""
+    return _BASH % {
+        "names": " ".join(COMMANDS),
+        "directories": by_kind["DIR"],
+        "files": f"{by_kind['FILE']}|{by_kind['PATH']}",
+        "with_operand": "|".join(separate),
+        "values": values,
+        "options": commands,
+        "words": words,
+    }
 
 
 def _zsh() -> str:

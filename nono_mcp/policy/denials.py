@@ -84,16 +84,22 @@ def denied(
         else:
             unenforced[entry.path] = None
             awaited[entry.path] = f"protected: {entry.what}"
-    # To close what is shut anyway isn't worth taking its directory apart; where that is done for
-    # something else, it's left out as well.
-    taken_apart = {granted.around(path) for path in access}
-    access.update(
-        (one.place.path, one.access)
-        for one in shut
-        if granted.around(one.place.path) in taken_apart
-    )
+    access.update(_taken_apart_anyway(shut, access, granted))
     _refuse_grants_within(access, grants)
     return _outermost(access), list(unenforced), awaited
+
+
+def _taken_apart_anyway(
+    shut: Sequence[Closed], access: Mapping[str, int], granted: Granted
+) -> dict[str, int]:
+    """Return those of the *shut* paths whose directory is taken apart for something else.
+
+    To close what is shut anyway isn't worth taking its directory apart.
+    """
+    taken_apart = {granted.around(path) for path in access}
+    return {
+        one.place.path: one.access for one in shut if granted.around(one.place.path) in taken_apart
+    }
 
 
 def with_twins(
