@@ -2,7 +2,7 @@
 
 `lifecycle` runs all of it from the first import to the last signal; `app` puts the tools together.
 
-- The wire: `stdio`, `streams`, `messages`; or `http`, `listening`, `addressing`,
+- The wire: `stdio`, `streams`, `messages`; or `http`, `listening`, `paths`, `addressing`,
   `protocol_sessions`.
 - Who gets in: `http_access`, `oauth`; how much they take: `unauthenticated`, `request_quota`.
 - Shared by several: `shared`, `team`, `tenants`, `tenant`, `fair_queue`, `co_tenants`, `metrics`.
