@@ -6,11 +6,10 @@
   `egress_syntax`, `lines`; written by `toml` and, for editors, `schema`.
 - Where it comes from: `request`, `layers`, `profiles` (those shipped), `macos`, `files` (the
   person's), `toolsets`.
-- What stands where: `resolve` (the one look at the file system), `load`, `paths`, `rules`,
-  `granted`, `effective_grants`, `planted`, `tools`, `home`, `interop`.
-- What is closed whatever is granted: `protected`, `protected_system`, `persistence`,
-  `protection`, `guarded`, `denials`, `expand`, `hard_links`; commands:
-  `commands`, `blocked`.
+- What stands where: `resolve` (the one look at the file system), `load`, `wanted`, `paths`,
+  `rules`, `granted`, `effective_grants`, `planted`, `tools`, `home`, `interop`.
+- What is closed whatever is granted: `shut`, `protected`, `protected_system`, `persistence`,
+  `protection`, `guarded`, `denials`, `expand`, `hard_links`; commands: `commands`, `blocked`.
 - What it comes to: `compile` (the confinement), `environment`, `egress`, `trust_roots`,
   `required`; `decide` (why a path or host is open or closed), `errors`.
 - What a person may add later: `ceiling`, `widening`.
