@@ -19,13 +19,13 @@ from typing import Self
 from nono_proxy.client import Client
 from nono_proxy.config import Config, Narrow
 from nono_proxy.dial import Connector, Resolver, system_resolver, tcp_connector
+from nono_proxy.door import Door
 from nono_proxy.errors import ProxyError
 from nono_proxy.state import Report, State
 from nono_proxy.tls import SessionAuthority
 from nono_proxy.tokens import Lease
 from nono_proxy.tunnel import Tunnels
 from nono_proxy.vault import Lookup
-from nono_proxy.wires import Door
 
 __all__ = ["Connector", "Lookup", "Proxy", "Report", "Resolver", "system_resolver", "tcp_connector"]
 

@@ -98,7 +98,9 @@ if sys.platform == "linux":
                 if self._poll.closed:
                     return
                 happened = poll(0, _EVENTS_MAX)
-                for descriptor, events in happened:
+                # The last first: what came before may be the end of who was served, which nobody
+                # waits for, and who comes next does.
+                for descriptor, events in reversed(happened):
                     # One that was closed meanwhile may be another's number by now: that one
                     # finds nothing to do.
                     found = watched.get(descriptor)

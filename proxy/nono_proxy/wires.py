@@ -5,7 +5,6 @@ Architecture invariant: nothing is decided here, and nothing is read that nobody
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -16,10 +15,7 @@ from nono_proxy.watching import READ, WRITE, Watch
 _PIECE_BYTES = 262144
 # So many before others have their turn.
 _PIECES_MAX = 4
-_ACCEPTS_MAX = 32
 _BUFFERS_MAX = 64
-_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NO_ROOM_PAUSE_S = 1.0
 _HIGH, _LOW = 65536, 16384
 
 
@@ -272,80 +268,3 @@ class Wire(asyncio.Transport):
         finally:
             self._sock.close()
             self._gone()
-
-
-class Door:
-    """A listener, and what is made of who comes.
-
-    While as many are in as may be, who comes waits outside, where it takes none of our descriptors.
-    """
-
-    def __init__(
-        self,
-        by: Watch,
-        loop: asyncio.AbstractEventLoop,
-        listener: socket.socket,
-        factory: Callable[[], asyncio.BaseProtocol],
-        *,
-        room: Callable[[], int],
-    ) -> None:
-        self._room = room
-        self._count = 0
-        self._shut = False
-        self._by = by
-        self._loop = loop
-        self._listener = listener
-        self._factory = factory
-        self._pause: asyncio.TimerHandle | None = None
-        listener.settimeout(0)
-        # Who is accepted inherits it.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        by.set(listener.fileno(), self, READ)
-
-    def ready(self, events: int, /) -> None:
-        """Let in who waits."""
-        del events
-        for _ in range(_ACCEPTS_MAX):
-            if self._count >= self._room():
-                self._shut = True
-                self._by.set(self._listener.fileno(), self, 0)
-                return
-            try:
-                sock, _ = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                # Somebody has to go before anybody can come.
-                self._by.set(self._listener.fileno(), self, 0)
-                self._pause = self._loop.call_later(_NO_ROOM_PAUSE_S, self._go_on)
-                return
-            sock.settimeout(0)
-            self._count += 1
-            Wire(self._by, self._loop, sock, self._factory(), self._left).begin()
-
-    def _left(self) -> None:
-        self._count -= 1
-        if self._shut and self._count < self._room():
-            self._go_on()
-
-    def _go_on(self) -> None:
-        self._pause = None
-        self._shut = False
-        if self._listener.fileno() >= 0:
-            self._by.set(self._listener.fileno(), self, READ)
-
-    def stop(self) -> None:
-        """End: nobody watches any more."""
-        self.close()
-
-    def close(self) -> None:
-        """Let nobody in any more."""
-        if self._listener.fileno() < 0:
-            return
-        if self._pause is not None:
-            self._pause.cancel()
-        elif not self._shut:
-            self._by.set(self._listener.fileno(), self, 0)
-        self._listener.close()

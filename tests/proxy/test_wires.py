@@ -1,68 +1,23 @@
 """The proxy's own transports do what asyncio's do, whoever watches them."""
 
 import asyncio
-import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
-from nono_proxy import watching, wires
-from nono_proxy.watching import LoopWatch, Watch, watch
-from nono_proxy.wires import Door, Wire
-from tests.proxy.world import DEADLINE_S
+from nono_proxy import watching
+from nono_proxy.watching import Watch
+from nono_proxy.wires import Wire
+from tests.proxy.told import WATCHES, Told, until
 
 pytestmark = pytest.mark.anyio
-
-WATCHES: list[Callable[[asyncio.AbstractEventLoop], Watch]] = [watch, LoopWatch]
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what has to happen."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - anything may make it true
-            await asyncio.sleep(0.001)
-
-
-class Told(asyncio.Protocol):
-    """Keeps what it's told."""
-
-    def __init__(self) -> None:
-        self.wire: Wire
-        self.heard = b""
-        self.words: list[str] = []
-        self.keeps = False
-        self.fails = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, Wire)
-        self.wire = transport
-        self.words.append("made")
-
-    def data_received(self, data: bytes) -> None:
-        if self.fails:
-            raise ValueError("a protocol's fault")
-        self.heard += data
-
-    def eof_received(self) -> bool:
-        self.words.append("end")
-        return self.keeps
-
-    def pause_writing(self) -> None:
-        self.words.append("full")
-
-    def resume_writing(self) -> None:
-        self.words.append("room")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.words.append("lost" if exc is None else type(exc).__name__)
 
 
 class Pair:
@@ -213,119 +168,6 @@ async def test_a_protocol_at_fault_loses_its_connection_alone(pair: Pair) -> Non
     other.wire.abort()
     await until(lambda: other.told.words[-1] == "lost")
     other.other.close()
-
-
-class Came(Told):
-    """What a door makes of who comes."""
-
-    all: list["Came"]
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.all.append(self)
-
-
-@pytest.mark.parametrize("kind", WATCHES, ids=["own", "loop"])
-async def test_a_door_lets_in_who_comes_until_it_is_closed(
-    kind: Callable[[asyncio.AbstractEventLoop], Watch],
-) -> None:
-    loop = asyncio.get_running_loop()
-    by = kind(loop)
-    came: list[Came] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def make() -> Came:
-        one = Came()
-        one.all = came
-        return one
-
-    door = Door(by, loop, listener, make, room=lambda: 100)
-    others = [socket.create_connection(listener.getsockname()) for _ in range(40)]
-    await until(lambda: len(came) == len(others))
-    # What is written in two pieces isn't held back for an acknowledgement of the first.
-    there = came[0].wire._sock  # noqa: SLF001
-    assert there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    address = listener.getsockname()
-    door.close()
-    door.close()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address)
-    # Who nobody watches any more doesn't stay.
-    by.close()
-    await until(lambda: all(one.words[-1] == "lost" for one in came))
-    for each in others:
-        each.close()
-
-
-def descriptors() -> int:
-    """How many this process has."""
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-async def test_who_comes_while_it_is_full_waits_outside_and_takes_no_descriptor() -> None:
-    loop = asyncio.get_running_loop()
-    by = watch(loop)
-    came: list[Came] = []
-    listener = socket.create_server(("127.0.0.1", 0), backlog=20)
-
-    def make() -> Came:
-        one = Came()
-        one.all = came
-        return one
-
-    door = Door(by, loop, listener, make, room=lambda: 4)
-    others = [socket.create_connection(listener.getsockname()) for _ in range(12)]
-    await until(lambda: len(came) == 4)
-    before = descriptors()
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert len(came) == 4
-    assert descriptors() == before
-    for expected in range(5, 13):
-        came[expected - 5].wire.abort()
-        await until(lambda: len(came) == expected)  # noqa: B023 - at once
-    door.close()
-    by.close()
-    await until(lambda: all(one.words[-1] == "lost" for one in came))
-    for each in others:
-        each.close()
-
-
-class Full(socket.socket):
-    """A listener of a process without descriptors to spare."""
-
-    refuses = 2
-
-    def accept(self) -> tuple[socket.socket, object]:
-        if self.refuses:
-            self.refuses -= 1
-            raise OSError(errno.EMFILE, "full")
-        return super().accept()
-
-
-async def test_a_door_waits_while_there_are_no_descriptors(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(wires, "_NO_ROOM_PAUSE_S", 0.01)
-    loop = asyncio.get_running_loop()
-    by = watch(loop)
-    listener = Full()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()
-    came: list[Came] = []
-
-    def make() -> Came:
-        one = Came()
-        one.all = came
-        return one
-
-    door = Door(by, loop, listener, make, room=lambda: 100)
-    with socket.create_connection(listener.getsockname()):
-        await until(lambda: bool(came))
-        door.close()
-        by.close()
-        await until(lambda: came[0].words[-1] == "lost")
-    assert listener.refuses == 0
 
 
 async def test_a_number_that_is_another_sockets_by_now_does_no_harm() -> None:
