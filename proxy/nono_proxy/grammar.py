@@ -24,7 +24,7 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _LIST = re.compile(rb"[ \t]*,[ \t]*")
 
 # Fields that frame a message or say whom it's for: they can't be declared hop-by-hop nor trail.
-_FRAMING = frozenset(
+FRAMING = frozenset(
     {
         b"authorization",
         b"connection",
@@ -38,7 +38,7 @@ _FRAMING = frozenset(
         b"transfer-encoding",
     }
 )
-_HOP = frozenset(
+HOP = frozenset(
     {
         b"connection",
         b"keep-alive",
@@ -103,7 +103,7 @@ def _split(block: bytes) -> _Framing:
     hop: dict[bytes, bytes] = {}
     for line in block.split(b"\r\n")[:-1]:
         name = line[: line.index(b":")].lower()
-        if name not in _HOP:
+        if name not in HOP:
             kept.append((name, line))
         elif name not in hop:
             hop[name] = value_of(line)
@@ -115,7 +115,7 @@ def _split(block: bytes) -> _Framing:
     if connection is None:
         return _Framing(kept, hop, [])
     nominated = _LIST.split(connection.lower())
-    if any(name in _FRAMING for name in nominated):
+    if any(name in FRAMING for name in nominated):
         raise GrammarError("Connection names a field that isn't its own")
     if len(nominated) > 1 or nominated[0] not in (b"close", b"keep-alive"):
         kept = [field for field in kept if field[0] not in nominated]
@@ -132,9 +132,15 @@ def _length(hop: dict[bytes, bytes], minor: bytes) -> tuple[int | None, bool]:
         return None, True
     if length is None:
         return None, False
-    if _LENGTH.fullmatch(length) is None:
+    number = length_of(length)
+    if number is None:
         raise GrammarError("Content-Length isn't a number")
-    return int(length), False
+    return number, False
+
+
+def length_of(value: bytes) -> int | None:
+    """Return the length that a Content-Length says; None if it says none."""
+    return int(value) if _LENGTH.fullmatch(value) is not None else None
 
 
 def _keep_alive(nominated: list[bytes], minor: bytes) -> bool:
@@ -148,6 +154,11 @@ def _upgrade(hop: dict[bytes, bytes], nominated: list[bytes]) -> bytes | None:
     """
     wanted = hop.get(b"upgrade", b"").lower()
     return wanted if wanted == _WEBSOCKET and b"upgrade" in nominated else None
+
+
+def is_request(head: bytes) -> bool:
+    """Tell whether that's the head of a request by its form: it may still frame itself badly."""
+    return _REQUEST.fullmatch(head) is not None
 
 
 def parse_request(head: bytes) -> Request:
@@ -239,6 +250,6 @@ def parse_trailers(block: bytes) -> list[Field]:
     if match is None:
         raise GrammarError("not trailers")
     kept, hop, _ = _split(match[1])
-    if hop or any(name in _FRAMING for name, _ in kept):
+    if hop or any(name in FRAMING for name, _ in kept):
         raise GrammarError("a trailer frames the message")
     return kept

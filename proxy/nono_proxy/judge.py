@@ -17,7 +17,7 @@ from nono_proxy.tokens import Lease, Ledger
 
 _PLAIN_PORT = 80
 _TLS_PORT = 443
-_OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
+OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
 _CACHED_MAX = 4096
 
 
@@ -222,7 +222,7 @@ class Judge:
     def _verify_endpoint(self, route: Route, request: Request, path: bytes) -> None:
         if not route.endpoints:
             return
-        if any([name in _OVERRIDES for name, _ in request.fields]):  # noqa: C419 - quicker
+        if any([name in OVERRIDES for name, _ in request.fields]):  # noqa: C419 - quicker
             raise Refusal("endpoint-not-allowed", "a field overrides the method")
         key = (route.name, request.method, path)
         if key in self._endpoints:

@@ -4,6 +4,9 @@ Agents ask for the same in the same words. A head that was judged, and what was 
 for as long as judging it anew would come to the same: under one configuration, one set of calls,
 until a token or the credential in it runs out. Whatever changes one of these forgets everything.
 
+Of heads that differ in what nobody looks at (`sifting`) the rest is looked up: the number that a
+client gives each request, or how long its body is, changes nothing but itself.
+
 What is looked up is a whole head by a keyed hash of it, so that how long it takes says nothing of
 a token in one that differs.
 
@@ -11,15 +14,16 @@ Architecture invariant: no I/O and no clock. Nothing is kept that was refused, n
 day, a body, a rate or a resolver has a say in; an address is never kept.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from nono_proxy.config import SigV4
+from nono_proxy.config import Route, SigV4
 from nono_proxy.credential import Credential, Lent
-from nono_proxy.grammar import Request, Response
+from nono_proxy.grammar import Field, Request, Response
 from nono_proxy.plan import Plan
+from nono_proxy.sifting import Sifted, Sifter
 
 HEAD_BYTES_MAX = 4096
 HEADS_MAX = 128
@@ -75,12 +79,24 @@ class Judged:
     until: float = 0.0
 
 
+class Alike(NamedTuple):
+    """What was made of a head, and can be made of those like it."""
+
+    judged: Judged
+    fields: list[Field]
+    """The fields of its request that are looked at."""
+    head: Sifted
+    """What went upstream."""
+
+
 class Memory:
     """What is kept, within bounds."""
 
     def __init__(self) -> None:
         self.generation = 0
+        self._sifter = Sifter(())
         self._kept: dict[Key, Judged] = {}
+        self._alike: dict[tuple[Key, bool], Alike] = {}
         self._openings: dict[Hashable, Openings] = {}
 
     def __repr__(self) -> str:
@@ -89,7 +105,22 @@ class Memory:
     def find(self, key: Key, now: float) -> Judged | None:
         """Return what was made of that head, if that would be made of it now."""
         found = self._kept.get(key)
-        return found if found is not None and now < found.until else None
+        if found is not None and now < found.until:
+            return found
+        return self._find_alike(key, now) if self._alike else None
+
+    def _find_alike(self, key: Key, now: float) -> Judged | None:
+        sifted = self._sifter.sift(key[1])
+        if sifted is None:
+            return None
+        found = self._alike.get(((key[0], sifted.looked_at), sifted.length > 0))
+        if found is None or now >= found.judged.until:
+            return None
+        like = found.judged
+        fields = [*found.fields, *sifted.others]
+        request = like.request._replace(fields=fields, length=sifted.length)
+        head = found.head.with_others(sifted)
+        return Judged(key, like.plan, request, self.generation, head, like.credential, like.until)
 
     def keep(self, judged: Judged, head: bytes, lent: Lent | None) -> None:
         """Keep what went upstream for a request, with the credential that it was lent until then.
@@ -109,6 +140,21 @@ class Memory:
             judged.credential = lent[0]
             judged.until = min(judged.until, lent[1])
         self._kept[judged.key] = judged
+        if head:
+            self._keep_alike(judged, head)
+
+    def _keep_alike(self, judged: Judged, head: bytes) -> None:
+        """Keep what was made of a head for those like it, if the rest of it was just passed on."""
+        where, came = judged.key
+        sifted, made = self._sifter.sift(came), self._sifter.sift(head)
+        if sifted is None or made is None or sifted[1:] != made[1:]:
+            return
+        if len(self._alike) >= HEADS_MAX:
+            self._alike.clear()
+        names = {name for name, _ in sifted.others}
+        fields = [field for field in judged.request.fields if field[0] not in names]
+        key = (where, sifted.looked_at), sifted.length > 0
+        self._alike[key] = Alike(judged, fields, made)
 
     def openings(self, request: Request, lent: Lent | None) -> Openings:
         """Return how answers began to requests of the same framing that were lent the same."""
@@ -121,16 +167,24 @@ class Memory:
             found = self._openings[shape] = Openings(until)
         return found
 
+    def configure(self, routes: Iterable[Route]) -> None:
+        """Forget everything, and keep requests to *routes* from now on."""
+        self.forget()
+        self._sifter = Sifter(routes)
+
     def forget(self) -> None:
         """Forget everything: what was judged by has changed."""
         self.generation += 1
         self._kept.clear()
+        self._alike.clear()
         self._openings.clear()
 
     def sweep(self, now: float) -> None:
         """Forget what has run out: credentials stand in it."""
         for key in [key for key, each in self._kept.items() if now >= each.until]:
             del self._kept[key]
+        for like in [like for like, each in self._alike.items() if now >= each.judged.until]:
+            del self._alike[like]
         for shape in [shape for shape, each in self._openings.items() if now >= each.until]:
             del self._openings[shape]
 

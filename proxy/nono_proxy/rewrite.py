@@ -10,6 +10,8 @@ from nono_proxy.grammar import Field, Request, Response
 from nono_proxy.scrub import Scrubber
 
 _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+# What isn't sent with a credential: what comes back has to be looked through.
+UNLENT = frozenset({b"accept-encoding", b"sec-websocket-extensions"})
 _COOKIES = (b"set-cookie", b"set-cookie2")
 # RFC 9110 8.6: no length with these.
 _UNFRAMED = (101, 204, 304)
@@ -27,12 +29,7 @@ def request_head(
     """Return a request's head for an upstream; a credential was put in if *lent*."""
     lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (request.method, target, host)]
     if lent:
-        # What comes back has to be looked through.
-        lines += [
-            line
-            for name, line in fields
-            if name not in (b"accept-encoding", b"sec-websocket-extensions")
-        ]
+        lines += [line for name, line in fields if name not in UNLENT]
         lines.append(b"Accept-Encoding: identity")
     else:
         lines += [line for _, line in fields]

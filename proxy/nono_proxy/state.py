@@ -103,7 +103,7 @@ class State:
     def configure(self, config: Config) -> None:
         """Decide by *config* from now on."""
         self.config = config
-        self.memory.forget()
+        self.memory.configure(config.routes)
         self.judge = Judge(config, self.ledger, self._own)
         self.dialer = Dialer(
             config,

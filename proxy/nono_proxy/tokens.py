@@ -23,6 +23,7 @@ _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 # 43 characters of base 62 and 52 of base 32 hold 256 bits.
 _BODY = 43
 _BODY_32 = 52
+_MARK, _MARK_32 = MARKER.encode(), MARKER.upper().encode()
 _SHAPE = re.compile(rb"nono[0-9A-Za-z]{43}|NONO[A-Z2-7]{52}")
 
 
@@ -43,11 +44,14 @@ def mint_secret() -> str:
     return _digits(_BASE62, _BODY)
 
 
+def may_hold_shapes(data: bytes) -> bool:
+    """Tell whether something of a token's shape can stand in *data*; it's quicker than counting."""
+    return _MARK in data or _MARK_32 in data
+
+
 def count_shapes(data: bytes) -> int:
     """Return how many things of a token's shape stand in *data*, whether they live or not."""
-    if MARKER.encode() not in data and MARKER.upper().encode() not in data:
-        return 0
-    return len(_SHAPE.findall(data))
+    return len(_SHAPE.findall(data)) if may_hold_shapes(data) else 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
