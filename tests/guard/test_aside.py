@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posix
 import shutil
 import socket
 import subprocess
@@ -181,6 +182,42 @@ def test_one_look_copies_no_more_than_its_bound(
             (work / name).write_text(name.ljust(4500))
     assert [bool(one.why) for one in actions] == [False, False, True, True]
     assert [Path(one.kept_in).read_text().strip() for one in actions] == list(names)
+
+
+def test_no_more_files_are_copied_than_half_of_what_fits(
+    state: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statvfs = os.statvfs
+
+    def nearly_full(where: int) -> os.statvfs_result:
+        found = list(statvfs(where))
+        found[7] = 2 * copying.FREE_SHARE  # f_favail
+        return os.statvfs_result(found)
+
+    monkeypatch.setattr(posix, "statvfs", nearly_full)
+    actions: list[Action] = []
+    with guarding(state, work, actions):
+        for name, count in ((".idea", 1), (".vscode", 2)):
+            (work / name).mkdir()
+            for number in range(count):
+                (work / name / str(number)).touch()
+    assert [bool(one.why) for one in actions] == [False, True]
+    assert all(Path(one.kept_in).is_dir() for one in actions)
+
+
+def test_each_look_has_the_whole_of_its_bound(
+    state: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "BYTES_MAX", 6_000)
+    guard = Guard(str(state))
+    guard.settle([(str(work), None)], ())
+    for _ in range(3):
+        guard.begin()
+        (work / ".envrc").write_text("x" * 5000)
+        (action,) = guard.end()
+        assert not action.why
+        assert Path(action.kept_in).is_relative_to(state / "quarantine")
+    guard.close()
 
 
 def test_without_a_quarantine_it_is_set_aside(state: Path, work: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import posix
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -161,6 +163,38 @@ def test_who_comes_just_as_a_call_begins_is_found_or_finds_it(
     one.planted.write_text("evil")
     assert [action.action for action in other.end()] == ["removed"]
     assert one.end() == ()
+
+
+def test_between_what_is_said_and_the_look_for_others_stands_a_lock_of_all(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one a processor may look first: two could begin, and neither see the other."""
+    acts: list[str] = []
+
+    def noted(of: object, name: str, act: str) -> None:
+        do = getattr(of, name)
+
+        def note(*arguments: object) -> object:
+            told = not isinstance(of, ModuleType) or is_common(arguments[0])
+            acts.extend([act] if told else ())
+            return do(*arguments)
+
+        monkeypatch.setattr(of, name, note)
+
+    def is_common(fd: object) -> bool:
+        return posix.readlink(f"/proc/self/fd/{fd}").endswith("/guard/arrived")
+
+    one, other = settled(tmp_path, kind), Server(tmp_path, kind)
+    noted(presence.Presence, "run", "said")
+    noted(posix, "pwrite", "came")
+    noted(fcntl, "flock", "locked")
+    noted(Attendance, "arrived", "looked")
+    noted(Book, "take_turn", "turn")
+    one.begin()
+    assert acts == ["said", "locked", "looked"]
+    acts.clear()
+    other.begin()
+    assert acts[:3] == ["turn", "came", "locked"]
 
 
 def test_who_has_come_and_not_looked_yet_is_waited_for(

@@ -1,10 +1,14 @@
 """What clients that leave, and calls that end, leave behind."""
 
 import asyncio
+import socket
 import ssl
+import struct
+from collections.abc import Callable
 
 import pytest
 
+from nono_proxy import tunnel
 from nono_proxy.config import Config, HostRule, Route
 from tests.proxy.world import OK, Peer, Roots, World, playing
 
@@ -56,5 +60,74 @@ def test_a_second_request_is_answered_though_the_client_says_no_more() -> None:
             for wire in wires:
                 async with asyncio.timeout(10):
                     assert (await wire.reader.read()).count(b"200 OK") == 2
+
+    asyncio.run(go())
+
+
+class Watched(World):
+    """One in which the proxy's own end of what it dialled is kept in sight, and holds little."""
+
+    far: socket.socket
+
+    async def connect(self, address: str, port: int) -> socket.socket:
+        self.far = await super().connect(address, port)
+        self.far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return self.far
+
+
+@pytest.fixture
+def put_off(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """Return what a tunnel that ended wants done later, by a clock that never gets there."""
+    found: list[Callable[[], object]] = []
+    call_later = asyncio.BaseEventLoop.call_later
+
+    def later(
+        loop: asyncio.BaseEventLoop, delay: float, act: Callable[..., object], *args: object
+    ) -> asyncio.TimerHandle:
+        if delay == tunnel._REST_S:  # noqa: SLF001 - by its time it's known
+            found.append(act)
+        return call_later(loop, delay, act, *args)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "call_later", later)
+    return found
+
+
+def test_a_far_side_that_neither_takes_nor_closes_is_let_go_in_time(
+    put_off: list[Callable[[], object]],
+) -> None:
+    async def go() -> None:
+        released = asyncio.Event()
+
+        async def deaf(peer: Peer) -> None:
+            transport = peer.writer.transport
+            assert isinstance(transport, asyncio.Transport)
+            transport.pause_reading()
+            await released.wait()
+
+        world = Watched(Roots())
+        await world.serve("raw.test", 9000, deaf, tls=False)
+        async with playing(world, Config(allow=(HostRule("raw.test", 9000, raw=True),))):
+            wire = await world.open()
+            assert (await wire.connect("raw.test:9000")).status == 200
+            (ours,) = world.proxy._state.members  # noqa: SLF001 - who holds back what isn't taken
+            assert isinstance(ours, tunnel.Tunnel)
+            near, far = ours._near, ours._far  # noqa: SLF001 - likewise
+            assert far is not None
+            assert far.transport is not None
+            sent = 0
+            while not far.transport.get_write_buffer_size():
+                await wire.send(bytes(16384))
+                sent += 16384
+                await world.until(lambda all_of_it=sent: near.count == all_of_it)  # type: ignore[misc]
+            # Its end as a reset: it hears nothing more either.
+            reset = struct.pack("ii", 1, 0)
+            at_once = wire.writer.get_extra_info("socket")
+            at_once.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            wire.close()
+            await world.until(lambda: bool(put_off))
+            assert world.far.fileno() >= 0, "the rest may be taken yet"
+            put_off[0]()
+            await world.until(lambda: world.far.fileno() < 0)
+            released.set()
 
     asyncio.run(go())
