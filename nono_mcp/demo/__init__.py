@@ -44,9 +44,12 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(USAGE)
         return 2
     # Whatever the person's takes from who makes something.
-    os.umask(0o077)
-    with tempfile.TemporaryDirectory(prefix="nono-demo-") as directory:
-        return anyio.run(_show, Scene(Path(directory).resolve()), argv)
+    mask = os.umask(0o077)
+    try:
+        with tempfile.TemporaryDirectory(prefix="nono-demo-") as directory:
+            return anyio.run(_show, Scene(Path(directory).resolve()), argv)
+    finally:
+        os.umask(mask)
 
 
 async def _show(scene: Scene, options: list[str]) -> int:

@@ -59,9 +59,11 @@ def _changed(steps: Iterable[Step], replaced: frozenset[bytes]) -> Iterator[Node
 def _is_fixed(root_fd: int, path: bytes) -> bool:
     if sys.platform != "linux":
         try:
-            flags: int = os.stat(path or b".", dir_fd=root_fd, follow_symlinks=False).st_flags
+            status = os.stat(path or b".", dir_fd=root_fd, follow_symlinks=False)
         except OSError:
             return False
+        # Python has them where the system has, which not every Unix does.
+        flags: int = getattr(status, "st_flags", 0)
         bits = stat.UF_IMMUTABLE | stat.UF_APPEND | stat.SF_IMMUTABLE | stat.SF_APPEND
         return bool(flags & bits)
     from nono_sandbox._foreign import Pointer, addressof, longs  # noqa: PLC0415 - Linux's alone

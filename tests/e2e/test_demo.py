@@ -56,7 +56,12 @@ def test_a_server_that_doesnt_start_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("nono_mcp.demo.scene.launcher", lambda: ["/bin/false"])
-    assert main([]) == 1
+    mask = os.umask(0o022)
+    try:
+        assert main([]) == 1
+        assert os.umask(mask) == 0o022, "whoever calls it keeps theirs"
+    finally:
+        os.umask(mask)
     assert "the server is gone" in capsys.readouterr().err
 
 
