@@ -114,8 +114,7 @@ class Beside:
         """Return when a file was changed last, by whoever is still changing it too.
 
         Who truncates one makes it shorter first and gives it another time then, but has its lock
-        all the while. To tell where a hole is takes that (ext4; Btrfs, if it isn't empty), or to
-        read has taken it (XFS).
+        all the while.
         """
         fd = os.open(name, tree.READ, dir_fd=parent)
         try:
@@ -145,6 +144,11 @@ class Beside:
 
 
 def _take_lock(fd: int) -> None:
+    """Wait until nobody has the lock of a file: to read takes it (XFS), or to find a hole.
+
+    Of an empty file Btrfs tells that it has none without that.
+    """
+    os.pread(fd, 1, 0)
     try:
         os.lseek(fd, 0, os.SEEK_HOLE)
     except OSError:

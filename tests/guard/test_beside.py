@@ -225,8 +225,10 @@ def test_where_what_is_changed_may_have_no_new_time_nothing_is_kept(
 def test_an_empty_file_isnt_kept_where_it_may_be_becoming_one(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, *, unsure: bool
 ) -> None:
-    monkeypatch.setattr(times, "BTRFS", 0xEF53 if unsure else 1)
     runs.outside("mkdir d; : > d/.npmrc")
+    fd = os.open(runs.work, os.O_RDONLY)
+    monkeypatch.setattr(times, "BTRFS", times.file_system(fd) if unsure else 1)
+    os.close(fd)
     done = "left" if unsure else "restored"
     assert runs.run("echo evil > d/.npmrc", looked=True) == [f"{done} d/.npmrc"]
 
