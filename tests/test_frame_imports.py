@@ -123,3 +123,22 @@ def test_a_module_that_says_it_does_no_io_does_none() -> None:
                     broken[str(module)] = found
     assert said_count > 100
     assert broken == {}
+
+
+def packages() -> list[Path]:
+    """Return the directory of every package beneath ours, and of the two mechanisms."""
+    found = [*Path(*nono_mcp.__path__).rglob("__init__.py")]
+    for package in (nono_sandbox, nono_proxy):
+        found += Path(*package.__path__).rglob("__init__.py")
+    return [path.parent for path in found if path.parent != Path(*nono_mcp.__path__)]
+
+
+@pytest.mark.parametrize("package", packages(), ids=lambda path: path.name)
+def test_a_package_says_what_each_of_its_modules_is_for(package: Path) -> None:
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_bytes())) or ""
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    modules |= {path.parent.name for path in package.glob("*/__init__.py")}
+    assert modules - set(re.findall(r"`(\w+)`", text)) == set()
+    # What is listed is listed once, and nothing that is gone.
+    listed = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^- .*(?:\n  .*)*", text, re.MULTILINE)))
+    assert [name for name in listed if name not in modules or listed.count(name) > 1] == []
