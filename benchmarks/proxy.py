@@ -1,6 +1,6 @@
 """The proxy against nono-py's (Rust) and nginx, in one run, with a verdict on each bar.
 
-    python -m benchmarks.proxy [--peer-python PYTHON] [--seconds S] [--rounds N]
+    python -m benchmarks.proxy [--peer-python PYTHON] [--seconds S] [--rounds N] [--only ROWS...]
 
 PYTHON is an interpreter that has nono-py. It needs `nginx` (which is the upstream too) and `wrk`.
 Contenders take turns. A figure is the median of its rounds; the best of them for bodies and events,
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,16 @@ from benchmarks.proxy_measures import (
     until,
 )
 from benchmarks.proxy_peers import CREDENTIAL
-from benchmarks.proxy_verdicts import Rows, judge, judge_peer, judge_requests, show, turns
+from benchmarks.proxy_verdicts import (
+    judge_bodies,
+    judge_events,
+    judge_memory,
+    judge_requests,
+    judge_tunnels,
+    judge_unlike,
+    show,
+    turns,
+)
 
 # Bodies are made of events as models stream them: zeros would be easier to look through.
 _BETWEEN_EVENTS_S = 0.002
@@ -49,6 +58,8 @@ end
 """
 EVENT = b'data: {"id":"chatcmpl-123","choices":[{"delta":{"content":" hello"}}]}\n\n'
 FLOORS = ("asyncio", "epoll")
+ROWS = ("requests", "unlike", "tunnels", "bodies", "events", "memory")
+_ASKED = ["requests/s", "p50 ms", "p99 ms", "CPU us/req"]
 
 
 _NGINX = """
@@ -89,10 +100,20 @@ def nginx(place: Path, port: int, body: str, log: str = "off") -> Iterator[list[
     with subprocess.Popen(command) as process:  # noqa: S603 - our own words
         try:
             _await(port)
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            yield [int(pid) for pid in children.read_text(encoding="ascii").split()]
+            yield _children(process.pid)
         finally:
             process.terminate()
+
+
+def _children(parent: int) -> list[int]:
+    """Return the processes of *parent*, once it has some: it listens before it has."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        told = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii")
+        if told:
+            return [int(pid) for pid in told.split()]
+        time.sleep(0.01)
+    raise TimeoutError(parent)
 
 
 def _await(port: int) -> None:
@@ -154,41 +175,77 @@ def main() -> None:
     parser.add_argument("--peer-python", default="")
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=ROWS)
     options = parser.parse_args()
     if shutil.which("nginx") is None or shutil.which("wrk") is None:
         sys.exit("error: nginx and wrk are needed")
-    rounds = options.rounds
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         Path(directory).chmod(0o755)
+        (script := Path(directory, "each.lua")).write_text(_EACH_ITS_OWN, encoding="ascii")
         everybody, upstream = _start(stack, Path(directory), options.peer_python)
         proxies = [each for each in everybody if each.name not in FLOORS]
-        asked: dict[int, Rows] = {}
-        heads = ["requests/s", "p50 ms", "p99 ms", "CPU us/req"]
-        for count in (1, 16, 64):
-            asked[count] = turns(
-                everybody, partial(requests, connections=count, seconds=options.seconds), rounds
-            )
-            show(f"GET, {count} kept", heads, asked[count])
-        (script := Path(directory, "each.lua")).write_text(_EACH_ITS_OWN, encoding="ascii")
-        measure = partial(requests, connections=16, seconds=options.seconds, script=str(script))
-        show("GET, 16 kept, no two heads the same", heads, turns(proxies, measure, rounds))
-        tunnels = [each for each in everybody if each.secret]
-        set_up = turns(tunnels, lambda each: connects(each, upstream, 300), rounds)
-        show("CONNECT and one answer", ["set-ups/s", "CPU us each"], set_up)
-        moved = turns(proxies, bulk, rounds, (max, max, max, min))
-        heads = ["MB/s down", "8 MB up", "100 MB up", "CPU ms down"]
-        show("100 MB by the route", heads, moved)
-        first = turns(proxies, lambda each: events(each, 40), rounds, (min, min))
-        show("first event", ["ms, ended", "ms, left"], first)
-        held = turns(proxies, lambda each: memory(each, 1000), 1)
-        show("memory", ["MB before", "MB for 1000", "MB for 2 GB"], held)
+        verdicts: list[Callable[[], None]] = []
+        for row in options.only:
+            if row == "requests":
+                verdicts += _requests(everybody, options.seconds, options.rounds)
+            elif row == "unlike":
+                verdicts += _unlike(proxies, options.seconds, options.rounds, str(script))
+            elif row == "tunnels":
+                verdicts += _tunnels(everybody, upstream, options.rounds)
+            else:
+                verdicts += _BY_PROXY[row](proxies, options.rounds)
     print()  # noqa: T201
-    for count in (16, 64):
-        judge_requests(count, asked[count])
-    if "nono-py" in moved:
-        judge_peer(set_up, moved, first)
-    judge("MB that 1,000 connections add", held["ours"][1], 16, at_least=False)
-    judge("MB that 1 GB each way adds", held["ours"][2], 4, at_least=False)
+    for verdict in verdicts:
+        verdict()
+
+
+def _requests(everybody: list[Contender], seconds: int, rounds: int) -> list[Callable[[], None]]:
+    verdicts: list[Callable[[], None]] = []
+    for count in (1, 16, 64):
+        measure = partial(requests, connections=count, seconds=seconds)
+        rows = turns(everybody, measure, rounds)
+        show(f"GET, {count} kept", _ASKED, rows)
+        if count > 1:
+            verdicts.append(partial(judge_requests, count, rows))
+    return verdicts
+
+
+def _unlike(
+    proxies: list[Contender], seconds: int, rounds: int, script: str
+) -> list[Callable[[], None]]:
+    measure = partial(requests, connections=16, seconds=seconds, script=script)
+    rows = turns(proxies, measure, rounds)
+    show("GET, 16 kept, no two heads the same", _ASKED, rows)
+    return [partial(judge_unlike, rows)]
+
+
+def _tunnels(everybody: list[Contender], upstream: int, rounds: int) -> list[Callable[[], None]]:
+    tunnels = [each for each in everybody if each.secret]
+    rows = turns(tunnels, lambda each: connects(each, upstream, 300), rounds)
+    show("CONNECT and one answer", ["set-ups/s", "CPU us each"], rows)
+    return [partial(judge_tunnels, rows)]
+
+
+def _bodies(proxies: list[Contender], rounds: int) -> list[Callable[[], None]]:
+    rows = turns(proxies, bulk, rounds, (max, max, max, min))
+    show("100 MB by the route", ["MB/s down", "8 MB up", "100 MB up", "CPU ms down"], rows)
+    return [partial(judge_bodies, rows)]
+
+
+def _events(proxies: list[Contender], rounds: int) -> list[Callable[[], None]]:
+    rows = turns(proxies, lambda each: events(each, 40), rounds, (min, min))
+    show("first event", ["ms, ended", "ms, left"], rows)
+    return [partial(judge_events, rows)]
+
+
+def _memory(proxies: list[Contender], rounds: int) -> list[Callable[[], None]]:
+    del rounds
+    rows = turns(proxies, lambda each: memory(each, 1000), 1)
+    show("memory", ["MB before", "MB for 1000", "MB for 2 GB"], rows)
+    return [partial(judge_memory, rows)]
+
+
+_BY_PROXY = {"bodies": _bodies, "events": _events, "memory": _memory}
 
 
 def _start(stack: ExitStack, place: Path, peer_python: str) -> tuple[list[Contender], int]:

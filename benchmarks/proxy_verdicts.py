@@ -64,13 +64,37 @@ def judge_requests(count: int, rows: Rows) -> None:
         judge(f"requests/s, {count} kept, 3 x nono-py's", rows["ours"][0], bound, at_least=True)
 
 
-def judge_peer(set_up: Rows, moved: Rows, first: Rows) -> None:
-    """Print the verdicts on what is compared with nono-py alone."""
-    ours, theirs = moved["ours"], moved["nono-py"]
-    bound = 2 * set_up["nono-py"][1]
-    judge("CPU us a tunnel, 2 x nono-py's", set_up["ours"][1], bound, at_least=False)
-    for at, what in enumerate(("100 MB down", "8 MB up", "100 MB up")):
-        judge(f"MB/s, {what}, nono-py's", ours[at], theirs[at], at_least=True)
-    for at, what in enumerate(("after streams that ended", "after ones left midway")):
-        bar = f"ms to the first event, {what}, nono-py's"
-        judge(bar, first["ours"][at], first["nono-py"][at], at_least=False)
+def judge_unlike(rows: Rows) -> None:
+    """Print the verdict on requests of which no two are the same."""
+    bound = 2 * rows["nginx"][3]
+    judge(
+        "CPU us a request, none like another, 2 x nginx's", rows["ours"][3], bound, at_least=False
+    )
+
+
+def judge_tunnels(rows: Rows) -> None:
+    """Print the verdict on tunnels."""
+    if "nono-py" in rows:
+        bound = 2 * rows["nono-py"][1]
+        judge("CPU us a tunnel, 2 x nono-py's", rows["ours"][1], bound, at_least=False)
+
+
+def judge_bodies(rows: Rows) -> None:
+    """Print the verdicts on long bodies."""
+    if "nono-py" in rows:
+        for at, what in enumerate(("100 MB down", "8 MB up", "100 MB up")):
+            judge(f"MB/s, {what}, nono-py's", rows["ours"][at], rows["nono-py"][at], at_least=True)
+
+
+def judge_events(rows: Rows) -> None:
+    """Print the verdicts on first events."""
+    if "nono-py" in rows:
+        for at, what in enumerate(("after streams that ended", "after ones left midway")):
+            bar = f"ms to the first event, {what}, nono-py's"
+            judge(bar, rows["ours"][at], rows["nono-py"][at], at_least=False)
+
+
+def judge_memory(rows: Rows) -> None:
+    """Print the verdicts on memory."""
+    judge("MB that 1,000 connections add", rows["ours"][1], 16, at_least=False)
+    judge("MB that 1 GB each way adds", rows["ours"][2], 4, at_least=False)
