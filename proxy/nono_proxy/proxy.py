@@ -34,6 +34,7 @@ _SWEEP_S = 1.0
 _BACKLOG = 128
 _DRAIN_LOOK_S = 0.05
 _TOLD_MAX = 32
+_AT_HAND_BYTES = 1 << 20
 
 
 class Proxy:
@@ -74,6 +75,9 @@ class Proxy:
             own=self._own,
         )
         self._running = state
+        # The allocator keeps twice as much free at hand as the longest that was ever given back at
+        # once (mallopt(3), M_MMAP_THRESHOLD). Without, each long piece may cost new pages.
+        bytes(_AT_HAND_BYTES)
         tunnels = Tunnels(state)
         for listener in self._listeners:
             listener.listen(_BACKLOG)
