@@ -60,7 +60,7 @@ class Sending(_Stream):
         """What wasn't taken yet of the last message."""
         self._taken = anyio.Event()
         """All of it was, or nothing more will be."""
-        self._is_closed = self._is_broken = False
+        self._is_closed = self._is_broken = self._is_watched = False
         self.on_broken: Callable[[], None] | None = None
         """Hears that nobody reads what is sent."""
 
@@ -80,13 +80,26 @@ class Sending(_Stream):
         self._write()
         if self._rest:
             self._taken = anyio.Event()
-            asyncio.get_running_loop().add_writer(self._fd, self._go_on)
+            self._watch()
+
+    def _watch(self) -> None:
+        """Go on once more is taken."""
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_writer(self._fd, self._go_on)
+        except PermissionError:
+            # What epoll refuses to wait for: a regular file is always ready.
+            loop.call_soon(self._go_on)
+        else:
+            self._is_watched = True
 
     def _go_on(self) -> None:
         self._write()
         if not self._rest:
-            asyncio.get_running_loop().remove_writer(self._fd)
+            self._unwatch()
             self._taken.set()
+        elif not self._is_watched:
+            self._watch()
 
     def _write(self) -> None:
         """Write what is taken without blocking, up to a bound."""
@@ -97,8 +110,8 @@ class Sending(_Stream):
                 self._rest = self._rest[os.write(self._fd, self._rest[:_WRITE_BYTES]) :]
         except BlockingIOError:
             return
-        except (BrokenPipeError, ConnectionResetError):
-            # Nobody reads our answers: what still comes is no client's.
+        except OSError:
+            # Nobody reads our answers, or nobody can: what still comes is no client's.
             self._is_broken = True
             self._rest = memoryview(b"")
             if self.on_broken is not None:
@@ -115,8 +128,13 @@ class Sending(_Stream):
 
     def let_go(self) -> None:
         """Write nothing more."""
-        if self._rest:
+        self._rest = memoryview(b"")
+        self._unwatch()
+
+    def _unwatch(self) -> None:
+        if self._is_watched:
             asyncio.get_running_loop().remove_writer(self._fd)
+            self._is_watched = False
 
 
 class Receiving(_Stream):
