@@ -6,7 +6,8 @@ goes to a quarantine outside every grant, and what was there before comes back.
 
 - A directory that may be written: `guard`, `root`, `spots`, `judge`, `unchanged`; beneath a
   workspace's: `below`, `finding`, `looking`, `listed`, `known`, `judging`, `copies`, `closed`,
-  `held`; in a plain run: `afterwards`, `beside`, `fresh`, `listing`.
+  `held`; in a plain run: `afterwards`, `arrivals`, `beside`, `fresh`,
+  `listing`.
 - What is judged by: `names`, `gitconfig`, `gitfile`, `contents`, `times`, `objects`.
 - What is done: `action`, `tree`, `quarantine`, `aside`, `copying`; how it is reached: `ways`,
   `place`.

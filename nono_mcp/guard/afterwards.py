@@ -75,6 +75,7 @@ class Afterwards:
     def _looked_at(self, listing: Listing) -> Iterator[object]:
         known = dict.fromkeys(found for found in listing.found() if found[1])
         if not known and listing.is_as_it_was():
+            listing.note_same()
             return
         # Where nothing is guarded nobody pays for it.
         from nono_mcp.guard.beside import Beside
@@ -84,6 +85,7 @@ class Afterwards:
         for found in known:
             beside.keep(Found(*found))
             yield found
+        listing.note_same()
         if known and listing.is_as_it_was():
             return
         until = time.monotonic() + LOOK_S

@@ -78,6 +78,8 @@ class Listing:
         """Which of the inodes were in packages."""
         self._is_all = True
         """All directories were come to."""
+        self._same: frozenset[str] = frozenset()
+        """Which directories were seen to have the names that they had then; see `note_same`."""
         self._read()
 
     def _read(self) -> None:
@@ -103,6 +105,45 @@ class Listing:
     def _identity(self) -> Identity:
         status = os.lstat(self._root)
         return status.st_dev, status.st_ino
+
+    def note_same(self) -> None:
+        """Note which directories have the names that they had.
+
+        Not those in one that was changed, save in the top one: they may have come there with it.
+        """
+        device = self._exact_device()
+        same = set() if device is None else {""}
+        for path in sorted({*self.before, *self.inodes}.difference({""})):
+            if path.rpartition("/")[0] in same and self._is_same(path, device):
+                same.add(path)
+        self._same = frozenset(same)
+
+    def _exact_device(self) -> int | None:
+        """Return the device of the top directory, if names there don't change untold."""
+        root = os.open(self._root, ways.DIRECTORY)
+        try:
+            exact = times.file_system(root) in times.EXACT
+            return os.fstat(root).st_dev if exact else None
+        finally:
+            os.close(root)
+
+    def _is_same(self, path: str, device: int | None) -> bool:
+        try:
+            status = os.lstat(self._prefix + path)
+        except OSError:
+            return False
+        if status.st_dev != device:
+            return False
+        if path in self.before:
+            return self.before[path].changed_ns == status.st_ctime_ns
+        # In a repository, which is looked at each time.
+        return status.st_ctime_ns < self.taken_ns
+
+    def was_absent(self, directory: tuple[str, ...], name: str, since_ns: int) -> bool:
+        """Tell whether a guarded *name*, not at the top, was surely not there at `note_same`."""
+        above = "/".join(directory)
+        is_known = self.taken_ns < since_ns and above in self._same
+        return is_known and f"{above}/{name}" not in self.inodes
 
     def is_as_it_was(self) -> bool:
         """Tell whether no directory was changed since it was listed."""

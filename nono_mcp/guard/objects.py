@@ -14,8 +14,7 @@ import sys
 
 from nono_mcp.guard import times
 
-_TMPFS = 0x01021994
-_BORN = times.TELLING | {_TMPFS}
+_BORN = times.TELLING | {times.TMPFS}
 """Where a directory's birth is kept, and stays."""
 
 _STATX_BTIME = 0x800

@@ -32,6 +32,10 @@ LOCKED = frozenset({_EXT, _XFS, BTRFS})
 MOVES_TELL = frozenset({_EXT, BTRFS})
 """Of those, where a file that is renamed, or changes places with another, always has one too."""
 
+TMPFS, OVERLAYFS = 0x01021994, 0x794C7630
+EXACT = TELLING | {TMPFS, OVERLAYFS}
+"""Where a directory whose names change has another ctime at once, by this machine's clock."""
+
 _COARSE = 5
 """CLOCK_REALTIME_COARSE, by which the kernel gives files their times."""
 _APART_NS = 50_000

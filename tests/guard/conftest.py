@@ -15,21 +15,13 @@ from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Result, Session
 from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
+from tests.guard.runs import ENVIRON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 LONG_ENOUGH_S = 60
-ENVIRON = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "LANG": "C.UTF-8",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_AUTHOR_NAME": "Ann",
-    "GIT_AUTHOR_EMAIL": "ann@example.com",
-    "GIT_COMMITTER_NAME": "Ann",
-    "GIT_COMMITTER_EMAIL": "ann@example.com",
-}
 
 
 def git(directory: Path, *words: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import afterwards, listing, objects, times
-from nono_mcp.guard.guard import Guard
-from tests.guard.conftest import ENVIRON, git, seen
+from nono_mcp.guard import afterwards, listing, times
+from tests.guard.conftest import git, seen
+from tests.guard.runs import APART_NS, SETTLED_NS, Runs
 from tests.guard.test_below import BARE, EVERYDAY, EVIL, INIT
 from tests.guard.test_below import PLANTED as BENEATH
 from tests.guard.test_names import INNER
@@ -19,63 +18,9 @@ from tests.guard.test_names import INNER
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nono_mcp.guard.action import Action
-
 PLANTED = BENEATH | INNER
 
 pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.after-run")]
-
-
-APART_NS = 20_000_000
-"""By how much less than that clocks are known."""
-
-
-class Runs:
-    """Programs that are run one after the other in a workspace, without a sandbox."""
-
-    def __init__(self, root: Path) -> None:
-        self.work = root / "work"
-        self._state = str(root / "state")
-        self.actions: list[Action] = []
-
-    def run(
-        self,
-        script: str,
-        given_up: tuple[str, ...] = (),
-        *,
-        looked: bool = False,
-        first: str = "",
-    ) -> list[str]:
-        """Run a shell script as `nono run` does, and return what was done after it.
-
-        All of it is done before anybody could look or, if somebody has *looked*, what is *first*.
-        """
-        self.settle()
-        guard = Guard(self._state)
-        settled = [(str(self.work), None)], (), (), "", given_up
-        guard.settle(*settled)
-        assert guard.begin() == ()
-        looking = afterwards.Afterwards(self._state, settled, str(self.work / "any"), guard.began)
-        if first:
-            self.outside(first)
-        while looked and looking.pause_ms is not None:
-            looking.step()
-        self.outside(script)
-        guard.end()
-        guard.close()
-        self.actions = list(looking.look())
-        return sorted(f"{one.action} {one.path[len(f'{self.work}/') :]}" for one in self.actions)
-
-    def outside(self, script: str) -> None:
-        home = {"HOME": str(self.work.parent)}
-        subprocess.run(["/bin/sh", "-c", script], cwd=self.work, env=ENVIRON | home, check=True)
-
-    def settle(self, wait_ns: int = 0) -> None:
-        """Wait until what is changed from here on has another time than what was."""
-        (self.work.parent / "now").write_text("")
-        until = (self.work.parent / "now").stat().st_ctime_ns + wait_ns + APART_NS
-        while times.now_ns() <= until:
-            time.sleep(0.001)
 
 
 @pytest.fixture
@@ -127,8 +72,9 @@ def test_what_is_older_and_moved_there_is_taken_away_or_told(
 ) -> None:
     """Where an older run had prepared it, under names by which nothing is guarded."""
     runs.outside(BEFORE)
+    runs.settle(SETTLED_NS)
     assert runs.run("true") == []
-    assert runs.run(script) == expected.split(",")
+    assert runs.run(script, looked=True) == expected.split(",")
 
 
 def test_a_directory_moved_there_in_the_first_run_is_told(runs: Runs) -> None:
@@ -137,21 +83,6 @@ def test_a_directory_moved_there_in_the_first_run_is_told(runs: Runs) -> None:
     assert (runs.work / "d" / ".vscode" / "tasks.json").exists()
     # By what was kept of that, it has been there.
     assert runs.run("touch d/file d/.vscode/new") == ["removed d/.vscode/new"]
-
-
-def test_where_no_birth_is_kept_what_came_to_its_name_goes(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(objects, "birth_ns", lambda _: 0)
-    runs.outside("mkdir d e; echo mine > d/.envrc")
-    assert runs.run("echo evil > d/.npmrc; mkdir e/.vscode; echo evil > e/.vscode/a") == [
-        "left e/.vscode",
-        "removed d/.npmrc",
-    ]
-    assert runs.run("mkdir d/.vscode; echo evil > d/.vscode/b; echo evil > d/.envrc") == [
-        "left d/.envrc",
-        "removed d/.vscode",
-    ]
 
 
 CHANGED = {

@@ -12,14 +12,12 @@ from nono_mcp.guard import afterwards
 from nono_mcp.guard.below import Below
 from nono_mcp.guard.looking import Changed
 from tests.guard.conftest import git
-from tests.guard.test_afterwards import Runs
+from tests.guard.runs import SETTLED_NS, Runs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.after-run")]
-
-SETTLED_NS = 150_000_000
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from nono_mcp.guard import afterwards, beside, judge, times
 from nono_mcp.guard.finding import NAME, Found
-from tests.guard.test_afterwards import Runs
+from tests.guard.runs import Runs
 from tests.guard.test_below import EVIL
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import anyio
 import pytest
 
 from nono_mcp.session import Command, Session
-from tests.guard.conftest import ENVIRON, LONG_ENOUGH_S
+from tests.guard.conftest import LONG_ENOUGH_S
+from tests.guard.runs import ENVIRON
 
 if TYPE_CHECKING:
     from tests.guard.conftest import Bench

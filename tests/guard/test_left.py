@@ -15,7 +15,7 @@ import pytest
 from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
 from tests.guard import test_below, test_guard, test_names
-from tests.guard.conftest import ENVIRON
+from tests.guard.runs import ENVIRON
 
 pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.shared")]
 

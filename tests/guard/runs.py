@@ -1,0 +1,78 @@
+"""Runs of programs in a workspace, with what `nono run` does around them but its sandbox."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from nono_mcp.guard import afterwards, listing, times
+from nono_mcp.guard.guard import Guard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nono_mcp.guard.action import Action
+
+ENVIRON = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Ann",
+    "GIT_AUTHOR_EMAIL": "ann@example.com",
+    "GIT_COMMITTER_NAME": "Ann",
+    "GIT_COMMITTER_EMAIL": "ann@example.com",
+}
+
+APART_NS = 20_000_000
+"""By how much less than that clocks are known."""
+SETTLED_NS = listing.SETTLED_NS + APART_NS
+"""What was listed so long after it was changed is known."""
+
+
+class Runs:
+    """Programs that are run one after the other in a workspace, without a sandbox."""
+
+    def __init__(self, root: Path) -> None:
+        self.work = root / "work"
+        self._state = str(root / "state")
+        self.actions: list[Action] = []
+
+    def run(
+        self,
+        script: str,
+        given_up: tuple[str, ...] = (),
+        *,
+        looked: bool = False,
+        first: str = "",
+    ) -> list[str]:
+        """Run a shell script as `nono run` does, and return what was done after it.
+
+        All of it is done before anybody could look or, if somebody has *looked*, what is *first*.
+        """
+        self.settle()
+        guard = Guard(self._state)
+        settled = [(str(self.work), None)], (), (), "", given_up
+        guard.settle(*settled)
+        assert guard.begin() == ()
+        looking = afterwards.Afterwards(self._state, settled, str(self.work / "any"), guard.began)
+        if first:
+            self.outside(first)
+        while looked and looking.pause_ms is not None:
+            looking.step()
+        self.outside(script)
+        guard.end()
+        guard.close()
+        self.actions = list(looking.look())
+        return sorted(f"{one.action} {one.path[len(f'{self.work}/') :]}" for one in self.actions)
+
+    def outside(self, script: str) -> None:
+        home = {"HOME": str(self.work.parent)}
+        subprocess.run(["/bin/sh", "-c", script], cwd=self.work, env=ENVIRON | home, check=True)
+
+    def settle(self, wait_ns: int = 0) -> None:
+        """Wait until what is changed from here on has another time than what was."""
+        (self.work.parent / "now").write_text("")
+        until = (self.work.parent / "now").stat().st_ctime_ns + wait_ns + APART_NS
+        while times.now_ns() <= until:
+            time.sleep(0.001)
