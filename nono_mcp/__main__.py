@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BROKEN_PIPE = 128 + 13
 """Exit status where nobody reads our output any more, as a shell reports SIGPIPE."""
+FAILED = 125
 
 
 def run() -> Never:
@@ -33,6 +34,10 @@ def run() -> Never:
                 stream.flush()
     except BrokenPipeError:
         status = BROKEN_PIPE
+    except OSError as error:
+        # The disk is full that it was to be printed to. Not by way of what can't be flushed.
+        os.write(2, f"nono: the output can't be written: {error.strerror}\n".encode())
+        status = FAILED
     os._exit(status)
 
 

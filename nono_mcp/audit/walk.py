@@ -88,7 +88,8 @@ def report_lines(report: Report) -> list[str]:
         ("trust:", report.trust),
     )
     lines = [f"{name:14}{v.status}: {escape(v.reason, _REASON_CHARS_MAX)}" for name, v in named]
-    lines.append(f"{'records:':14}{report.first} to {report.size - 1}, root {report.root or '?'}")
+    which = f"{report.first} to {report.size - 1}" if report.size else "none"
+    lines.append(f"{'records:':14}{which}" + (f", root {report.root}" if report.root else ""))
     bad = report.bad
     if bad is not None:
         lines.append(f"{'first bad:':14}record {bad.seq}, {bad.segment}:{bad.line}")

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     try:
         return act(args)
     except FileNotFoundError:
-        return _fail(args, f"no log in {args.state_dir}")
+        return _fail(args, f"no log in {args.state_dir}: nothing has been recorded there yet")
     except BrokenPipeError:
         # Whoever read us has had enough; don't complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -114,14 +114,18 @@ def default_state_dir() -> str:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= _COUNT_MAX:
-        raise argparse.ArgumentTypeError(f"from 1 to {_COUNT_MAX}")
-    return value
+    return _whole(text, 1, _COUNT_MAX)
 
 
 def _seq(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**53:
-        raise argparse.ArgumentTypeError("the seq of a record")
+    return _whole(text, 0, 2**53 - 1)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} isn't a number from {least} to {most}")
     return value

@@ -8,6 +8,7 @@ Architecture invariant: what goes wrong comes out as one line, whatever bytes a 
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from nono_mcp.cli import say
@@ -33,6 +34,7 @@ KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (OSError, FAILED, "system"),
 )
 """(type, exit status, code); the first that fits counts."""
+_NOT_OURS_TO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 RUN_A_PROGRAM = ("run", "shell")
 
 
@@ -79,7 +81,7 @@ def _message(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         where = f"{quoted(str(error.filename))}: " if error.filename else ""
-        return _one_line(f"{where}{error.strerror or error}")
+        return _one_line(f"{where}{error.strerror or error}{_elsewhere(error)}")
     if isinstance(error, (SandboxError, FailedError)):
         return _one_line(str(error))
     trace = error.__traceback__
@@ -88,6 +90,25 @@ def _message(error: Exception) -> str:
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "somewhere"
     kind = type(error).__name__
     return _one_line(f"this is a mistake in nono, please report it: {kind} at {place}: {error}")
+
+
+def _elsewhere(error: OSError) -> str:
+    """Return how our own directory can be another one, if that's what can't be made or written."""
+    path = str(error.filename or "")
+    if error.errno not in _NOT_OURS_TO_WRITE or not path.startswith("/"):
+        return ""
+    from os import environ
+
+    from nono_mcp import places
+    from nono_mcp.policy.paths import covers
+
+    for name, directory in (
+        ("XDG_STATE_HOME", places.state_dir(environ)),
+        ("XDG_CONFIG_HOME", places.config_dir(environ)),
+    ):
+        if covers(path, directory) or covers(directory, path):
+            return f" (nono keeps {quoted(directory)}; with {name}=DIR it would be in DIR)"
+    return ""
 
 
 def _bounded(text: str) -> str:

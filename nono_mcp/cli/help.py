@@ -9,7 +9,7 @@ WIDTH = 12
 
 def main(argv: list[str]) -> int:
     """Print what commands there are, or the usage of the one that *argv* names."""
-    if argv:
+    if argv and argv[0] not in ("--help", "-h"):
         from nono_mcp.cli import _command
 
         return _command(argv[0])(["--help"])

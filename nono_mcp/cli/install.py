@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
         planned = edit.plan(host, path, uninstall=parsed.flag(UNINSTALL))
         is_done = planned.changes and not parsed.flag(DRY_RUN)
         if not parsed.flag(options.JSON):
-            say.out(planned.diff())
+            say.out(say.plain(planned.diff()))
         if is_done:
             edit.write(planned)
     except InstallError as error:

@@ -66,7 +66,10 @@ def port(text: str, name: str) -> int:
     """
     from nono_mcp.policy.bounds import PORT_MAX
 
-    return whole(text, name, PORT_MAX)
+    try:
+        return whole(text, name, PORT_MAX)
+    except UsageError as error:
+        raise UsageError(f"{name} {shown(text)} isn't a port", error.hint) from None
 
 
 def seconds(text: str, name: str) -> float:

@@ -59,6 +59,13 @@ def document(fields: Mapping[str, object], fd: int = 1) -> None:
         err(json.dumps(fields) + "\n")
 
 
+def plain(text: str) -> str:
+    """Return *text* with what would act on a terminal spelled out, but ends of lines and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 def styled(text: str, code: str, fd: int) -> str:
     """Return *text* in the style *code* if the descriptor *fd* is a terminal that shows it."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":

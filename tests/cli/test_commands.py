@@ -56,7 +56,7 @@ def test_the_version_is_printed(person: Person) -> None:
     assert person.nono("--version").stdout == f"nono {__version__}\n"
 
 
-@pytest.mark.parametrize("words", [(), ("help",), ("--help",), ("-h",)])
+@pytest.mark.parametrize("words", [(), ("help",), ("--help",), ("-h",), ("help", "--help")])
 def test_help_names_every_command(person: Person, words: tuple[str, ...]) -> None:
     done = person.nono(*words)
     assert done.returncode == 0
