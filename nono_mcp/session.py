@@ -11,9 +11,8 @@ has ended, with all it started, when the cancellation leaves here.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -27,6 +26,7 @@ from nono_mcp.guard.lasting import Lasting
 from nono_mcp.in_force import InForce
 from nono_mcp.policy import guarded
 from nono_mcp.recording import Recording
+from nono_mcp.result import Result
 from nono_mcp.running import Running
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.beneath import Unkept
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from nono_mcp.audit.session import Session as Log
-    from nono_mcp.capture import Capture
+    from nono_mcp.generation import Generation
     from nono_mcp.guard.action import Action
     from nono_mcp.policy.request import Request
     from nono_mcp.running import Live
     from nono_mcp.snapshots.values import Outcome, Plan, Snapshot
     from nono_mcp.undo.keeping import OnProgress
-    from nono_mcp.undo.values import Changed, Kept, Wanted
-    from nono_sandbox.client import Ended
+    from nono_mcp.undo.values import Kept, Wanted
+    from nono_sandbox.client import Lane
     from nono_sandbox.confinement import Call
 
 __all__ = ["Command", "CommandError", "Result", "Session"]
@@ -55,26 +55,14 @@ LANES_MAX = 32
 """Calls of one session that run at once; more wait their turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a command ended. All its processes are gone."""
+class _Asked(NamedTuple):
+    """A command that is to be run, and who hears of it."""
 
     id: str
-    """By which the audit log knows the call."""
-    ended: Ended
-    output: Capture
-    """Standard output and error, interleaved as they were written."""
-    duration_s: float
-    cwd: str
-    guarded: tuple[Action, ...] = ()
-    """What was put right of what it did to what is guarded."""
-    changed: Changed | None = None
-    """What it changed in the workspace; nothing is known if it may not, or none is kept."""
-
-    @property
-    def status(self) -> int:
-        """Return the exit status as a shell reports it."""
-        return self.ended.status
+    command: Command
+    recording: Recording
+    on_output: Callable[[bytes], None] | None
+    live: Live | None
 
 
 class Session(InForce):
@@ -170,45 +158,50 @@ class Session(InForce):
         except CommandError as error:
             recording.refused(str(error))
             raise
+        one = _Asked(call_id, command, recording, on_output, live)
         async with self._turns:
-            lane = generation.take()
-            keep = False
-            loan = None
-            try:
-                if generation.way is not None and not call.narrowing.network_closed:
-                    loan = generation.way.lend(call_id, call.environment, command.hosts)
-                    call = call.replace(environment=loan.environment)
-                start = partial(
-                    recording.start,
-                    call,
-                    command.stdin,
-                    generation.server.tier,
-                    self._policy_sha256,
-                )
-                network = self._own_network(generation)
-                async with self._kept(call_id, call, recording, start, network) as kept:
-                    with (
-                        self._guarded(recording) as actions,
-                        Running(lane, call, on_output, live) as program,
-                    ):
-                        program.begin(command.stdin)
-                        if self.undo is not None:
-                            self.undo.commit()
-                        outcome = await program.to_its_end()
-                result = Result(
-                    call_id, *outcome, call.cwd, (*actions, *kept.guarded), kept.changed
-                )
-                keep = not result.ended.leftovers
-            except (SandboxError, SnapshotError, anyio.get_cancelled_exc_class()) as error:
-                cancelled = isinstance(error, anyio.get_cancelled_exc_class())
-                recording.failed(error, cancelled=cancelled)
-                raise
-            finally:
-                if loan is not None:
-                    loan.end()
-                generation.give_back(lane, keep=keep)
+            result = await self._run_on_a_lane(generation, one, call)
         recording.end(result.ended, result.duration_s, result.output.total_bytes)
         return result
+
+    async def _run_on_a_lane(self, generation: Generation, one: _Asked, call: Call) -> Result:
+        """Run *call* on a lane, and with a way out, that it has for as long as it runs."""
+        lane = generation.take()
+        keep = False
+        loan = None
+        try:
+            if generation.way is not None and not call.narrowing.network_closed:
+                loan = generation.way.lend(one.id, call.environment, one.command.hosts)
+                call = call.replace(environment=loan.environment)
+            result = await self._run_kept(generation, lane, one, call)
+            keep = not result.ended.leftovers
+        except (SandboxError, SnapshotError, anyio.get_cancelled_exc_class()) as error:
+            cancelled = isinstance(error, anyio.get_cancelled_exc_class())
+            one.recording.failed(error, cancelled=cancelled)
+            raise
+        finally:
+            if loan is not None:
+                loan.end()
+            generation.give_back(lane, keep=keep)
+        return result
+
+    async def _run_kept(
+        self, generation: Generation, lane: Lane, one: _Asked, call: Call
+    ) -> Result:
+        """Run *call* between two looks at the workspace, and have put right what it did there."""
+        recording, stdin = one.recording, one.command.stdin
+        tier, network = generation.server.tier, self._own_network(generation)
+        start = partial(recording.start, call, stdin, tier, self._policy_sha256)
+        async with self._kept(one.id, call, recording, start, network) as kept:
+            with (
+                self._guarded(recording) as actions,
+                Running(lane, call, one.on_output, one.live) as program,
+            ):
+                program.begin(stdin)
+                if self.undo is not None:
+                    self.undo.commit()
+                outcome = await program.to_its_end()
+        return Result(one.id, *outcome, call.cwd, (*actions, *kept.guarded), kept.changed)
 
     def _kept(
         self,

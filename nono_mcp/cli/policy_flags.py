@@ -159,9 +159,10 @@ def request(parsed: Parsed, workspace: str | None = None) -> Request:
     if profile is not None and "/" in profile:
         profile = os.path.join(here, profile)
     granted = workspace is not None or parsed.flag(ALLOW_CWD)
+    named = workspace or parsed.one("--workdir") or ""
     environ = os.environ
     return Request(
-        workspace=os.path.join(here, workspace or parsed.one("--workdir") or ""),
+        workspace=os.path.join(here, "" if named == "." else named),
         tier=NAMESPACES,
         environ=environ,
         home=places.home(environ),
