@@ -38,6 +38,11 @@ class Outcome(Value):
         return self.wait_status == 0 and not odd
 
 
+def never_begun(number: int) -> Outcome:
+    """Return how a call ended that a signal had come for before it began."""
+    return Outcome(number, "", None, (0.0, 0.0), 0, leftovers=False)
+
+
 def to_its_end(
     launch: Launch, master: int, arrived: signals.Signals, beside: Afterwards | None = None
 ) -> Outcome:

@@ -63,6 +63,7 @@ class Run:
         self._start = start
         self._keeping: Keeping | None = None
         self._tmpdir: str | None = None
+        self._arrived: signals.Signals | None = None
         self._actions: tuple[Action, ...] = ()
         self._settled: tuple[Any, ...] = ()
         self._afterwards: Afterwards | None = None
@@ -135,6 +136,8 @@ class Run:
     def _without_namespaces(self, request: Request, launch: Launch) -> Request:
         from nono_sandbox import scratch
 
+        # Before there is what is to be removed again, however this ends.
+        self._arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
         place = request.environ.get("TMPDIR", "")
         self._tmpdir = scratch.make(place if place.startswith("/") else TMP)
         return request.replace(tier=launch.tier, tmpdir=self._tmpdir)
@@ -227,8 +230,13 @@ class Run:
     def _attended(
         self, launch: Launch, prepared: Prepared, call: Call, guard: Guard | None
     ) -> Outcome:
+        from nono_mcp.cli import attend
+
         # Before anything runs: what arrives from then on is the program's.
-        arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
+        arrived = self._arrived or signals.Signals(*signals.PASSED_ON, signals.TSTP)
+        ended = arrived.ending()
+        if ended is not None:
+            return attend.never_begun(ended)
 
         def look_beside() -> None:
             if self._undoing is None and guard is not None:
@@ -240,8 +248,6 @@ class Run:
 
         master = launch.run(prepared.confinement, call, look_beside)
         # The rest is done while it runs.
-        from nono_mcp.cli import attend
-
         if self._keeping is not None:
             self._keeping.keep(prepared, call, launch)
         return attend.to_its_end(launch, master, arrived, self._afterwards)

@@ -48,6 +48,10 @@ class Signals:
         except BlockingIOError:
             return b""
 
+    def ending(self) -> int | None:
+        """Take those that have arrived; return the first by which a program would have ended."""
+        return next((number for number in self.take() if number != TSTP), None)
+
 
 def stop(number: int = STOP, *, group: bool = False) -> None:
     """Stop this process, or its whole group, until it is continued."""

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import NONO, Person, eventually, running
+from nono_sandbox.confinement import LANDLOCK
+
+from .conftest import LONG_ENOUGH_S, NONO, Person, eventually, running
 
 pytestmark = pytest.mark.linux
 
@@ -475,3 +477,21 @@ def test_it_is_put_right_though_the_program_was_ended(person: Person, tier: str)
     assert status == 124
     assert ".mcp.json" in told
     assert list(person.workspace.iterdir()) == []
+
+
+@pytest.mark.linux
+def test_a_signal_before_its_program_runs_leaves_no_directory_behind(person: Person) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        place = person.home / f"tmp-{number}"
+        place.mkdir()
+        process = subprocess.Popen(
+            [NONO, "run", "--tier", LANDLOCK, "--", "sleep", "100"],
+            cwd=person.workspace,
+            env=person.environment(TMPDIR=str(place)),
+        )
+        deadline = time.monotonic() + LONG_ENOUGH_S
+        while not list(place.iterdir()):  # as soon as it's there: what takes longer is to come
+            assert time.monotonic() < deadline
+        process.send_signal(number)
+        assert process.wait(LONG_ENOUGH_S) == 128 + number
+        assert list(place.iterdir()) == []
