@@ -43,15 +43,21 @@ FOLDERS_BY_NAME = frozenset(folder.replace("/", ".") for folder in FOLDERS)
 
 RUN = "nono_mcp.cli.again"
 """What `nono run` begins with."""
-_LINUX = sys.platform == "linux"
+_FORKED = ("nono_sandbox.solitary",) if sys.platform == "linux" else ()
 GROUPS = (
-    ("nono_mcp.__main__", *(("nono_sandbox.solitary",) if _LINUX else ()), RUN),
-    ("nono_mcp.cli.attend", "nono_mcp.guard", "nono_mcp.policy.recall"),
-    *((("nono_sandbox.room",),) if _LINUX else ()),
+    # Packages come with the first: who imports from one asks for that before what is in it.
+    (*("nono_mcp.__main__", "nono_mcp.guard", "nono_mcp.policy"), *_FORKED, RUN),
+    ("nono_mcp.cli.attend", "nono_mcp.cli.signals", "nono_mcp.cli.before"),
+    *((("nono_sandbox.room",),) if _FORKED else ()),
     ("nono_mcp.guard.afterwards", "nono_mcp.guard.guard"),
 )
 """What is imported together, with all that it imports first of all and no group before has: when
 the last of it is asked for."""
+
+LATER = frozenset(
+    f"nono_sandbox.{name}" for name in ("deleted_files", "growth", "reserve", "resource_usage")
+)
+"""What of these doesn't run before something of it is asked for: most calls are over by then."""
 
 _LENGTH_BYTES = 4
 
@@ -98,7 +104,7 @@ def install(directory: str) -> "Bundle | None":
     if bundle is None and os.access(cache, os.W_OK):
         from nono_mcp import _bundling  # noqa: PLC0415 - by one start in many
 
-        _bundling.write(path, directory, FOLDERS, GROUPS)
+        _bundling.write(path, directory, FOLDERS, GROUPS, LATER)
         bundle = _read(path, directory)
     if bundle is not None:
         sys.meta_path.insert(0, bundle)
@@ -122,7 +128,7 @@ class Bundle:
         self._directory = directory
         self._index, self._groups = parts
         self._known: Mapping[str, Entry] | None = None
-        self._at_hand: dict[str, CodeType] = {}
+        self._at_hand: dict[str, Member] = {}
 
     @property
     def _entries(self) -> "Mapping[str, Entry]":
@@ -142,6 +148,8 @@ class Bundle:
             return None
         if name in self._groups:
             self._load_group(name)
+        if name in self._at_hand:
+            return self._spec(*self._at_hand[name][:3])
         if name not in self._entries:
             return None
         entry = self._entries[name]
@@ -152,21 +160,20 @@ class Bundle:
     def import_together(self, last: str) -> None:
         """Import the group that is known by the name of its *last* module."""
         self._load_group(last)
-        code = self._at_hand.pop(last, None)
-        # None if another start has replaced the file since the group was read.
-        entry = self._entries.get(last)
-        if code is not None and entry is not None and last not in sys.modules:
-            spec = self._spec(last, *entry[:2])
-            if spec is not None:
-                self._run(last, spec, code)
+        member = self._at_hand.pop(last, None)
+        # None if another start has replaced the file.
+        spec = None if member is None or last in sys.modules else self._spec(*member[:3])
+        if member is not None and spec is not None:
+            self._run(last, spec, member[-1])
 
     def _load_group(self, last: str) -> None:
         """Load what the module *last* is imported together with, and have its own code at hand."""
         part = self._groups.pop(last, None)
         members: tuple[Member, ...] = (None if part is None else self._part(*part)) or ()
-        for name, mtime_ns, size, code in members:
+        for member in members:
+            name, mtime_ns, size, code = member
             if name == last:
-                self._at_hand[name] = code
+                self._at_hand[name] = member
             elif name not in sys.modules:
                 spec = self._spec(name, mtime_ns, size)
                 if spec is None:
@@ -184,7 +191,7 @@ class Bundle:
         if spec is not None and code is not None and name not in sys.modules:
             self._run(name, spec, code)
 
-    def _run(self, name: str, spec: ModuleSpec, code: "CodeType") -> None:
+    def _run(self, name: str, spec: ModuleSpec, code: "CodeType | bytes") -> None:
         module: ModuleType = type(sys)(name)
         module.__spec__ = spec
         module.__loader__ = spec.loader
@@ -196,7 +203,10 @@ class Bundle:
             module.__path__ = spec.submodule_search_locations
         sys.modules[name] = module
         try:
-            exec(code, module.__dict__)  # noqa: S102 - as an import does
+            if isinstance(code, bytes):
+                _run_later(module, code)
+            else:
+                exec(code, module.__dict__)  # noqa: S102 - as an import does
         except BaseException:
             del sys.modules[name]
             raise
@@ -227,7 +237,8 @@ class Bundle:
     def code(self, name: str) -> "CodeType | None":
         """Return the code of the module *name*, or None if the file was replaced meanwhile."""
         if name in self._at_hand:
-            return self._at_hand.pop(name)
+            here = self._at_hand.pop(name)[-1]
+            return marshal.loads(here) if isinstance(here, bytes) else here  # noqa: S302 - as below
         if name not in self._entries:
             return None
         _, _, at, length, _ = self._entries[name]
@@ -250,6 +261,20 @@ class Bundle:
             return None
         finally:
             os.close(descriptor)
+
+
+def _run_later(module: "ModuleType", data: bytes) -> None:
+    """Have *module* run the code that *data* says when it's asked for what it hasn't got (PEP 562).
+
+    That may be where no file of ours can be read any more.
+    """
+
+    def ask(name: str) -> object:
+        del module.__dict__["__getattr__"]
+        exec(marshal.loads(data), module.__dict__)  # noqa: S102, S302 - as above
+        return getattr(module, name)
+
+    module.__dict__["__getattr__"] = ask
 
 
 class _Loader(SourceFileLoader):

@@ -22,19 +22,24 @@ if TYPE_CHECKING:
     Entry: TypeAlias = tuple[int, int, int, int, tuple[str, ...]]
     # Where something is in the file, and how long.
     Part: TypeAlias = tuple[int, int]
-    # A module's name, its source's modification time and size, and its code.
-    Member: TypeAlias = tuple[str, int, int, CodeType]
+    # A module's name, its source's modification time and size, and its code: as what `marshal`
+    # makes of it, where that runs later.
+    Member: TypeAlias = tuple[str, int, int, CodeType | bytes]
 
 _LENGTH_BYTES = 4
 _PACKAGE = "__init__.py"
 
 
 def write(
-    path: str, directory: str, folders: tuple[str, ...], groups: tuple[tuple[str, ...], ...]
+    path: str,
+    directory: str,
+    folders: tuple[str, ...],
+    groups: tuple[tuple[str, ...], ...],
+    later: frozenset[str],
 ) -> None:
     """Put a bundle of the modules that *directory* has in *folders* at *path*: all of it, or none.
 
-    *groups* are told of in `_bundle`.
+    *groups*, and what of them runs *later*, are told of in `_bundle`.
     """
     entries: dict[str, Entry] = {}
     codes: dict[str, CodeType] = {}
@@ -55,7 +60,14 @@ def write(
             entries[name] = *entries[name][:-1], entries[name][-1][:1]
         parts: dict[str, Part] = {}
         for last, names in _together(entries, groups):
-            members = tuple((name, *entries[name][:2], codes[name]) for name in names)
+            members: tuple[Member, ...] = tuple(
+                (
+                    name,
+                    *entries[name][:2],
+                    marshal.dumps(codes[name]) if name in later else codes[name],
+                )
+                for name in names
+            )
             data = marshal.dumps(members)
             parts[last] = len(body), len(data)
             body += data
@@ -107,8 +119,8 @@ def _compiled(
 ) -> tuple[tuple[str, ...], CodeType]:
     """Return which of *modules* the module *name* imports first of all, and its code.
 
-    That is without docstrings, which nobody asks for (less to read, and less memory to touch), and
-    without an import of `__future__`, whose sense is in the code.
+    That is without docstrings and annotations of functions, which nobody asks for (less to read,
+    and less memory to touch), and without an import of `__future__`, whose sense is in the code.
     """
     # At the top of a module it would be an instruction to the compiler.
     import __future__  # noqa: PLC0415
@@ -125,6 +137,11 @@ def _compiled(
             needed += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
         elif isinstance(node, ast.Import):
             needed += [one.name for one in node.names]
+    for inner in ast.walk(tree):
+        if isinstance(inner, ast.FunctionDef):
+            inner.returns = None
+        elif isinstance(inner, ast.arg):
+            inner.annotation = None
     # A module's own package comes first. And that has to be there for what is in it.
     needed.insert(0, name.rpartition(".")[0])
     own = f"{name}."

@@ -227,6 +227,33 @@ def test_a_changed_source_of_a_groups_last_counts_at_once(grouped: Installed) ->
     assert begun(grouped, "run")[-2:] == ["alone", "_Loader"]
 
 
+LATE = """
+import os, shutil, sys
+sys.path[:0] = [sys.argv[1]]
+from nono_mcp import _bundle
+_bundle.begin(sys.argv[1], ["nono", "run"])
+from nono_mcp.cli import again
+from nono_sandbox import growth
+before = "TEXT" in vars(growth)
+shutil.rmtree(sys.argv[1])
+print(before, growth.TEXT, again.text())
+"""
+
+
+def test_what_is_to_run_later_runs_when_it_is_asked_where_nothing_can_be_read(
+    installed: Installed,
+) -> None:
+    growth = installed.directory / "nono_sandbox/growth.py"
+    growth.write_text("TEXT = 'grown'\n")
+    again = installed.directory / "nono_mcp/cli/again.py"
+    again.write_text("from nono_sandbox import growth\ndef text():\n    return growth.TEXT\n")
+    installed.bundle().unlink()
+    installed.start()
+    command = [sys.executable, "-I", "-S", "-c", LATE, str(installed.directory)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    assert done.stdout.split() == ["False", "grown", "grown"]
+
+
 REPLACING = """
 import posix, sys
 [path] = (each._path for each in sys.meta_path if hasattr(each, "_path"))

@@ -3,9 +3,9 @@
 - Commands: `run`, `shell`, `serve`, `proxy`, `policy`, `why`, `trust`, `doctor`, `credential`,
   `credential_trial`, `audit`, `audit_proofs`, `snapshot`, `rollback`, `install`, `completion`,
   `help`, `version`.
-- A run: `again`, `keeping`, `start`, `confined`, `required`, `attend`, `relay`, `terminal`,
-  `signals`, `ending`, `denial_hints`, `guard_report`; its log: `audited`; its proxy: `way_out`;
-  its undo: `undoing`, `choosing`.
+- A run: `again`, `before`, `keeping`, `start`, `confined`, `required`, `attend`, `relay`,
+  `terminal`, `signals`, `ending`, `denial_hints`, `guard_report`; its log: `audited`; its proxy:
+  `way_out`; its undo: `undoing`, `choosing`.
 - What commands share: `judge`, `describe`, `kept`, `proxy_alone`.
 - Options: `options`, `option_values`, `policy_flags`, `host_flags`, `http_flags`,
   `audit_options`.

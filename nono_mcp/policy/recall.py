@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nono_mcp.policy.request import Prepared
-    from nono_sandbox.lane import Programs
+    from nono_sandbox.sealing import Programs
 
     Notes = tuple[tuple[str, tuple[tuple[Any, Any], ...]], ...]
 

@@ -5,7 +5,8 @@
 - The supervisor's side: `client`, `wire`, `stream`, `vouched`, `unnamed`, `private`, `open_files`.
 - A session: `forkserver`, `setup`, `namespaces`, `fresh_root`, `masks`, `judged`, `look`,
   `domain`, `landlock`, `filters`, `seccomp`, `forward`, `behalf`.
-- A call: `lane`, `attendance`, `rehearsal`, `worker`, `builtin`, `scratch`.
+- A call: `lane`, `sealing`, `spawning`, `attending`, `attendance`, `rehearsal`, `worker`,
+  `builtin`, `scratch`.
 - A single run: `oneshot`, `solitary`, `room`, `alone`, `left_behind`.
 - Limits: `ended`, `resource_usage`, `growth`, `deleted_files`, `reserve`; control groups:
   `hierarchy`, `delegated`, `groups`, `held`, `watch`, `enclosed`.

@@ -9,7 +9,7 @@ import gc
 import posix as os
 import select
 
-from nono_sandbox import _uapi, lane, wire, worker
+from nono_sandbox import _uapi, attending, sealing, spawning, wire
 from nono_sandbox.attendance import Attendance, Parked
 from nono_sandbox.values import Value
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Never
 
     from nono_sandbox.confinement import Call, Network
-    from nono_sandbox.lane import Plan
+    from nono_sandbox.sealing import Plan
 else:
     import _signal  # `signal` imports enum, which costs a bare start of Python
 
@@ -33,17 +33,33 @@ class Sealed(Value):
     plan: Plan
     network: Network
     fds: tuple[int, ...]
-    """What `lane.seal` returned."""
+    """What `sealing.seal` returned."""
+    signals: int
+    """By which it hears of processes that have ended."""
+
+
+def seal(plan: Plan, network: Network) -> Sealed:
+    """Turn the calling process into a lane, whose call is not to be run yet.
+
+    If it starts that itself, it enters the domain of its call.
+
+    Raises:
+        SandboxError: It can't be one. Exit.
+        OSError: The kernel refused. Exit.
+    """
+    fds = sealing.seal(plan)
+    if plan.spawns:
+        sealing.enter_domain(plan)
+    return Sealed(plan, network, fds, _uapi.signalfd(_uapi.SIGCHLD))
 
 
 def run(control: _socket.socket, call: Call, stdio: tuple[int, ...], sealed: Sealed) -> Never:
     """Run *call* and exit."""
-    plan = sealed.plan
-    signals = _uapi.signalfd(_uapi.SIGCHLD)
-    started = lane.exposed(call, stdio, plan, _started)
+    plan, signals = sealed.plan, sealed.signals
+    started = spawning.exposed(call, stdio, plan, _started)
     wire.let_go_of_stdio()
     if not isinstance(started, Parked):
-        lane.tell(control, lane.not_executed(started))
+        attending.tell(control, spawning.not_executed(started))
         os._exit(0)
     # Off for the start; from here to the end of the call may be days.
     gc.freeze()
@@ -52,15 +68,14 @@ def run(control: _socket.socket, call: Call, stdio: tuple[int, ...], sealed: Sea
     attendance = Attendance(started, signals, plan.tier, plan.places, stops)
     attendance.begin(call.limits)
     waits = _Waits(control, sealed) if sealed.fds else None
-    lane.tell(control, lane.attend(attendance, started, control, signals, waits))
+    attending.tell(control, attending.attend(attendance, started, control, signals, waits))
     os._exit(0)
 
 
 def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
     """Start *call*; return its process, or a status and why nothing was executed."""
-    if plan.spawns and lane.is_plain(call, plan):
-        lane.enter_domain(plan)
-        return lane.spawned(call, stdio, plan)
+    if plan.spawns:
+        return spawning.spawned(call, stdio, plan)
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     # What is sent to the program from here on waits until it isn't this lane's to ignore any more.
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGNALS)
@@ -73,10 +88,13 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
 
 
 def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:
+    # It has been imported: in the fresh root it may not be there to be.
+    from nono_sandbox import worker
+
     try:
         worker.prepare(plan.ruleset_fd, leader=not call.tty)
     except OSError as error:
-        worker.fail(report, worker.NOT_RUN, f"can't confine the worker: {error}")
+        worker.fail(report, spawning.NOT_RUN, f"can't confine the worker: {error}")
     worker.execute(call, stdio, report, plan.tier, plan.narrowing)
 
 
@@ -96,6 +114,6 @@ class _Waits:
             poll.unregister(self._listener)
             self._listener = -1
             sealed = self._sealed
-            lane.introduce(self._control, sealed.network, sealed.fds, sealed.plan)
+            sealing.introduce(self._control, sealed.network, sealed.fds, sealed.plan)
         elif not events and self._listener >= 0:
             poll.register(self._listener, select.POLLIN)

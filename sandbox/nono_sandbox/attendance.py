@@ -12,7 +12,7 @@ import select
 import time
 
 from nono_sandbox import _uapi, ended, growth, reserve, resource_usage, wire
-from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.confinement import NAMESPACES, Places
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nono_sandbox.watch import Watch
 
 OWN_PLACES = ("/tmp", "/dev/shm")  # noqa: S108 - the session's own, in the first tier
-NOWHERE = reserve.Places()
+NOWHERE = Places()
 SWEEP_S_MAX = 5.0
 """How long a lane waits for killed processes to be gone before it says that some aren't."""
 BEGIN_S_MAX = 10.0
@@ -53,7 +53,7 @@ class Attendance:
         parked: Parked,
         signals: int,
         tier: str,
-        places: reserve.Places = NOWHERE,
+        places: Places = NOWHERE,
         stops: _socket.socket | None = None,
     ) -> None:
         self._parked = parked

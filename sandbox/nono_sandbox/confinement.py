@@ -94,6 +94,15 @@ class Limits(Value):
     """What a call leaves free where it writes; see `reserve`. Where something keeps it (Linux)."""
 
 
+class Places(Value):
+    """Where the calls of a session may write."""
+
+    paths: tuple[str, ...] = ()
+    began_ns: int = 0
+    free_bytes: tuple[tuple[int, int], ...] = ()
+    """How much was free then on each file system, by device; nothing for a single call."""
+
+
 class Confinement(Value):
     """Everything a session's workers have in common; what it doesn't grant is refused."""
 

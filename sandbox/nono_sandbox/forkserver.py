@@ -15,7 +15,7 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, lane, namespaces, open_files, reserve, setup, watch, wire
+from nono_sandbox import _uapi, lane, namespaces, open_files, reserve, sealing, setup, watch, wire
 from nono_sandbox.attendance import drain
 from nono_sandbox.behalf.answerer import Answerer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
@@ -112,7 +112,7 @@ def in_new_pids(act: object) -> None:
         raise OSError(code, f"mount /proc: {os.strerror(code)}")
 
 
-def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
+def make_plan(confinement: Confinement, tier: str) -> sealing.Plan:
     """Enter the session's namespaces and prepare what its lanes need.
 
     Raises:
@@ -128,7 +128,7 @@ def make_plan(confinement: Confinement, tier: str) -> lane.Plan:
     return plan.replace(places=reserve.at_beginning(plan.places.paths))
 
 
-def _serve(control: _socket.socket, plan: lane.Plan, network: Network) -> Never:
+def _serve(control: _socket.socket, plan: sealing.Plan, network: Network) -> Never:
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     lanes: set[int] = set()
     poll = select.poll()
@@ -178,7 +178,7 @@ def _kill_orphans(lanes: set[int]) -> None:
 def _start_lane(
     fds: list[int],
     channels_count: int,
-    plan: lane.Plan,
+    plan: sealing.Plan,
     introducing: tuple[_socket.socket, Network],
 ) -> int:
     """Fork a lane, or in the first tier whoever forks it; return that one's process id.
@@ -204,7 +204,7 @@ def _start_lane(
             plan, watched = watch.join(plan, group)
         kept = (*fds[:channels_count], plan.ruleset_fd, introduction.fileno())
         wire.keep_only(*kept, *watched)
-        lane.introduce(introduction, network, setup.become_lane(plan), plan)
+        sealing.introduce(introduction, network, setup.become_lane(plan), plan)
         introduction.close()
         lane.serve(control, requests, plan)
     except wire.ClosedError:

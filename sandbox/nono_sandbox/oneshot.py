@@ -20,11 +20,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from nono_sandbox.confinement import Call, Confinement, Limits
     from nono_sandbox.enclosed import Enclosed
-    from nono_sandbox.lane import Programs
+    from nono_sandbox.sealing import Programs
+
+    Lane: TypeAlias = tuple[_socket.socket, tuple[int, float]]
+    """The channel to it, and what is told of its process in `solitary.begin`."""
 
 
 _LAST = ("ended", "failed")
@@ -36,7 +39,7 @@ _LIMITS = 4
 class Launch:
     """A lane that waits for its confinement and its one call; made by `start`."""
 
-    def __init__(self, tier: str | None, network: str) -> None:
+    def __init__(self, tier: str | None, network: str, lane: Lane | None) -> None:
         self._insisted = tier is not None
         self.network = network
         """The kind that this lane has, or is getting."""
@@ -50,11 +53,7 @@ class Launch:
         self._is_running = False
         self._group: Enclosed | None = None
         """What holds the call to its limits, if there is anything to hold, and can be."""
-        self._fork(self.tier)
-
-    def _fork(self, tier: str) -> None:
-        """Take a lane for the network that this has."""
-        self._control, self._child = _forked(tier, self.network)
+        self._control, self._child = lane or _begun(self.tier, network)
 
     def await_ready(self) -> None:
         """Wait until it is known which tier this machine gives, and is `tier`.
@@ -74,7 +73,7 @@ class Launch:
         if self._insisted:
             raise ConfinementError(f"this machine gives no namespaces: {self.reason}")
         self.tier = LANDLOCK
-        self._fork(LANDLOCK)
+        self._control, self._child = _begun(LANDLOCK, self.network)
         self.receive()
 
     def fileno(self) -> int:
@@ -120,18 +119,19 @@ class Launch:
             LaneLostError: The lane died. Nothing is left of it.
         """
         self.fit(confinement)
-        self.ask(wire.plain(confinement), wire.plain(call))
+        self._ask(wire.plain(confinement), wire.plain(call))
         if self.tier == SEATBELT:
             return self.begun()
         # While the lane makes its root.
         self.programs = _programs(confinement, call, self.tier)
-        self.go_ahead(self.programs)
+        self._tell("programs", self.programs)
         if meanwhile is not None:
             meanwhile()
+        self.go_ahead()
         return self.begun()
 
-    def ask(self, confinement: object, call: list[Any]) -> None:
-        """Have the lane prepare for a call: both are as `wire.plain` has them.
+    def ask(self, confinement: object, call: list[Any], programs: Programs) -> None:
+        """Have the lane prepare for a call: the first two are as `wire.plain` has them.
 
         With its network as it was started for, and in the first tier, it may be asked before it's
         known to be ready. It prepares, and runs nothing until it's told to `go_ahead`.
@@ -141,6 +141,10 @@ class Launch:
         Raises:
             LaneLostError: What is to hold the call to its limits couldn't be made.
         """
+        self._ask(confinement, call)
+        self._tell("programs", programs)
+
+    def _ask(self, confinement: object, call: list[Any]) -> None:
         fds = self._entering(wire.whole(call[_LIMITS]))
         try:
             wire.send_plain(self._control, "run", confinement, call, in_foreground(), fds=fds)
@@ -161,12 +165,19 @@ class Launch:
             self._group = enclosed.around(self._child[0], limits)
         return () if self._group is None else self._group.joining
 
-    def go_ahead(self, programs: Programs) -> None:
-        """Have run what was asked for, with these seccomp programs."""
-        self._tell("programs", programs)
+    def abandon(self) -> None:
+        """Let go of the lane, which ends: whatever it was asked for hasn't run, and never will."""
+        self._control.close()
+        if self._group is not None:
+            self._group.kill()
+        self._leave_group()
+
+    def go_ahead(self) -> None:
+        """Have run what was asked for."""
+        self._tell("go")
 
     def has_news(self) -> bool:
-        """Tell whether `begun`, or `receive`, wouldn't wait."""
+        """Tell whether it has said more: once it is ready, that it has prepared, or can't."""
         import select
 
         return bool(select.select([self._control], [], [], 0)[0])
@@ -179,6 +190,8 @@ class Launch:
             LaneLostError: The lane died. Nothing is left of it.
         """
         message, fds = self._receive()
+        if message[0] == "sealed":
+            message, fds = self._receive()
         if message[0] == "failed":
             raise ConfinementError(message[1])
         self._is_running = True
@@ -188,7 +201,7 @@ class Launch:
         """Take another lane: this one's namespaces aren't those that are needed."""
         self._control.close()
         self.network = network
-        self._fork(self.tier)
+        self._control, self._child = _begun(self.tier, network)
         self._is_ready = False
         self.await_ready()
 
@@ -241,20 +254,20 @@ class Launch:
         """Send a signal to every process of the call."""
         self._tell("signal-all", number)
 
-    def _tell(self, kind: str, what: object) -> None:
+    def _tell(self, kind: str, *what: object) -> None:
         try:
-            wire.send(self._control, kind, what)
+            wire.send(self._control, kind, *what)
         except wire.ClosedError:
             return  # it has ended, and what there is to say of that is to be received
 
 
-def start(tier: str | None, network: str = CLOSED) -> Launch:
+def start(tier: str | None, network: str = CLOSED, lane: Lane | None = None) -> Launch:
     """Fork a lane that gets ready while this process goes on; *tier* insists on one.
 
     *network* is what its confinement is likely to say; being right saves time. `await_ready`
-    tells whether the tier could be had.
+    tells whether the tier could be had. A *lane* for these may have been begun.
     """
-    return Launch(tier, network)
+    return Launch(tier, network, lane)
 
 
 def _programs(confinement: Confinement, call: Call, tier: str) -> Programs:
@@ -280,21 +293,15 @@ def in_foreground() -> bool:
         return True
 
 
-def _forked(tier: str, network: str) -> tuple[_socket.socket, tuple[int, float]]:
-    """Start a lane; return its channel, and what `solitary.start` did, if it was that."""
-    ours, theirs = wire.socket_pair()
-    child = 0, 0.0
+def _begun(tier: str, network: str) -> Lane:
+    """Start a lane, with what is told of it."""
     if tier == SEATBELT:
+        ours, theirs = wire.socket_pair()
         _spawn(theirs, "", system.BACKEND.single)
-        return ours, child
+        return ours, (0, 0.0)
     from nono_sandbox import solitary
 
-    try:
-        child = solitary.start(theirs, tier, network)
-    except OSError as error:
-        wire.send(theirs, "failed", str(error))
-    theirs.close()
-    return ours, child
+    return solitary.begin(tier, network)
 
 
 def _have_answered(introduction: tuple[Any, ...], fds: list[int]) -> None:

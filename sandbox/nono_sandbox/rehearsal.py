@@ -19,7 +19,7 @@ from nono_sandbox.confinement import NAMESPACES, Call, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_sandbox.lane import Plan
+    from nono_sandbox.sealing import Plan
 
 NOWHERE = "/.nono-nothing-is-here"
 _NAMES = ("PATH", "HOME", "USER", "LANG", "TERM", "TZ", "TMPDIR", "SHELL")

@@ -18,7 +18,7 @@ import posix as os
 import time
 
 from nono_sandbox import growth
-from nono_sandbox.values import Value
+from nono_sandbox.confinement import Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,15 +28,6 @@ SHARE = 4
 """Of what is free when a call begins one part in so many stays, if less than is asked for."""
 LAST_SHARE = 64
 """Where a session has used up its part, a call may take one part in so many of what is left."""
-
-
-class Places(Value):
-    """Where the calls of a session may write."""
-
-    paths: tuple[str, ...] = ()
-    began_ns: int = 0
-    free_bytes: tuple[tuple[int, int], ...] = ()
-    """How much was free then on each file system, by device; nothing for a single call."""
 
 
 def at_beginning(paths: tuple[str, ...]) -> Places:

@@ -10,7 +10,7 @@ import _struct as struct
 import fcntl
 import posix as os
 
-from nono_sandbox import alone, domain, fresh_root, lane, namespaces, setup, wire
+from nono_sandbox import alone, domain, fresh_root, namespaces, setup, wire
 from nono_sandbox.confinement import NAMESPACES, OPEN
 from nono_sandbox.errors import ConfinementError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Never
 
     from nono_sandbox.confinement import Confinement
-    from nono_sandbox.lane import Programs
+    from nono_sandbox.sealing import Plan, Programs
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTN = 0x80045430
@@ -50,7 +50,10 @@ def serve(
         room.open_door(control, message[1])
         message, group = wire.receive(control)
     confinement, call, foreground = message[1:]
+    spawns = setup.spawns(confinement, tier, call, in_group=bool(group))
     # Only who needs it pays for it; in the fresh root it may not be there to be imported.
+    if not spawns:
+        import nono_sandbox.worker
     if call.tty:
         import termios  # noqa: F401
     if group:
@@ -61,7 +64,10 @@ def serve(
     if group:
         plan = _in_group(plan, group)
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
-    sealed = alone.Sealed(plan, confinement.network, lane.seal(plan))
+    sealed = alone.seal(plan.replace(spawns=spawns), confinement.network)
+    # All is in place. Who asked for it may be looking still whether that is to be had.
+    wire.send(control, "sealed")
+    wire.receive(control)
     wire.send(control, "running", fds=[master] if call.tty else [], word=plan.word)
     if call.tty:
         os.close(master)
@@ -109,7 +115,7 @@ class _Room:
 
             forward.hand_over(carrier, confinement.network)
 
-    def plan_for(self, confinement: Confinement, programs: Programs) -> lane.Plan:
+    def plan_for(self, confinement: Confinement, programs: Programs) -> Plan:
         """Return the plan for *confinement*, with its seccomp *programs*, in the room as it is."""
         plan = setup.plan_for(confinement, self._tier, programs)
         if self._tier == NAMESPACES:
@@ -119,7 +125,7 @@ class _Room:
         return plan
 
 
-def _in_group(plan: lane.Plan, group: list[int]) -> lane.Plan:
+def _in_group(plan: Plan, group: list[int]) -> Plan:
     """Enter the control group that *group* is of, as `watch.join` takes it."""
     from nono_sandbox import watch
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 import errno
 import posix as os
 
-from nono_sandbox import _uapi, domain, fresh_root, lane, namespaces
-from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, PORTS, WRITE, is_answered
+from nono_sandbox import _uapi, domain, fresh_root, namespaces, sealing, spawning
+from nono_sandbox.confinement import (
+    LANDLOCK,
+    NAMESPACES,
+    OPEN,
+    PORTS,
+    WRITE,
+    Places,
+    is_answered,
+)
 from nono_sandbox.errors import ConfinementError
-from nono_sandbox.reserve import Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
-    from nono_sandbox.confinement import Confinement
+    from nono_sandbox.confinement import Call, Confinement
 
 
 def settle(confinement: Confinement) -> None:
@@ -57,7 +64,7 @@ def door(confinement: Confinement, tier: str) -> list[_socket.socket]:
     return [namespaces.listener(network.door_port)]
 
 
-def plan_for(confinement: Confinement, tier: str, programs: lane.Programs) -> lane.Plan:
+def plan_for(confinement: Confinement, tier: str, programs: sealing.Programs) -> sealing.Plan:
     """Return what the lanes of *confinement* need, in the root as it is now.
 
     *programs* are the seccomp program of every call, `filters.narrowing_programs`, and the word of
@@ -69,7 +76,7 @@ def plan_for(confinement: Confinement, tier: str, programs: lane.Programs) -> la
     _leave_keyring()
     base, narrowing, word = programs
     ruleset = domain.ruleset(confinement, tier)
-    return lane.Plan(
+    return sealing.Plan(
         tier=tier,
         ruleset_fd=ruleset,
         filter=base,
@@ -83,6 +90,13 @@ def plan_for(confinement: Confinement, tier: str, programs: lane.Programs) -> la
         spawns=may_spawn(confinement, tier, in_group=False),
         spawns_in_group=may_spawn(confinement, tier, in_group=True),
     )
+
+
+def spawns(confinement: Confinement, tier: str, call: Call, *, in_group: bool) -> bool:
+    """Tell whether the lane of a single run starts *call* without a fork."""
+    bound = confinement.limits.processes_max
+    may = may_spawn(confinement, tier, in_group=in_group)
+    return may and spawning.is_plain(call, bound, in_group=in_group)
 
 
 def may_spawn(confinement: Confinement, tier: str, *, in_group: bool) -> bool:
@@ -109,10 +123,10 @@ def _leave_keyring() -> None:
             raise
 
 
-def become_lane(plan: lane.Plan) -> tuple[int, ...]:
+def become_lane(plan: sealing.Plan) -> tuple[int, ...]:
     """Turn the calling process, in the first tier process 1 of its namespace, into a lane.
 
-    Returns what `lane.seal` does.
+    Returns what `sealing.seal` does.
 
     Raises:
         SandboxError: Signals can't be confined.
@@ -124,10 +138,10 @@ def become_lane(plan: lane.Plan) -> tuple[int, ...]:
             namespaces.bound_pids(plan.processes_max)
         _uapi.unshare(_uapi.CLONE_NEWNS)
         show_proc(proc, plan)
-    return lane.seal(plan)
+    return sealing.seal(plan)
 
 
-def show_proc(proc: int, plan: lane.Plan) -> None:
+def show_proc(proc: int, plan: sealing.Plan) -> None:
     """Put the mount *proc* in the place of the machine's /proc, for workers to read."""
     fresh_root.replace_proc(proc)
     domain.allow_proc(plan.ruleset_fd)

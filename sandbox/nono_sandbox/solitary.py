@@ -29,15 +29,25 @@ _SIGNALS_OF_GROUPS = (1, 2, 3, 15, 20, 21, 22, int(_signal.SIGUSR1), int(_signal
 """SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, and what `kill %1` may send."""
 
 
-def start(control: _socket.socket, tier: str, network: str) -> tuple[int, float]:
-    """Fork a lane for one call, whose network is of the kind said; it has *control* for its own.
+def begin(tier: str, network: str) -> tuple[_socket.socket, tuple[int, float]]:
+    """Fork a lane for one call, whose network is of the kind said; return the channel to it.
 
-    Returns the child, and since when it may have had children, as `left_behind.end` wants to be
-    told: if it is killed, they become this process's.
+    And, as `left_behind.end` wants to be told, the child and since when it may have had children:
+    if it is killed, they become this process's.
 
-    Raises:
-        OSError: There can't be one, or no namespaces for it.
+    Where there can't be one, or no namespaces for it, that is what its channel says.
     """
+    ours, theirs = wire.socket_pair()
+    child = 0, 0.0
+    try:
+        child = _start(theirs, tier, network)
+    except OSError as error:
+        wire.send(theirs, "failed", str(error))
+    theirs.close()
+    return ours, child
+
+
+def _start(control: _socket.socket, tier: str, network: str) -> tuple[int, float]:
     _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
     since_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     if tier == NAMESPACES and network != PORTS:

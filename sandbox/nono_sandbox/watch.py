@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nono_sandbox.lane import Plan
+    from nono_sandbox.sealing import Plan
 
 RESERVED_TASKS = resource_usage.THREADS_SPARE + 1
 """A lane's own, and the threads that a call may have on top of its processes."""

@@ -94,12 +94,12 @@ def test_what_ended_a_program_is_not_forgotten_at_the_next_look(name: str, limit
 SEALING = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
-from nono_sandbox import _uapi, lane, landlock
+from nono_sandbox import _uapi, landlock, sealing
 from nono_sandbox.errors import UnsupportedError
 landlock.signal_scope = lambda: landlock.create_ruleset(1, 0, 0)
-nothing = [b"" for field in lane.Plan._fields[3:]]
+nothing = [b"" for field in sealing.Plan._fields[3:]]
 try:
-    lane.seal(lane.Plan(sys.argv[2], -1, b"", *nothing))
+    sealing.seal(sealing.Plan(sys.argv[2], -1, b"", *nothing))
 except UnsupportedError as error:
     print(error)
 """

@@ -574,3 +574,52 @@ def test_a_lane_that_attends_to_nothing_ends_with_who_asked_for_it(
     run.process.wait()
     assert eventually(lambda: gone(lane) and gone(program))
     run.close()
+
+
+ASKED = """
+    from nono_sandbox import filters, oneshot, wire
+    tier, confinement, call = wire.whole(eval(sys.argv[2]))
+    launch = oneshot.start(tier)
+    launch.await_ready()
+    programs = oneshot._programs(confinement, call, launch.tier)
+    launch.ask(wire.plain(confinement), wire.plain(call), programs)
+    print(launch._child[0], flush=True)
+    sys.stdin.read()
+    launch._control.shutdown(1)  # it hears that nobody is there, and still is heard
+    said = []
+    try:
+        while True:
+            said.append(wire.receive(launch._control)[0][0])
+    except wire.ClosedError:
+        print(said, os.waitpid(launch._child[0], 0)[1])
+    """
+"""One that asks for a program, and doesn't tell its lane to run it."""
+
+
+def is_sealed(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    return "\nSeccomp:\t2\n" in status
+
+
+@pytest.mark.linux  # elsewhere nothing is asked for before it's to run
+@pytest.mark.claim("process.nothing-survives")
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_was_asked_for_runs_when_it_is_told_to_and_not_before(
+    tier: str, yard: Yard, call_for: Callable[..., Call], *, is_killed: bool
+) -> None:
+    mark = yard.workspace / "ran"
+    call = call_for("open(*ARGUMENTS, 'w').close()", str(mark))
+    message = repr(wire.plain((tier, yard.confinement(), call)))
+    with subprocess.Popen(
+        supervisor_argv(ASKED, message), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as asking:
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+        lane = int(asking.stdout.readline())
+        assert eventually(lambda: is_sealed(lane))
+        if is_killed:
+            asking.kill()
+        answer, _ = asking.communicate(timeout=LONG_ENOUGH_S)
+    assert answer == ("" if is_killed else "['sealed'] 0\n")
+    assert eventually(lambda: gone(lane))
+    assert not mark.exists()

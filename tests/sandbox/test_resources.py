@@ -496,8 +496,7 @@ def test_where_a_namespace_has_no_bound_a_process_sets_its_own(
 def test_a_bound_of_a_calls_own_is_set_by_its_process(
     processes_max: int | None, *, expected: bool
 ) -> None:
-    from nono_sandbox import lane  # noqa: PLC0415  # it's Linux's alone
+    from nono_sandbox import spawning  # noqa: PLC0415  # it's Linux's alone
 
-    plan = lane.Plan(NAMESPACES, -1, b"", (), 10, spawns=True)
     call = Call(("true",), (), "/", Limits(processes_max=processes_max))
-    assert lane.is_plain(call, plan) is expected
+    assert spawning.is_plain(call, 10, in_group=False) is expected

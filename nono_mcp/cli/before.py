@@ -1,0 +1,156 @@
+"""`nono run`, where it was run before and would be judged the same.
+
+Architecture invariant: all that is done for a call is done here too, but for judging its policy:
+`recall` tells that its outcome holds. Whatever isn't as it was goes the way of `run`.
+"""
+
+from __future__ import annotations
+
+import posix as os
+
+from nono_mcp.policy import recall
+from nono_sandbox import oneshot
+from nono_sandbox.confinement import NAMESPACES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nono_mcp.cli import signals
+    from nono_mcp.cli.attend import Outcome
+    from nono_mcp.cli.confined import Run
+    from nono_mcp.guard.action import Action
+    from nono_mcp.guard.afterwards import Afterwards
+    from nono_mcp.guard.guard import Guard
+    from nono_mcp.policy.recall import Outcome as Judged
+    from nono_sandbox.oneshot import Launch
+
+
+def run(
+    words: tuple[str, ...], command: tuple[str, ...], launch: Launch | None
+) -> tuple[int | None, bytes | None, Launch | None]:
+    """Run *command* if what came of judging the options *words* is known and holds.
+
+    Returns the exit status, None if it wasn't run; what an outcome is to be kept by; and the lane.
+    """
+    try:
+        key = recall.key_of(words)
+    except OSError:
+        return None, None, launch  # there is no current directory
+    memory = recall.find(key)
+    if memory is None:
+        return None, key, launch
+    outcome = memory.outcome
+    if launch is None:
+        launch = oneshot.start(outcome.tier, outcome.network)
+    if outcome.network != launch.network:
+        return None, key, launch
+    again = _Again(words, command, outcome, launch)
+    # It prepares while the notes are looked at, and runs nothing before the word for that.
+    again.ask()
+    if not recall.hold(memory.notes):
+        launch.abandon()
+        return None, key, None
+    return again.status(), key, launch
+
+
+class _Again:
+    """One run of a command whose policy has been judged."""
+
+    def __init__(
+        self, words: tuple[str, ...], command: tuple[str, ...], outcome: Judged, launch: Launch
+    ) -> None:
+        self._words = words
+        self._command = command
+        self._outcome = outcome
+        self._launch = launch
+
+    def ask(self) -> None:
+        """Have the lane prepare for it."""
+        tty = os.isatty(0) and os.isatty(1)
+        outcome = self._outcome
+        self._launch.ask(outcome.confinement, self._call(tty=tty), outcome.programs)
+
+    def status(self) -> int | None:
+        """Run what was asked for and return the exit status.
+
+        None if it has to be judged for another tier.
+
+        Raises:
+            SandboxError: Nothing ran.
+            LaneLostError: What ran was killed.
+        """
+        from nono_mcp.cli import signals
+
+        # Before anything runs: what arrives from then on is the program's.
+        arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
+        guard, actions = self._guard()
+        afterwards = None
+        try:
+            self._launch.await_ready()
+            if self._launch.tier != NAMESPACES:
+                return None
+            if guard is not None and not self._launch.has_news():
+                # The lane is still at it.
+                afterwards = self._afterwards(guard)
+                afterwards.begin(self._launch.has_news)
+            self._launch.go_ahead()
+            if guard is not None:
+                afterwards = afterwards or self._afterwards(guard)
+            master = self._launch.begun()
+            outcome = _attended(self._launch, master, arrived, afterwards)
+        finally:
+            if guard is not None:
+                actions += guard.end()
+                guard.close()
+                if afterwards is not None:
+                    actions += afterwards.look()
+            if actions:
+                self._run().say_put_right(actions)
+        return 0 if outcome.plain_success else self._told(outcome)
+
+    def _call(self, *, tty: bool) -> list[object]:
+        """Return the call of this command, as `wire.plain` has it."""
+        name, _, environment, cwd, limits, narrowing, _, builtin = self._outcome.call
+        return [name, self._command, environment, cwd, limits, narrowing, tty, builtin]
+
+    def _guard(self) -> tuple[Guard | None, tuple[Action, ...]]:
+        """Return the guard of what may be written, at its post, and what it has put right.
+
+        None if nothing may be written.
+        """
+        if not self._outcome.guarded:
+            return None, ()
+        from nono_mcp import places
+        from nono_mcp.guard.guard import Guard
+
+        guard = Guard(places.state_dir(places.environ()))
+        guard.settle(*self._outcome.guarded)
+        return guard, guard.begin()
+
+    def _afterwards(self, guard: Guard) -> Afterwards:
+        """Get ready to look beneath the top directory, before the program, beside and after it."""
+        from nono_mcp import places
+        from nono_mcp.guard.afterwards import Afterwards
+
+        cwd = self._outcome.call[3]
+        state_dir = places.state_dir(places.environ())
+        return Afterwards(state_dir, self._outcome.guarded, cwd, guard.began)
+
+    def _run(self) -> Run:
+        """Return what has words for how it ended, which only those pay for who need any."""
+        from nono_mcp.cli import confined, options
+
+        argv = [*self._words, "--", *self._command]
+        parsed = options.parse(argv, confined.OPTIONS, command=True)
+        return confined.Run("run", parsed, self._command)
+
+    def _told(self, outcome: Outcome) -> int:
+        prepared = recall.prepared_of(self._outcome.prepared)
+        return self._run().ended(outcome, prepared, self._launch)
+
+
+def _attended(
+    launch: Launch, master: int, arrived: signals.Signals, beside: Afterwards | None
+) -> Outcome:
+    from nono_mcp.cli import attend
+
+    return attend.to_its_end(launch, master, arrived, beside)

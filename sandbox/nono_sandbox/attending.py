@@ -1,0 +1,80 @@
+"""Attending to a call: what a lane hears of it, from outside and from the kernel, until its end.
+
+Architecture invariant: as that of `lane`.
+"""
+
+from __future__ import annotations
+
+import posix as os
+import select
+
+from nono_sandbox import wire
+from nono_sandbox.attendance import drain, send_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
+    from nono_sandbox.attendance import Attendance, Parked
+
+
+def tell(control: _socket.socket, report: tuple[object, ...]) -> None:
+    """Send what `attend` returned."""
+    wire.send(control, str(report[0]), *report[1:])
+
+
+def attend(
+    call: Attendance,
+    parked: Parked,
+    control: _socket.socket,
+    signals: int,
+    waits: Callable[[select.poll, dict[int, int]], None] | None = None,
+) -> tuple[object, ...]:
+    """See a call to its end; return the report.
+
+    *waits* is told of every event, and may poll for more.
+    """
+    poll = select.poll()
+    poll.register(control.fileno(), select.POLLIN)
+    poll.register(signals, select.POLLIN)
+    if waits is not None:
+        waits(poll, {})
+    while not call.over:
+        events = dict(poll.poll(call.timeout_ms()))
+        if waits is not None:
+            waits(poll, events)
+        # All of it, before the program's end is looked at: the call's beginning may come behind
+        # an order that was meant for the one before.
+        while select.select([control], [], [], 0)[0]:
+            _obey(call, control, parked)
+        if signals in events:
+            drain(signals)
+            call.reap()
+        call.look()
+    return call.report(gone=call.sweep())
+
+
+def _obey(call: Attendance, control: _socket.socket, parked: Parked) -> None:
+    try:
+        message, _ = wire.receive(control)
+    except wire.ClosedError:
+        call.sweep()
+        os._exit(0)
+    if message[0] == "begin":
+        call.begin(message[1])
+    elif not call.begun:
+        return  # meant for the call before: it must not end the next one
+    elif message[0] == "end":
+        call.limit = message[1]
+    elif message[0] == "pidfd":
+        if call.status is None:  # else the number may be another's by now
+            pidfd = os.pidfd_open(parked.pid)
+            wire.send(control, "pidfd", fds=[pidfd], word=parked.word)
+            os.close(pidfd)
+    elif message[0] == "signal":
+        # Just forked, it may lead no group yet.
+        if not send_signal(-parked.pid, message[1]) and call.status is None:
+            send_signal(parked.pid, message[1])
+    elif message[0] == "signal-all":
+        send_signal(-1, message[1])
