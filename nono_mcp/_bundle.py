@@ -18,7 +18,7 @@ import sys
 
 # What `importlib` is made of, and built in: the package itself would cost an import of its own.
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
+from _frozen_importlib_external import MAGIC_NUMBER, ExtensionFileLoader, SourceFileLoader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ class Bundle:
         identity: "Identity",
         start: int,
         directory: str,
-        parts: "tuple[Part, dict[str, Part]]",
+        parts: "tuple[Part, dict[str, Part], dict[str, str]]",
     ) -> None:
         self._path = path
         self._identity = identity
         self._start = start
         self._directory = directory
-        self._index, self._groups = parts
+        self._index, self._groups, self._extensions = parts
         self._known: Mapping[str, Entry] | None = None
         self._at_hand: dict[str, Member] = {}
 
@@ -144,6 +144,8 @@ class Bundle:
         What it imports first of all is loaded from here too, before it asks: the import system
         would take more time for each of those modules than all that is in it takes.
         """
+        if name in self._extensions:
+            return _extension_spec(name, self._extensions[name])
         if name.partition(".")[0] not in FOLDERS:
             return None
         if name in self._groups:
@@ -263,6 +265,13 @@ class Bundle:
             os.close(descriptor)
 
 
+def _extension_spec(name: str, path: str) -> ModuleSpec | None:
+    """Return how to load *name* from *path*, if it's there and this Python would look there."""
+    if path.rpartition("/")[0] not in sys.path or not os.access(path, os.R_OK):
+        return None
+    return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+
+
 def _run_later(module: "ModuleType", data: bytes) -> None:
     """Have *module* run the code that *data* says when it's asked for what it hasn't got (PEP 562).
 
@@ -313,7 +322,7 @@ def _read(path: str, directory: str) -> Bundle | None:
     start = _LENGTH_BYTES + length
     if (magic, of, start + size) != (MAGIC_NUMBER, directory, identity[-1]):
         return None
-    return Bundle(path, identity, start, directory, (parts[0], parts[1]))
+    return Bundle(path, identity, start, directory, (parts[0], parts[1], parts[2]))
 
 
 def _remove(path: str) -> None:

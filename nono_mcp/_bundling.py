@@ -9,7 +9,7 @@ import ast
 import marshal
 import os
 from contextlib import suppress
-from importlib.util import MAGIC_NUMBER
+from importlib.util import MAGIC_NUMBER, find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     # A module's name, its source's modification time and size, and its code: as what `marshal`
     # makes of it, where that runs later.
     Member: TypeAlias = tuple[str, int, int, CodeType | bytes]
+
+EXTENSIONS = ("_ctypes",)
+"""What every run needs of the standard library, and isn't built in everywhere: where those are is
+in the bundle, since to look for them directories would be read."""
 
 _LENGTH_BYTES = 4
 _PACKAGE = "__init__.py"
@@ -74,7 +78,9 @@ def write(
         index = marshal.dumps(entries)
         place = len(body), len(index)
         body += index
-        head = marshal.dumps((MAGIC_NUMBER, directory, len(body), place, parts))
+        head = marshal.dumps(
+            (MAGIC_NUMBER, directory, len(body), place, parts, _origins(EXTENSIONS))
+        )
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(temporary, flags, 0o644), "wb") as file:
             file.write(len(head).to_bytes(_LENGTH_BYTES, "little") + head + body)
@@ -82,6 +88,16 @@ def write(
     except (OSError, SyntaxError, ValueError):
         with suppress(OSError):
             os.unlink(temporary)
+
+
+def _origins(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the files of those modules of *names* that are in one."""
+    specs = {name: find_spec(name) for name in names}
+    return {
+        name: str(spec.origin)
+        for name, spec in specs.items()
+        if spec is not None and spec.has_location
+    }
 
 
 def _together(

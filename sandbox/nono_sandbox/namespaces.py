@@ -91,21 +91,27 @@ def _arrive(ids: Ids) -> None:
 
 
 def new_proc() -> int:
-    """Return a detached /proc of this process's PID namespace, read-only.
-
-    Read-only because root without capabilities still owns /proc/sys and /proc/sysrq-trigger.
+    """Return a detached /proc of this process's PID namespace, which has to be `shut`.
 
     Raises:
         OSError: The machine's own /proc is partly covered, as in a container, and the kernel
             gives no complete one to such a namespace.
     """
-    everything = (
-        _uapi.MOUNT_ATTR_RDONLY
-        | _uapi.MOUNT_ATTR_NOSUID
-        | _uapi.MOUNT_ATTR_NODEV
-        | _uapi.MOUNT_ATTR_NOEXEC
-    )
-    return _uapi.new_mount("proc", everything)
+    inert = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV | _uapi.MOUNT_ATTR_NOEXEC
+    return _uapi.new_mount("proc", inert)
+
+
+def shut(proc: int, processes_max: int | None) -> None:
+    """Make the mount *proc* of `new_proc` read-only, once it has bound the namespace's processes.
+
+    Read-only because root without capabilities still owns /proc/sys and /proc/sysrq-trigger.
+
+    Raises:
+        OSError: The kernel refused. Exit.
+    """
+    if processes_max is not None:
+        _bound_pids(proc, processes_max)
+    _uapi.mount_setattr(proc, _uapi.MOUNT_ATTR_RDONLY, 0)
 
 
 def tasks_max(processes_max: int) -> int:
@@ -125,21 +131,14 @@ def bounds_pids(release: str) -> bool:
     return version >= PIDS_BOUND_SINCE
 
 
-def bound_pids(processes_max: int) -> None:
-    """Bound the processes and threads of this process's PID namespace, root's too.
+def _bound_pids(proc: int, processes_max: int) -> None:
+    """Bound the processes and threads of the PID namespace of the mount *proc*, root's too.
 
     On a kernel that can't, nothing is done.
-
-    Raises:
-        OSError: The kernel refused.
     """
     if not bounds_pids(os.uname().release):
         return
-    proc = _uapi.new_mount("proc", _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV)
-    try:
-        fd = os.open("sys/kernel/pid_max", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
-    finally:
-        os.close(proc)
+    fd = os.open("sys/kernel/pid_max", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
         # The lowest numbers are given out once only.
         pid_max = _PIDS_RESERVED + tasks_max(processes_max)

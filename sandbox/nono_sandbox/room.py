@@ -120,8 +120,9 @@ class _Room:
         plan = setup.plan_for(confinement, self._tier, programs)
         if self._tier == NAMESPACES:
             domain.allow_proc(plan.ruleset_fd)
-            if plan.processes_max is not None:
-                namespaces.bound_pids(plan.processes_max)
+            proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+            namespaces.shut(proc, plan.processes_max)
+            os.close(proc)
         return plan
 
 

@@ -134,8 +134,7 @@ def become_lane(plan: sealing.Plan) -> tuple[int, ...]:
     """
     if plan.tier == NAMESPACES:
         proc = namespaces.new_proc()
-        if plan.processes_max is not None:
-            namespaces.bound_pids(plan.processes_max)
+        namespaces.shut(proc, plan.processes_max)
         _uapi.unshare(_uapi.CLONE_NEWNS)
         show_proc(proc, plan)
     return sealing.seal(plan)

@@ -136,7 +136,7 @@ def _limit(limits: Limits, tier: str) -> None:
     if limits.processes_max is not None and tier == NAMESPACES:
         # The lane counts the processes of the call, and a fork bomb is faster than its looks.
         # In a user namespace the kernel counts no others of this user. (Root it never counts;
-        # see namespaces.bound_pids.)
+        # see namespaces.shut.)
         spawning.lower(_uapi.RLIMIT_NPROC, namespaces.tasks_max(limits.processes_max))
     if limits.memory_bytes_max is not None:
         # Address space that was asked for and never touched is no memory; the lane counts what
