@@ -26,6 +26,7 @@ from nono_sandbox.confinement import (
     PORTS,
     READ,
     SEATBELT,
+    WRITE,
     Call,
     Confinement,
     Limits,
@@ -494,6 +495,23 @@ def test_a_run_sees_nothing_of_the_machine_but_its_grants(
     assert answer[:2] == ("ended", 0)
     assert "done" not in told.values()
     assert told["pids"] == told["own"]
+
+
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+@pytest.mark.claim("privilege.none")
+def test_a_run_writes_nothing_of_the_kernels_though_the_whole_root_is_granted(
+    tier: str, yard: Yard, call_for: Callable[..., Call]
+) -> None:
+    call = call_for(
+        """
+        for path in ("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern"):
+            attempt("write " + path, lambda: os.close(os.open(path, os.O_WRONLY)))
+        attempt("what this is", lambda: read("/proc/self/status"))
+        """
+    )
+    run = Run(tier, yard.confinement(yard.granted(Path("/"), READ | WRITE)), call)
+    _, output = run.wait()
+    assert [name for name, value in said(output).items() if value == "done"] == ["what this is"]
 
 
 def children(pid: int) -> list[int]:
