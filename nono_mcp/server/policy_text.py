@@ -78,54 +78,45 @@ def of_running(prepared: Prepared) -> ToolAnnotations:
     writes = bool(theirs(prepared, WRITE))
     by_proxy = prepared.document.network.mode == egress.PROXY
     closed = prepared.confinement.network.mode == CLOSED and not by_proxy
-    return ToolAnnotations(
-        title="Run a command in the sandbox",
-        read_only_hint=not writes and closed,
-        destructive_hint=writes,
-        idempotent_hint=False,
-        open_world_hint=not closed,
-    )
+    title = "Run a command in the sandbox"
+    return _annotations(title, reads=not writes and closed, destroys=writes, reaches=not closed)
 
 
 def of_telling(title: str) -> ToolAnnotations:
     """Return what may be said of a tool that only tells."""
-    return ToolAnnotations(
-        title=title,
-        read_only_hint=True,
-        destructive_hint=False,
-        idempotent_hint=True,
-        open_world_hint=False,
-    )
+    return _annotations(title, reads=True, repeats=True)
 
 
 def of_changing(title: str) -> ToolAnnotations:
     """Return what may be said of a tool that changes files."""
-    return ToolAnnotations(
-        title=title,
-        read_only_hint=False,
-        destructive_hint=True,
-        idempotent_hint=False,
-        open_world_hint=False,
-    )
+    return _annotations(title, destroys=True)
 
 
 def of_asking() -> ToolAnnotations:
     """Return what may be said of asking the person: by itself it changes nothing."""
-    return _of_adding("Ask the person for access")
+    return _annotations("Ask the person for access")
 
 
 def of_keeping() -> ToolAnnotations:
     """Return what may be said of taking a snapshot."""
-    return _of_adding("Keep the workspace as it is")
+    return _annotations("Keep the workspace as it is")
 
 
-def _of_adding(title: str) -> ToolAnnotations:
+def _annotations(
+    title: str,
+    *,
+    reads: bool = False,
+    destroys: bool = False,
+    repeats: bool = False,
+    reaches: bool = False,
+) -> ToolAnnotations:
+    """Return all four hints, each said: what a client takes for granted of one left out differs."""
     return ToolAnnotations(
         title=title,
-        read_only_hint=False,
-        destructive_hint=False,
-        idempotent_hint=False,
-        open_world_hint=False,
+        read_only_hint=reads,
+        destructive_hint=destroys,
+        idempotent_hint=repeats,
+        open_world_hint=reaches,
     )
 
 
