@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -240,3 +240,60 @@ async def test_who_left_with_a_job_running_makes_room_for_who_waits(
             async with found.session(Who.anew("alice")):
                 pytest.fail("the one turn is the named one's")
         assert named in found.sessions
+
+
+@pytest.fixture
+def several_looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:
+    """Return what waits until somebody has looked several times for who is gone."""
+    monkeypatch.setattr(tenants, "LOOK_S", 0.01)
+    began = 0
+    sleep = anyio.sleep
+
+    async def counted(delay_s: float) -> None:
+        nonlocal began
+        began += 1
+        await sleep(delay_s)
+
+    async def several() -> None:
+        until = began + 4
+        with anyio.fail_after(DEADLINE_S):
+            while began < until:
+                await sleep(0.01)
+
+    monkeypatch.setattr(anyio, "sleep", counted)
+    return several
+
+
+async def test_while_nobody_waits_who_left_keeps_what_runs(
+    monkeypatch: pytest.MonkeyPatch, several_looks: Callable[[], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(tenants, "LEFT_S", 0.0)
+    found = Tenants(House().begin, {"alice": Allowance(1, 8, 4)}, Turns(8), sessions_max=4)
+    async with found.open():
+        left = Who.anew("alice")
+        async with found.session(left):
+            pass
+        await several_looks()
+        assert found.sessions == (left,)
+
+
+async def test_who_left_just_now_keeps_what_runs(
+    monkeypatch: pytest.MonkeyPatch, several_looks: Callable[[], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(tenants, "LEFT_S", 3600.0)
+    found = Tenants(House().begin, {"alice": Allowance(1, 8, 4)}, Turns(8), sessions_max=4)
+    async with found.open(), anyio.create_task_group() as group:
+        named, left = Who("alice", "named"), Who.anew("alice")
+        async with found.session(left):
+            pass
+
+        async def want() -> None:
+            with anyio.fail_after(DEADLINE_S):
+                async with found.session(named):
+                    assert found.sessions == (named,)
+
+        group.start_soon(want)
+        await several_looks()
+        assert found.sessions == (left, named)
+        # Or nobody would ever be let in.
+        monkeypatch.setattr(tenants, "LEFT_S", 0.0)
