@@ -65,10 +65,8 @@ class Door:
                 return
             sock.settimeout(0)
             self._count += 1
-            wire = Wire(self._by, self._loop, sock, self._factory(), self._left)
-            wire.begin()
             # Who comes to ask has asked by now, more often than not.
-            wire.ready(READ)
+            Wire(self._by, self._loop, sock, self._factory(), self._left).begin(asked=True)
 
     def _left(self) -> None:
         self._count -= 1

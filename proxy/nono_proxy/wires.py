@@ -54,11 +54,13 @@ class Wire(asyncio.Transport):
         self._full = False
         self.set_protocol(protocol)
 
-    def begin(self) -> None:
-        """Tell the protocol, and read."""
+    def begin(self, *, asked: bool = False) -> None:
+        """Tell the protocol, and read: at once if the other side is likely to have *asked*."""
         try:
             self._paused = False
             self._protocol.connection_made(self)
+            if asked and self.is_reading():
+                self._read()
         except Exception as error:  # noqa: BLE001 - a protocol's fault ends its connection
             self._fail(error)
         self._wait()
