@@ -107,7 +107,9 @@ class Memory:
         found = self._kept.get(key)
         if found is not None and now < found.until:
             return found
-        return self._find_alike(key, now) if self._alike else None
+        if not self._alike or len(key[1]) > HEAD_BYTES_MAX:
+            return None
+        return self._find_alike(key, now)
 
     def _find_alike(self, key: Key, now: float) -> Judged | None:
         sifted = self._sifter.sift(key[1])

@@ -13,7 +13,7 @@ from nono_proxy.config import BaseUrl, Config, EndpointRule, Header, Route
 from nono_proxy.credential import Credential
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.judge import Judge
-from nono_proxy.memory import Judged, Memory
+from nono_proxy.memory import HEAD_BYTES_MAX, Judged, Memory
 from nono_proxy.plan import Plan
 from nono_proxy.tokens import Ledger
 
@@ -152,6 +152,11 @@ def test_what_changes_with_each_request_is_not_judged_anew(fields: list[bytes]) 
 )
 def test_what_may_change_the_judgement_is_judged(field: bytes) -> None:
     assert after(head_of([]), head_of([field.replace(b"{token}", TOKEN)])) is None
+
+
+def test_a_head_that_is_too_long_to_keep_is_judged() -> None:
+    long = [b"X-Request-Id: " + b"1" * HEAD_BYTES_MAX]
+    assert after(head_of([]), head_of(long)) is None
 
 
 def test_another_path_or_method_is_judged() -> None:
