@@ -193,3 +193,27 @@ def test_a_device_that_is_a_standard_stream_keeps_its_mode(sandbox: Sandbox, yar
         before.st_mtime_ns,
         before.st_uid,
     )
+
+
+@pytest.mark.claim("fs.deny-by-default")
+@pytest.mark.parametrize("mode", [os.O_RDONLY, os.O_WRONLY], ids=["to be read", "to be written"])
+def test_a_file_handed_in_is_opened_no_second_time(sandbox: Sandbox, yard: Yard, mode: int) -> None:
+    """By a descriptor one gets past every mount: it's Landlock that judges where that leads."""
+    file = yard.outside / "handed-in"
+    file.write_text("before")
+    fd = os.open(file, mode | os.O_APPEND)
+    try:
+        outcome = sandbox.attack(
+            """
+            way = "/proc/self/fd/0"
+            attempt("read", lambda: os.open(way, os.O_RDONLY))
+            attempt("write", lambda: os.open(way, os.O_WRONLY))
+            attempt("empty it", lambda: os.truncate(way, 0))
+            attempt("empty it, as one opens it", lambda: os.open(way, os.O_RDONLY | os.O_TRUNC))
+            """,
+            stdin=fd,
+        )
+    finally:
+        os.close(fd)
+    assert outcome.done == []
+    assert file.read_text() == "before"
