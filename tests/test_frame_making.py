@@ -17,7 +17,7 @@ GIVES_BACK = re.compile(r"\bopen_(file|private)\(")
 BESIDES = {
     "nono_sandbox/private.py": "makes what the others have made",
     "nono_mcp/_bundling.py": "code, as `.pyc` files are: whoever can't read it does without",
-    "nono_mcp/cli/audit.py": "what a person wants exported, by their umask",
+    "nono_mcp/cli/audit_proofs.py": "what a person wants exported, by their umask",
     "nono_mcp/demo/__init__.py": "a scene, by a umask of its own",
     "nono_mcp/demo/claims.py": "the same",
     "nono_mcp/demo/scene.py": "the same",
