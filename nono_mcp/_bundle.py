@@ -43,16 +43,23 @@ FOLDERS_BY_NAME = frozenset(folder.replace("/", ".") for folder in FOLDERS)
 
 RUN = "nono_mcp.cli.again"
 """What `nono run` begins with."""
-_FORKED = ("nono_sandbox.solitary",) if sys.platform == "linux" else ()
-GROUPS = (
-    # Packages come with the first: who imports from one asks for that before what is in it.
-    (*("nono_mcp.__main__", "nono_mcp.guard", "nono_mcp.policy"), *_FORKED, RUN),
-    ("nono_mcp.cli.attend", "nono_mcp.cli.signals", "nono_mcp.cli.before"),
-    *((("nono_sandbox.room",),) if _FORKED else ()),
-    ("nono_mcp.guard.afterwards", "nono_mcp.guard.guard"),
+_LINUX = sys.platform == "linux"
+_FIRST = (
+    # Packages come with it: who imports from one asks for that before what is in it.
+    *("nono_mcp.__main__", "nono_mcp.guard", "nono_mcp.policy"),
+    *(("nono_sandbox.solitary",) if _LINUX else ()),
+    RUN,
 )
-"""What is imported together, with all that it imports first of all and no group before has: when
-the last of it is asked for."""
+GROUPS = (
+    (
+        _FIRST,
+        ("nono_mcp.cli.attend", "nono_mcp.cli.signals", "nono_mcp.cli.before"),
+        ("nono_mcp.guard.afterwards", "nono_mcp.guard.guard"),
+    ),
+    (_FIRST, ("nono_sandbox.room",) if _LINUX else ()),
+)
+"""What is imported together, when the last of it is asked for: in the process of the command line
+and in its lane, with all that it imports first of all and no group before has."""
 
 LATER = frozenset(
     f"nono_sandbox.{name}" for name in ("deleted_files", "growth", "reserve", "resource_usage")

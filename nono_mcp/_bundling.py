@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Entry: TypeAlias = tuple[int, int, int, int, tuple[str, ...]]
     # Where something is in the file, and how long.
     Part: TypeAlias = tuple[int, int]
+    # For each process that a run has, what is imported together in it.
+    Groups: TypeAlias = tuple[tuple[str, ...], ...]
     # A module's name, its source's modification time and size, and its code: as what `marshal`
     # makes of it, where that runs later.
     Member: TypeAlias = tuple[str, int, int, CodeType | bytes]
@@ -38,7 +40,7 @@ def write(
     path: str,
     directory: str,
     folders: tuple[str, ...],
-    groups: tuple[tuple[str, ...], ...],
+    groups: tuple[Groups, ...],
     later: frozenset[str],
 ) -> None:
     """Put a bundle of the modules that *directory* has in *folders* at *path*: all of it, or none.
@@ -63,7 +65,8 @@ def write(
         for name in [name for name in entries if _imports(name, name, entries)]:
             entries[name] = *entries[name][:-1], entries[name][-1][:1]
         parts: dict[str, Part] = {}
-        for last, names in _together(entries, groups):
+        together = dict(each for process in groups for each in _together(entries, process))
+        for last, names in together.items():
             members: tuple[Member, ...] = tuple(
                 (
                     name,
@@ -101,11 +104,11 @@ def _origins(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _together(
-    entries: Mapping[str, Entry], groups: tuple[tuple[str, ...], ...]
+    entries: Mapping[str, Entry], groups: Groups
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the last module of each group, and the names of all, each after what it needs."""
     before: dict[str, None] = {}
-    for group in groups:
+    for group in filter(None, groups):
         names = dict(before)
         for name in group:
             _add_with_needed(name, entries, names)
