@@ -66,6 +66,24 @@ def test_whoever_runs_is_told_what_was_read_meanwhile(keeping: Keeping, tmp_path
     assert (runs.unsure.paths, ends.unsure.paths) == ({b"f", b"g"}, set())
 
 
+def test_a_row_that_waits_for_the_next_call_is_written_soon_without_one(
+    keeping: Keeping, tmp_path: Path
+) -> None:
+    async def act() -> None:
+        kept = Kept()
+        keeping.take("before-call", "1", kept=kept)
+        assert keeping.again("after-call", "1", kept) is not None
+        index = tmp_path / "state" / "snapshots" / "index.db"
+        with anyio.fail_after(60), closing(sqlite3.connect(index)) as db:
+            asked = "SELECT COUNT(*) FROM snapshots WHERE reason = 'after-call'"
+            assert db.execute(asked).fetchone() == (0,)
+            keeping.write_soon()
+            while db.execute(asked).fetchone() == (0,):  # noqa: ASYNC110 - as below
+                await anyio.sleep(0.01)
+
+    anyio.run(act)
+
+
 def requested(tmp_path: Path, tier: str) -> Request:
     for name in ("work", "home"):
         (tmp_path / name).mkdir()
