@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
     from nono_mcp.snapshots.values import Snapshot
     from nono_proxy.records import Record
-    from nono_sandbox.client import Ended, ForkServer
+    from nono_sandbox.client import ForkServer
     from nono_sandbox.confinement import Call
+    from nono_sandbox.ended import Ended
     from nono_sandbox.oneshot import Launch
 
 _TIMED_OUT = "wall"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nono_mcp.capture import Capture
     from nono_mcp.guard.action import Action
     from nono_mcp.undo.values import Changed
-    from nono_sandbox.client import Ended
+    from nono_sandbox.ended import Ended
 
 
 @dataclass(frozen=True, slots=True)

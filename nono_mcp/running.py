@@ -25,8 +25,9 @@ from nono_sandbox.errors import LaneLostError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nono_sandbox.client import Ended, Lane
+    from nono_sandbox.client import Lane
     from nono_sandbox.confinement import Call
+    from nono_sandbox.ended import Ended
 
 _ID_BYTES = 8
 _PIPE_BYTES = 256 * 1024
@@ -155,7 +156,7 @@ class Running:
         try:
             self._lane.begin(self._call, theirs)
         finally:
-            for fd in {*theirs} - {*held}:
+            for fd in {*theirs} - {*held, -1}:
                 os.close(fd)
 
     async def to_its_end(self) -> tuple[Ended, Capture, float]:
@@ -187,12 +188,15 @@ class Running:
         lane_fd, output_fd = self._lane.fileno(), self._output_fd
         limits = self._call.limits
         output_bytes_max = limits.output_bytes_max
+        listens = False
 
         def hear() -> None:
             if self._lane.receive():
                 _end_wait(over, in_time=True)
 
         def listen() -> None:
+            nonlocal listens
+            listens = True
             loop.add_reader(output_fd, _telling, over, read)
 
         def read() -> None:
@@ -213,7 +217,8 @@ class Running:
             return await over
         finally:
             loop.remove_reader(lane_fd)
-            loop.remove_reader(output_fd)
+            if listens:
+                loop.remove_reader(output_fd)
             for timer in timers:
                 timer.cancel()
 
@@ -242,7 +247,10 @@ class Running:
 
 
 def _streams(call: Call, stdin: bytes, live: Live | None) -> tuple[tuple[int, int, int], int, int]:
-    """Make a call's standard streams; return them, where to read and (or -1) where to write."""
+    """Make a call's standard streams; return them, where to read and (or -1) where to write.
+
+    The first of them is -1 where there's nothing to read.
+    """
     if call.tty:
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
@@ -251,16 +259,10 @@ def _streams(call: Call, stdin: bytes, live: Live | None) -> tuple[tuple[int, in
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     if live is None or not live.wants_input:
-        return (_input(stdin), write_end, write_end), read_end, -1
+        return (unnamed.holding(stdin) if stdin else -1, write_end, write_end), read_end, -1
     input_read, input_write = os.pipe()
     os.set_blocking(input_write, False)
     return (input_read, write_end, write_end), read_end, input_write
-
-
-def _input(stdin: bytes) -> int:
-    if not stdin:
-        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    return unnamed.holding(stdin)
 
 
 def _end_wait(over: asyncio.Future[bool], *, in_time: bool) -> None:

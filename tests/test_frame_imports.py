@@ -94,7 +94,10 @@ ACTS = {
     "anyio", "asyncio", "ctypes", "fcntl", "io", "mmap", "pathlib", "random", "select", "shutil",
     "socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time",
 }  # fmt: skip
-COMPUTES = {"WEXITSTATUS", "WIFSIGNALED", "WTERMSIG", "fsdecode", "fsencode", "path"}
+COMPUTES = {
+    "WEXITSTATUS", "WIFSIGNALED", "WTERMSIG", "fsdecode", "fsencode", "path",
+    "waitstatus_to_exitcode",
+}  # fmt: skip
 SAYS_NO_IO = re.compile(r"(?:does|do) no I/O|invariant: (?:no I/O|pure\b|a pure function|data)")
 
 

@@ -63,7 +63,7 @@ class Audited:
 
         Return why that failed, if it did.
         """
-        from nono_sandbox.client import Ended
+        from nono_sandbox.ended import Ended
 
         ended = Ended(
             outcome.wait_status,

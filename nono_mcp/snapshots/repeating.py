@@ -10,6 +10,7 @@ the store through here finds them all written.
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import threading
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _ID_BYTES: Final = 8
 _COLUMNS: Final = 7
 _WAITING: Final = f"PRAGMA busy_timeout = {int(LOCK_WAIT_S * 1000)}"
+_UNWAITING: Final = "PRAGMA busy_timeout = 0"
+_BEGIN: Final = "BEGIN IMMEDIATE"
 _ROW: Final = f"({', '.join('?' * _COLUMNS)})"
 _WRITE: Final = (
     "WITH said (id, time_ns, reason, call, owner, seq, first) AS (VALUES {rows})"
@@ -49,6 +52,8 @@ class Repeating:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._db = workspace.store.db
+        self._db.execute(_UNWAITING)
         self._turn = threading.Lock()
         self._said: list[_Row] = []
 
@@ -56,6 +61,7 @@ class Repeating:
         """Take the turn, all that was said being written, if it can be."""
         self._turn.acquire()
         self._commit()
+        self._db.execute(_WAITING)
         with suppress(sqlite3.Error):  # of which whoever writes next is told, and so are people
             self._inserted(self._said)
             self._said.clear()
@@ -63,7 +69,12 @@ class Repeating:
 
     def __exit__(self, *_: object) -> None:
         """Let others have their turn."""
-        self._turn.release()
+        try:
+            self._db.execute(_UNWAITING)
+        except sqlite3.ProgrammingError:
+            pass  # that was the turn to close it
+        finally:
+            self._turn.release()
 
     def try_turn(self) -> bool:
         """Take the turn if nobody has it, and tell whether we have; `leave_turn` ends it."""
@@ -85,7 +96,7 @@ class Repeating:
         """
         row = self._row(last, reason, call, first=True)
         try:
-            self._begin()
+            self._db.execute(_BEGIN)
             seq = self._inserted([*self._said, row]).get(row[0])
         except sqlite3.OperationalError:
             self._roll_back()
@@ -119,7 +130,7 @@ class Repeating:
             return False
         try:
             if self._said:
-                self._begin()
+                self._db.execute(_BEGIN)
                 self._inserted(self._said)
                 self._commit()
         except sqlite3.Error:
@@ -128,41 +139,47 @@ class Repeating:
             self.leave_turn()
         return not self._said
 
+    def is_interrupted(self) -> bool:
+        """Tell whether a restore was interrupted, or goes on elsewhere; no, if that's a wait."""
+        if not self.try_turn():
+            return False
+        try:
+            return self._workspace.store.is_there() and self._workspace.is_interrupted()
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            self.leave_turn()
+
     def _row(self, last: Snapshot, reason: Reason, call: str | None, *, first: bool) -> _Row:
         name, owner = os.urandom(_ID_BYTES).hex(), self._workspace.owner
         return name, time.time_ns(), reason, call, owner, last.seq, first
 
-    def _begin(self) -> None:
-        """Begin to write, if nobody else does."""
-        db = self._workspace.store.db
-        db.execute("PRAGMA busy_timeout = 0")
-        try:
-            db.execute("BEGIN IMMEDIATE")
-        finally:
-            db.execute(_WAITING)
-
     def _inserted(self, rows: list[_Row]) -> dict[str, int]:
         if not rows:
             return {}
-        text = _WRITE.format(rows=", ".join([_ROW] * len(rows)))
         values = [value for each in rows for value in each]
-        found = self._workspace.store.db.execute(text, values).fetchall()
+        found = self._db.execute(_statement(len(rows)), values).fetchall()
         return {name: seq for seq, name in found}
 
     def _commit(self) -> None:
         """End what was begun, all that was said being written then."""
-        if not self._workspace.store.db.in_transaction:
+        if not self._db.in_transaction:
             return
         try:
-            self._workspace.store.db.execute("COMMIT")
+            self._db.execute("COMMIT")
         except sqlite3.Error:
             self._roll_back()
         else:
             self._said.clear()
 
     def _roll_back(self) -> None:
-        if self._workspace.store.db.in_transaction:
-            self._workspace.store.db.execute("ROLLBACK")
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+@functools.cache
+def _statement(rows_count: int) -> str:
+    return _WRITE.format(rows=", ".join([_ROW] * rows_count))
 
 
 def _said(row: _Row, last: Snapshot, seq: int) -> Snapshot:

@@ -52,6 +52,7 @@ class Snapshots:
         self._turn = Repeating(workspace)
         self.write = self._turn.write
         self.commit = self._turn.commit
+        self.is_interrupted = self._turn.is_interrupted
 
     @classmethod
     def open(
@@ -128,15 +129,6 @@ class Snapshots:
         try:
             say = self._turn.later if later else self._turn.again
             return say(last, reason, call) if self._store.is_there() else None
-        finally:
-            self._turn.leave_turn()
-
-    def is_interrupted(self) -> bool:
-        """Tell whether a restore was interrupted, or goes on elsewhere; no, if that's a wait."""
-        if not self._turn.try_turn():
-            return False
-        try:
-            return self._store.is_there() and self._workspace.is_interrupted()
         finally:
             self._turn.leave_turn()
 

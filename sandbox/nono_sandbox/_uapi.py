@@ -116,6 +116,7 @@ SIGNALS_MAX = 64
 SIGNAL_SET_BYTES = 128
 
 _LIMITS = struct.Struct("=QQ")
+_ECHILD = 10
 _STATUS = struct.Struct("=i")
 _USAGE = struct.Struct("=18q")
 _SHM_INFO = struct.Struct("@i5L")
@@ -332,14 +333,18 @@ def rename_in(directory_fd: int, old: str, new: str, flags: int) -> None:
     syscall("renameat2", number_of("renameat2"), *arguments)
 
 
-def wait4(options: int) -> tuple[int, int, tuple[float, float], int]:
+def wait4(options: int) -> tuple[int, int, tuple[float, float], int] | None:
     """Collect a child that has ended, or as *options* say, without waiting (WNOHANG is among them).
 
     Returns its number or 0, its status, the time it took as a user and in the system, in seconds,
-    and its most memory in KiB. `os.wait4` would import `resource` for these.
+    and its most memory in KiB; or None: there is no child, and to raise that costs more than to
+    ask. `os.wait4` would import `resource` for these.
     """
     status, usage = (_foreign.Char * _STATUS.size)(), (_foreign.Char * _USAGE.size)()
-    pid = checked(LIBC.call("wait4", -1, status, options, usage), "wait4")
+    pid = LIBC.call("wait4", -1, status, options, usage)
+    if pid < 0 and _foreign.get_errno() == _ECHILD:
+        return None
+    checked(pid, "wait4")
     user_s, user_us, system_s, system_us, memory_kib, *_ = _USAGE.unpack(usage)
     cpu_s = user_s + user_us / 1e6, system_s + system_us / 1e6
     return pid, _STATUS.unpack(status)[0], cpu_s, memory_kib

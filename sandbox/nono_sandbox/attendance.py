@@ -70,6 +70,8 @@ class Attendance:
         self._look_at = float("inf")
         self._cpu_s = (0.0, 0.0)
         self._memory_kib_max = 0
+        self._is_alone = False
+        """All children have ended."""
         self.status: int | None = None
         self.limit = ""
 
@@ -164,11 +166,13 @@ class Attendance:
     def reap(self) -> bool:
         """Collect every process that has ended; tell whether there are others."""
         options = os.WNOHANG if self._stops is None else os.WNOHANG | os.WUNTRACED
-        while True:
-            try:
-                pid, status, cpu_s, memory_kib = _uapi.wait4(options)
-            except ChildProcessError:
+        while not self._is_alone:
+            found = _uapi.wait4(options)
+            if found is None:
+                # From here on nobody is there who could fork.
+                self._is_alone = True
                 return False
+            pid, status, cpu_s, memory_kib = found
             if pid == 0:
                 return True
             if os.WIFSTOPPED(status):
@@ -183,6 +187,7 @@ class Attendance:
                 self.limit = self.limit or ended.limit_of(status, self._limits, _SIGXCPU, _SIGXFSZ)
                 if not self.begun:
                     self._look_at = time.monotonic() + BEGIN_S_MAX
+        return False
 
     def _say_stopped(self, number: int) -> None:
         if self._stops is None:

@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from nono_sandbox import held, system, wire
+from nono_sandbox.ended import Ended
 from nono_sandbox.errors import ConfinementError, LaneLostError, StartError
-from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Iterator
     from typing import Any, Self
 
     from nono_sandbox.confinement import Call, Confinement
@@ -30,33 +32,6 @@ START_S_MAX = 20.0
 _LOST = "the call's lane died; run it again"
 _LOST_TO_MEMORY = "the call's lane died for want of memory; run it again with more"
 _SOURCE_ROOT = str(Path(__file__).resolve().parent.parent)
-
-
-class Ended(Value):
-    """How a call ended, all its processes gone (unless `leftovers`)."""
-
-    wait_status: int | None
-    """As wait(2) has it; None if the program outlived SIGKILL for now."""
-    limit: str
-    """The limit that ended the call (wall, cpu, memory, processes, file-size, ...), or nothing."""
-    failure: tuple[int, str] | None
-    """Status and reason if nothing was executed."""
-    user_s: float
-    system_s: float
-    memory_bytes_max: int
-    """Resident high-water mark of the largest process."""
-    leftovers: bool
-    """Some process is stuck in the kernel and will end when it returns from there."""
-
-    @property
-    def status(self) -> int:
-        """Return the exit status as a shell reports it: 128+n for signal n."""
-        if self.failure is not None:
-            return self.failure[0]
-        if self.wait_status is None:
-            return 128 + 9
-        code = os.waitstatus_to_exitcode(self.wait_status)
-        return code if code >= 0 else 128 - code
 
 
 class ForkServer:
@@ -203,7 +178,7 @@ class Lane:
         return self._control.fileno()
 
     def begin(self, call: Call, stdio: tuple[int, int, int]) -> None:
-        """Run *call* on *stdio*, which stays the caller's to close.
+        """Run *call* on *stdio*, which stays the caller's to close; -1 first is nothing to read.
 
         Raises:
             LaneLostError: The lane is dead; nothing ran.
@@ -213,9 +188,12 @@ class Lane:
         if self.group is not None:
             self.group.limit(call.limits)
         try:
-            wire.send(self._requests, "call", call, fds=stdio)
-            if self._requests is not self._control:
+            if self._requests is self._control:
+                wire.send(self._control, "call", call, fds=[fd for fd in stdio if fd >= 0])
+                return
+            with _something_to_read(stdio) as fds:
                 # In this order: who is woken first runs first, and the lane has only to watch.
+                wire.send(self._requests, "call", call, fds=fds)
                 wire.send(self._control, "begin", call.limits)
         except StartError as error:
             raise LaneLostError(str(error)) from error
@@ -298,3 +276,16 @@ class Lane:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+@contextmanager
+def _something_to_read(stdio: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
+    """Yield *stdio*, with /dev/null for what is missing."""
+    if stdio[0] >= 0:
+        yield stdio
+        return
+    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield null, *stdio[1:]
+    finally:
+        os.close(null)

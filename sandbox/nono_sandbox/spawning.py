@@ -37,6 +37,7 @@ NOT_FOUND = 127
 NOT_RUN = 126
 WHY_CHARACTERS_MAX = 4000
 _HANDED_IN = tuple(name for name in DEVICES if name != "tty")
+_FOR_OUTPUT = 2
 _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 _SIGNALS = tuple(number for number in range(1, 65) if number not in (9, 19, 32, 33))
 """All that may be ignored; a program's start ignores none. (glibc asks about others before it sets
@@ -51,7 +52,7 @@ def _spawn(call: Call, stdio: Sequence[int], tier: str) -> int | tuple[int, str]
     """
     opened: list[int] = []
     try:
-        opened.extend(handed_in(fd, tier) for fd in stdio)
+        opened.extend(standard(stdio, tier))
         change_directory(call.cwd)
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(opened)]
 
@@ -114,7 +115,13 @@ def is_plain(call: Call, processes_max: int | None, *, in_group: bool) -> bool:
     return bounded and limits.memory_bytes_max is None
 
 
-def handed_in(fd: int, tier: str) -> int:
+def standard(stdio: Sequence[int], tier: str) -> list[int]:
+    """Return what stands for *stdio*; two are for output, and there is nothing to read."""
+    nothing = [] if len(stdio) > _FOR_OUTPUT else [os.open("/dev/null", os.O_RDONLY)]
+    return [*nothing, *(_handed_in(fd, tier) for fd in stdio)]
+
+
+def _handed_in(fd: int, tier: str) -> int:
     """Return what stands for *fd*, as a standard stream of the program.
 
     No directory does: what lies beneath it would be opened past the fresh root's mounts. Of a

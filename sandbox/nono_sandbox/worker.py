@@ -87,8 +87,8 @@ def try_out(call: Call, stdio: Sequence[int], tier: str, narrowing: tuple[bytes,
 
 
 def _put_in_place(stdio: Sequence[int], tier: str) -> None:
-    for number, fd in enumerate(stdio):
-        os.dup2(spawning.handed_in(fd, tier), number)
+    for number, fd in enumerate(spawning.standard(stdio, tier)):
+        os.dup2(fd, number)
 
 
 def _settle(call: Call, tier: str, narrowing: tuple[bytes, ...]) -> None:

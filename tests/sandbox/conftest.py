@@ -22,7 +22,7 @@ from typing import Any, Self
 import pytest
 
 from nono_sandbox import system
-from nono_sandbox.client import Ended, ForkServer, Lane
+from nono_sandbox.client import ForkServer, Lane
 from nono_sandbox.confinement import (
     NAMESPACES,
     READ,
@@ -32,6 +32,7 @@ from nono_sandbox.confinement import (
     Grant,
     Link,
 )
+from nono_sandbox.ended import Ended
 from nono_sandbox.seatbelt.fixed import SYSTEM_GRANTS
 
 HERE = Path(__file__).parent

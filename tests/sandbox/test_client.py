@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from nono_sandbox.client import Ended
+from nono_sandbox.ended import Ended
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from nono_mcp.capture import Capture
 from nono_mcp.server import results
 from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.session import Result
-from nono_sandbox.client import Ended
 from nono_sandbox.confinement import Limits
+from nono_sandbox.ended import Ended
 from nono_sandbox.support import Guarantee
 
 LIMITS = Limits(memory_bytes_max=2 * 10**9, processes_max=64, cpu_s=1.5, output_bytes_max=10**6)
