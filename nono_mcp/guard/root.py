@@ -73,7 +73,8 @@ class Root:
         self._device = -1
         self._is_timed = False
         """What changes on the device has another time."""
-        self._listing: tuple[int, tuple[str, ...]] | None = None
+        self.listing: tuple[int, tuple[str, ...]] | None = None
+        """Which guarded names were there at which ctime, if the next change has another."""
 
     def path_of(self, spot: Spot) -> str:
         """Return the absolute path of *spot*."""
@@ -137,13 +138,13 @@ class Root:
     def _present(self, root: int) -> tuple[str, ...]:
         """Return the guarded names that stand in the open directory *root*."""
         changed_ns = os.fstat(root).st_ctime_ns
-        if self._listing is None or self._listing[0] != changed_ns:
+        if self.listing is None or self.listing[0] != changed_ns:
             found = tuple(names.guarded(os.listdir(root)))
-            self._listing = None
+            self.listing = None
             if time.time_ns() - changed_ns > _OLD_NS:
-                self._listing = (changed_ns, found)
+                self.listing = (changed_ns, found)
             return found
-        return self._listing[1]
+        return self.listing[1]
 
     def names(self, fd: int) -> list[str]:
         """Return the guarded names that are in the open directory *fd*, or were."""

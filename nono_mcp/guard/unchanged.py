@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import judge, tree
+from nono_mcp.guard import judge, place, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +31,17 @@ def is_as_seen(root: Root, still: object) -> bool:
         return False
 
 
+def _is_blank(root: Root) -> bool:
+    """Tell whether nothing guarded was there, and by the directory's status no name came since."""
+    status = None if root.seen or root.awaited else place.standing(root.path)
+    if status is None or not root.book.place.is_at(status):
+        return False
+    return root.listing == (status.st_ctime_ns, ())
+
+
 def is_unchanged(root: Root, still: object) -> bool:
     """Tell whether all is as it was seen, by a look if *still* and statuses don't tell."""
-    if is_as_seen(root, still):
+    if is_as_seen(root, still) or _is_blank(root):
         return True
     fd = root.open()
     if fd is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nono_mcp.guard import spots
+from nono_mcp.guard import root, spots
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots.scan import Scan
 from nono_mcp.undo.thinning import Thinning
@@ -132,6 +132,38 @@ def test_a_call_that_changes_nothing_costs_no_look(
             calls = [one.call for one in reversed(taken)]
             assert calls[::2] == calls[1::2]
             assert len(set(calls)) == 6
+
+    anyio.run(act)
+
+
+def test_a_grant_with_nothing_guarded_costs_a_status_and_what_is_planted_there_is_taken_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = bench.root / "other"
+    other.mkdir()
+    monkeypatch.setattr(root, "_OLD_NS", 50 * 10**6)
+    opened: list[str] = []
+    open_one = root.Root.open
+
+    def noting(one: root.Root) -> int | None:
+        opened.append(one.path)
+        return open_one(one)
+
+    monkeypatch.setattr(root.Root, "open", noting)
+
+    async def act() -> None:
+        request = bench.request(allow=(str(other),))
+        async with Session.open(request, tier=bench.tier) as session:
+            with anyio.fail_after(LONG_ENOUGH_S):
+                opened.append(str(other))
+                while str(other) in opened:
+                    opened.clear()
+                    await session.run(Command(("true",)))
+            for name in (".envrc", ".git/hooks/pre-commit", ".envrc"):
+                script = f"cd {other}; mkdir -p .git/hooks; echo evil >{name}"
+                result = await session.run(Command(("/bin/sh", "-c", script)))
+                assert f"{other}/{name}" in {one.path for one in result.guarded}
+                assert not (other / name).exists()
 
     anyio.run(act)
 
