@@ -61,20 +61,17 @@ class Repeating:
         """Take the turn, all that was said being written, if it can be."""
         self._turn.acquire()
         self._commit()
-        self._db.execute(_WAITING)
         with suppress(sqlite3.Error):  # of which whoever writes next is told, and so are people
+            self._db.execute(_WAITING)
             self._inserted(self._said)
             self._said.clear()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let others have their turn."""
-        try:
+        with suppress(sqlite3.ProgrammingError):  # it may have been the turn to close it
             self._db.execute(_UNWAITING)
-        except sqlite3.ProgrammingError:
-            pass  # that was the turn to close it
-        finally:
-            self._turn.release()
+        self._turn.release()
 
     def try_turn(self) -> bool:
         """Take the turn if nobody has it, and tell whether we have; `leave_turn` ends it."""
@@ -163,14 +160,14 @@ class Repeating:
 
     def _commit(self) -> None:
         """End what was begun, all that was said being written then."""
-        if not self._db.in_transaction:
-            return
         try:
-            self._db.execute("COMMIT")
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+                self._said.clear()
+        except sqlite3.ProgrammingError:
+            return  # it's closed, and nothing is left open
         except sqlite3.Error:
             self._roll_back()
-        else:
-            self._said.clear()
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:

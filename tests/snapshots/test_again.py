@@ -251,3 +251,14 @@ def test_it_waits_for_nobody_and_is_not_forgotten(place: Place) -> None:
         db.close()
         assert snapshots.write()
         assert rows(place) == [*TAKEN, LATER]
+
+
+def test_who_closes_it_twice_is_not_kept_waiting(place: Place) -> None:
+    snapshots = place.open()
+    first = snapshots.take("auto")
+    snapshots.again(first, "before-call", "c1")
+    snapshots.close()
+    assert rows(place) == TAKEN
+    snapshots.commit()
+    assert snapshots.write()
+    snapshots.close()
