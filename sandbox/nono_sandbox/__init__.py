@@ -9,7 +9,7 @@
   `builtin`, `scratch`.
 - A single run: `oneshot`, `solitary`, `room`, `alone`, `left_behind`.
 - Limits: `ended`, `resource_usage`, `growth`, `deleted_files`, `reserve`; control groups:
-  `hierarchy`, `delegated`, `groups`, `held`, `watch`, `enclosed`.
+  `hierarchy`, `delegated`, `lineage`, `groups`, `held`, `watch`, `enclosed`.
 - macOS: `seatbelt`.
 - System calls: `_uapi`, `_foreign`, `renaming`.
 """

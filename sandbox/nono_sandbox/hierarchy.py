@@ -15,7 +15,7 @@ import contextlib
 import os
 import time
 
-from nono_sandbox import delegated
+from nono_sandbox import delegated, lineage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ KEEPER = "keeper"
 """The group of the process that moved out of the way, and of what it starts."""
 _OURS = "nono"
 _REMOVAL_S_MAX = 2.0
-_PARENT, _START_TIME = 1, 19
-"""Columns of /proc/PID/stat after the name (proc(5): 4th and 22nd of all)."""
 _LOOKS_MAX = 10
 """For whom those who move down have forked meanwhile."""
 WRAPPED = "systemd-run --user --scope -p Delegate=yes"
@@ -88,7 +86,7 @@ def judge(directory: str, pid: int, child: int = 0) -> None:
             if not os.access(f"{directory}/{name}", os.W_OK, effective_ids=True):
                 raise UnavailableError(f"{directory} isn't ours to change; try {WRAPPED} nono ...")
         members = set(_members(directory))
-        others = members.difference(_ours(members, pid, child))
+        others = members.difference(lineage.family(members, pid, child))
     except OSError as error:
         raise UnavailableError(f"{directory} can't be read: {error.strerror}") from error
     if others and not _is_root(directory):
@@ -99,18 +97,6 @@ def judge(directory: str, pid: int, child: int = 0) -> None:
 
 def _members(directory: str) -> list[str]:
     return _read(f"{directory}/cgroup.procs").split()
-
-
-def _ours(members: Iterable[str], pid: int, child: int) -> list[str]:
-    """Return who of *members* is *pid* or, if there is one, *child* or a descendant of that."""
-    family = {str(pid), str(child)} - {"0"}
-    return [one for one in members if one in family or (child and _descends(one, str(child)))]
-
-
-def _descends(pid: str, ancestor: str) -> bool:
-    while pid not in ("", "0", ancestor):
-        pid = _told(pid, _PARENT)
-    return pid == ancestor
 
 
 def see(directory: str, pid: int, child: int = 0) -> str:
@@ -169,7 +155,7 @@ def leave(directory: str, pid: int) -> None:
 
 def _move_down(directory: str, keeper: str, pid: int, child: int) -> None:
     for _ in range(_LOOKS_MAX):
-        ours = _ours(_members(directory), pid, child)
+        ours = lineage.family(_members(directory), pid, child)
         for one in ours:
             with contextlib.suppress(ProcessLookupError):
                 write(f"{keeper}/cgroup.procs", one)
@@ -255,7 +241,7 @@ def _abandoned(directory: str) -> Iterator[str]:
         pid, _, began = whose.partition("-")
         if ours != _OURS or not (_is_number(pid) and _is_number(began)):
             continue
-        is_left = os.stat(path).st_uid == os.geteuid() and _told(pid, _START_TIME) != began
+        is_left = os.stat(path).st_uid == os.geteuid() and lineage.began(pid) != began
         if is_left and not _has_strangers(path):
             yield path
 
@@ -273,15 +259,7 @@ def _has_strangers(top: str) -> bool:
 
 
 def _name_of(pid: int) -> str:
-    return f"{_OURS}-{pid}-{_told(str(pid), _START_TIME)}"
-
-
-def _told(pid: str, column: int) -> str:
-    """Return what is told of a process, if there is any: its parent, or when it began, in ticks."""
-    try:
-        return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[column]
-    except OSError:
-        return ""
+    return f"{_OURS}-{pid}-{lineage.began(str(pid))}"
 
 
 def _directories(path: str) -> list[str]:
