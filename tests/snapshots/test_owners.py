@@ -25,6 +25,7 @@ def test_anothers_snapshot_is_found_by_all_of_its_id_alone(place: Place, other: 
         first = mine.take("named", name="mine")
         second = mine.again(first, "before-call", "0" * 16)
         assert second is not None
+        mine.commit()
         place.write("file", "2")
         own = theirs.take("named", name="theirs")
         assert [one.owner for one in person.list()] == [other, "alice", "alice"]
