@@ -138,10 +138,13 @@ def _output(source: Command) -> Secret:
 def _read(process: subprocess.Popen[bytes], source: Command) -> bytes:
     """Return what *process* writes, which ends it if that's more than a value may be."""
     fd = process.stdout.fileno() if process.stdout else -1
+    # Not select(2), which takes no descriptor over 1023: a server may have as many open.
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
     deadline_s = time.monotonic() + COMMAND_S_MAX
     data = b""
     while len(data) <= VALUE_BYTES_MAX + 1:
-        if not select.select([fd], [], [], max(deadline_s - time.monotonic(), 0.0))[0]:
+        if not poll.poll(max(deadline_s - time.monotonic(), 0.0) * 1000):
             raise subprocess.TimeoutExpired(source.argv[0], COMMAND_S_MAX)
         chunk = os.read(fd, VALUE_BYTES_MAX)
         if not chunk:

@@ -77,8 +77,8 @@ def without_table(text: str, path: Sequence[str]) -> str:
     expected = loads(text)
     table: Any = expected
     for name in path[:-1]:
-        table = table.get(name, {})
-    if path[-1] not in table:
+        table = table.get(name, {}) if isinstance(table, dict) else {}
+    if not isinstance(table, dict) or path[-1] not in table:
         return text
     del table[path[-1]]
     lines = text.splitlines(keepends=True)

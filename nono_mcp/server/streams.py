@@ -174,7 +174,9 @@ class Receiving(_Stream):
             except PermissionError:
                 # What epoll refuses to wait for: a regular file is always ready.
                 await anyio.lowlevel.checkpoint()
-                return os.read(self._fd, _READ_BYTES)
+                with suppress(OSError):  # it's a directory, or not open for that
+                    return os.read(self._fd, _READ_BYTES)
+                return b""
             self._is_watched = True
         self._wanted = loop.create_future()
         try:

@@ -15,13 +15,14 @@ day, a body, a rate or a resolver has a say in; an address is never kept.
 """
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import NamedTuple
 
-from nono_proxy.config import Route, SigV4
+from nono_proxy.config import Header, Route, SigV4
 from nono_proxy.credential import Credential, Lent
 from nono_proxy.grammar import Field, Request, Response
+from nono_proxy.placements import Found
 from nono_proxy.plan import Plan
 from nono_proxy.sifting import Sifted, Sifter
 
@@ -83,6 +84,8 @@ class Alike(NamedTuple):
     """What was made of a head, and can be made of those like it."""
 
     judged: Judged
+    plan: Plan
+    """As it is with those fields that are looked at first, and in their order."""
     fields: list[Field]
     """The fields of its request that are looked at."""
     head: Sifted
@@ -122,7 +125,7 @@ class Memory:
         fields = [*found.fields, *sifted.others]
         request = like.request._replace(fields=fields, length=sifted.length)
         head = found.head.with_others(sifted)
-        return Judged(key, like.plan, request, self.generation, head, like.credential, like.until)
+        return Judged(key, found.plan, request, self.generation, head, like.credential, like.until)
 
     def keep(self, judged: Judged, head: bytes, lent: Lent | None) -> None:
         """Keep what went upstream for a request, with the credential that it was lent until then.
@@ -154,9 +157,11 @@ class Memory:
         if len(self._alike) >= HEADS_MAX:
             self._alike.clear()
         names = {name for name, _ in sifted.others}
-        fields = [field for field in judged.request.fields if field[0] not in names]
+        fields = judged.request.fields
+        order = [at for at, (name, _) in enumerate(fields) if name not in names]
+        plan = replace(judged.plan, found=[_moved(each, order) for each in judged.plan.found])
         key = (where, sifted.looked_at), sifted.length > 0
-        self._alike[key] = Alike(judged, fields, made)
+        self._alike[key] = Alike(judged, plan, [fields[at] for at in order], made)
 
     def openings(self, request: Request, lent: Lent | None) -> Openings:
         """Return how answers began to requests of the same framing that were lent the same."""
@@ -189,6 +194,13 @@ class Memory:
             del self._alike[like]
         for shape in [shape for shape, each in self._openings.items() if now >= each.until]:
             del self._openings[shape]
+
+
+def _moved(found: Found, order: list[int]) -> Found:
+    """Return where a token is once the fields are those of *order*, by what place they had."""
+    if not isinstance(found.placement, Header):
+        return found
+    return found._replace(at=order.index(found.at))
 
 
 def _lasts(judged: Judged) -> bool:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import resource
 import stat
 import subprocess
 import threading
@@ -27,6 +28,10 @@ class Backend(AuditBackend):
     def delete_password(self, service: str, username: str) -> None:
         self._require_unlocked()
         del self.entries[service, username]
+
+
+SELECTABLE = 1024
+"""So many descriptors select(2) takes."""
 
 
 def read(text: str, sources: fetch.Sources | None = None) -> str:
@@ -101,6 +106,21 @@ def script(path: Path, text: str) -> Path:
 def test_a_command_is_asked_without_a_shell(tmp_path: Path) -> None:
     program = script(tmp_path / "tool", "import sys; print('|'.join(sys.argv[1:]))")
     assert read(f"cmd://{program} '$HOME' `id` a\\;b") == "$HOME|`id`|a;b"
+
+
+def test_a_command_is_asked_whatever_else_is_open(tmp_path: Path) -> None:
+    program = script(tmp_path / "tool", "print('value')")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(SELECTABLE + 64, hard), hard))
+    opened: list[int] = []
+    try:
+        while not opened or opened[-1] < SELECTABLE:
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        assert read(f"cmd://{program}") == "value"
+    finally:
+        for fd in opened:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_a_command_says_on_failing_is_repeated_to_nobody(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def test_a_table_is_put_in_and_comes_out_again() -> None:
     assert tables.without_table(tables.with_table("", PATH, VALUES), PATH) == ""
 
 
+@pytest.mark.parametrize("text", ["mcp_servers = 1", 'mcp_servers = "nono"', "mcp_servers = []"])
+def test_nothing_comes_out_of_what_holds_no_tables(text: str) -> None:
+    assert tables.without_table(text, PATH) == text
+
+
 def test_what_else_is_in_the_table_stays() -> None:
     text = (
         '[mcp_servers.nono] # ours\ncommand = "old"\nenabled = false # for now\n\n'

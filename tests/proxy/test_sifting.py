@@ -32,6 +32,7 @@ LEDGER = Ledger()
 TOKEN = LEDGER.mint("call", (MODEL,), None, 100.0).tokens["model"].encode()
 JUDGE = Judge(CONFIG, LEDGER)
 LENT = CREDENTIAL, 100.0
+RENEWED = Credential(b"sk-renewed-0123456789")
 
 OWN = [b"X-Request-Id: 1", b"Traceparent: 00-4bf9-01", b"User-Agent: agent/1.0 (x; y)"]
 NAMES = (
@@ -53,9 +54,11 @@ FIELDS = st.lists(
 )
 
 
-def head_of(fields: list[bytes], method: bytes = b"POST") -> bytes:
-    lines = [method + b" /model/v1 HTTP/1.1", b"Host: here", b"Authorization: Bearer " + TOKEN]
-    return b"\r\n".join([*lines, *fields, b"\r\n"])
+def head_of(fields: list[bytes], method: bytes = b"POST", *, before: int = 0) -> bytes:
+    """Return a head of these fields, so many of them *before* the token."""
+    lines = [method + b" /model/v1 HTTP/1.1", b"Host: here", *fields[:before]]
+    lines.append(b"Authorization: Bearer " + TOKEN)
+    return b"\r\n".join([*lines, *fields[before:], b"\r\n"])
 
 
 def alone(head: bytes) -> tuple[Judged, bytes] | None:
@@ -90,17 +93,21 @@ def in_order(head: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:
     return first, found
 
 
-@given(FIELDS, FIELDS)
-@example([], [b"X-Request-Id: " + TOKEN])
-@example([b"Connection: close"], [b"Connection: close", b"Connection: x-other", b"X-Other: 1"])
-@example([b"Content-Length: 5"], [b"Content-Length: 5", b"Content-Length: 5"])
-@example([b"Content-Length: 5"], [b"Content-Length: 17", b"Transfer-Encoding: chunked"])
-@example([b"Content-Length: 5"], [b"Content-Length: 0"])
-@example([b"Connection: x-other"], [b"Connection: x-other", b"X-Other: 1"])
+@given(FIELDS, FIELDS, st.integers(0, 3))
+@example([], [b"X-Request-Id: " + TOKEN], 0)
+@example([b"Connection: close"], [b"Connection: close", b"Connection: x-other", b"X-Other: 1"], 0)
+@example([b"Content-Length: 5"], [b"Content-Length: 5", b"Content-Length: 5"], 0)
+@example([b"Content-Length: 5"], [b"Content-Length: 17", b"Transfer-Encoding: chunked"], 0)
+@example([b"Content-Length: 5"], [b"Content-Length: 0"], 0)
+@example([b"Connection: x-other"], [b"Connection: x-other", b"X-Other: 1"], 0)
+@example([b"User-Agent: a", b"X-Request-Id: 1"], [b"User-Agent: a", b"X-Request-Id: 2"], 2)
+@example([b"User-Agent: a", b"X-Request-Id: 1"], [], 2)
 @settings(max_examples=500)
-def test_what_is_made_of_a_head_like_another(one: list[bytes], two: list[bytes]) -> None:
-    head = head_of(two)
-    like = after(head_of(one), head)
+def test_what_is_made_of_a_head_like_another(
+    one: list[bytes], two: list[bytes], before: int
+) -> None:
+    head = head_of(two, before=before)
+    like = after(head_of(one, before=before), head)
     if like is None:
         return
     expected = alone(head)
@@ -110,6 +117,9 @@ def test_what_is_made_of_a_head_like_another(one: list[bytes], two: list[bytes])
     assert like.request._replace(fields=[]) == judged.request._replace(fields=[])
     assert sorted(like.request.fields) == sorted(judged.request.fields)
     assert replace(like.plan, found=[]) == replace(judged.plan, found=[])
+    # So it is with another credential, if that was renewed meanwhile.
+    renewed = outgoing.head(like.request, like.plan, RENEWED, None)
+    assert in_order(renewed) == in_order(outgoing.head(judged.request, judged.plan, RENEWED, None))
     # What is sent can be read by another too.
     reader = h11.Connection(h11.SERVER)
     reader.receive_data(like.head)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -151,3 +152,16 @@ def test_who_waits_for_a_message_is_told_of_the_end(pipe: tuple[int, int]) -> No
 
     anyio.run(act)
     assert ended == [True]
+
+
+def test_what_can_not_be_read_is_at_its_end(tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "written", os.O_WRONLY | os.O_CREAT)
+
+    async def act() -> None:
+        with anyio.fail_after(LONG_ENOUGH_S), pytest.raises(anyio.EndOfStream):
+            await Receiving(fd, refuse).receive()
+
+    try:
+        anyio.run(act)
+    finally:
+        os.close(fd)
