@@ -79,3 +79,8 @@ def test_no_symlink_is_followed_in_giving_back(tmp_path: Path, umask: int) -> No
     with pytest.raises(OSError, match="link"):
         private.open_file(f"{tmp_path}/link", os.O_RDWR | os.O_CREAT)
     assert (tmp_path / "others").stat().st_mode & 0o777 == 0o500
+
+
+def test_what_is_made_anew_with_all_above_it_is_ours_alone(tmp_path: Path) -> None:
+    private.ensure_directories(str(tmp_path / "state" / "nono" / "guard"))
+    assert [path.stat().st_mode & 0o77 for path in sorted(tmp_path.rglob("*"))] == [0, 0, 0]

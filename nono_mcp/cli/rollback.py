@@ -102,15 +102,20 @@ def _plan(opened: Kept, wanted: Wanted) -> Plan:
 
 
 def before_the_last_change(opened: Kept) -> str:
-    """Return the newest snapshot that isn't the workspace as it is now.
+    """Return the newest snapshot that isn't the workspace as it is now, but for directories' times.
 
     Raises:
         NoSuchSnapshotError: There's none.
     """
     now = opened.take(None, PROGRAM)
+    same = {now.root}
     for snapshot in opened.snapshots.list():
-        if snapshot.root != now.root:
+        if snapshot.root in same:
+            continue
+        # An editor's own files come and go, and leave a directory another time.
+        if not opened.snapshots.diff(snapshot.id, now.id, limit=1).nothing:
             return snapshot.id
+        same.add(snapshot.root)
     raise NoSuchSnapshotError("no snapshot differs from the workspace as it is now")
 
 

@@ -55,6 +55,7 @@ class Afterwards:
         self.pause_ms: float | None = None
         """How long to wait for something else to do before the next step; None is for ever."""
         if self._listing is not None:
+            began.count(self._listing.apart_ns)
             self._steps = self._looked_at(self._listing)
             known = any(directory for _, directory, _ in self._listing.found())
             self.pause_ms = 0 if known or not self._listing.directories else PAUSE_MS

@@ -15,7 +15,7 @@ import time
 from _imp import source_hash
 from binascii import crc32
 
-from nono_mcp.guard import times, ways
+from nono_mcp.guard import objects, times, ways
 from nono_sandbox import private
 
 TYPE_CHECKING = False
@@ -80,6 +80,8 @@ class Listing:
         """All directories were come to."""
         self._same: frozenset[str] = frozenset()
         """Which directories were seen to have the names that they had then; see `note_same`."""
+        self.apart_ns = self._apart_ns()
+        """How far apart times are here; what is seen of a directory is settled only after that."""
         self._read()
 
     def _read(self) -> None:
@@ -106,6 +108,20 @@ class Listing:
         status = os.lstat(self._root)
         return status.st_dev, status.st_ino
 
+    def _apart_ns(self) -> int:
+        try:
+            root = os.open(self._root, ways.DIRECTORY)
+        except OSError:
+            return 1
+        try:
+            return times.apart_ns(root, objects.birth_ns(root))
+        finally:
+            os.close(root)
+
+    def _settled_ns(self, now_ns: int) -> int:
+        """Return until when a directory was changed that won't be once more unseen, by *now_ns*."""
+        return now_ns - SETTLED_NS - self.apart_ns
+
     def note_same(self) -> None:
         """Note which directories have the names that they had.
 
@@ -122,7 +138,7 @@ class Listing:
         """Return the device of the top directory, if names there don't change untold."""
         root = os.open(self._root, ways.DIRECTORY)
         try:
-            exact = times.file_system(root) in times.EXACT
+            exact = times.file_system(root) in times.EXACT and self.apart_ns == 1
             return os.fstat(root).st_dev if exact else None
         finally:
             os.close(root)
@@ -148,9 +164,12 @@ class Listing:
     def is_as_it_was(self) -> bool:
         """Tell whether no directory was changed since it was listed."""
         prefix, stat = self._prefix, os.lstat
-        for path, one in self.directories.items():
-            if stat(prefix + path).st_ctime_ns != one.changed_ns:
-                return False
+        try:
+            for path, one in self.directories.items():
+                if stat(prefix + path).st_ctime_ns != one.changed_ns:
+                    return False
+        except FileNotFoundError:
+            return False
         return bool(self.directories)
 
     def renew(self, until: float) -> bool:
@@ -180,7 +199,7 @@ class Listing:
         todo = [""]
         # What is further up comes first: that is what most tools look for.
         for path in todo:
-            settled_ns = times.now_ns() - SETTLED_NS
+            settled_ns = self._settled_ns(times.now_ns())
             old = self._last.get(path)
             one = listed(self._prefix, path, old)
             if one is None:
@@ -236,7 +255,7 @@ class Listing:
         """
         if not self._is_new and inodes == self.inodes:
             return
-        settled_ns = taken_ns - SETTLED_NS
+        settled_ns = self._settled_ns(taken_ns)
         # While some weren't come to, the top directory counts as changed: the next look goes on.
         doubted = None if self._is_all else ""
         directories = tuple(

@@ -90,7 +90,10 @@ def private(directory: str) -> Iterator[Place]:
     """Yield what stands in *directory* and isn't readable for everybody."""
     with os.scandir(directory) as entries:
         for entry in entries:
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # what useradd works on, say
             if not status.st_mode & stat.S_IROTH and not stat.S_ISLNK(status.st_mode):
                 identity = (status.st_dev, status.st_ino)
                 yield Place(entry.path, entry.path, _kind(status.st_mode), identity)

@@ -92,11 +92,18 @@ def connect(state_dir: str) -> sqlite3.Connection:
         _prepare(db)
     except sqlite3.DatabaseError as error:
         db.close()
-        raise StoreError(f"{path}: {error}; move it and its packs aside to begin anew") from error
+        raise StoreError(f"{path}: {told(error)}") from error
     except StoreError:
         db.close()
         raise
     return db
+
+
+def told(error: sqlite3.Error) -> str:
+    """Return what went wrong, and what to do about it: a full disk isn't the index's fault."""
+    if type(error) is sqlite3.DatabaseError:
+        return f"{error}; move it and its packs aside to begin anew"
+    return f"{error}; nothing is lost: see whether its disk has room, and may be written"
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:

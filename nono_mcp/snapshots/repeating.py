@@ -19,13 +19,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
+from nono_mcp.snapshots import database
+from nono_mcp.snapshots.errors import StoreError
 from nono_mcp.snapshots.place import LOCK_WAIT_S
 
 if TYPE_CHECKING:
     from nono_mcp.snapshots.values import Reason, Snapshot
     from nono_mcp.snapshots.workspace import Workspace
 
-    _Row = tuple[str, int, Reason, str | None, str | None, int, bool]
+    _Row = tuple[str, int, Reason, str | None, str | None, str, bool]
     """What `_WRITE` calls `said`."""
 
 _ID_BYTES: Final = 8
@@ -35,12 +37,12 @@ _UNWAITING: Final = "PRAGMA busy_timeout = 0"
 _BEGIN: Final = "BEGIN IMMEDIATE"
 _ROW: Final = f"({', '.join('?' * _COLUMNS)})"
 _WRITE: Final = (
-    "WITH said (id, time_ns, reason, call, owner, seq, first) AS (VALUES {rows})"
+    "WITH said (id, time_ns, reason, call, owner, last, first) AS (VALUES {rows})"
     " INSERT INTO snapshots (workspace, id, time_ns, reason, call, root, files, bytes, unprotected,"
     " listed, rules, generation, owner)"
     " SELECT workspace, said.id, said.time_ns, said.reason, said.call, root, files, bytes,"
     " unprotected, listed, rules, generation, said.owner"
-    " FROM said CROSS JOIN snapshots AS last ON last.seq = said.seq WHERE NOT said.first"
+    " FROM said CROSS JOIN snapshots AS last ON last.id = said.last WHERE NOT said.first"
     " OR (NOT EXISTS (SELECT 1 FROM restores WHERE workspace = last.workspace)"
     " AND NOT EXISTS (SELECT 1 FROM links WHERE workspace = last.workspace))"
     " RETURNING seq, id"
@@ -67,11 +69,17 @@ class Repeating:
             self._said.clear()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Let others have their turn."""
-        with suppress(sqlite3.ProgrammingError):  # it may have been the turn to close it
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Let others have their turn.
+
+        Raises:
+            StoreError: The index couldn't be read or written.
+        """
+        with suppress(sqlite3.Error):  # it may have been the turn to close it
             self._db.execute(_UNWAITING)
         self._turn.release()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"the store's index: {database.told(error)}") from error
 
     def try_turn(self) -> bool:
         """Take the turn if nobody has it, and tell whether we have; `leave_turn` ends it."""
@@ -95,7 +103,7 @@ class Repeating:
         try:
             self._db.execute(_BEGIN)
             seq = self._inserted([*self._said, row]).get(row[0])
-        except sqlite3.OperationalError:
+        except sqlite3.Error:
             self._roll_back()
             return None  # whoever looks at the workspace instead is told why
         if seq is None:
@@ -148,8 +156,11 @@ class Repeating:
             self.leave_turn()
 
     def _row(self, last: Snapshot, reason: Reason, call: str | None, *, first: bool) -> _Row:
+        # By its id, since another's row may have the number of one that couldn't be committed; and
+        # while *last* itself isn't, by the one that it says once more.
+        base = next((each[5] for each in self._said if each[0] == last.id), last.id)
         name, owner = os.urandom(_ID_BYTES).hex(), self._workspace.owner
-        return name, time.time_ns(), reason, call, owner, last.seq, first
+        return name, time.time_ns(), reason, call, owner, base, first
 
     def _inserted(self, rows: list[_Row]) -> dict[str, int]:
         if not rows:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final, Self
 
 from nono_mcp.snapshots import database, place
+from nono_mcp.snapshots.errors import StoreError
 from nono_mcp.snapshots.objects import Objects
 from nono_mcp.snapshots.packs import Packs
 
@@ -56,7 +57,13 @@ class Store:
 
         Raises:
             BusyError: Somebody collects for too long.
+            StoreError: It was removed.
         """
+        if not self.is_there():
+            raise StoreError(
+                "the snapshots were removed, or others put in their place: what uses them has to "
+                "be started again"
+            )
         with place.locked(self.fd, LOCK, "the store", shared=True):
             self.objects.forget()
             yield

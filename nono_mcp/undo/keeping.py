@@ -256,9 +256,11 @@ class Keeping:
 
     def _reopen(self) -> None:
         with self._turn:
+            # First, since nothing may be there now and the old one back later.
+            fresh = _opened(self._rules)
             self.snapshots.close()
             self._last = None
-            self.snapshots = _opened(self._rules)
+            self.snapshots = fresh
 
 
 def _opened(rules: Rules) -> Snapshots:

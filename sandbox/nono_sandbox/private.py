@@ -63,7 +63,7 @@ def ensure_directory(path: str, parent: int | None = None) -> None:
 
 
 def ensure_directories(path: str, mode: int = _DIRECTORY) -> None:
-    """Make the directory *path*, and those above it as usual, unless they are there.
+    """Make the directory *path*, and those above it, unless they are there.
 
     Raises:
         OSError: It couldn't be made.
@@ -77,7 +77,7 @@ def ensure_directories(path: str, mode: int = _DIRECTORY) -> None:
         above = path.rstrip("/").rpartition("/")[0]
         if not above or is_directory(above):
             raise
-        ensure_directories(above, 0o777)
+        ensure_directories(above, mode)
         ensure_directories(path, mode)
 
 

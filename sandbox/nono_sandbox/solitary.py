@@ -85,8 +85,17 @@ def _serve(control: _socket.socket, tier: str, network: str, ids: namespaces.Ids
     except wire.ClosedError:
         os._exit(0)
     except (SandboxError, OSError) as error:
-        wire.send(control, "failed", str(error))
-        os._exit(1)
+        _fail(control, str(error))
+
+
+def _fail(control: _socket.socket, why: str) -> Never:
+    """Say *why* there is no lane, if anybody waits for one still, and exit."""
+    try:
+        wire.send(control, "failed", why)
+    except wire.ClosedError:
+        # What it was asked for didn't hold any more, which is often why this couldn't be made.
+        os._exit(0)
+    os._exit(1)
 
 
 def _second() -> _socket.socket:

@@ -32,6 +32,17 @@ def harm(person: Person) -> None:
     (person.workspace / "planted").write_text("new\n")
 
 
+def test_what_came_and_went_is_not_the_last_change(person: Person) -> None:
+    furnish(person)
+    person.nono("snapshot", "create", "good")
+    (person.workspace / "README").unlink()
+    person.nono("snapshot", "create", "bad")
+    (person.workspace / ".README.swp").touch()
+    (person.workspace / ".README.swp").unlink()
+    assert person.nono("rollback", "-y").returncode == 0
+    assert (person.workspace / "README").read_text() == "read me\n"
+
+
 def contents(root: Path) -> dict[str, str]:
     return {
         str(path.relative_to(root)): path.read_text() if path.is_file() else ""

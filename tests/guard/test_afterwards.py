@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import afterwards, listing, times
+from nono_mcp.guard import afterwards, listing, objects, times
 from tests.guard.conftest import git, seen
 from tests.guard.runs import APART_NS, SETTLED_NS, Runs
 from tests.guard.test_below import BARE, EVERYDAY, EVIL, INIT
@@ -251,3 +251,43 @@ def test_the_workspace_is_the_nearest_that_may_be_written() -> None:
     assert where(roots, "/home/ann/worker", "/home/ann") == ""
     assert where(roots[1:], "/etc", "/home/ann") == ""
     assert where(roots, "/etc", "/home/ann") == "/"
+
+
+def test_where_times_are_whole_seconds_what_came_in_the_same_second_is_told(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On ext4 with small inodes a file has no birth, and the time of the second it came in."""
+    cut_ns = 10**9
+    runs.outside("mkdir a")
+    monkeypatch.setattr(times, "apart_ns", lambda _fd, _born_ns: cut_ns)
+    monkeypatch.setattr(objects, "birth_ns", lambda _fd: 0)
+    began = times.Began()
+    began.count(cut_ns)
+    assert not began.since_ns() % cut_ns
+    assert 0 <= times.now_ns() - began.since_ns() < 2 * cut_ns
+    assert runs.run("echo evil > a/.envrc") == ["left a/.envrc"]
+
+
+def test_small_inodes_are_told_by_the_births_that_they_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ext4, fat = 0xEF53, 0x4D44
+    root = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for kind, born_ns, apart_ns in ((ext4, 0, 10**9), (ext4, 1, 1), (fat, 1, 2 * 10**9)):
+            monkeypatch.setattr(times, "file_system", lambda _fd, kind=kind: kind)
+            assert times.apart_ns(root, born_ns) == apart_ns
+    finally:
+        os.close(root)
+
+
+def test_a_directory_that_went_is_no_failure_of_the_look(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the one it was in has the same time still: it went in the same second."""
+    runs.outside("mkdir -p a/b")
+    assert runs.run("true") == []
+    kept = listing.Listing(str(runs.work.parent / "state"), str(runs.work))
+    (runs.work / "a/b").rmdir()
+    monkeypatch.setattr(kept.directories["a"], "changed_ns", os.lstat(runs.work / "a").st_ctime_ns)
+    assert not kept.is_as_it_was()

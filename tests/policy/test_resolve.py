@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -176,3 +177,15 @@ def test_what_is_ones_own_is_in_reach_whatever_its_mode(root: Path) -> None:
     (root / "own").unlink()
     assert is_out_of_reach(place)
     assert not is_out_of_reach(resolve("/etc/passwd"))
+
+
+def test_what_goes_while_it_is_looked_at_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("group.123", "shadow"):
+        (tmp_path / name).touch(0o600)
+    with os.scandir(tmp_path) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    (tmp_path / "group.123").unlink()
+    monkeypatch.setattr(os, "scandir", lambda _: nullcontext(found))
+    assert [one.path for one in private(str(tmp_path))] == [str(tmp_path / "shadow")]

@@ -641,3 +641,25 @@ def test_what_was_asked_for_runs_when_it_is_told_to_and_not_before(
     assert answer == ("" if is_killed else "['sealed'] 0\n")
     assert eventually(lambda: gone(lane))
     assert not mark.exists()
+
+
+@pytest.mark.linux
+def test_a_lane_that_was_let_go_of_fails_without_a_word() -> None:
+    """What it was asked for needn't be there any more: that is why it was let go of."""
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from nono_sandbox import errors, room, solitary, wire\n"
+        "def serve(control, *_):\n"
+        "    try: wire.receive(control)\n"
+        "    except wire.ClosedError: raise errors.ConfinementError('it is gone') from None\n"
+        "room.serve = serve\n"
+        "ours, (pid, _) = solitary.begin('landlock', 'closed')\n"
+        "ours.close()\n"
+        "print(os.waitpid(pid, 0)[1])\n"
+    )
+    source = str(Path(wire.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, source],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0\n", "")

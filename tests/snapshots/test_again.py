@@ -2,14 +2,17 @@
 
 import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from nono_mcp.snapshots import upkeep
+from nono_mcp.snapshots.errors import StoreError
 from nono_mcp.snapshots.place import DIRECTORY
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.values import Snapshot
@@ -209,21 +212,66 @@ def test_whoever_asks_next_commits_it(place: Place, ask: str) -> None:
         assert rows(place) == TAKEN
 
 
+@contextmanager
+def full(place: Place) -> Iterator[None]:
+    """Have the store's log grow no more, as where the disk is full."""
+    log = place.state / DIRECTORY / "index.db-wal"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_what_could_not_be_committed_is_written_later(place: Place) -> None:
     with place.open() as snapshots:
         assert snapshots.again(snapshots.take("auto"), "before-call", "c1") is not None
-        log = place.state / DIRECTORY / "index.db-wal"
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        # As where the disk is full.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, limits[1]))
-        try:
+        with full(place):
             snapshots.commit()
             assert not snapshots.write()
             assert rows(place) == TAKEN[:1]
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert snapshots.write()
         assert rows(place) == TAKEN
+
+
+def test_what_says_more_of_what_could_not_be_committed_is_of_the_same_tree(place: Place) -> None:
+    with place.open() as snapshots:
+        before = snapshots.again(snapshots.take("auto"), "before-call", "c1")
+        assert before is not None
+        with full(place):
+            snapshots.commit()
+            snapshots.again(before, "after-call", "c1", later=True)
+        # Who has its number by now.
+        other = place.state.parent / "other"
+        other.mkdir()
+        (other / "theirs").write_text("1")
+        with Snapshots.open(str(place.state), str(other)) as others:
+            others.take("auto")
+            others.take("auto")
+        again = snapshots.again(before, "before-call", "c2")
+        assert again is not None
+        found = [(one.reason, one.call) for one in snapshots.list()]
+        assert found == [("before-call", "c2"), LATER, *reversed(TAKEN)]
+        assert {one.root for one in snapshots.list()} == {before.root}
+        assert snapshots.get(again.id).seq == again.seq
+
+
+def test_a_full_disk_is_told_as_what_it_is(place: Place) -> None:
+    with place.open() as snapshots:
+        snapshots.take("auto")
+        with full(place), pytest.raises(StoreError, match="nothing is lost"):
+            snapshots.take("auto")
+        snapshots.take("auto")
+
+
+def test_a_store_that_was_removed_is_told_of(place: Place) -> None:
+    with place.open() as snapshots:
+        first = snapshots.take("auto")
+        shutil.rmtree(place.state / DIRECTORY)
+        assert snapshots.again(first, "before-call", "c1") is None
+        with pytest.raises(StoreError, match="removed"):
+            snapshots.take("auto")
 
 
 def test_a_restore_that_was_interrupted_meanwhile_keeps_back_what_follows_alone(

@@ -13,6 +13,7 @@ from nono_mcp.guard.below import Below
 from nono_mcp.policy.document import SnapshotsSection
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Session
+from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo import keeping as module
 from nono_mcp.undo.keeping import Keeping
 from nono_mcp.undo.rules import Rules
@@ -64,6 +65,17 @@ def test_whoever_runs_is_told_what_was_read_meanwhile(keeping: Keeping, tmp_path
     (tmp_path / "work" / "g").write_text("1")
     keeping.take("auto", None)
     assert (runs.unsure.paths, ends.unsure.paths) == ({b"f", b"g"}, set())
+
+
+def test_a_workspace_that_is_back_is_kept_again(keeping: Keeping, tmp_path: Path) -> None:
+    first = keeping.take("auto", None)
+    (tmp_path / "work").rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(SnapshotError, match="work"):
+            keeping.take("auto", None)
+    assert not keeping.snapshots.is_interrupted()
+    (tmp_path / "elsewhere").rename(tmp_path / "work")
+    assert keeping.take("auto", None).root == first.root
 
 
 def test_a_row_that_waits_for_the_next_call_is_written_soon_without_one(
