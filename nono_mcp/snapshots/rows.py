@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Why = tuple["Reason", str | None, str | None]
 """A snapshot's reason, its name and its call."""
 _ID_BYTES: Final = 8
+_INTEGER_MAX: Final = (1 << 63) - 1
+"""What SQLite takes: more than that are all there are."""
 _PREFIX = re.compile(r"[0-9a-f]{4,16}")
 _COLUMNS: Final = (
     "seq, id, time_ns, reason, name, call, root, files, bytes, unprotected, listed, rules,"
@@ -63,7 +65,7 @@ def newest(workspace: Workspace, limit: int | None) -> tuple[Snapshot, ...]:
     found = workspace.store.db.execute(
         f"SELECT {_COLUMNS} FROM snapshots WHERE workspace = ?1 AND {_OWN.format(2)}"  # noqa: S608 - columns of ours
         " ORDER BY seq DESC LIMIT ?3",
-        (workspace.id, workspace.owner, -1 if limit is None else limit),
+        (workspace.id, workspace.owner, -1 if limit is None else min(limit, _INTEGER_MAX)),
     )
     return tuple(map(_snapshot, found))
 

@@ -487,11 +487,13 @@ async def test_a_name_and_a_page_of_the_list(machine: Machine) -> None:
         named = text_of(await agent.call("snapshot", name="it works"))
         listed = text_of(await agent.call("list_snapshots", limit=3)).splitlines()
         rest = text_of(await agent.call("list_snapshots", skip=3)).splitlines()
+        beyond = text_of(await agent.call("list_snapshots", skip=1 << 64))
     assert "named 'it works'" in named
     assert listed[0].split()[0] == named.split()[1]
     assert listed[-1] == "more: skip 3"
     assert len(rest) == 4
     assert "before-call" in rest[-1]
+    assert beyond == "no snapshots"
 
 
 async def test_diff_tells_of_two_states_and_of_one_file(machine: Machine) -> None:
