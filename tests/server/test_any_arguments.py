@@ -92,7 +92,8 @@ def test_every_call_is_answered_and_leaves_nothing(machine: Machine) -> None:
                 assert not result["isError"] or "\n" not in text, (asked, text)
 
         call()
-        assert "exit status 0" in wire.text(wire.run("true"))
+        # One of them may have asked to keep a directory that can't be entered.
+        assert "exit status 0" in wire.text(wire.run("true", cwd=str(machine.workspace)))
         wire.close_input()
         assert wire.wait() == 0
         assert "Traceback" not in wire.errors()
