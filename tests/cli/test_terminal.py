@@ -180,8 +180,9 @@ def test_in_a_pipeline_the_stop_key_stops_all_of_the_call(
     terminal: Open, tier: str, tmp_path: Path
 ) -> None:
     mark = f"mark-of-{tmp_path.name}"
-    # What left the group of processes would read the shell's input from now on.
-    escape = f"setsid -f sh -c 'sleep 1000; :' {mark}"
+    # What left the group of processes would read the shell's input from now on. It starts
+    # nothing: a child stopped before its exec would carry the mark as well.
+    escape = f"setsid -f /usr/bin/python3 -c 'import time; time.sleep(1000)' {mark}"
     window = terminal("/bin/bash", "--norc", "-i", PS1="> ")
     window.expect("> ")
     command = nono(tier, "sh", "-c", shlex.quote(f"{escape}; exec /usr/bin/python3 -c {CONTINUED}"))
