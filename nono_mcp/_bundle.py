@@ -36,6 +36,7 @@ FOLDERS = (
     "nono_mcp/guard",
     "nono_mcp/policy",
     "nono_sandbox",
+    "nono_sandbox/cgroups",
     "nono_sandbox/seccomp",
 )
 """The packages whose modules are in it, without those within."""

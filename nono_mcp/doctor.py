@@ -158,7 +158,7 @@ def _on_wsl(kernel: str) -> list[str]:
 
 
 def _own_group() -> str:
-    from nono_sandbox import hierarchy  # noqa: PLC0415 - Linux's alone
+    from nono_sandbox.cgroups import hierarchy  # noqa: PLC0415 - Linux's alone
 
     return hierarchy.directory_of()
 

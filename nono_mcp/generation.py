@@ -237,7 +237,7 @@ def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generat
                 prepared = load.prepare(request.replace(proxy_port=way.port))
             prepared = prepared.replace(confinement=way.around(prepared.confinement))
         if prepared.document.enforcement.require:
-            facts = required.found(server.reason, server.held.reason)
+            facts = required.found(server.reason, server.groups.reason)
             required.check(prepared, facts, server.tier)
         home.ensure(prepared)
         closed = Closed(prepared)

@@ -67,7 +67,7 @@ class InForce:
     @property
     def groups_reason(self) -> str:
         """Return why no control groups hold the limits of calls, if none do."""
-        return self._generation.server.held.reason if self._generation else ""
+        return self._generation.server.groups.reason if self._generation else ""
 
     @property
     def log(self) -> Log | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from nono_sandbox import held
+from nono_sandbox.cgroups import session_groups
 
 SOURCES = Path(__file__).parents[1]
 # The tests are also run from a copy beside which nothing lies but README.md, against the wheel.
@@ -25,7 +25,7 @@ settings.load_profile("untimed")
 HERE = {
     "linux": sys.platform == "linux",
     "macos": os.uname().sysname == "Darwin",
-    "groups": not held.missing(),
+    "groups": not session_groups.why_none(),
 }
 OF_LINUX = re.compile(r"^pytestmark = .*\bmark\.linux\b", re.MULTILINE)
 PROVEN = pytest.StashKey[set[str]]()

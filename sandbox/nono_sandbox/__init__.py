@@ -8,8 +8,8 @@
 - A call: `lane`, `sealing`, `spawning`, `attending`, `attendance`, `rehearsal`, `worker`,
   `builtin`, `scratch`.
 - A single run: `oneshot`, `solitary`, `room`, `alone`, `left_behind`.
-- Limits: `ended`, `resource_usage`, `growth`, `deleted_files`, `reserve`; control groups:
-  `hierarchy`, `delegated`, `lineage`, `groups`, `held`, `watch`, `enclosed`.
+- Limits: `ended`, `resource_usage`, `growth`, `deleted_files`, `reserve`; by control groups:
+  `cgroups`.
 - macOS: `seatbelt`.
 - System calls: `_uapi`, `_foreign`, `renaming`.
 """

@@ -84,7 +84,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
         _become(call, stdio, write_end, plan)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     os.close(write_end)
-    return Parked(pid, read_end, plan.word, plan.watch)
+    return Parked(pid, read_end, plan.word, plan.membership)
 
 
 def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:

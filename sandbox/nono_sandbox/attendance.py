@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Iterator
 
+    from nono_sandbox.cgroups.membership import Membership
     from nono_sandbox.confinement import Limits
-    from nono_sandbox.watch import Watch
 
 OWN_PLACES = ("/tmp", "/dev/shm")  # noqa: S108 - the session's own, in the first tier
 NOWHERE = Places()
@@ -41,7 +41,7 @@ class Parked(Value):
     report_fd: int
     word: tuple[int, int] = wire.NO_WORD
     """By which its lane sends descriptors."""
-    watch: Watch | None = None
+    membership: Membership | None = None
     """Where the kernel holds the call's memory, by which it's seen that it had to."""
 
 
@@ -136,7 +136,7 @@ class Attendance:
         return self._over_by_sum(limits)
 
     def _over_by_sum(self, limits: Limits) -> str:
-        if self._parked.watch is not None:
+        if self._parked.membership is not None:
             limits = limits.replace(memory_bytes_max=None)
         if limits.memory_bytes_max is None and limits.cpu_s is None:
             return ""
@@ -148,8 +148,10 @@ class Attendance:
         return over
 
     def _killed_for_memory(self, limits: Limits) -> bool:
-        watch = self._parked.watch
-        return watch is not None and limits.memory_bytes_max is not None and watch.killed()
+        membership = self._parked.membership
+        if membership is None or limits.memory_bytes_max is None:
+            return False
+        return membership.killed()
 
     def _fills(self, free_bytes_min: int) -> bool:
         if self._reserve is None:

@@ -14,7 +14,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from nono_sandbox import held, system, wire
+from nono_sandbox import system, wire
+from nono_sandbox.cgroups import session_groups
 from nono_sandbox.ended import Ended
 from nono_sandbox.errors import ConfinementError, LaneLostError, StartError
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Self
 
+    from nono_sandbox.cgroups.groups import Group
     from nono_sandbox.confinement import Call, Confinement
-    from nono_sandbox.groups import Group
 
 START_S_MAX = 20.0
 """How long the fork server may take to answer, on however slow a machine."""
@@ -45,7 +46,7 @@ class ForkServer:
         """Why this isn't the first tier, if it isn't."""
         self.door = -1
         """The listening socket inside the session's network, the caller's to close; or -1."""
-        self.held = held.Held()
+        self.groups = session_groups.SessionGroups()
         """What the kernel holds each call's memory and processes to their limits by."""
         self._spawns = self._spawns_in_group = False
         """Lanes start programs themselves, as `lane.Plan` has it."""
@@ -61,7 +62,7 @@ class ForkServer:
             LaneLostError: It died at once; nothing is left of it.
         """
         # It starts in the group that this process is in by then.
-        top, reason = held.divided()
+        top, reason = session_groups.make_top()
         ours, theirs = wire.socket_pair()
         # An empty environment: what isn't there can't be read from its memory.
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -85,7 +86,7 @@ class ForkServer:
         )
         theirs.close()
         server = cls(process, ours)
-        server.held = held.Held(top, process.pid, reason)
+        server.groups = session_groups.SessionGroups(top, process.pid, reason)
         (_, server.tier, server.reason), _ = server._answer()
         return server
 
@@ -124,7 +125,7 @@ class ForkServer:
             LaneLostError: The fork server is dead, or there can be no group; close it and start
                 another.
         """
-        group = self.held.group()
+        group = self.groups.group()
         control, lane_control = wire.socket_pair()
         requests, theirs = control, [lane_control]
         if not (self._spawns_in_group if group else self._spawns):
@@ -155,7 +156,7 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.held.close()
+        self.groups.close()
 
 
 class Lane:

@@ -15,9 +15,10 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, lane, namespaces, open_files, reserve, sealing, setup, watch, wire
+from nono_sandbox import _uapi, lane, namespaces, open_files, reserve, sealing, setup, wire
 from nono_sandbox.attendance import drain
 from nono_sandbox.behalf.answerer import Answerer
+from nono_sandbox.cgroups import membership
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError
 from nono_sandbox.filters import narrowing_programs, session_program
@@ -183,7 +184,7 @@ def _start_lane(
 ) -> int:
     """Fork a lane, or in the first tier whoever forks it; return that one's process id.
 
-    *fds* are the ends of its channels and, if it has a control group, what `watch.join` takes.
+    *fds* are the ends of its channels and, if it has a control group, what `membership.join` takes.
     """
     helper = os.fork()
     if helper:
@@ -199,11 +200,11 @@ def _start_lane(
             if os.fork():
                 os._exit(0)
         introduction, network = introducing
-        watched: tuple[int, ...] = ()
+        of_group: tuple[int, ...] = ()
         if group:
-            plan, watched = watch.join(plan, group)
+            plan, of_group = membership.join(plan, group)
         kept = (*fds[:channels_count], plan.ruleset_fd, introduction.fileno())
-        wire.keep_only(*kept, *watched)
+        wire.keep_only(*kept, *of_group)
         sealing.introduce(introduction, network, setup.become_lane(plan), plan)
         introduction.close()
         lane.serve(control, requests, plan)

@@ -93,7 +93,7 @@ def _next_call(control: _socket.socket) -> tuple[Call, tuple[int, ...]]:
 
 def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
     """Start *call*; return its process, or a status and why nothing was executed."""
-    if spawning.is_plain(call, plan.processes_max, in_group=plan.watch is not None):
+    if spawning.is_plain(call, plan.processes_max, in_group=plan.membership is not None):
         return spawning.spawned(call, stdio, plan)
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = os.fork()
@@ -104,7 +104,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
             worker.fail(write_end, spawning.NOT_RUN, f"can't confine the worker: {error}")
         worker.execute(call, stdio, write_end, plan.tier, plan.narrowing)
     os.close(write_end)
-    return Parked(pid, read_end, plan.word, plan.watch)
+    return Parked(pid, read_end, plan.word, plan.membership)
 
 
 def _took_back(requests: _socket.socket) -> bool:
@@ -119,15 +119,15 @@ def _took_back(requests: _socket.socket) -> bool:
 
 def _park(requests: _socket.socket, plan: Plan) -> Parked:
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    if plan.watch is not None:
-        plan.watch.expose()
+    if plan.membership is not None:
+        plan.membership.expose()
     pid = os.fork()
     if pid == 0:
         _wait_and_become(requests, write_end, plan)
-    if plan.watch is not None:
-        plan.watch.spare()
+    if plan.membership is not None:
+        plan.membership.spare()
     os.close(write_end)
-    return Parked(pid, read_end, plan.word, plan.watch)
+    return Parked(pid, read_end, plan.word, plan.membership)
 
 
 def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
+    from nono_sandbox.cgroups.run_group import RunGroup
     from nono_sandbox.confinement import Call, Confinement, Limits
-    from nono_sandbox.enclosed import Enclosed
     from nono_sandbox.sealing import Programs
 
     Lane: TypeAlias = tuple[_socket.socket, tuple[int, float]]
@@ -51,7 +51,7 @@ class Launch:
         self.programs: Programs = b"", (), wire.NO_WORD
         """The seccomp programs of what `run` ran, on systems that have any."""
         self._is_running = False
-        self._group: Enclosed | None = None
+        self._group: RunGroup | None = None
         """What holds the call to its limits, if there is anything to hold, and can be."""
         self._control, self._child = lane or _begun(self.tier, network)
 
@@ -160,9 +160,9 @@ class Launch:
         if self.tier == SEATBELT or (limits.memory_bytes_max is None and usual):
             return ()
         if self._group is None:
-            from nono_sandbox import enclosed
+            from nono_sandbox.cgroups import run_group
 
-            self._group = enclosed.around(self._child[0], limits)
+            self._group = run_group.make(self._child[0], limits)
         return () if self._group is None else self._group.joining
 
     def abandon(self) -> None:

@@ -57,7 +57,7 @@ def serve(
     if call.tty:
         import termios  # noqa: F401
     if group:
-        import nono_sandbox.watch  # noqa: F401
+        import nono_sandbox.cgroups.membership  # noqa: F401
     room.settle(confinement, carrier)
     message, _ = wire.receive(control)
     plan = room.plan_for(confinement, message[1])
@@ -127,10 +127,10 @@ class _Room:
 
 
 def _in_group(plan: Plan, group: list[int]) -> Plan:
-    """Enter the control group that *group* is of, as `watch.join` takes it."""
-    from nono_sandbox import watch
+    """Enter the control group that *group* is of, as `membership.join` takes it."""
+    from nono_sandbox.cgroups import membership
 
-    plan, kept = watch.join(plan, group)
+    plan, kept = membership.join(plan, group)
     for fd in group:
         if fd not in kept:
             os.close(fd)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import _socket
     from typing import TypeAlias
 
+    from nono_sandbox.cgroups.membership import Membership
     from nono_sandbox.confinement import Grant, Network, Places
-    from nono_sandbox.watch import Watch
 
     Programs: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[int, int]]
     """The base seccomp program, what `filters.narrowing_programs` returned, and the base's word."""
@@ -60,7 +60,7 @@ class Plan(Value):
     """A lane that serves enters its calls' Landlock domain, and starts their programs itself."""
     spawns_in_group: bool = False
     """So would one whose control group bounds its calls' processes."""
-    watch: Watch | None = None
+    membership: Membership | None = None
     """What it hears of its control group, if one holds its calls' memory and processes."""
 
 

@@ -79,7 +79,7 @@ def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[in
     started = _spawn(call, stdio, plan.tier)
     if isinstance(started, tuple):
         return started[0], started[1][:WHY_CHARACTERS_MAX]
-    return Parked(started, -1, plan.word, plan.watch)
+    return Parked(started, -1, plan.word, plan.membership)
 
 
 def not_executed(why: tuple[int, str]) -> tuple[object, ...]:
@@ -89,13 +89,13 @@ def not_executed(why: tuple[int, str]) -> tuple[object, ...]:
 
 def exposed(call: Call, stdio: tuple[int, ...], plan: Plan, start: Start) -> Started:
     """*Start* a call, to be killed before this lane is where memory is short."""
-    if plan.watch is None:
+    if plan.membership is None:
         return start(call, stdio, plan)
-    plan.watch.expose()
+    plan.membership.expose()
     try:
         return start(call, stdio, plan)
     finally:
-        plan.watch.spare()
+        plan.membership.spare()
 
 
 def is_plain(call: Call, processes_max: int | None, *, in_group: bool) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 
-from nono_sandbox import held, system
+from nono_sandbox import system
+from nono_sandbox.cgroups import session_groups
 from nono_sandbox.confinement import CLOSED, LANDLOCK, NAMESPACES, OPEN, SEATBELT
 from nono_sandbox.values import Value
 
@@ -183,7 +184,7 @@ def probe() -> Support:
         landlock_errata=landlock.errata(),
         namespaces_reason=forkserver.trial(),
         filter_known=machine.machine in AUDIT_ARCH,
-        groups_reason=held.missing(),
+        groups_reason=session_groups.why_none(),
     )
 
 

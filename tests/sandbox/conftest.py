@@ -377,7 +377,7 @@ def supervisor_argv(script: str, *arguments: str) -> list[str]:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Return a control group that is ours and has nobody in it, as one that was delegated."""
-    from nono_sandbox import hierarchy  # noqa: PLC0415  # it's Linux's alone
+    from nono_sandbox.cgroups import hierarchy  # noqa: PLC0415  # it's Linux's alone
 
     top = hierarchy.make(hierarchy.directory_of(), os.getpid())
     path = Path(top) / "place"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nono_sandbox.cgroups.groups import LANE_BYTES, UNLIMITED, Group, resting_bytes
+from nono_sandbox.cgroups.membership import RESERVED_TASKS, Membership
 from nono_sandbox.confinement import Limits
-from nono_sandbox.groups import LANE_BYTES, UNLIMITED, Group, resting_bytes
-from nono_sandbox.watch import RESERVED_TASKS, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ def test_a_group_that_lacks_a_file_isnt_used(place: Path) -> None:
 
 
 @pytest.fixture
-def watch(place: Path) -> Iterator[Watch]:
+def membership(place: Path) -> Iterator[Membership]:
     (place / "memory.events").write_text(events(2))
     (place / "oom_score_adj").write_text("-500\n")
     with contextlib.ExitStack() as stack:
@@ -126,28 +126,32 @@ def watch(place: Path) -> Iterator[Watch]:
         for name, flags in (("memory.events", os.O_RDONLY), ("oom_score_adj", os.O_RDWR)):
             fds.append(os.open(place / name, flags))
             stack.callback(os.close, fds[-1])
-        yield Watch(*fds)
+        yield Membership(*fds)
 
 
 def events(kills: int) -> str:
     return f"low 0\nhigh 0\nmax 9\noom 9\noom_kill {kills}\noom_group_kill 0\n"
 
 
-def test_a_lane_tells_of_each_kill_once_and_of_none_before_it(place: Path, watch: Watch) -> None:
-    assert not watch.killed()
+def test_a_lane_tells_of_each_kill_once_and_of_none_before_it(
+    place: Path, membership: Membership
+) -> None:
+    assert not membership.killed()
     for kills in (3, 5, 12):
         (place / "memory.events").write_text(events(kills))
-        assert watch.killed()
-        assert not watch.killed()
+        assert membership.killed()
+        assert not membership.killed()
 
 
-def test_other_events_are_no_kills(place: Path, watch: Watch) -> None:
+def test_other_events_are_no_kills(place: Path, membership: Membership) -> None:
     told = events(2).replace("max 9", "max 10").replace("oom 9", "oom 30")
     (place / "memory.events").write_text(told.replace("oom_group_kill 0", "oom_group_kill 1"))
-    assert not watch.killed()
+    assert not membership.killed()
 
 
-def test_who_watches_is_killed_no_sooner_than_what_it_starts(place: Path, watch: Watch) -> None:
+def test_a_lane_is_killed_no_sooner_than_what_it_starts(
+    place: Path, membership: Membership
+) -> None:
     score = place / "oom_score_adj"
 
     def written() -> str:
@@ -156,7 +160,7 @@ def test_who_watches_is_killed_no_sooner_than_what_it_starts(place: Path, watch:
         return found.rstrip("\n\0")
 
     assert written().startswith("0")
-    watch.expose()
+    membership.expose()
     assert written() == "1000"
-    watch.spare()
+    membership.spare()
     assert written() == "0"

@@ -1,16 +1,16 @@
 """The control group of a single run: made for its limits, and gone when it has ended.
 
-Where there can be none its limits are counted, as ever, and nothing is changed. Who is killed
-before it has removed it leaves it empty: the next that is started in the same place does it.
+Where there can be none its limits are counted (`resource_usage`), and nothing is changed. If this
+process is killed first, an empty group stays behind: the next run in the same place removes it.
 
-Architecture invariant: what this process is in at the end is what it was in before.
+Architecture invariant: at the end this process is in the group that it was in before.
 """
 
 from __future__ import annotations
 
 import posix as os
 
-from nono_sandbox import groups, hierarchy
+from nono_sandbox.cgroups import groups, hierarchy
 from nono_sandbox.errors import LaneLostError
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Limits
 
 
-class Enclosed:
+class RunGroup:
     """A group for the one lane of this process, which is to enter it."""
 
     def __init__(self, directory: str, lane_pid: int, limits: Limits) -> None:
@@ -35,7 +35,7 @@ class Enclosed:
 
     @property
     def joining(self) -> Sequence[int]:
-        """Return what `watch.join` takes."""
+        """Return what `membership.join` takes."""
         return self._group.joining
 
     def kill(self) -> bool:
@@ -49,13 +49,13 @@ class Enclosed:
         hierarchy.leave(self._directory, os.getpid())
 
 
-def around(lane_pid: int, limits: Limits) -> Enclosed | None:
+def make(lane_pid: int, limits: Limits) -> RunGroup | None:
     """Return a group for the lane *lane_pid*, if there can be any, which holds it to *limits*.
 
     Raises:
         LaneLostError: What holds them couldn't be made. Run nothing.
     """
     try:
-        return Enclosed(hierarchy.directory_of(), lane_pid, limits)
+        return RunGroup(hierarchy.directory_of(), lane_pid, limits)
     except hierarchy.UnavailableError:
         return None

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox import hierarchy
+from nono_sandbox.cgroups import hierarchy
+from nono_sandbox.cgroups.groups import LANE_BYTES
+from nono_sandbox.cgroups.membership import RESERVED_TASKS
 from nono_sandbox.confinement import NAMESPACES, Limits
-from nono_sandbox.groups import LANE_BYTES
-from nono_sandbox.watch import RESERVED_TASKS
 from tests.sandbox.conftest import entering, supervisor_argv
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ SERVER = """
     from nono_sandbox.confinement import Confinement
     server = ForkServer.start()
     server.configure(Confinement(cwd="/"))
-    print(server.held.reason or server.lane().group.path, flush=True)
+    print(server.groups.reason or server.lane().group.path, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     """
 

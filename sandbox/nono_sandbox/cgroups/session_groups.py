@@ -1,4 +1,6 @@
-"""What holds the limits of a fork server's calls: control groups, where there can be any.
+"""The control groups of a session: one for each lane of its fork server, where there can be any.
+
+Importable everywhere: on macOS there are none, and the answer says so.
 
 Architecture invariant: where there can't be any, nothing is changed, and it's said why.
 """
@@ -11,16 +13,16 @@ from nono_sandbox import system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_sandbox.groups import Group, Groups
+    from nono_sandbox.cgroups.groups import Group, Groups
 
 
-class Held:
-    """Of one fork server."""
+class SessionGroups:
+    """The groups of one fork server's lanes; without *top*, none, and the *reason* for that."""
 
     def __init__(self, top: str = "", server: int = 0, reason: str = "") -> None:
         self._groups: Groups | None = None
         if top:
-            from nono_sandbox import groups
+            from nono_sandbox.cgroups import groups
 
             self._groups = groups.Groups(top, server)
         self.reason = reason
@@ -41,14 +43,14 @@ class Held:
             self._groups = None
 
 
-def divided() -> tuple[str, str]:
+def make_top() -> tuple[str, str]:
     """Return the directory to make groups in, or nothing and why there is none.
 
     This process moves there, if it has to.
     """
     if system.BACKEND is not system.LINUX:
         return "", "this isn't Linux"
-    from nono_sandbox import hierarchy
+    from nono_sandbox.cgroups import hierarchy
 
     own = os.getpid()
     try:
@@ -57,11 +59,11 @@ def divided() -> tuple[str, str]:
         return "", str(error)
 
 
-def missing() -> str:
+def why_none() -> str:
     """Return why there can't be any groups, or nothing; changes nothing."""
     if system.BACKEND is not system.LINUX:
         return "this isn't Linux"
-    from nono_sandbox import hierarchy
+    from nono_sandbox.cgroups import hierarchy
 
     try:
         hierarchy.see(hierarchy.directory_of(), os.getpid())

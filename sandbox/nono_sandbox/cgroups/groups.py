@@ -14,9 +14,9 @@ from __future__ import annotations
 import contextlib
 import os
 
-from nono_sandbox import hierarchy
+from nono_sandbox.cgroups import hierarchy
+from nono_sandbox.cgroups.membership import RESERVED_TASKS
 from nono_sandbox.errors import LaneLostError
-from nono_sandbox.watch import RESERVED_TASKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Group:
         self._told = dict.fromkeys(self._maxima, UNLIMITED)
         self._rest_bytes = self._seen_bytes = 0
         self.joining = self._procs, self._events, proc_fd
-        """What `watch.join` takes."""
+        """What `membership.join` takes."""
 
     def _opened(self, name: str, flags: int) -> int:
         fd = os.open(f"{self.path}/{name}", flags | os.O_CLOEXEC)

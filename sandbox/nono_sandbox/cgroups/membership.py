@@ -25,7 +25,7 @@ _HIGHEST = b"1000"
 _EVENTS_BYTES_MAX = 4096
 
 
-class Watch:
+class Membership:
     """A lane's view of the group that it and its calls are in."""
 
     def __init__(self, events_fd: int, score_fd: int) -> None:
@@ -75,5 +75,5 @@ def join(plan: Plan, group: Sequence[int]) -> tuple[Plan, tuple[int, ...]]:
         score = os.open("self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC, dir_fd=proc_fd)
     finally:
         _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
-    found = Watch(events_fd, score)
-    return plan.replace(watch=found, spawns=plan.spawns_in_group), found.fds
+    found = Membership(events_fd, score)
+    return plan.replace(membership=found, spawns=plan.spawns_in_group), found.fds

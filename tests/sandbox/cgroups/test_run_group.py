@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nono_sandbox.cgroups.groups import LANE_BYTES
+from nono_sandbox.cgroups.membership import RESERVED_TASKS
 from nono_sandbox.confinement import CLOSED, LANDLOCK, PORTS, PROCESSES_USUAL, Call, Limits, Network
-from nono_sandbox.groups import LANE_BYTES
-from nono_sandbox.watch import RESERVED_TASKS
 from tests.sandbox.conftest import LONG_ENOUGH_S, attack_argv, entering
 from tests.sandbox.test_oneshot import Run
 

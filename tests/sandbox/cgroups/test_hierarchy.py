@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox import hierarchy
-from nono_sandbox.hierarchy import KEEPER, UnavailableError
+from nono_sandbox.cgroups import hierarchy
+from nono_sandbox.cgroups.hierarchy import KEEPER, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,7 +165,7 @@ def test_a_users_systemd_is_asked_about_its_units(
     systemctl = pretended.parent / "systemctl"
     systemctl.write_text(f'#!/bin/sh\n[ "$6" = run-1.scope ] && echo {says}\n')
     systemctl.chmod(0o755)
-    monkeypatch.setattr("nono_sandbox.delegated.SYSTEMCTL", str(systemctl))
+    monkeypatch.setattr("nono_sandbox.cgroups.delegation.SYSTEMCTL", str(systemctl))
     if delegated:
         hierarchy.make(str(directory), OWN)
         return

@@ -15,7 +15,7 @@ import contextlib
 import os
 import time
 
-from nono_sandbox import delegated, lineage
+from nono_sandbox.cgroups import ancestry, delegation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ def judge(directory: str, pid: int, child: int = 0) -> None:
             if not os.access(f"{directory}/{name}", os.W_OK, effective_ids=True):
                 raise UnavailableError(f"{directory} isn't ours to change; try {WRAPPED} nono ...")
         members = set(_members(directory))
-        others = members.difference(lineage.family(members, pid, child))
+        others = members.difference(ancestry.family(members, pid, child))
     except OSError as error:
         raise UnavailableError(f"{directory} can't be read: {error.strerror}") from error
     if others and not _is_root(directory):
         raise UnavailableError(f"other programs are in {directory}; try {WRAPPED} nono ...")
-    if not delegated.is_left_to_us(directory):
+    if not delegation.is_left_to_us(directory):
         raise UnavailableError(f"{directory} isn't delegated; try {WRAPPED} nono ...")
 
 
@@ -155,7 +155,7 @@ def leave(directory: str, pid: int) -> None:
 
 def _move_down(directory: str, keeper: str, pid: int, child: int) -> None:
     for _ in range(_LOOKS_MAX):
-        ours = lineage.family(_members(directory), pid, child)
+        ours = ancestry.family(_members(directory), pid, child)
         for one in ours:
             with contextlib.suppress(ProcessLookupError):
                 write(f"{keeper}/cgroup.procs", one)
@@ -241,7 +241,7 @@ def _abandoned(directory: str) -> Iterator[str]:
         pid, _, began = whose.partition("-")
         if ours != _OURS or not (_is_number(pid) and _is_number(began)):
             continue
-        is_left = os.stat(path).st_uid == os.geteuid() and lineage.began(pid) != began
+        is_left = os.stat(path).st_uid == os.geteuid() and ancestry.began(pid) != began
         if is_left and not _has_strangers(path):
             yield path
 
@@ -259,7 +259,7 @@ def _has_strangers(top: str) -> bool:
 
 
 def _name_of(pid: int) -> str:
-    return f"{_OURS}-{pid}-{lineage.began(str(pid))}"
+    return f"{_OURS}-{pid}-{ancestry.began(str(pid))}"
 
 
 def _directories(path: str) -> list[str]:
