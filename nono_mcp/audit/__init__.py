@@ -3,7 +3,7 @@
 FORMAT.md is the specification.
 
 - Writing: `log`, `session`, `create`, `end`, `syncing`, `files`; its keys: `ratchet`, `keystore`,
-  `keys`, `heads`.
+  `keys`, `heads`. What goes wrong: `errors`.
 - A record: `record`, `kinds`, `canonical`, `redact`, `plain`; what binds them: `chain`, `merkle`,
   `notes`.
 - Reading: `reading`, `snapshot`, `display`, `export`, `spans`; retention: `prune`.

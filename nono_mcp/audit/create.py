@@ -17,7 +17,8 @@ from nono_mcp.audit.keystore import FILE, FileKeystore, Keystore, KeystoreError
 from nono_mcp.audit.merkle import leaf_hash
 
 DIRECTORY: Final = "audit"
-_HINT: Final = "look at it with `nono audit verify`; `nono audit restart` sets it aside"
+HINT: Final = "look at it with `nono audit verify`; `nono audit restart --reason WHY` sets it aside"
+"""What to do about a log that isn't what it was."""
 
 
 def stamp(now_ns: int) -> str:
@@ -45,7 +46,7 @@ def first_line(dir_fd: int) -> bytes:
     finally:
         os.close(fd)
     if files.first_seq(names[0]) or (len(names) > 1 and not line.endswith(b"\n")):
-        raise AuditTamperedError(f"the log's beginning is missing; {_HINT}")
+        raise AuditTamperedError(f"the log's beginning is missing; {HINT}")
     return line if line.endswith(b"\n") else b""
 
 
@@ -59,7 +60,7 @@ def identity(dir_fd: int) -> tuple[str, str]:
     try:
         return str(rec.parse(line).data["log"]), leaf_hash(line).hex()
     except (rec.RecordError, KeyError) as error:
-        raise AuditTamperedError(f"record 0: {error}; {_HINT}") from error
+        raise AuditTamperedError(f"record 0: {error}; {HINT}") from error
 
 
 def begin_log(
@@ -120,7 +121,7 @@ def refuse_new(stores: Sequence[Keystore]) -> NoReturn:
 
 def _gone(store: Keystore, head: Head) -> AuditTamperedError:
     return AuditTamperedError(
-        f"the log is gone: {store.label} remembers {head.size} records; {_HINT}"
+        f"the log is gone: {store.label} remembers {head.size} records; {HINT}"
     )
 
 
@@ -142,15 +143,15 @@ def check_heads(dir_fd: int, end: End, stores: Sequence[Keystore]) -> None:
         if head is None:
             continue
         if (head.log, head.root) != (log_id, root):
-            raise AuditTamperedError(f"this isn't the log that {store.label} remembers; {_HINT}")
+            raise AuditTamperedError(f"this isn't the log that {store.label} remembers; {HINT}")
         if head.size > end.size:
             raise AuditTamperedError(
                 f"{head.size - end.size} records are missing: {store.label} remembers "
-                f"{head.size}, the log has {end.size}; {_HINT}"
+                f"{head.size}, the log has {end.size}; {HINT}"
             )
         if hash_at(dir_fd, end, head.size - 1) != head.hash:
             raise AuditTamperedError(
-                f"record {head.size - 1} isn't the one that {store.label} remembers; {_HINT}"
+                f"record {head.size - 1} isn't the one that {store.label} remembers; {HINT}"
             )
 
 

@@ -12,11 +12,12 @@ from hashlib import sha256
 from nono_mcp.audit import files
 from nono_mcp.audit import record as rec
 from nono_mcp.audit.chain import segment_name
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.audit.merkle import leaf_hash
 from nono_mcp.audit.record import Ratchet, RecordError, State
 
 
-class AuditWriteError(files.AuditError):
+class AuditWriteError(AuditError):
     """The record isn't in the log: what it was to announce mustn't be done."""
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.audit.record import LINE_BYTES_MAX
 from nono_sandbox import private
 
@@ -28,10 +29,6 @@ STOPPED_AFTER_S: Final = 0.1
 CHUNK_BYTES: Final = 256 * 1024
 
 _segment = re.compile(r"[0-9]{16}\.jsonl")
-
-
-class AuditError(Exception):
-    """The log can't be used; the message says why and what to do."""
 
 
 class AuditPathError(AuditError):

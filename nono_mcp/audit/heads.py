@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from nono_mcp.audit import files
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.audit.keystore import Keystore, KeystoreError
 
 ENTRY: Final = "head"
@@ -88,7 +89,7 @@ class HeadKeeper:
             self._wake.clear()
             try:
                 self.push()
-            except (OSError, files.AuditError) as error:
+            except (OSError, AuditError) as error:
                 self.failure = str(error)
 
     def push(self) -> None:

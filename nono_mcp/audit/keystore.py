@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 from nono_mcp import _keychain
 from nono_mcp._keychain import Backend
 from nono_mcp.audit import files
+from nono_mcp.audit.errors import AuditError
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ SECRET_BYTES_MAX: Final = 4096
 KEYRING_WAIT_S: Final = _keychain.WAIT_S
 
 
-class KeystoreError(files.AuditError):
+class KeystoreError(AuditError):
     """The keystore can't be used now: locked, gone, refused."""
 
 

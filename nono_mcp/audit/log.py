@@ -28,6 +28,7 @@ from nono_mcp.audit.create import (
     stamp,
 )
 from nono_mcp.audit.end import AuditWriteError, End, resume
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.audit.heads import Head, HeadKeeper
 from nono_mcp.audit.keys import SigningKey
 from nono_mcp.audit.keystore import FILE, KEYRING, FileKeystore, Keystore, KeystoreError
@@ -178,7 +179,7 @@ class AuditLog:
                     yield
         except AuditWriteError:
             raise
-        except (OSError, files.AuditError) as error:
+        except (OSError, AuditError) as error:
             raise AuditWriteError(f"the log can't be written: {error}") from error
 
     def _require_open(self) -> None:

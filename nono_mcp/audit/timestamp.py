@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse

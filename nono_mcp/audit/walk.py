@@ -7,6 +7,7 @@ from typing import Final
 from nono_mcp.audit import files, notes
 from nono_mcp.audit.chain import BrokenRecordError, Replay, segment_name
 from nono_mcp.audit.display import escape
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.audit.keystore import KEYRING
 from nono_mcp.audit.snapshot import LogFiles, Segment
 
@@ -18,7 +19,7 @@ _REASON_CHARS_MAX: Final = 1000
 Check = Callable[[bytes, bytes, bytes], bool]
 
 
-class VerificationError(files.AuditError):
+class VerificationError(AuditError):
     """Not all that was asked holds."""
 
 

@@ -14,9 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from nono_mcp.audit import export, files, prune, reading, redact, verify
+from nono_mcp.audit import export, prune, reading, redact, verify
 from nono_mcp.audit.create import restart
 from nono_mcp.audit.display import escape, escape_all, one_line
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.audit.log import AuditLog
 from nono_mcp.audit.notes import NoteError
 from nono_mcp.audit.reading import Filters
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
         # Whoever read us has had enough; don't complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK_STATUS
-    except (files.AuditError, RecordError, NoteError, LookupError, ValueError, OSError) as error:
+    except (AuditError, RecordError, NoteError, LookupError, ValueError, OSError) as error:
         return _fail(args, str(error))
     except KeyboardInterrupt:
         return 130

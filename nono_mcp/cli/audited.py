@@ -97,7 +97,7 @@ class Audited:
         network(self._session, record, use)
 
     def _close(self, record: Callable[[], None], actions: Iterable[Action]) -> str:
-        from nono_mcp.audit.files import AuditError
+        from nono_mcp.audit.errors import AuditError
 
         try:
             self._recording.guarded(actions)
@@ -124,7 +124,7 @@ def begin(
         RefusedError: It isn't in the log. Don't run it.
     """
     enable_site()
-    from nono_mcp.audit import files
+    from nono_mcp.audit.errors import AuditError
     from nono_mcp.recording import Recording, policy_in_force
 
     name, before = about
@@ -137,7 +137,7 @@ def begin(
         run = Audited(opened, session, recording)
         if before is not None:
             run.kept(before)
-    except (files.AuditError, OSError) as error:
+    except (AuditError, OSError) as error:
         raise RefusedError(
             f"the run can't be recorded: {error}",
             code="audit.unwritable",

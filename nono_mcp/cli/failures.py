@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import sys
 
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.cli import say
 from nono_mcp.cli.options import FailedError, UsageError
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
@@ -31,6 +32,7 @@ KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (LaneLostError, FAILED, "sandbox.lost"),
     (SandboxError, REFUSED, "sandbox"),
     (FailedError, CANNOT, "failed"),
+    (AuditError, FAILED, "audit"),
     (OSError, FAILED, "system"),
 )
 """(type, exit status, code); the first that fits counts."""
@@ -82,7 +84,7 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError):
         where = f"{quoted(str(error.filename))}: " if error.filename else ""
         return _one_line(f"{where}{error.strerror or error}{_elsewhere(error)}")
-    if isinstance(error, (SandboxError, FailedError)):
+    if isinstance(error, (SandboxError, FailedError, AuditError)):
         return _one_line(str(error))
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

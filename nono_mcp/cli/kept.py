@@ -186,7 +186,8 @@ def recorded(request: Kept, program: str) -> Iterator[Log]:
     Raises:
         FailedError: It can't be written. Do nothing.
     """
-    from nono_mcp.audit import files, keystore, log, reading
+    from nono_mcp.audit import keystore, log, reading
+    from nono_mcp.audit.errors import AuditError
 
     try:
         keychain = keystore.find_keychain(reading.directory_of(request.state_dir))
@@ -194,7 +195,7 @@ def recorded(request: Kept, program: str) -> Iterator[Log]:
             info = {"pid": os.getpid(), "program": program, "workspace": request.workspace}
             with opened_log.session(info) as session:
                 yield session
-    except files.AuditError as error:
+    except AuditError as error:
         raise FailedError(f"the audit log can't be written: {error}") from error
 
 

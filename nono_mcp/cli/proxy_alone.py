@@ -17,7 +17,7 @@ import time
 from dataclasses import replace
 
 from nono_mcp import gateway
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.cli import audited, say, signals
 from nono_mcp.cli.options import FailedError, shown
 from nono_mcp.cli.way_out import Notes

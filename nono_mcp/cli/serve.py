@@ -42,8 +42,8 @@ read and written.
   --audit-keep-days DAYS   how long records stay in the audit log (183: six months)
 
 {policy_flags.without(policy_flags.ABOUT, "--allow-cwd", "--workdir")}
-Exit status: 0 the client left, 128+n signal n came, 1 it can't listen there, 2 this usage, 126 the
-policy is refused.
+Exit status: 0 the client left, 128+n signal n came, 1 it can't listen there, 2 this usage, 125 the
+system or the audit log failed, 126 the policy is refused.
 """
 
 

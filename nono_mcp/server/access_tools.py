@@ -17,7 +17,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server import results
 from nono_mcp.server.access_requests import AccessRequests, NotAskedError, Open, Question

@@ -16,7 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from pydantic import ValidationError
 
 from nono_mcp import __version__
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.server import policy_text
 from nono_mcp.server.arguments import mistakes
 from nono_mcp.server.audit_resources import AuditResources

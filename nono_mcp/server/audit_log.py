@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from nono_mcp import __version__
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.server.errors import ServeError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ async def open_log(
 
     Raises:
         ServeError: It can't be written, or isn't what it was; the text says what to do.
+        AuditError: The same, found at its end: all has ended, and the log doesn't say so.
     """
     log, session = await anyio.to_thread.run_sync(_open, request, of or {})
     retention = Retention(log, session, keep_days)
@@ -44,13 +46,12 @@ async def open_log(
         yield session
     finally:
         retention.stop()
-        session.close()
-        log.close()
+        _close(log, session)
 
 
 def _open(request: Request, of: Mapping[str, str]) -> tuple[AuditLog, Log]:
     # The keychain's client and the signatures take a quarter of a second to import.
-    from nono_mcp.audit import files, keystore, log, reading  # noqa: PLC0415 - see above
+    from nono_mcp.audit import keystore, log, reading  # noqa: PLC0415 - see above
     from nono_mcp.server.telemetry import observe  # noqa: PLC0415 - likewise
 
     info = {
@@ -65,8 +66,20 @@ def _open(request: Request, of: Mapping[str, str]) -> tuple[AuditLog, Log]:
         opened = log.AuditLog.open(request.state_dir, keychain)
         observe(opened)
         return opened, opened.session(info)
-    except (files.AuditError, OSError) as error:
+    except (AuditError, OSError) as error:
         raise ServeError(f"the audit log can't be written, so nothing may run: {error}") from error
+
+
+def _close(log: AuditLog, session: Log) -> None:
+    from nono_mcp.audit.create import HINT  # noqa: PLC0415 - imported with the log
+
+    try:
+        try:
+            session.close()
+        finally:
+            log.close()
+    except AuditError as error:
+        raise AuditError(f"the audit log has no end of this session: {error}; {HINT}") from error
 
 
 class Retention:
@@ -89,13 +102,13 @@ class Retention:
         self._thread.join()
 
     def _run(self) -> None:
-        from nono_mcp.audit import files, prune  # noqa: PLC0415 - a session begins without it
+        from nono_mcp.audit import prune  # noqa: PLC0415 - a session begins without it
 
         days = prune.KEEP_DAYS if self._keep_days is None else self._keep_days
         while not self._stop.is_set():
             try:
                 prune.prune(self._log, self._session, keep_days=days, stop=self._stop.is_set)
-            except (files.AuditError, OSError) as error:
+            except (AuditError, OSError) as error:
                 # What doesn't verify is evidence and stays; calls are recorded all the same.
                 logging.getLogger("nono").warning("the audit log wasn't pruned: %s", error)
             self._stop.wait(PRUNE_EVERY_S)

@@ -13,7 +13,7 @@ import anyio.to_thread
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from nono_mcp.audit import reading
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.server.co_tenants import CoTenants
 
 if TYPE_CHECKING:

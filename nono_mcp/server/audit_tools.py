@@ -13,7 +13,7 @@ import anyio.to_thread
 from mcp.server.mcpserver.exceptions import ToolError
 
 from nono_mcp.audit import keystore, reading, verify, walk
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.server import results
 from nono_mcp.server.co_tenants import CoTenants, untold
 from nono_mcp.snapshots.errors import SnapshotError

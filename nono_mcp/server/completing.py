@@ -15,7 +15,7 @@ import anyio.to_thread
 from mcp_types import Completion, PromptReference
 
 from nono_mcp.audit import reading
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.server import file_answers as answers
 from nono_mcp.server import file_calls, hints
 from nono_mcp.server.attending import REFUSALS

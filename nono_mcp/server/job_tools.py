@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 from mcp.server.mcpserver.exceptions import ToolError
 
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import changes, results
 from nono_mcp.server.client_info import asked_by

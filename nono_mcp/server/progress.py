@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 from mcp.server.mcpserver.exceptions import ToolError
 
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.server.text import shortened
 from nono_mcp.snapshots.errors import SnapshotError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.fair_queue import Part

@@ -15,7 +15,7 @@ from mcp.server.mcpserver import Context  # noqa: TC002 - the SDK reads the anno
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.server import changes, policy_text, results
 from nono_mcp.server.client_info import can_ask
 from nono_mcp.server.consent import UNASKED, Agreement

@@ -9,7 +9,7 @@ import pytest
 
 from nono_mcp.audit import ratchet, reading, verify
 from nono_mcp.audit.end import AuditTamperedError
-from nono_mcp.audit.files import AuditError
+from nono_mcp.audit.errors import AuditError
 from nono_mcp.audit.log import AuditLog
 from nono_mcp.audit.prune import prune
 from nono_mcp.audit.reading import Filters

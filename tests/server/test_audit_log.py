@@ -2,14 +2,18 @@
 asked for them."""
 
 import http.server
+import os
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from nono_mcp.audit import verify
+from nono_mcp.audit.create import HINT
+from nono_mcp.cli.failures import FAILED
 from nono_mcp.server.audit_log import Retention
 from tests.audit.adversary import Home, fill
 from tests.server.conftest import Machine, Wire, serving, until
@@ -132,3 +136,30 @@ def spans(received: list[ExportTraceServiceRequest]) -> dict[str, set[tuple[str,
         for scope in resource.scope_spans
         for span in scope.spans
     }
+
+
+def remove(audit: Path) -> None:
+    shutil.rmtree(audit)
+
+
+def cut(audit: Path) -> None:
+    os.truncate(max(audit.glob("0*.jsonl")), 100)
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(
+    ("tamper", "told"),
+    [(remove, "was removed or replaced"), (cut, "became shorter")],
+    ids=["removed", "cut"],
+)
+def test_a_server_whose_log_isnt_what_it_was_says_so_at_its_end(
+    machine: Machine, wire: Wire, tamper: Callable[[Path], None], told: str
+) -> None:
+    wire.initialize()
+    tamper(machine.root / "state" / "nono" / "audit")
+    wire.close_input()
+    assert wire.wait() == FAILED
+    # What is pruned meanwhile may have been at the log too.
+    assert wire.errors().splitlines()[-1] == (
+        f"nono serve: the audit log has no end of this session: the log's file {told}; {HINT}"
+    )
