@@ -38,6 +38,7 @@ FOLDERS = (
     "nono_sandbox",
     "nono_sandbox/cgroups",
     "nono_sandbox/seccomp",
+    "nono_sandbox/single_run",
 )
 """The packages whose modules are in it, without those within."""
 FOLDERS_BY_NAME = frozenset(folder.replace("/", ".") for folder in FOLDERS)
@@ -48,7 +49,7 @@ _LINUX = sys.platform == "linux"
 _FIRST = (
     # Packages come with it: who imports from one asks for that before what is in it.
     *("nono_mcp.__main__", "nono_mcp.guard", "nono_mcp.policy"),
-    *(("nono_sandbox.solitary",) if _LINUX else ()),
+    *(("nono_sandbox.single_run.forking",) if _LINUX else ()),
     RUN,
 )
 GROUPS = (
@@ -57,7 +58,7 @@ GROUPS = (
         ("nono_mcp.cli.attend", "nono_mcp.cli.signals", "nono_mcp.cli.before"),
         ("nono_mcp.guard.afterwards", "nono_mcp.guard.guard"),
     ),
-    (_FIRST, ("nono_sandbox.room",) if _LINUX else ()),
+    (_FIRST, ("nono_sandbox.single_run.preparing",) if _LINUX else ()),
 )
 """What is imported together, when the last of it is asked for: in the process of the command line
 and in its lane, with all that it imports first of all and no group before has."""

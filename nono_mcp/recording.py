@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nono_sandbox.client import ForkServer
     from nono_sandbox.confinement import Call
     from nono_sandbox.ended import Ended
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 _TIMED_OUT = "wall"
 _CANCELLED = "cancelled"

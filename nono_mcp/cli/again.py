@@ -13,7 +13,7 @@ from nono_sandbox.confinement import CLOSED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_sandbox.oneshot import Lane
+    from nono_sandbox.single_run.processes import Lane
 
 _ANOTHER_LANE = (
     "--bind-port",
@@ -38,9 +38,9 @@ def main(argv: list[str]) -> int:
     key, launch = None, None
     if command:
         from nono_mcp.cli import before
-        from nono_sandbox import oneshot
+        from nono_sandbox.single_run import launching
 
-        launch = oneshot.start(None, CLOSED, lane) if usual else None
+        launch = launching.start(None, CLOSED, lane) if usual else None
         status, key, launch = before.run(words, command, launch)
         if status is not None:
             return status
@@ -52,11 +52,11 @@ def main(argv: list[str]) -> int:
 
 def _forked() -> Lane | None:
     """Fork the lane that most runs need; None where lanes aren't forked."""
-    if system.BACKEND.single:
+    if system.BACKEND.single_run:
         return None
-    from nono_sandbox import solitary
+    from nono_sandbox.single_run import forking
 
-    return solitary.begin(system.BACKEND.tiers[0], CLOSED)
+    return forking.begin(system.BACKEND.tiers[0], CLOSED)
 
 
 def _split(argv: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

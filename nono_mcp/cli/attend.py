@@ -16,7 +16,7 @@ from nono_sandbox.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.guard.afterwards import Afterwards
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 
 class Outcome(Value):

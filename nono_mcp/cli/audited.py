@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.values import Snapshot
     from nono_proxy.records import Record
     from nono_sandbox.confinement import Call
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 _ID_BYTES = 8
 

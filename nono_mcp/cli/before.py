@@ -9,8 +9,8 @@ from __future__ import annotations
 import posix as os
 
 from nono_mcp.policy import recall
-from nono_sandbox import oneshot
 from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.single_run import launching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nono_mcp.guard.afterwards import Afterwards
     from nono_mcp.guard.guard import Guard
     from nono_mcp.policy.recall import Outcome as Judged
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
         return None, key, launch
     outcome = memory.outcome
     if launch is None:
-        launch = oneshot.start(outcome.tier, outcome.network)
+        launch = launching.start(outcome.tier, outcome.network)
     if outcome.network != launch.network:
         return None, key, launch
     again = _Again(words, command, outcome, launch)

@@ -1,6 +1,6 @@
 """Run one program under a policy: what `nono run` and `nono shell` have in common.
 
-Architecture invariant: nothing that takes time comes before `oneshot.start`. What comes after is
+Architecture invariant: nothing that takes time comes before `launching.start`. What comes after is
 done while the lane makes itself ready, on another processor.
 """
 
@@ -11,9 +11,9 @@ import os
 from nono_mcp import places
 from nono_mcp.cli import options, policy_flags, say, signals
 from nono_mcp.cli.options import Option, UsageError
-from nono_sandbox import oneshot
 from nono_sandbox.confinement import NAMESPACES, Call
 from nono_sandbox.errors import SandboxError
+from nono_sandbox.single_run import launching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Guard
     from nono_mcp.policy.request import Prepared, Request
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 PROXY = "proxy"
 """The mode of a network with a proxy in it."""
@@ -87,7 +87,7 @@ class Run:
             self._undoing = undoing.Undoing.wanted(parsed)
         launch = None if self._start is None else self._start.launch
         if launch is None:
-            launch = oneshot.start(policy_flags.tier(parsed), policy_flags.likely_network(parsed))
+            launch = launching.start(policy_flags.tier(parsed), policy_flags.likely_network(parsed))
         try:
             return self._run(launch, self._prepared(launch))
         finally:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nono_mcp.cli.options import Parsed
     from nono_mcp.policy.document import NetworkSection
     from nono_mcp.policy.request import Prepared
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 ACCESS = {READ: "read", WRITE: "write", READ | WRITE: "read+write"}
 

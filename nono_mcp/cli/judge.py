@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nono_mcp.cli import policy_flags
 from nono_mcp.policy import load
-from nono_sandbox import oneshot
+from nono_sandbox.single_run import launching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,6 @@ def prepared(parsed: Parsed) -> Prepared:
         UsageError, PolicyError, RefusedError, SandboxError: There is none.
     """
     request = policy_flags.request(parsed)
-    launch = oneshot.start(policy_flags.tier(parsed))
+    launch = launching.start(policy_flags.tier(parsed))
     launch.await_ready()
     return load.prepare(request.replace(tier=launch.tier))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nono_mcp.cli.options import Parsed
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.confinement import Call
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 _OF_THEIR_OWN = ("--dry-run", "--audit", "--rollback", "--json", "--verbose", "--env")
 """Options with which a run isn't kept; `-v` is one of them by its long name."""

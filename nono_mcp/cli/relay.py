@@ -17,7 +17,7 @@ from nono_mcp.cli.terminal import Terminal, pass_size_on
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.guard.afterwards import Afterwards
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 CHUNK_BYTES = 4096
 TAIL_BYTES_MAX = 8192

@@ -8,7 +8,7 @@ from nono_sandbox import support
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 
 def check(prepared: Prepared, launch: Launch) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import termios
 
-from nono_sandbox.oneshot import in_foreground
+from nono_sandbox.single_run.launching import in_foreground
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
     from nono_proxy.records import Record
     from nono_sandbox.confinement import Call, Confinement
-    from nono_sandbox.oneshot import Launch
+    from nono_sandbox.single_run.launching import Launch
 
 NOTES_MAX = 20
 """How many refusals are told as they happen."""

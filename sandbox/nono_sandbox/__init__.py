@@ -7,7 +7,7 @@
   `domain`, `landlock`, `filters`, `seccomp`, `forward`, `behalf`.
 - A call: `lane`, `sealing`, `spawning`, `attending`, `attendance`, `rehearsal`, `worker`,
   `builtin`, `scratch`.
-- A single run: `oneshot`, `solitary`, `room`, `alone`, `left_behind`.
+- A single run: `single_run`.
 - Limits: `ended`, `resource_usage`, `growth`, `deleted_files`, `reserve`; by control groups:
   `cgroups`.
 - macOS: `seatbelt`.

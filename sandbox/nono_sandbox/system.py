@@ -21,7 +21,7 @@ class Backend(Value):
     """What can be had, the better one first."""
     server: str
     """What Python is told, to be a session's fork server."""
-    single: str
+    single_run: str
     """What Python is told, to be the lane of a single run; nothing where that is forked."""
     answerer: str
     """What Python is told, to act on behalf of a single run's workers, where somebody does."""
@@ -36,7 +36,7 @@ LINUX = Backend(
 MACOS = Backend(
     (SEATBELT,),
     f"{_FIRST}from nono_sandbox.seatbelt.server import boot; boot()",
-    f"{_FIRST}from nono_sandbox.seatbelt.single import boot; boot()",
+    f"{_FIRST}from nono_sandbox.seatbelt.single_run import boot; boot()",
     "",
 )
 _WSL_FILES = (

@@ -219,7 +219,7 @@ def backend(directory: str) -> Backend:
     first = "import sys; sys.path.append(sys.argv.pop(1)); "
     first += f"sys.path.append({str(HERE)!r}); import mac; "
     return system.MACOS.replace(
-        server=f"{first}mac.server({directory!r})", single=f"{first}mac.single({directory!r})"
+        server=f"{first}mac.server({directory!r})", single_run=f"{first}mac.single({directory!r})"
     )
 
 
@@ -249,7 +249,7 @@ def server(directory: str) -> None:
 def single(directory: str) -> None:
     """Be the lane of a single run."""
     become()
-    from nono_sandbox.seatbelt import single as seatbelt
+    from nono_sandbox.seatbelt import single_run as seatbelt
 
     seatbelt.main(int(sys.argv[1]), means(directory))
 

@@ -28,7 +28,7 @@ LONG_ENOUGH_S = 300
 CONTRACT = (
     ("files", "environment", "launch_races", "descriptors", "network"),
     ("processes", "resources", "client"),
-    ("forkserver", "oneshot", "privilege", "metadata", "scratch", "builtin"),
+    ("forkserver", "single_run", "privilege", "metadata", "scratch", "builtin"),
 )
 """What of tests/sandbox asks for a confinement, or for what is around it, in three parts."""
 COLLECTED_MIN = (50, 40, 60)

@@ -171,10 +171,11 @@ def test_a_door_without_a_network_of_ones_own_is_refused(
 DRIVER = """
 import json, select, sys, socket
 sys.path[:0] = json.loads(sys.argv[1])
-from nono_sandbox import oneshot, wire
+from nono_sandbox import wire
+from nono_sandbox.single_run import launching
 from nono_sandbox.errors import SandboxError
 hint, opened, confinement, call = wire.whole(eval(sys.argv[2]))
-launch = oneshot.start("namespaces", hint)
+launch = launching.start("namespaces", hint)
 try:
     launch.await_ready()
     doors = [socket.socket(fileno=launch.door(one)) for one in opened]

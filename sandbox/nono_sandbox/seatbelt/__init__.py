@@ -5,7 +5,7 @@
 - What the text allows: `evaluator`, by `reader`; for tests.
 - A call: `launcher` starts it by way of `stage`, after a look at `places`; `as_program` is a file
   tool's; `exits`, `tree` and `libproc` end it.
-- Who starts calls: `server`, `lane`; of a single run `single`.
+- Who starts calls: `server`, `lane`; of a single run `single_run`.
 - What is held and what isn't: `table`; what this Mac is: `asking`.
 
 Nobody has run any of this on a Mac yet. What is known of Seatbelt is named, with its source,

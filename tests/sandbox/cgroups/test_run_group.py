@@ -18,7 +18,7 @@ from nono_sandbox.cgroups.groups import LANE_BYTES
 from nono_sandbox.cgroups.membership import RESERVED_TASKS
 from nono_sandbox.confinement import CLOSED, LANDLOCK, PORTS, PROCESSES_USUAL, Call, Limits, Network
 from tests.sandbox.conftest import LONG_ENOUGH_S, attack_argv, entering
-from tests.sandbox.test_oneshot import Run
+from tests.sandbox.test_single_run import Run
 
 if TYPE_CHECKING:
     from pathlib import Path

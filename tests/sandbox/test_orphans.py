@@ -14,7 +14,8 @@ LONG_ENOUGH_S = 60
 
 EVASIVE = """
     import posix, signal, time
-    from nono_sandbox import _uapi, left_behind
+    from nono_sandbox import _uapi
+    from nono_sandbox.single_run import orphans
     allow_all = bytes([6, 0, 0, 0]) + (0x7FFF0000).to_bytes(4, "little")
     _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
     since = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -52,7 +53,7 @@ EVASIVE = """
         kill(pid, number)
 
     posix.kill = announced
-    print(json.dumps(left_behind.end(lane, since)))
+    print(json.dumps(orphans.end(lane, since)))
     """
 """One that is another process before a signal for it alone arrives."""
 

@@ -1,8 +1,8 @@
-"""One program, confined, started from a small process: the machinery of `nono run`.
+"""The caller's side of a single run: it has a lane get ready, and has that run one program.
 
-No fork server and no lane pool: the calling process forks the one lane it needs; on macOS it
-spawns it, since there it needn't be in anybody's namespaces. What a session
-does once is done once here too, in the same order and by the same functions.
+A session has a fork server and several lanes; here the calling process forks the one lane that it
+needs (on macOS it spawns it, since there are no namespaces to be forked into). What a session does
+once is done once here too, in the same order and by the same functions.
 
 Architecture invariant: the calling process has one thread, and stays outside every namespace.
 """
@@ -10,7 +10,6 @@ Architecture invariant: the calling process has one thread, and stays outside ev
 from __future__ import annotations
 
 import posix as os
-import sys
 
 from nono_sandbox import system, wire
 from nono_sandbox.confinement import CLOSED, LANDLOCK, PROCESSES_USUAL, SEATBELT
@@ -18,17 +17,13 @@ from nono_sandbox.errors import ConfinementError, LaneLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from nono_sandbox.cgroups.run_group import RunGroup
     from nono_sandbox.confinement import Call, Confinement, Limits
     from nono_sandbox.sealing import Programs
-
-    Lane: TypeAlias = tuple[_socket.socket, tuple[int, float]]
-    """The channel to it, and what is told of its process in `solitary.begin`."""
-
+    from nono_sandbox.single_run.processes import Lane
 
 _LAST = ("ended", "failed")
 """What a lane says last."""
@@ -53,7 +48,7 @@ class Launch:
         self._is_running = False
         self._group: RunGroup | None = None
         """What holds the call to its limits, if there is anything to hold, and can be."""
-        self._control, self._child = lane or _begun(self.tier, network)
+        self._control, self._child = lane or _started(self.tier, network)
 
     def await_ready(self) -> None:
         """Wait until it is known which tier this machine gives, and is `tier`.
@@ -73,7 +68,7 @@ class Launch:
         if self._insisted:
             raise ConfinementError(f"this machine gives no namespaces: {self.reason}")
         self.tier = LANDLOCK
-        self._control, self._child = _begun(LANDLOCK, self.network)
+        self._control, self._child = _started(LANDLOCK, self.network)
         self.receive()
 
     def fileno(self) -> int:
@@ -201,7 +196,7 @@ class Launch:
         """Take another lane: this one's namespaces aren't those that are needed."""
         self._control.close()
         self.network = network
-        self._control, self._child = _begun(self.tier, network)
+        self._control, self._child = _started(self.tier, network)
         self._is_ready = False
         self.await_ready()
 
@@ -219,7 +214,10 @@ class Launch:
         except wire.ClosedError as error:
             raise self._lost() from error
         if message[0] == "introduction":
-            _have_answered(message, fds)
+            from nono_sandbox.single_run import processes
+
+            # Not before a call waits for it: few runs connect to anything.
+            processes.start_answerer(message, fds)
         elif message[0] in _LAST:
             self._leave_group()
         return message, fds
@@ -235,9 +233,9 @@ class Launch:
         if self._group is not None:
             starved = self._group.kill()
         if self.tier != SEATBELT:
-            from nono_sandbox import left_behind
+            from nono_sandbox.single_run import orphans
 
-            gone = left_behind.end(*self._child)
+            gone = orphans.end(*self._child)
         self._leave_group()
         if not gone:
             return LaneLostError("the sandbox died, and some of what it ran couldn't be ended")
@@ -293,45 +291,8 @@ def in_foreground() -> bool:
         return True
 
 
-def _begun(tier: str, network: str) -> Lane:
-    """Start a lane, with what is told of it."""
-    if tier == SEATBELT:
-        ours, theirs = wire.socket_pair()
-        _spawn(theirs, "", system.BACKEND.single)
-        return ours, (0, 0.0)
-    from nono_sandbox import solitary
+def _started(tier: str, network: str) -> Lane:
+    # Most runs have begun theirs before this is imported.
+    from nono_sandbox.single_run import processes
 
-    return solitary.begin(tier, network)
-
-
-def _have_answered(introduction: tuple[Any, ...], fds: list[int]) -> None:
-    """Start who acts on behalf of workers, now that one waits for that.
-
-    Not before: few runs connect to anything. With nobody there such calls fail (ENOSYS).
-    """
-    try:
-        ours, theirs = wire.socket_pair()
-        _spawn(theirs, "/dev/null", system.BACKEND.answerer)
-        wire.send(ours, *introduction, fds=fds)
-        ours.close()
-    except (OSError, wire.ClosedError):
-        pass  # it couldn't be started, or was ended at once
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _spawn(control: _socket.socket, streams: str, program: str) -> None:
-    """Start *program*, what Python is told, with the channel *control*.
-
-    It has this process's streams and session, or the file *streams* and a session of its own.
-    """
-    os.set_inheritable(control.fileno(), True)  # noqa: FBT003 - positional only
-    from os.path import abspath, dirname
-
-    source_root = dirname(dirname(abspath(__file__)))
-    argv = [sys.executable, "-I", "-S", "-c", program, source_root, str(control.fileno())]
-    actions = [(os.POSIX_SPAWN_OPEN, fd, streams, os.O_RDWR, 0) for fd in range(3) if streams]
-    # An empty environment: what isn't there can't be read from its memory.
-    os.posix_spawn(sys.executable, argv, {}, file_actions=actions, setsid=bool(streams))
-    control.close()
+    return processes.start_lane(tier, network)

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
 else:
-    import _signal  # as in `solitary`
+    import _signal  # as in `forking`
 
 END_S_MAX = 10.0
 """How long to wait for what was killed to be gone before it's said that some isn't."""

@@ -10,9 +10,10 @@ import _struct as struct
 import fcntl
 import posix as os
 
-from nono_sandbox import alone, domain, fresh_root, namespaces, setup, wire
+from nono_sandbox import domain, fresh_root, namespaces, setup, wire
 from nono_sandbox.confinement import NAMESPACES, OPEN
 from nono_sandbox.errors import ConfinementError
+from nono_sandbox.single_run import only_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,14 +65,14 @@ def serve(
     if group:
         plan = _in_group(plan, group)
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
-    sealed = alone.seal(plan.replace(spawns=spawns), confinement.network)
+    sealed = only_call.seal(plan.replace(spawns=spawns), confinement.network)
     # All is in place. Who asked for it may be looking still whether that is to be had.
     wire.send(control, "sealed")
     wire.receive(control)
     wire.send(control, "running", fds=[master] if call.tty else [], word=plan.word)
     if call.tty:
         os.close(master)
-    alone.run(control, call, _stdio(slave), sealed)
+    only_call.run(control, call, _stdio(slave), sealed)
 
 
 class _Room:

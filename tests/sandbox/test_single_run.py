@@ -45,13 +45,14 @@ REFUSAL = {LANDLOCK: "EACCES", SEATBELT: "EPERM"}
 """What is answered where what is out of reach is still there to be named."""
 # The process that `nono run` is: it holds secrets, and asks for one confined program.
 DRIVER = """
-    from nono_sandbox import oneshot, wire
+    from nono_sandbox import wire
+    from nono_sandbox.single_run import launching
     from nono_sandbox.errors import SandboxError
     tier, network, confinement, call = wire.whole(eval(sys.argv[2]))
     if len(sys.argv) > 4:
         from nono_sandbox import landlock
         landlock.abi_version = lambda: int(sys.argv[4])
-    launch = oneshot.start(tier, network)
+    launch = launching.start(tier, network)
     try:
         launch.await_ready()
         launch.run(confinement, call)
@@ -595,11 +596,12 @@ def test_a_lane_that_attends_to_nothing_ends_with_who_asked_for_it(
 
 
 ASKED = """
-    from nono_sandbox import filters, oneshot, wire
+    from nono_sandbox import filters, wire
+    from nono_sandbox.single_run import launching
     tier, confinement, call = wire.whole(eval(sys.argv[2]))
-    launch = oneshot.start(tier)
+    launch = launching.start(tier)
     launch.await_ready()
-    programs = oneshot._programs(confinement, call, launch.tier)
+    programs = launching._programs(confinement, call, launch.tier)
     launch.ask(wire.plain(confinement), wire.plain(call), programs)
     print(launch._child[0], flush=True)
     sys.stdin.read()
@@ -648,12 +650,13 @@ def test_a_lane_that_was_let_go_of_fails_without_a_word() -> None:
     """What it was asked for needn't be there any more: that is why it was let go of."""
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from nono_sandbox import errors, room, solitary, wire\n"
+        "from nono_sandbox import errors, wire\n"
+        "from nono_sandbox.single_run import forking, preparing\n"
         "def serve(control, *_):\n"
         "    try: wire.receive(control)\n"
         "    except wire.ClosedError: raise errors.ConfinementError('it is gone') from None\n"
-        "room.serve = serve\n"
-        "ours, (pid, _) = solitary.begin('landlock', 'closed')\n"
+        "preparing.serve = serve\n"
+        "ours, (pid, _) = forking.begin('landlock', 'closed')\n"
         "ours.close()\n"
         "print(os.waitpid(pid, 0)[1])\n"
     )

@@ -32,7 +32,7 @@ _SIGNALS_OF_GROUPS = (1, 2, 3, 15, 20, 21, 22, int(_signal.SIGUSR1), int(_signal
 def begin(tier: str, network: str) -> tuple[_socket.socket, tuple[int, float]]:
     """Fork a lane for one call, whose network is of the kind said; return the channel to it.
 
-    And, as `left_behind.end` wants to be told, the child and since when it may have had children:
+    And, as `orphans.end` wants to be told, the child and since when it may have had children:
     if it is killed, they become this process's.
 
     Where there can't be one, or no namespaces for it, that is what its channel says.
@@ -79,9 +79,9 @@ def _serve(control: _socket.socket, tier: str, network: str, ids: namespaces.Ids
             else:
                 namespaces.settle_in(ids)
         # Imported here, beside what the other process does meanwhile.
-        from nono_sandbox import room
+        from nono_sandbox.single_run import preparing
 
-        room.serve(control, tier, network, carrier)
+        preparing.serve(control, tier, network, carrier)
     except wire.ClosedError:
         os._exit(0)
     except (SandboxError, OSError) as error:
