@@ -14,5 +14,7 @@ CLIENTS = {
 }
 FRAMEWORKS = Path(named) if (named := os.environ.get("NONO_FRAMEWORKS")) else None
 collect_ignore = [] if CLIENTS else ["test_real_clients.py", "test_transcripts.py"]
+if len(CLIENTS) < 2:
+    collect_ignore.append("test_by_http.py")
 if FRAMEWORKS is None:
     collect_ignore.append("test_frameworks.py")

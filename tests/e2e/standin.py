@@ -2,8 +2,10 @@
 
     python standin.py --turns turns.json --log log.jsonl -- CLIENT ARGUMENT...
 
-The turns are a list; each is {"tool": NAME, "arguments": {...}} or {"text": TEXT}. A request that
-holds n tool results is answered by turn n, so one that is repeated is answered as before. In a
+The turns are a list; each is {"tool": NAME, "arguments": {...}} or {"text": TEXT}, and may have
+"marks": PATH, a file that it makes when it comes to that turn, and "once": PATH, for which it then
+waits to be there. A request that holds n tool results is answered by turn n, so one that is
+repeated is answered as before. In a
 tool's arguments {last:REGEX} is what its group finds in the newest result that has it. In the
 arguments of the client, and in its environment, {port} is the port. Every request that offers
 tools is logged on a line: what they are called, what is said of them, what the results were.
@@ -23,6 +25,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -70,6 +73,10 @@ class Standin(BaseHTTPRequestHandler):
             return json.dumps(matches[-1][1])[1:-1]
 
         turn: dict[str, Any] = json.loads(re.sub(r"\{last:(.+?)\}(?!\})", found, written))
+        if "marks" in turn:
+            open(turn["marks"], "w").close()  # noqa: PTH123 - short
+        while "once" in turn and not os.path.exists(turn["once"]):  # noqa: PTH110 - short
+            time.sleep(0.02)
         return turn
 
     def _anthropic(self, body: dict[str, Any]) -> None:
@@ -176,7 +183,8 @@ def _text(content: object) -> str:
     return str(content)
 
 
-def _bring_loopback_up() -> None:
+def bring_loopback_up() -> None:
+    """Bring up what there is in a new network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sh14x", b"lo", 0)
         (flags,) = struct.unpack_from("h", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request), 16)
@@ -192,7 +200,7 @@ def main() -> int:
     parser.add_argument("client", nargs="+")
     options = parser.parse_args()
     if options.alone:
-        _bring_loopback_up()
+        bring_loopback_up()
     with open(options.turns, encoding="utf-8") as turns:  # noqa: PTH123 - short
         Standin.turns = json.load(turns)
     Standin.log_path = options.log

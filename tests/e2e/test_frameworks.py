@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.agents import no_network
 from tests.e2e.conftest import FRAMEWORKS
-from tests.e2e.test_real_clients import no_network
 
 pytestmark = [pytest.mark.linux, pytest.mark.slow]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.agents import Agent
 from tests.e2e.conftest import CLIENTS
-from tests.e2e.test_real_clients import Agent
 
 pytestmark = pytest.mark.linux
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.agents import CODEX_OWN, SECRET
 from tests.e2e.conftest import CLIENTS
-from tests.e2e.test_real_clients import CODEX_OWN, SECRET
 from tests.e2e.transcripts import CHECK, agent_in, git, path_of, transcript
 
 pytestmark = [pytest.mark.linux, pytest.mark.slow]

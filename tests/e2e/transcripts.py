@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.agents import SECRET, Agent
 from tests.e2e.conftest import CLIENTS
-from tests.e2e.test_real_clients import SECRET, Agent
 
 INTEGRATIONS = Path(__file__).parents[2] / "integrations"
 NAMES = {"claude": "Claude Code", "codex": "Codex"}
