@@ -95,7 +95,7 @@ class Arrivals:
         is_within_new = objects.birth_ns(parent) >= self._since_ns
         if spot.rule == spots.CONFIGURATION and spot.name == CONFIG:
             # Who commits or pushes in an older repository makes it anew.
-            return is_new and is_within_new
+            return is_within_new
         if is_new or is_within_new:
             return True
         return self._listing.was_absent(spot.directory, spot.name, self._since_ns)

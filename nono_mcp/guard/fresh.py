@@ -19,7 +19,7 @@ import posix as os
 
 from nono_mcp.guard import finding, looking, names, spots, times, tree, ways
 from nono_mcp.guard.action import LEFT, REMOVED, Action, undo
-from nono_mcp.guard.arrivals import Arrivals, is_entered
+from nono_mcp.guard.arrivals import Arrivals
 from nono_mcp.guard.finding import Found
 from nono_mcp.guard.judging import BARE, Judging
 from nono_mcp.guard.known import Known
@@ -156,7 +156,7 @@ class Fresh(Judging):
         if spot.what == BARE:
             return False  # by its HEAD alone, which tells nothing of the rest
         status = os.stat(spot.name, dir_fd=parent, follow_symlinks=False)
-        return not is_entered(spot, status) and self._arrivals.is_old(spot, parent, status)
+        return self._arrivals.is_old(spot, parent, status)
 
     def see_bare(self, directory: tuple[str, ...], fd: int) -> None:
         """Judge the repository that the open directory *fd* is."""
@@ -187,8 +187,7 @@ class Fresh(Judging):
         """Put away what is new in a directory that is older, and tell of what isn't."""
         before = len(self._actions)
         status = os.stat(spot.name, dir_fd=parent, follow_symlinks=False)
-        moved = not stat.S_ISDIR(status.st_mode) or self._arrivals.is_way_moved(spot.directory)
-        if moved or spot.what == BARE or not self._within(spot, parent, 0):
+        if not stat.S_ISDIR(status.st_mode) or not self._within(spot, parent, 0):
             self._tell(Action(self._known.path(spot), LEFT, spot.what, why=CHANGED))
             return LEFT
         return REMOVED if len(self._actions) > before else ""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nono_mcp.guard import afterwards, listing, times
 from nono_mcp.guard.guard import Guard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
     from nono_mcp.guard.action import Action
 
@@ -35,7 +39,7 @@ class Runs:
 
     def __init__(self, root: Path) -> None:
         self.work = root / "work"
-        self._state = str(root / "state")
+        self.state = str(root / "state")
         self.actions: list[Action] = []
 
     def run(
@@ -51,11 +55,10 @@ class Runs:
         All of it is done before anybody could look or, if somebody has *looked*, what is *first*.
         """
         self.settle()
-        guard = Guard(self._state)
-        settled = [(str(self.work), None)], (), (), "", given_up
-        guard.settle(*settled)
+        guard = Guard(self.state)
+        guard.settle(*self._settled(given_up))
         assert guard.begin() == ()
-        looking = afterwards.Afterwards(self._state, settled, str(self.work / "any"), guard.began)
+        looking = self.looking(guard, given_up)
         if first:
             self.outside(first)
         while looked and looking.pause_ms is not None:
@@ -63,8 +66,20 @@ class Runs:
         self.outside(script)
         guard.end()
         guard.close()
-        self.actions = list(looking.look())
-        return sorted(f"{one.action} {one.path[len(f'{self.work}/') :]}" for one in self.actions)
+        return self.told(looking.look())
+
+    def _settled(self, given_up: tuple[str, ...]) -> tuple[Any, ...]:
+        return [(str(self.work), None)], (), (), "", given_up
+
+    def looking(self, guard: Guard, given_up: tuple[str, ...] = ()) -> afterwards.Afterwards:
+        """Return what looks after a program that began when *guard* did."""
+        settled = self._settled(given_up)
+        return afterwards.Afterwards(self.state, settled, str(self.work / "any"), guard.began)
+
+    def told(self, actions: tuple[Action, ...]) -> list[str]:
+        """Return what was done, in short."""
+        self.actions = list(actions)
+        return sorted(f"{one.action} {one.path[len(f'{self.work}/') :]}" for one in actions)
 
     def outside(self, script: str) -> None:
         home = {"HOME": str(self.work.parent)}
@@ -76,3 +91,22 @@ class Runs:
         until = (self.work.parent / "now").stat().st_ctime_ns + wait_ns + APART_NS
         while times.now_ns() <= until:
             time.sleep(0.001)
+
+
+def with_statuses(
+    monkeypatch: pytest.MonkeyPatch, told: Callable[[os.stat_result], dict[str, int]]
+) -> None:
+    """Have the guard find statuses with what is *told* of each, as another file system has them."""
+
+    def changed(asked: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def ask(*about: object, **more: object) -> os.stat_result:
+            status = asked(*about, **more)
+            named = {name: getattr(status, name) for name in dir(status) if name[:3] == "st_"}
+            named |= told(status)
+            plain = (*status[:2], named["st_dev"], *status[3:])
+            return os.stat_result(plain, named)
+
+        return ask
+
+    for name in ("stat", "lstat", "fstat"):
+        monkeypatch.setattr(f"posix.{name}", changed(getattr(os, name)))
