@@ -64,7 +64,8 @@ GROUPS = (
 and in its lane, with all that it imports first of all and no group before has."""
 
 LATER = frozenset(
-    f"nono_sandbox.{name}" for name in ("deleted_files", "growth", "reserve", "resource_usage")
+    f"nono_sandbox.{name}"
+    for name in ("deleted_files", "disk_growth", "disk_reserve", "resource_usage")
 )
 """What of these doesn't run before something of it is asked for: most calls are over by then."""
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
     from nono_mcp.snapshots.values import Snapshot
     from nono_proxy.records import Record
+    from nono_sandbox.call_end import CallEnd
     from nono_sandbox.client import ForkServer
     from nono_sandbox.confinement import Call
-    from nono_sandbox.ended import Ended
     from nono_sandbox.single_run.launching import Launch
 
 _TIMED_OUT = "wall"
@@ -179,7 +179,7 @@ class Recording:
         self._log.append("call.start", self._call | start)
         self._log.append("call.end", self._call | {"outcome": "exit"})
 
-    def end(self, ended: Ended, duration_s: float, output_bytes: int | None = None) -> None:
+    def end(self, ended: CallEnd, duration_s: float, output_bytes: int | None = None) -> None:
         """Record how the call ended; *output_bytes* is None where its output isn't ours to see.
 
         Raises:
@@ -210,7 +210,7 @@ def _named(snapshot: Snapshot) -> dict[str, object]:
     return {"id": snapshot.id, "root": snapshot.root}
 
 
-def _outcome(ended: Ended) -> dict[str, object]:
+def _outcome(ended: CallEnd) -> dict[str, object]:
     if ended.failure is not None:
         return {"outcome": "refused", "reason": ended.failure[1], "exit_status": ended.status}
     if ended.limit in (_TIMED_OUT, _CANCELLED):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nono_mcp.capture import Capture
     from nono_mcp.guard.action import Action
     from nono_mcp.undo.values import Changed
-    from nono_sandbox.ended import Ended
+    from nono_sandbox.call_end import CallEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Result:
 
     id: str
     """By which the audit log knows the call."""
-    ended: Ended
+    ended: CallEnd
     output: Capture
     """Standard output and error, interleaved as they were written."""
     duration_s: float

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from nono_mcp.capture import Capture
-from nono_sandbox import unnamed
+from nono_sandbox import anonymous_file
 from nono_sandbox.errors import LaneLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nono_sandbox.call_end import CallEnd
     from nono_sandbox.client import Lane
     from nono_sandbox.confinement import Call
-    from nono_sandbox.ended import Ended
 
 _ID_BYTES = 8
 _PIPE_BYTES = 256 * 1024
@@ -159,7 +159,7 @@ class Running:
             for fd in {*theirs} - {*held, -1}:
                 os.close(fd)
 
-    async def to_its_end(self) -> tuple[Ended, Capture, float]:
+    async def to_its_end(self) -> tuple[CallEnd, Capture, float]:
         """Return how it ended, what it printed and how long it took.
 
         Raises:
@@ -259,7 +259,7 @@ def _streams(call: Call, stdin: bytes, live: Live | None) -> tuple[tuple[int, in
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     if live is None or not live.wants_input:
-        return (unnamed.holding(stdin) if stdin else -1, write_end, write_end), read_end, -1
+        return (anonymous_file.holding(stdin) if stdin else -1, write_end, write_end), read_end, -1
     input_read, input_write = os.pipe()
     os.set_blocking(input_write, False)
     return (input_read, write_end, write_end), read_end, input_write

@@ -233,20 +233,22 @@ sys.path[:0] = [sys.argv[1]]
 from nono_mcp import _bundle
 _bundle.begin(sys.argv[1], ["nono", "run"])
 from nono_mcp.cli import again
-from nono_sandbox import growth
-before = "TEXT" in vars(growth)
+from nono_sandbox import disk_growth
+before = "TEXT" in vars(disk_growth)
 shutil.rmtree(sys.argv[1])
-print(before, growth.TEXT, again.text())
+print(before, disk_growth.TEXT, again.text())
 """
 
 
 def test_what_is_to_run_later_runs_when_it_is_asked_where_nothing_can_be_read(
     installed: Installed,
 ) -> None:
-    growth = installed.directory / "nono_sandbox/growth.py"
+    growth = installed.directory / "nono_sandbox/disk_growth.py"
     growth.write_text("TEXT = 'grown'\n")
     again = installed.directory / "nono_mcp/cli/again.py"
-    again.write_text("from nono_sandbox import growth\ndef text():\n    return growth.TEXT\n")
+    again.write_text(
+        "from nono_sandbox import disk_growth\ndef text():\n    return disk_growth.TEXT\n"
+    )
     installed.bundle().unlink()
     installed.start()
     command = [sys.executable, "-I", "-S", "-c", LATE, str(installed.directory)]

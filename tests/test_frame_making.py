@@ -32,7 +32,7 @@ BESIDES = {
     "nono_sandbox/cgroups/hierarchy.py": "control groups: the kernel's own modes",
     "nono_sandbox/masks.py": "in the fresh root, without a umask",
     "nono_sandbox/seccomp/table.py": "a number in a table",
-    "nono_sandbox/unnamed.py": "never opened by its name again",
+    "nono_sandbox/anonymous_file.py": "never opened by its name again",
 }
 
 

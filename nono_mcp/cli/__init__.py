@@ -5,8 +5,8 @@
   `help`, `version`.
 - A run: `again`, `before`, `keeping`, `start`, `confined`, `required`, `attend`, `relay`,
   `terminal`, `signals`, `ending`, `denial_hints`, `guard_report`; its log: `audited`; its proxy:
-  `way_out`; its undo: `undoing`, `choosing`.
-- What commands share: `judge`, `describe`, `kept`, `proxy_alone`.
+  `run_proxy`; its undo: `undoing`, `choosing`.
+- What commands share: `policy_preview`, `describe`, `workspace_snapshots`, `proxy_alone`.
 - Options: `options`, `option_values`, `policy_flags`, `host_flags`, `http_flags`,
   `audit_options`.
 - The person: `say`, `asking`, `progress`, `failures`.

@@ -63,9 +63,9 @@ class Audited:
 
         Return why that failed, if it did.
         """
-        from nono_sandbox.ended import Ended
+        from nono_sandbox.call_end import CallEnd
 
-        ended = Ended(
+        ended = CallEnd(
             outcome.wait_status,
             outcome.limit,
             outcome.failure,

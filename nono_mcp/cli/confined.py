@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.cli.keeping import Keeping
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.cli.run_proxy import RunProxy
     from nono_mcp.cli.start import Start
     from nono_mcp.cli.undoing import Undoing
-    from nono_mcp.cli.way_out import WayOut
     from nono_mcp.guard.action import Action
     from nono_mcp.guard.afterwards import Afterwards
     from nono_mcp.guard.below import Below
@@ -67,7 +67,7 @@ class Run:
         self._actions: tuple[Action, ...] = ()
         self._settled: tuple[Any, ...] = ()
         self._afterwards: Afterwards | None = None
-        self._way_out: WayOut | None = None
+        self._proxy: RunProxy | None = None
         self._undoing: Undoing | None = None
         self._request: Request
 
@@ -93,8 +93,8 @@ class Run:
         finally:
             if self._undoing is not None:
                 self._undoing.close()
-            if self._way_out is not None:
-                self._way_out.end()
+            if self._proxy is not None:
+                self._proxy.end()
             if self._tmpdir is not None:
                 from nono_sandbox import scratch
 
@@ -143,14 +143,14 @@ class Run:
         return request.replace(tier=launch.tier, tmpdir=self._tmpdir)
 
     def _with_proxy(self, prepared: Prepared, request: Request) -> Prepared:
-        from nono_mcp.cli.way_out import WayOut
+        from nono_mcp.cli.run_proxy import RunProxy
 
-        self._way_out = WayOut(request.tier, quiet=self._parsed.flag(options.QUIET))
-        if not self._way_out.port:
+        self._proxy = RunProxy(request.tier, quiet=self._parsed.flag(options.QUIET))
+        if not self._proxy.port:
             return prepared
         from nono_mcp.policy import load
 
-        return load.prepare(request.replace(proxy_port=self._way_out.port))
+        return load.prepare(request.replace(proxy_port=self._proxy.port))
 
     def _check_required(self, prepared: Prepared, launch: Launch) -> None:
         """Refuse to run without what the policy requires, unless best effort will do."""
@@ -181,8 +181,8 @@ class Run:
             limits=confinement.limits,
             tty=os.isatty(0) and os.isatty(1),
         )
-        if self._way_out is not None:
-            confinement, call = self._way_out.begin(launch, prepared, call)
+        if self._proxy is not None:
+            confinement, call = self._proxy.begin(launch, prepared, call)
             prepared = prepared.replace(confinement=confinement)
         if self._undoing is not None:
             self._undoing.begin(self._request, prepared)
@@ -195,7 +195,7 @@ class Run:
     def _is_recorded(self, prepared: Prepared) -> bool:
         """Tell whether the run goes into the audit log: by default where something may leave."""
         wanted = prepared.document.audit.runs
-        return self._parsed.flag(AUDIT) or (self._way_out is not None if wanted is None else wanted)
+        return self._parsed.flag(AUDIT) or (self._proxy is not None if wanted is None else wanted)
 
     def _audited(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
         from nono_mcp.cli import audited
@@ -204,8 +204,8 @@ class Run:
         before = undoing.before if undoing is not None else None
         about = self._name, before
         run = audited.begin(self._request, prepared, launch, call, about)
-        if self._way_out is not None:
-            self._way_out.record = run.network
+        if self._proxy is not None:
+            self._proxy.record = run.network
         try:
             outcome = self._guarded(launch, prepared, call)
         except SandboxError as error:

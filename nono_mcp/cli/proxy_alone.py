@@ -20,7 +20,7 @@ from nono_mcp import gateway
 from nono_mcp.audit.errors import AuditError
 from nono_mcp.cli import audited, say, signals
 from nono_mcp.cli.options import FailedError, shown
-from nono_mcp.cli.way_out import Notes
+from nono_mcp.cli.run_proxy import Notes
 from nono_mcp.policy import trust_roots
 from nono_mcp.policy.errors import RefusedError
 from nono_mcp.recording import network, policy_digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.cli import kept, options, say
+from nono_mcp.cli import options, say, workspace_snapshots
 from nono_mcp.cli.options import FailedError, Option, UsageError
 from nono_mcp.cli.progress import showing
 from nono_mcp.server import changes
@@ -13,8 +13,8 @@ from nono_mcp.undo.values import Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.cli.kept import Kept
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.cli.workspace_snapshots import WorkspaceSnapshots
     from nono_mcp.snapshots.values import Plan, Scope
 
 YES = Option("--yes", short="-y")
@@ -23,7 +23,7 @@ PATHS = Option("--paths", "GLOB", many=True)
 SCOPE = Option("--scope", "SCOPE")
 SCOPES: tuple[Scope, ...] = ("everything", "agent")
 PROGRAM = "nono rollback"
-OPTIONS = (*kept.OPTIONS, YES, DRY_RUN, PATHS, SCOPE)
+OPTIONS = (*workspace_snapshots.OPTIONS, YES, DRY_RUN, PATHS, SCOPE)
 USAGE = f"""\
 usage: nono rollback [ID] [OPTION]...
 
@@ -37,7 +37,7 @@ ID: as it was before the last thing that changed it. What would be done is shown
   --scope SCOPE            everything, or agent: what calls changed and nobody touched since
   --dry-run                show it, and do nothing
   -y, --yes                don't ask
-{kept.ABOUT}
+{workspace_snapshots.ABOUT}
 What was there before is kept: undo a rollback by the id that it ends with.
 
 Exit status: 0 done and verified, 1 not done, or not all of it, 2 this usage, 126 refused.
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     if len(parsed.rest) > 1:
         raise UsageError("it takes one ID", "nono snapshot list shows them")
     _check(parsed)
-    with kept.opened(parsed) as opened:
+    with workspace_snapshots.opened(parsed) as opened:
         wanted = _wanted(parsed, opened)
         plan = None
         if parsed.flag(DRY_RUN) or not parsed.flag(YES):
@@ -62,10 +62,10 @@ def main(argv: list[str]) -> int:
                 _tell_plan(parsed, plan)
                 return 0
             _ask(parsed, plan)
-        with kept.recorded(opened, PROGRAM) as log:
+        with workspace_snapshots.recorded(opened, PROGRAM) as log:
             outcome = opened.roll_back(wanted, log, plan)
     if parsed.flag(options.JSON):
-        fields = kept.fields_of(outcome)
+        fields = workspace_snapshots.fields_of(outcome)
         say.document({"id": "rollback", "ok": outcome.verified, "error": None, **fields})
     else:
         say.out(changes.of_outcome(wanted.snapshot, outcome) + "\n")
@@ -80,14 +80,14 @@ def _check(parsed: Parsed) -> None:
         raise UsageError(f"{SCOPE.name} and {PATHS.name} contradict each other")
 
 
-def _wanted(parsed: Parsed, opened: Kept) -> Wanted:
+def _wanted(parsed: Parsed, opened: WorkspaceSnapshots) -> Wanted:
     paths = parsed.all(PATHS.name)
     scope: Scope = "agent" if parsed.one(SCOPE.name) == "agent" else "everything"
     named = parsed.rest[0] if parsed.rest else before_the_last_change(opened)
     return Wanted(opened.snapshots.get(named).id, "paths" if paths else scope, paths)
 
 
-def _plan(opened: Kept, wanted: Wanted) -> Plan:
+def _plan(opened: WorkspaceSnapshots, wanted: Wanted) -> Plan:
     with showing() as hear:
         plan = opened.snapshots.plan(
             wanted.snapshot,
@@ -101,7 +101,7 @@ def _plan(opened: Kept, wanted: Wanted) -> Plan:
     return plan
 
 
-def before_the_last_change(opened: Kept) -> str:
+def before_the_last_change(opened: WorkspaceSnapshots) -> str:
     """Return the newest snapshot that isn't the workspace as it is now, but for directories' times.
 
     Raises:
@@ -121,7 +121,9 @@ def before_the_last_change(opened: Kept) -> str:
 
 def _tell_plan(parsed: Parsed, plan: Plan) -> None:
     if parsed.flag(options.JSON):
-        say.document({"id": "rollback", "ok": True, "error": None, **kept.fields_of(plan)})
+        say.document(
+            {"id": "rollback", "ok": True, "error": None, **workspace_snapshots.fields_of(plan)}
+        )
     else:
         say.out(changes.of_plan(plan) + "\n")
 
@@ -130,5 +132,5 @@ def _ask(parsed: Parsed, plan: Plan) -> None:
     if parsed.flag(options.JSON) or not os.isatty(0):
         raise UsageError("there is nobody to ask", f"say {YES.name}, or {DRY_RUN.name} to look")
     say.err(changes.of_plan(plan) + "\n")
-    if not kept.agreed("Put it back?"):
+    if not workspace_snapshots.agreed("Put it back?"):
         raise FailedError("nothing was put back")

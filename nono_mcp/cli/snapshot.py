@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict
 
 from nono_mcp import places
-from nono_mcp.cli import kept, options, say
+from nono_mcp.cli import options, say, workspace_snapshots
 from nono_mcp.cli.option_values import whole
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
 from nono_mcp.cli.progress import showing
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LIMIT = Option("--limit", "N")
 PATH = Option("--path", "FILE")
 QUOTA = Option("--quota", "SIZE")
-OPTIONS = (*kept.OPTIONS, LIMIT, PATH, QUOTA)
+OPTIONS = (*workspace_snapshots.OPTIONS, LIMIT, PATH, QUOTA)
 COMMANDS = ("create", "list", "show", "diff", "delete", "verify", "prune", "usage")
 USAGE = f"""\
 usage: nono snapshot create [NAME]        keep the workspace as it is; with a name, for good
@@ -45,7 +45,7 @@ ID is an id or its beginning, a name, or latest. Going back: nono rollback.
   --limit N                how many lines at most (50)
   --path FILE              the text that changed in FILE
   --quota SIZE             how much space is to be left in use: 2G
-{kept.ABOUT}
+{workspace_snapshots.ABOUT}
 Exit status: 0 done (verify: everything is whole), 1 not, 2 this usage, 126 refused.
 """
 PROGRAM = "nono snapshot"
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     act, least, most = _ACTS[name]
     if not least <= len(operands) <= most:
         raise UsageError(f"snapshot {name} takes {_count(least, most)}")
-    with kept.failing():
+    with workspace_snapshots.failing():
         return act(parsed, operands)
 
 
@@ -91,31 +91,35 @@ def _answer(parsed: Parsed, text: str, fields: dict[str, object], *, ok: bool = 
 
 
 def _create(parsed: Parsed, operands: list[str]) -> int:
-    with kept.opened(parsed) as opened:
+    with workspace_snapshots.opened(parsed) as opened:
         taken = opened.take(operands[0] if operands else None, PROGRAM)
-    return _answer(parsed, changes.of_snapshot(taken), {"snapshot": kept.fields_of(taken)})
+    return _answer(
+        parsed, changes.of_snapshot(taken), {"snapshot": workspace_snapshots.fields_of(taken)}
+    )
 
 
 def _list(parsed: Parsed, _: list[str]) -> int:
     limit = _limit(parsed)
-    with kept.opened(parsed) as opened:
+    with workspace_snapshots.opened(parsed) as opened:
         found = opened.snapshots.list(limit=limit)
     text = "\n".join(changes.of_snapshot(one) for one in found) or "no snapshots"
-    return _answer(parsed, text, {"snapshots": [kept.fields_of(one) for one in found]})
+    return _answer(
+        parsed, text, {"snapshots": [workspace_snapshots.fields_of(one) for one in found]}
+    )
 
 
 def _show(parsed: Parsed, operands: list[str]) -> int:
-    with kept.opened(parsed) as opened:
+    with workspace_snapshots.opened(parsed) as opened:
         found = opened.snapshots.get(operands[0])
     lines = [changes.of_snapshot(found), f"id {found.id}", f"root {found.root}"]
     lines += [f"left out: {changes.name(os.fsencode(text))}" for text in found.exclusions]
     lines += [f"unprotected: {changes.name(one.path)} ({one.why})" for one in found.unprotected]
-    return _answer(parsed, "\n".join(lines), {"snapshot": kept.fields_of(found)})
+    return _answer(parsed, "\n".join(lines), {"snapshot": workspace_snapshots.fields_of(found)})
 
 
 def _diff(parsed: Parsed, operands: list[str]) -> int:
     limit = _limit(parsed)
-    with kept.opened(parsed) as opened:
+    with workspace_snapshots.opened(parsed) as opened:
         store = opened.snapshots
         target = operands[1] if len(operands) > 1 else opened.take(None, PROGRAM).id
         path = parsed.one(PATH.name)
@@ -128,13 +132,13 @@ def _diff(parsed: Parsed, operands: list[str]) -> int:
         found = store.diff(operands[0], target, limit=limit)
     lines = [changes.of_change(change) for change in found.changes] or ["no difference"]
     lines += ["and more: see --limit"] if found.cut else []
-    return _answer(parsed, "\n".join(lines), kept.fields_of(found))
+    return _answer(parsed, "\n".join(lines), workspace_snapshots.fields_of(found))
 
 
 def _delete(parsed: Parsed, operands: list[str]) -> int:
-    with kept.opened(parsed) as opened:
+    with workspace_snapshots.opened(parsed) as opened:
         gone = opened.snapshots.get(operands[0])
-        with kept.recorded(opened, PROGRAM) as log:
+        with workspace_snapshots.recorded(opened, PROGRAM) as log:
             log.append("snapshot", {"id": gone.id, "root": gone.root, "reason": "deleted"})
         upkeep.delete(opened.state_dir, gone.id)
     return _answer(parsed, f"deleted: {changes.of_snapshot(gone)}", {"deleted": gone.id})
@@ -146,7 +150,7 @@ def _verify(parsed: Parsed, _: list[str]) -> int:
     lines = [f"{found.objects_count} objects, {found.snapshots_count} snapshots"]
     lines += [f"damaged: {one.object} {one.why} {' '.join(one.paths)}" for one in found.damage]
     lines.append("whole" if found.whole else "NOT whole")
-    fields = kept.fields_of(found)
+    fields = workspace_snapshots.fields_of(found)
     return _answer(parsed, readable("\n".join(lines).encode()), fields, ok=found.whole)
 
 
@@ -166,7 +170,7 @@ def _prune(parsed: Parsed, _: list[str]) -> int:
     over = "; still over the quota: only named ones are left" if gone.over_quota else ""
     told = f"{len(gone.removed)} snapshots gone, {amount(gone.freed_bytes)} freed, "
     told += f"{amount(gone.store_bytes)} in use{over}"
-    return _answer(parsed, told, kept.fields_of(gone), ok=not gone.over_quota)
+    return _answer(parsed, told, workspace_snapshots.fields_of(gone), ok=not gone.over_quota)
 
 
 def _usage(parsed: Parsed, _: list[str]) -> int:
@@ -177,7 +181,7 @@ def _usage(parsed: Parsed, _: list[str]) -> int:
         f"{one.snapshots_count:>6}  {changes.name(os.fsencode(one.path))}"
         for one in found.workspaces
     ]
-    return _answer(parsed, "\n".join(lines), kept.fields_of(found))
+    return _answer(parsed, "\n".join(lines), workspace_snapshots.fields_of(found))
 
 
 _ACTS: dict[str, tuple[Callable[[Parsed, list[str]], int], int, int]] = {

@@ -18,8 +18,8 @@ from nono_mcp.policy.errors import RefusedError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.cli.kept import Kept
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.cli.workspace_snapshots import WorkspaceSnapshots
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.snapshots.values import Difference, Outcome, Snapshot
 
@@ -39,7 +39,7 @@ class Undoing:
         self._answer = answer
         self._prompt = prompt
         self._open = ExitStack()
-        self._kept: Kept | None = None
+        self._kept: WorkspaceSnapshots | None = None
         self._difference: Difference | None = None
         self._outcome: Outcome | None = None
         self._error = ""
@@ -84,7 +84,7 @@ class Undoing:
             RefusedError: It isn't kept. Run nothing.
         """
         enable_site()
-        from nono_mcp.cli import kept
+        from nono_mcp.cli import workspace_snapshots
         from nono_mcp.cli.policy_flags import BROAD
         from nono_mcp.policy import guarded
         from nono_mcp.policy.paths import covers
@@ -103,8 +103,8 @@ class Undoing:
             raise broad_error(rules.workspace, f"say {BROAD.name}, if it is meant")
         request = request.replace(workspace=rules.workspace)
         try:
-            with kept.failing():
-                opening = kept.open_at(request, rules.section, broad=broad)
+            with workspace_snapshots.failing():
+                opening = workspace_snapshots.open_at(request, rules.section, broad=broad)
                 self._kept = self._open.enter_context(opening)
                 self._begin(self._kept)
         except (FailedError, OSError) as error:
@@ -115,7 +115,7 @@ class Undoing:
                 remedy=f"without {ROLLBACK.name} it isn't kept, and what is done can't be undone",
             ) from error
 
-    def _begin(self, opened: Kept) -> None:
+    def _begin(self, opened: WorkspaceSnapshots) -> None:
         from nono_mcp.cli.progress import showing
 
         if not opened.restore_lock.enter():
@@ -195,15 +195,17 @@ class Undoing:
             return ""
         return self._kept.snapshots.text_diff(self.before.id, self.after.id, path).text
 
-    def _put_back(self, opened: Kept, before: Snapshot, paths: tuple[str, ...]) -> int:
-        from nono_mcp.cli import kept
+    def _put_back(
+        self, opened: WorkspaceSnapshots, before: Snapshot, paths: tuple[str, ...]
+    ) -> int:
+        from nono_mcp.cli import workspace_snapshots
         from nono_mcp.server import changes
         from nono_mcp.snapshots.errors import SnapshotError
         from nono_mcp.undo.values import Wanted
 
         try:
             wanted = Wanted(before.id, "paths" if paths else "everything", paths)
-            with kept.recorded(opened, "nono run") as log:
+            with workspace_snapshots.recorded(opened, "nono run") as log:
                 self._outcome = opened.roll_back(wanted, log)
         except (SnapshotError, FailedError, OSError) as error:
             self._error = str(error)
@@ -215,14 +217,14 @@ class Undoing:
 
     def fields(self) -> dict[str, object]:
         """Return what came of it, for a program to read."""
-        from nono_mcp.cli import kept
+        from nono_mcp.cli import workspace_snapshots
 
         snapshots = {"before": self.before, "after": self.after}
         return {
             **{key: None if one is None else one.id for key, one in snapshots.items()},
             "call": self.call,
-            "changes": self._difference and kept.fields_of(self._difference),
-            "put_back": self._outcome and kept.fields_of(self._outcome),
+            "changes": self._difference and workspace_snapshots.fields_of(self._difference),
+            "put_back": self._outcome and workspace_snapshots.fields_of(self._outcome),
             "error": self._error or None,
         }
 

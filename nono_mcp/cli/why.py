@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.cli import judge, option_values, options, policy_flags, say
+from nono_mcp.cli import option_values, options, policy_flags, policy_preview, say
 from nono_mcp.cli.options import Option, UsageError, nearest, shown
 from nono_mcp.policy import egress, load
 from nono_mcp.policy.decide import OPERATIONS, Allow
@@ -66,7 +66,7 @@ def _path(parsed: Parsed, text: str) -> int:
     if not text or "\0" in text:
         raise UsageError(f"{shown(text)} isn't a path")
     path = os.path.join(policy_flags.current_directory(), text)
-    location, verdict = load.explain(judge.prepared(parsed), path, operation)
+    location, verdict = load.explain(policy_preview.prepared(parsed), path, operation)
     return _answer(parsed, verdict, f"{operation} {quoted(location)}", path=location, op=operation)
 
 
@@ -74,7 +74,7 @@ def _host(parsed: Parsed, text: str) -> int:
     if parsed.one("--op"):
         raise UsageError("--op says nothing of a host")
     host, port = _authority(text)
-    verdict = egress.judge_host(judge.prepared(parsed), host, port)
+    verdict = egress.judge_host(policy_preview.prepared(parsed), host, port)
     return _answer(parsed, verdict, f"connect to {quoted(host)}:{port}", host=host, port=port)
 
 

@@ -15,7 +15,7 @@ import posix as os
 
 from nono_mcp.guard import gitfile, names, objects, spots, tree, ways
 from nono_mcp.guard.spots import Spot
-from nono_sandbox.look import LOOK, WAY
+from nono_sandbox.opath import LOOK, WAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from nono_mcp.guard.action import LEFT, REMOVED, Action
 from nono_mcp.guard.quarantine import Origin, Taken
 from nono_mcp.guard.ways import DIRECTORY
 from nono_sandbox import private
-from nono_sandbox.look import WAY
+from nono_sandbox.opath import WAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import posix as os
 from nono_mcp.guard import finding, judge, looking, spots, times, tree, ways
 from nono_mcp.guard.known import Known
 from nono_mcp.guard.place import identity
-from nono_sandbox.look import WAY
+from nono_sandbox.opath import WAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from nono_mcp.guard import objects, presence, ways
 from nono_mcp.guard.place import Place
 from nono_mcp.guard.presence import ALONE, ENDING, IDLE, LEFT, OLD, OTHERS
 from nono_sandbox import private
-from nono_sandbox.look import is_directory
+from nono_sandbox.opath import is_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

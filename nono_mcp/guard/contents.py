@@ -10,7 +10,7 @@ import errno
 import posix as os
 
 from nono_mcp.guard import ways
-from nono_sandbox.look import LOOK, change_mode
+from nono_sandbox.opath import LOOK, change_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

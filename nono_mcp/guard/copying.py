@@ -17,7 +17,7 @@ import sys
 from nono_mcp.guard import contents, ways
 from nono_mcp.guard.ways import DIRECTORY
 from nono_sandbox import private
-from nono_sandbox.look import open_up
+from nono_sandbox.opath import open_up
 
 BYTES_MAX = 1024**3
 """That the copies of one look may take on the disk together; holes count for nothing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix as os
 
 from nono_mcp.guard import judge, spots, ways
-from nono_sandbox.look import LOOK
+from nono_sandbox.opath import LOOK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

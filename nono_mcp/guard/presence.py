@@ -14,7 +14,7 @@ import time
 
 from nono_mcp.guard import objects
 from nono_sandbox import private
-from nono_sandbox.look import is_there
+from nono_sandbox.opath import is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

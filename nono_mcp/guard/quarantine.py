@@ -16,7 +16,7 @@ import time
 
 from nono_mcp.guard import tree, ways
 from nono_sandbox import private, scratch
-from nono_sandbox.look import is_directory
+from nono_sandbox.opath import is_directory
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ import posix as os
 
 from nono_mcp.guard.ways import DIRECTORY, encoded, enter
 from nono_sandbox import private, scratch
-from nono_sandbox.look import open_up
+from nono_sandbox.opath import open_up
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False

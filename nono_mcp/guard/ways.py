@@ -9,7 +9,7 @@ import _stat as stat
 import posix as os
 import sys
 
-from nono_sandbox.look import WAY, open_up
+from nono_sandbox.opath import WAY, open_up
 
 _NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

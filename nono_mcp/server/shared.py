@@ -34,7 +34,7 @@ from nono_mcp.server.paths import PATH
 from nono_mcp.server.tenant import Allowance
 from nono_mcp.server.tenants import REQUESTS_MAX, Tenants
 from nono_mcp.session import LANES_MAX, Session
-from nono_sandbox import open_files
+from nono_sandbox import open_files_limit
 from nono_sandbox.confinement import NAMESPACES
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
 
 def _with_open_files(options: ServeOptions) -> ServeOptions:
     """Let this server open as many files as it may, and what its sessions run as many as before."""
-    usual = open_files.raise_own()
+    usual = open_files_limit.raise_own()
     return replace(options, request=options.request.replace(open_files_usual=usual))
 
 

@@ -17,7 +17,7 @@ from nono_mcp.snapshots.applied import Applied
 from nono_mcp.snapshots.descent import CHANGING, Descent, OtherFileSystemError
 from nono_mcp.snapshots.steps import ENTER, LEAVE, Step, in_place
 from nono_mcp.snapshots.values import Progress
-from nono_sandbox.look import LOOK, change_mode, reopen
+from nono_sandbox.opath import LOOK, change_mode, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -14,7 +14,7 @@ import stat
 from typing import TYPE_CHECKING, Final, Self
 
 from nono_mcp.snapshots.errors import WorkspaceReplacedError
-from nono_sandbox.look import LOOK, change_mode, reopen
+from nono_sandbox.opath import LOOK, change_mode, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

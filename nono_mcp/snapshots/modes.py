@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from nono_mcp.snapshots import place
 from nono_mcp.snapshots.descent import Descent
-from nono_sandbox.look import LOOK, change_mode
+from nono_sandbox.opath import LOOK, change_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

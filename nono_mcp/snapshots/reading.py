@@ -17,7 +17,7 @@ from nono_mcp.snapshots import encoding
 from nono_mcp.snapshots.encoding import Entry, Segment
 from nono_mcp.snapshots.modes import Modes, looking
 from nono_mcp.snapshots.objects import BLOCK_BYTES, Objects
-from nono_sandbox.look import change_mode, reopen
+from nono_sandbox.opath import change_mode, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nono_mcp.snapshots.descent import CHANGING, ENTER, Descent, closed_to_owner
-from nono_sandbox.look import open_up
+from nono_sandbox.opath import open_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ from nono_mcp.snapshots.patterns import Patterns, literal
 from nono_mcp.snapshots.scan import Scan
 from nono_mcp.snapshots.trust import times_tell
 from nono_mcp.snapshots.values import LISTED_MAX, Dirty, Progress, Unprotected
-from nono_sandbox.look import LOOK
+from nono_sandbox.opath import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,7 +11,7 @@ import posix as os
 import select
 import time
 
-from nono_sandbox import _uapi, ended, growth, reserve, resource_usage, wire
+from nono_sandbox import _uapi, call_end, disk_growth, disk_reserve, resource_usage, wire
 from nono_sandbox.confinement import NAMESPACES, Places
 from nono_sandbox.values import Value
 
@@ -58,8 +58,8 @@ class Attendance:
     ) -> None:
         self._parked = parked
         self._places = places
-        self._growth: growth.Growth | None = None
-        self._reserve: reserve.Reserve | None = None
+        self._growth: disk_growth.Growth | None = None
+        self._reserve: disk_reserve.Reserve | None = None
         # Who is told that the program was stopped: with a terminal, that's a person's doing.
         self._stops = stops
         self._signals = signals
@@ -92,7 +92,7 @@ class Attendance:
         self._limits = limits
         self._began_at = time.monotonic()
         if limits.disk_bytes_max is not None:
-            self._growth = growth.Growth(self._places.paths, self._own_places)
+            self._growth = disk_growth.Growth(self._places.paths, self._own_places)
         self._look_at = self._next_look(self._began_at)
 
     def _next_look(self, now: float) -> float:
@@ -159,7 +159,7 @@ class Attendance:
             ago_ns = int((time.monotonic() - self._began_at) * 1e9)
             began_ns = time.time_ns() - ago_ns
             own = self._own_places
-            self._reserve = reserve.Reserve(self._places, own, free_bytes_min, began_ns)
+            self._reserve = disk_reserve.Reserve(self._places, own, free_bytes_min, began_ns)
         return self._reserve.crossed(self._processes)
 
     def _processes(self) -> Iterator[str]:
@@ -186,7 +186,9 @@ class Attendance:
             self._memory_kib_max = max(self._memory_kib_max, memory_kib)
             if pid == self._parked.pid:
                 self.status = status
-                self.limit = self.limit or ended.limit_of(status, self._limits, _SIGXCPU, _SIGXFSZ)
+                self.limit = self.limit or call_end.limit_of(
+                    status, self._limits, _SIGXCPU, _SIGXFSZ
+                )
                 if not self.begun:
                     self._look_at = time.monotonic() + BEGIN_S_MAX
         return False

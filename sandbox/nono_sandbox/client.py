@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nono_sandbox import system, wire
+from nono_sandbox.call_end import CallEnd
 from nono_sandbox.cgroups import session_groups
-from nono_sandbox.ended import Ended
 from nono_sandbox.errors import ConfinementError, LaneLostError, StartError
 
 TYPE_CHECKING = False
@@ -170,7 +170,7 @@ class Lane:
         """Where who waits for a call's program reads; *control*, if that is the lane itself."""
         self.group = group
         """What its calls are held by, if anything is."""
-        self.ended: Ended | None = None
+        self.ended: CallEnd | None = None
         self.pidfd = -1
         """The running program's, once it was asked for and came; the lane's to close."""
 
@@ -243,7 +243,7 @@ class Lane:
             (self.pidfd,) = fds
             return
         status, limit, failure, (user_s, system_s), peak_kib, leftovers = message[1:]
-        self.ended = Ended(status, limit, failure, user_s, system_s, peak_kib * 1024, leftovers)
+        self.ended = CallEnd(status, limit, failure, user_s, system_s, peak_kib * 1024, leftovers)
 
     def _last_words(self) -> str:
         try:

@@ -89,9 +89,9 @@ class Limits(Value):
     file_size_bytes_max: int | None = None
     output_bytes_max: int | None = None
     disk_bytes_max: int | None = None
-    """What a call may add to where it writes; a file counts for at least `growth.INODE_BYTES`."""
+    """What a call may add to where it writes; a file is at least `disk_growth.INODE_BYTES`."""
     disk_free_bytes_min: int | None = None
-    """What a call leaves free where it writes; see `reserve`. Where something keeps it (Linux)."""
+    """What a call leaves free where it writes, where something keeps it (Linux): `disk_reserve`."""
 
 
 class Places(Value):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def session_program(confinement: Confinement, tier: str, word: tuple[int, int]) -> bytes:
     """Return the filter that every worker of a session inherits from its lane.
 
-    By *word* it lets a lane send descriptors; see `vouched`.
+    By *word* it lets a lane send descriptors; see `exempt_send`.
     """
     return program(options_for(confinement, tier).replace(word=word))
 

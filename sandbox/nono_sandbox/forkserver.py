@@ -15,7 +15,16 @@ import os
 import select
 import sys
 
-from nono_sandbox import _uapi, lane, namespaces, open_files, reserve, sealing, setup, wire
+from nono_sandbox import (
+    _uapi,
+    disk_reserve,
+    lane,
+    namespaces,
+    open_files_limit,
+    sealing,
+    setup,
+    wire,
+)
 from nono_sandbox.attendance import drain
 from nono_sandbox.behalf.answerer import Answerer
 from nono_sandbox.cgroups import membership
@@ -126,7 +135,7 @@ def make_plan(confinement: Confinement, tier: str) -> sealing.Plan:
     word = wire.new_word() if tier == LANDLOCK else wire.NO_WORD
     programs = session_program(confinement, tier, word), narrowing_programs(), word
     plan = setup.plan_for(confinement, tier, programs)
-    return plan.replace(places=reserve.at_beginning(plan.places.paths))
+    return plan.replace(places=disk_reserve.at_beginning(plan.places.paths))
 
 
 def _serve(control: _socket.socket, plan: sealing.Plan, network: Network) -> Never:
@@ -217,5 +226,5 @@ def _start_lane(
 
 def boot() -> Never:
     """Start from the command line: the descriptor, the tier, the usual number of open files."""
-    open_files.put_back(sys.argv[3])
+    open_files_limit.put_back(sys.argv[3])
     main(int(sys.argv[1]), sys.argv[2])

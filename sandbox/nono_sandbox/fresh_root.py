@@ -18,7 +18,7 @@ import posix as os
 from nono_sandbox import _uapi
 from nono_sandbox.confinement import READ, WRITE, Confinement, Grant, Link
 from nono_sandbox.errors import ConfinementError
-from nono_sandbox.judged import open_judged
+from nono_sandbox.granted import open_judged
 from nono_sandbox.masks import cover_of, mask_all, pin
 from nono_sandbox.private import Unmasked
 

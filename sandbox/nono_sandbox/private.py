@@ -14,7 +14,7 @@ from __future__ import annotations
 import _stat as stat
 import posix as os
 
-from nono_sandbox.look import is_directory, open_up
+from nono_sandbox.opath import is_directory, open_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix as os
 
 from nono_sandbox import private
-from nono_sandbox.look import open_up
+from nono_sandbox.opath import open_up
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RANDOM_BYTES = 8

@@ -53,7 +53,7 @@ class Plan(Value):
     sockets: tuple[tuple[int, int], ...] = ()
     """Those of others that they may connect to."""
     word: tuple[int, int] = wire.NO_WORD
-    """What the filter lets a lane's own descriptors through by; see `vouched`."""
+    """What the filter lets a lane's own descriptors through by; see `exempt_send`."""
     is_answered: bool = False
     """Somebody does: the filter has a listener."""
     spawns: bool = False

@@ -18,7 +18,7 @@ from nono_sandbox import _uapi
 from nono_sandbox.attendance import Parked
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.fresh_root import DEVICES
-from nono_sandbox.look import is_there
+from nono_sandbox.opath import is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

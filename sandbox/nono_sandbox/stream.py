@@ -37,9 +37,9 @@ def send(sock: _socket.socket, body: bytes, fds: Sequence[int]) -> None:
         _send(sock, body, fds)
         return
     # Only a long message pays for the import.
-    from nono_sandbox import unnamed
+    from nono_sandbox import anonymous_file
 
-    file = unnamed.holding(body)
+    file = anonymous_file.holding(body)
     try:
         _send(sock, b"", [*fds, file])
     finally:

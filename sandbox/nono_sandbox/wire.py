@@ -58,7 +58,7 @@ class ClosedError(Exception):
 
 
 def new_word() -> tuple[int, int]:
-    """Return a word for the filter of a session's lanes; see `vouched`."""
+    """Return a word for the filter of a session's lanes; see `exempt_send`."""
     first, second = struct.unpack("=QQ", os.urandom(16))
     return first, second
 
@@ -156,9 +156,9 @@ def _send(sock: _socket.socket, body: bytes, fds: Sequence[int], word: tuple[int
     carried = list(fds)
     file = -1
     if len(body) > MESSAGE_BYTES_MAX:
-        from nono_sandbox import unnamed
+        from nono_sandbox import anonymous_file
 
-        file = unnamed.holding(body)
+        file = anonymous_file.holding(body)
         carried.append(file)
         body = b""
     rights = struct.pack(f"{len(carried)}i", *carried)
@@ -168,9 +168,9 @@ def _send(sock: _socket.socket, body: bytes, fds: Sequence[int], word: tuple[int
         if not carried:
             sock.send(body)
         elif word != NO_WORD:
-            from nono_sandbox import vouched
+            from nono_sandbox import exempt_send
 
-            vouched.send(sock, body, rights, word)
+            exempt_send.send(sock, body, rights, word)
         else:
             sock.sendmsg([body], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
     finally:

@@ -22,6 +22,7 @@ from typing import Any, Self
 import pytest
 
 from nono_sandbox import system
+from nono_sandbox.call_end import CallEnd
 from nono_sandbox.client import ForkServer, Lane
 from nono_sandbox.confinement import (
     NAMESPACES,
@@ -32,7 +33,6 @@ from nono_sandbox.confinement import (
     Grant,
     Link,
 )
-from nono_sandbox.ended import Ended
 from nono_sandbox.seatbelt.fixed import SYSTEM_GRANTS
 
 HERE = Path(__file__).parent
@@ -188,7 +188,7 @@ def told(output: bytes) -> dict[str, Any]:
 class Outcome:
     """How a confined program ended, and what it wrote."""
 
-    ended: Ended
+    ended: CallEnd
     output: bytes
     output_bytes: int
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from nono_sandbox.ended import Ended
+from nono_sandbox.call_end import CallEnd
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ from nono_sandbox.ended import Ended
 def test_a_status_is_told_as_a_shell_tells_it(
     wait_status: int | None, failure: tuple[int, str] | None, status: int
 ) -> None:
-    assert Ended(wait_status, "", failure, 0.0, 0.0, 0, leftovers=False).status == status
+    assert CallEnd(wait_status, "", failure, 0.0, 0.0, 0, leftovers=False).status == status

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox import growth
-from nono_sandbox.growth import INODE_BYTES, Growth, taken
+from nono_sandbox import disk_growth
+from nono_sandbox.disk_growth import INODE_BYTES, Growth, taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,9 @@ def nobody() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(growth, "_SLACK_NS", SLACK_NS)
-    monkeypatch.setattr(growth, "IDLE", 0)
-    monkeypatch.setattr(growth, "UNTOLD", 1 << 30)  # whatever others write meanwhile
+    monkeypatch.setattr(disk_growth, "_SLACK_NS", SLACK_NS)
+    monkeypatch.setattr(disk_growth, "IDLE", 0)
+    monkeypatch.setattr(disk_growth, "UNTOLD", 1 << 30)  # whatever others write meanwhile
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_what_a_process_hides_is_told_by_who_is_wary(
             def pids() -> Iterator[str]:
                 return iter([str(process.pid)])
 
-            monkeypatch.setattr(growth, "taken", lambda _: used + 3 * MIB)
+            monkeypatch.setattr(disk_growth, "taken", lambda _: used + 3 * MIB)
             assert wary.over(2 * MIB, pids)
             assert plain.over(2 * MIB, pids) == (how in FOUND)
             if how in HIDDEN:
@@ -190,9 +190,9 @@ def test_what_is_seen_elsewhere_isnt_hidden(place: Path, monkeypatch: pytest.Mon
         with mmap.mmap(file.fileno(), 4096), mmap.mmap(memory, 4096):
             os.close(memory)
             (place / "new").unlink()
-            monkeypatch.setattr(growth, "taken", lambda _: used + 3 * MIB)
+            monkeypatch.setattr(disk_growth, "taken", lambda _: used + 3 * MIB)
             wary = Growth([str(place)], (), wary=True)
-            monkeypatch.setattr(growth, "taken", lambda _: used + 9 * MIB)
+            monkeypatch.setattr(disk_growth, "taken", lambda _: used + 9 * MIB)
             assert not wary.over(2 * MIB, lambda: iter([str(os.getpid())]))
 
 
@@ -201,18 +201,18 @@ def test_what_cant_be_looked_at_is_told_by_the_file_system(
 ) -> None:
     found = Growth([str(place)], ())
     used = taken(str(place))
-    monkeypatch.setattr(growth, "WALK_S_MAX", -1.0)
-    monkeypatch.setattr(growth, "taken", lambda _: used)
+    monkeypatch.setattr(disk_growth, "WALK_S_MAX", -1.0)
+    monkeypatch.setattr(disk_growth, "taken", lambda _: used)
     assert not found.over(2 * MIB, nobody)
-    monkeypatch.setattr(growth, "taken", lambda _: used + 3 * MIB)
+    monkeypatch.setattr(disk_growth, "taken", lambda _: used + 3 * MIB)
     assert found.over(2 * MIB, nobody)
 
 
 def test_what_somebody_frees_makes_no_room(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Growth([str(place)], ())
     used = taken(str(place))
-    monkeypatch.setattr(growth, "UNTOLD", 4)
-    monkeypatch.setattr(growth, "taken", lambda _: used - 100 * MIB)
+    monkeypatch.setattr(disk_growth, "UNTOLD", 4)
+    monkeypatch.setattr(disk_growth, "taken", lambda _: used - 100 * MIB)
     assert not found.over(2 * MIB, nobody)
-    monkeypatch.setattr(growth, "taken", lambda _: used - 90 * MIB)
+    monkeypatch.setattr(disk_growth, "taken", lambda _: used - 90 * MIB)
     assert found.over(2 * MIB, nobody)

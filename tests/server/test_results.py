@@ -8,8 +8,8 @@ from nono_mcp.capture import Capture
 from nono_mcp.server import results
 from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.session import Result
+from nono_sandbox.call_end import CallEnd
 from nono_sandbox.confinement import Limits
-from nono_sandbox.ended import Ended
 from nono_sandbox.support import Guarantee
 
 LIMITS = Limits(memory_bytes_max=2 * 10**9, processes_max=64, cpu_s=1.5, output_bytes_max=10**6)
@@ -17,11 +17,11 @@ LIMITS = Limits(memory_bytes_max=2 * 10**9, processes_max=64, cpu_s=1.5, output_
 ENFORCEMENT = Enforcement("landlock", "", ())
 
 
-def ended(wait_status: int | None = 0, limit: str = "", *, leftovers: bool = False) -> Ended:
-    return Ended(wait_status, limit, None, 0.25, 0.5, 4096, leftovers)
+def ended(wait_status: int | None = 0, limit: str = "", *, leftovers: bool = False) -> CallEnd:
+    return CallEnd(wait_status, limit, None, 0.25, 0.5, 4096, leftovers)
 
 
-def result(end: Ended, output: bytes = b"", cwd: str = "/w") -> Result:
+def result(end: CallEnd, output: bytes = b"", cwd: str = "/w") -> Result:
     capture = Capture()
     capture.feed(output)
     return Result("c0ffee", end, capture, 0.0123, cwd)
@@ -45,7 +45,7 @@ def result(end: Ended, output: bytes = b"", cwd: str = "/w") -> Result:
         (ended(None), "exit status 137"),
     ],
 )
-def test_the_status_line_says_what_ended_it(end: Ended, told: str) -> None:
+def test_the_status_line_says_what_ended_it(end: CallEnd, told: str) -> None:
     assert results.how_it_ended(result(end), LIMITS) == told
 
 

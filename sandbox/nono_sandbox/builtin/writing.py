@@ -19,7 +19,7 @@ import sys
 
 from nono_sandbox import renaming
 from nono_sandbox.builtin.failures import FailedError
-from nono_sandbox.look import WAY
+from nono_sandbox.opath import WAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 
-from nono_sandbox import ended, wire
+from nono_sandbox import call_end, wire
 from nono_sandbox.errors import SandboxError, StartError
 from nono_sandbox.seatbelt import launcher, tree
 from nono_sandbox.seatbelt.exits import Exit
@@ -188,7 +188,9 @@ class Attended:
         pid, status, usage = os.wait4(self._pid, os.WNOHANG if leftovers else 0)
         known = status if pid else None
         if not self._limit and known is not None:
-            self._limit = ended.limit_of(known, self._call.limits, signal.SIGXCPU, signal.SIGXFSZ)
+            self._limit = call_end.limit_of(
+                known, self._call.limits, signal.SIGXCPU, signal.SIGXFSZ
+            )
         # getrusage(2) of macOS counts bytes.
         peak_kib = usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
         times = usage.ru_utime, usage.ru_stime

@@ -14,7 +14,7 @@ import fcntl
 import os
 import sys
 
-from nono_sandbox import judged
+from nono_sandbox import granted
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.seatbelt.spelling import spellings
 
@@ -36,7 +36,7 @@ def check_places(confinement: Confinement) -> None:
             raise ConfinementError(
                 f"can't open the grant of {grant.path}: {error.strerror}; start a new session"
             ) from error
-        judged.check(grant, grant.path, status)
+        granted.check(grant, grant.path, status)
         _check_spelling(grant.path, stored)
     for denial in confinement.denials:
         try:

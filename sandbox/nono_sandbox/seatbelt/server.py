@@ -17,7 +17,7 @@ import select
 import signal
 import sys
 
-from nono_sandbox import open_files, wire
+from nono_sandbox import open_files_limit, wire
 from nono_sandbox.confinement import SEATBELT
 from nono_sandbox.errors import ConfinementError, SandboxError
 from nono_sandbox.seatbelt import lane, launcher
@@ -45,7 +45,7 @@ _SIGNALS_OF_TERMINALS = (
 
 def boot() -> Never:
     """Start from the command line: the descriptor, the tier, the usual number of open files."""
-    open_files.put_back(sys.argv[3])
+    open_files_limit.put_back(sys.argv[3])
     main(int(sys.argv[1]), macos_means())
 
 

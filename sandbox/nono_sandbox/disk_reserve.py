@@ -17,7 +17,7 @@ from __future__ import annotations
 import posix as os
 import time
 
-from nono_sandbox import growth
+from nono_sandbox import disk_growth
 from nono_sandbox.confinement import Places
 
 TYPE_CHECKING = False
@@ -100,7 +100,7 @@ class _Since:
         free_bytes: int | None = None,
     ) -> None:
         self.place = places[0]
-        self._growth = growth.Growth(places, own, began_ns, wary=True)
+        self._growth = disk_growth.Growth(places, own, began_ns, wary=True)
         self.free_bytes = _free(self.place) if free_bytes is None else free_bytes
         self.keep_bytes = min(free_bytes_min, self.free_bytes // SHARE)
 
@@ -117,4 +117,4 @@ def _free(place: str) -> int:
     free = status.f_bavail * status.f_frsize
     if not status.f_files:
         return free  # as many files as there are blocks
-    return min(free, status.f_favail * growth.INODE_BYTES)
+    return min(free, status.f_favail * disk_growth.INODE_BYTES)

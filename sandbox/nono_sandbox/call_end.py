@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nono_sandbox.confinement import Limits
 
 
-class Ended(Value):
+class CallEnd(Value):
     """How a call ended, all its processes gone (unless `leftovers`)."""
 
     wait_status: int | None

@@ -50,7 +50,7 @@ _CHANGING: tuple[Phase, ...] = ("apply", "verify")
 """Phases of a rollback in which the workspace isn't as it was before any more."""
 
 
-class Kept:
+class WorkspaceSnapshots:
     """The snapshots of one workspace, open."""
 
     def __init__(self, snapshots: Snapshots, restore_lock: RestoreLock, request: Request) -> None:
@@ -103,7 +103,7 @@ class Kept:
 
 
 @contextmanager
-def opened(parsed: Parsed) -> Iterator[Kept]:
+def opened(parsed: Parsed) -> Iterator[WorkspaceSnapshots]:
     """Open the snapshots of the workspace that *parsed* means, under its policy.
 
     Raises:
@@ -120,7 +120,9 @@ def opened(parsed: Parsed) -> Iterator[Kept]:
 
 
 @contextmanager
-def open_at(request: Request, section: SnapshotsSection, *, broad: bool) -> Iterator[Kept]:
+def open_at(
+    request: Request, section: SnapshotsSection, *, broad: bool
+) -> Iterator[WorkspaceSnapshots]:
     """Open the snapshots of the workspace of *request*, and complete what was interrupted there.
 
     Raises:
@@ -129,11 +131,11 @@ def open_at(request: Request, section: SnapshotsSection, *, broad: bool) -> Iter
     remedy = f"say {policy_flags.BROAD.name}, if it is meant"
     where = request.state_dir, request.workspace
     restore_lock = RestoreLock(request.state_dir, request.workspace)
-    kept: Kept | None = None
+    kept: WorkspaceSnapshots | None = None
     try:
         with open_store(*where, section, broad=broad, remedy=remedy) as snapshots:
             _recover(snapshots, restore_lock)
-            kept = Kept(snapshots, restore_lock, request)
+            kept = WorkspaceSnapshots(snapshots, restore_lock, request)
             yield kept
     except KeyboardInterrupt:
         if kept is not None and kept.interrupted is not None:
@@ -180,7 +182,7 @@ def failing() -> Iterator[None]:
 
 
 @contextmanager
-def recorded(request: Kept, program: str) -> Iterator[Log]:
+def recorded(request: WorkspaceSnapshots, program: str) -> Iterator[Log]:
     """Open the audit log for what *program* is about to do.
 
     Raises:

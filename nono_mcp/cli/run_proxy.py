@@ -42,7 +42,7 @@ class Notes:
             say.note(text)
 
 
-class WayOut:
+class RunProxy:
     """What a run whose policy names hosts has around it; a context manager."""
 
     def __init__(self, tier: str, *, quiet: bool) -> None:

@@ -1,8 +1,8 @@
-"""What stands at a name, held without being followed, and what is done to it by that.
+"""Descriptors of what stands at a name, which isn't followed if it's a symlink; and their use.
 
-Linux has descriptors for it (O_PATH), which need no rights to what they hold, and names for those
-in /proc. macOS has neither: there a descriptor needs the right to read, so what is closed to its
-own owner can't be held, and a mode is changed by its name, which isn't followed.
+Linux has O_PATH (open(2)), whose descriptors need no rights to what they are of, and have names in
+/proc. macOS has neither: there a descriptor needs the right to read, so there is none of what is
+closed to its own owner, and a mode is changed by its name, which isn't followed.
 
 Nobody has run the half that is macOS's.
 """

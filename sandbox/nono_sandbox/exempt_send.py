@@ -1,8 +1,8 @@
-"""Messages with descriptors, sent by who shares a filter with workers and isn't one of them.
+"""Sending descriptors from a lane, exempt from the seccomp filter that its workers inherit.
 
-A lane's filter is its workers' too, and has their `sendmsg` done on behalf. No condition of a
-filter tells one from the other, but for what only one of them knows: a random word, in arguments
-that the kernel doesn't look at.
+That filter has every `sendmsg` of a worker done on its behalf, and it can't tell the lane from a
+worker, but by what only the lane knows: a random word, in arguments of the system call that the
+kernel doesn't look at.
 
 Architecture invariant: no process that executes an agent's program holds the word by then.
 """

@@ -1,4 +1,7 @@
-"""Grants, opened once: what is enforced is the object that policy judged, never a name again."""
+"""The objects that were granted, each opened once.
+
+Architecture invariant: what is enforced is the object that policy judged, whoever has its name now.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import _stat as stat
 import posix as os
 
 from nono_sandbox.errors import ConfinementError
-from nono_sandbox.look import LOOK
+from nono_sandbox.opath import LOOK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
