@@ -20,8 +20,9 @@ from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 
 HERE = Path(__file__).parent
 NONO = Path(sys.executable).parent / "nono"
-LONG_ENOUGH_S = 30.0
+LONG_ENOUGH_S = 60.0
 PATH = "/usr/local/bin:/usr/bin:/bin"
+AT_LAST = "\0that was all\0"
 IN_A_SESSION = (
     "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "os.execv(sys.argv[1], sys.argv[1:])"
@@ -142,6 +143,7 @@ class Terminal:
     def __init__(self, person: Person, *command: str, **environment: str) -> None:
         self.master, self.slave = os.openpty()
         self.resize(24, 80)
+        self.at_first = self.settings()
         self.shown = ""
         self.process = subprocess.Popen(
             [sys.executable, "-c", IN_A_SESSION, *command],
@@ -178,12 +180,17 @@ class Terminal:
         deadline = time.monotonic() + LONG_ENOUGH_S
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"still running; it shows {self.shown!r}"
-            self.read()
-        self.read()
+            self.read(0.05)
+        # The kernel carries output over in its own time, and in order.
+        os.write(self.slave, AT_LAST.encode())
+        while not self.shown.endswith(AT_LAST):
+            assert time.monotonic() < deadline, f"its last isn't shown; it shows {self.shown!r}"
+            self.read(0.05)
+        self.shown = self.shown.removesuffix(AT_LAST)
         return self.process.returncode
 
-    def read(self) -> None:
-        while select.select([self.master], [], [], 0.05)[0]:
+    def read(self, patience_s: float) -> None:
+        while select.select([self.master], [], [], patience_s)[0]:
             self.shown += os.read(self.master, 65536).decode(errors="replace")
 
     def hang_up(self) -> None:

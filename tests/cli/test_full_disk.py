@@ -19,19 +19,16 @@ IN_A_DISK_OF_ITS_OWN = """
     mkdir work
     cd work
     """
+# Each goes on slowly once it's time to be ended: whoever is to see that may be late.
 BYTES = """
-    for i in $(seq 100); do
-        head -c 500000 /dev/zero > big$i || exit 3
-        sleep 0.01
-    done
+    for i in $(seq 25); do head -c 500000 /dev/zero > big$i || exit 3; sleep 0.01; done
+    for i in $(seq 400); do head -c 16384 /dev/zero > little$i || exit 3; sleep 0.2; done
     """
 FILES = """
-    for i in $(seq 700); do
-        : > f$i || exit 3
-        case $i in *0) sleep 0.01;; esac
-    done
+    for i in $(seq 450); do : > f$i || exit 3; case $i in *0) sleep 0.01;; esac; done
+    for i in $(seq 450 700); do : > f$i || exit 3; sleep 0.3; done
     """
-# Nobody has it open, and no name leads to it. Slowly once it's time to be ended.
+# Nobody has it open, and no name leads to it.
 MAPPED = """
     cat > grow.py <<'end'
 import mmap, os, time
@@ -43,7 +40,7 @@ os.unlink("hidden")
 os.closerange(3, 64)
 for at in range(0, size, 1 << 16):
     hidden[at:at + (1 << 16)] = b"x" * (1 << 16)
-    time.sleep(0.002 if at < 12 << 20 else 0.1)
+    time.sleep(0.002 if at < 12 << 20 else 1)
 end
     exec /usr/bin/python3 grow.py
     """
@@ -99,7 +96,8 @@ def test_a_call_ends_before_the_disk_is_full(
 
 @pytest.mark.claim("limits.disk-free")
 def test_who_was_told_how_much_it_may_add_may_fill_the_disk(person: Person, tier: str) -> None:
-    run = (NONO, "run", "--tier", tier, "--allow-cwd", "--max-disk", "1G", "--", "sh", "-c", BYTES)
+    fill = "for i in $(seq 100); do head -c 500000 /dev/zero > big$i || exit 3; sleep 0.01; done"
+    run = (NONO, "run", "--tier", tier, "--allow-cwd", "--max-disk", "1G", "--", "sh", "-c", fill)
     done = in_a_disk(person, "16m", "10000", 'exec "$@"', *run)
     assert done.returncode == 3, done
     assert SAID not in done.stderr

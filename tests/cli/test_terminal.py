@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import NONO, Person, Terminal, eventually, running
+from .conftest import LONG_ENOUGH_S, NONO, Person, Terminal, eventually, running
 
 pytestmark = pytest.mark.linux
 
@@ -133,28 +133,25 @@ def test_much_input_arrives_whole(terminal: Open, person: Person, tier: str) -> 
 )
 def test_the_settings_are_restored(terminal: Open, tier: str, script: str, status: int) -> None:
     window = terminal(*sh(tier, script))
-    before = window.settings()
     assert window.status() == status
-    assert window.settings() == before
+    assert window.settings() == window.at_first
 
 
 def test_the_settings_are_restored_when_a_signal_ends_it(terminal: Open, tier: str) -> None:
     window = terminal(*sh(tier, WAITS))
-    before = window.settings()
     window.expect("ready")
-    assert window.settings() != before
+    assert window.settings() != window.at_first
     window.process.send_signal(signal.SIGTERM)
     assert window.status() == 143
-    assert window.settings() == before
+    assert window.settings() == window.at_first
 
 
 def test_the_settings_are_restored_when_time_is_up(terminal: Open, tier: str) -> None:
     command = (str(NONO), "run", "--tier", tier, "--timeout", "0.5", "--", "sleep", "100")
     window = terminal(*command)
-    before = window.settings()
     assert window.status() == 124
     window.expect("over its limit of 0.5 s")
-    assert window.settings() == before
+    assert window.settings() == window.at_first
 
 
 def test_the_stop_key_stops_the_whole_job_and_fg_goes_on(terminal: Open, tier: str) -> None:
@@ -265,7 +262,7 @@ def test_a_terminal_that_is_hung_up_ends_the_program(
     assert running(mark)
     window.hang_up()
     assert eventually(lambda: not running(mark))
-    assert window.process.wait(10) == 129
+    assert window.process.wait(LONG_ENOUGH_S) == 129
 
 
 @pytest.mark.claim("process.nothing-survives")

@@ -75,13 +75,12 @@ def test_whatever_isnt_a_yes_keeps_what_was_done(
 ) -> None:
     furnish(person)
     window = terminal(*command("--rollback"))
-    settings = window.settings()
     for answer in typed.splitlines(keepends=True):
         window.expect(ASKED)
         window.type(answer)
     assert window.status() == 3
     assert contents(person)["a"] == "worse\n"
-    assert window.settings() == settings
+    assert window.settings() == window.at_first
     undo = window.shown.partition("undo: nono rollback ")[2].split()[0]
     assert person.nono("rollback", undo, "--yes").returncode == 0
     assert contents(person)["a"] == "as it was\n"
@@ -132,6 +131,7 @@ def test_what_was_typed_before_the_question_is_no_answer(terminal: Open, person:
     window = terminal("/bin/sh", "-c", '"$@" | cat', "sh", *inner)
     window.expect("ready")
     window.type("a\r")
+    window.expect("a\r\n")
     (person.workspace / "go").touch()
     window.expect(ASKED)
     window.type("k\r")

@@ -10,7 +10,7 @@ import pytest
 
 from nono_proxy import tunnel
 from nono_proxy.config import Config, HostRule, Route
-from tests.proxy.world import OK, Peer, Roots, World, playing
+from tests.proxy.world import DEADLINE_S, OK, Peer, Roots, World, playing
 
 
 async def _answering(peer: Peer) -> None:
@@ -35,7 +35,7 @@ def test_a_handshake_under_way_ends_with_its_call() -> None:
             await wire.send(outgoing.read())
             await asyncio.sleep(0.1)
             world.proxy.revoke(world.lease)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(DEADLINE_S):
                 try:
                     while await wire.reader.read(65536):
                         pass
@@ -58,7 +58,7 @@ def test_a_second_request_is_answered_though_the_client_says_no_more() -> None:
                 wire.writer.write(asked)
                 wire.writer.write_eof()
             for wire in wires:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(DEADLINE_S):
                     assert (await wire.reader.read()).count(b"200 OK") == 2
 
     asyncio.run(go())

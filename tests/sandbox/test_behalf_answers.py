@@ -134,8 +134,10 @@ def test_a_connection_that_waits_heeds_signals_timeouts_and_the_server(sandbox: 
         patient.setsockopt(1, socket.SO_SNDTIMEO, struct.pack("@qq", 0, 50000))
         attempt("for a while", lambda: call(patient))
         signal.signal(signal.SIGALRM, lambda *_: say("handled", True))
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        # Again and again: the first may come before the call.
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
         attempt("interrupted", lambda: call(socket.socket(1)))
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.siginterrupt(signal.SIGALRM, False)
         def accept_later():
             time.sleep(0.3)
@@ -143,8 +145,9 @@ def test_a_connection_that_waits_heeds_signals_timeouts_and_the_server(sandbox: 
             own.accept()
         threading.Thread(target=accept_later).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
         attempt("restarted", lambda: call(socket.socket(1)))
+        signal.setitimer(signal.ITIMER_REAL, 0)
         """
         )
     )

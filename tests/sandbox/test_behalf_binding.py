@@ -16,6 +16,7 @@ from nono_sandbox.confinement import (
     Narrowing,
     Network,
 )
+from tests.ports import unused_port
 from tests.sandbox.local_sockets import sockets
 
 if TYPE_CHECKING:
@@ -85,10 +86,8 @@ def test_of_a_named_port_loopback_alone_is_reached_and_served(confine: Confine, 
     with (
         contextlib.closing(socket.create_server(("127.0.0.1", 0))) as named,
         contextlib.closing(socket.create_server(("127.0.0.1", 0))) as other,
-        contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free,
     ):
-        port, bound = named.getsockname()[1], free.getsockname()[1]
-        free.close()
+        port, bound = named.getsockname()[1], unused_port()
         sandbox = confine(network=Network(PORTS, connect_ports=(port,), bind_ports=(bound,)))
         outcome = sandbox.attack(
             sockets(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -142,8 +143,10 @@ def leader_of(sandbox: Sandbox) -> int:
     while True:
         assert time.monotonic() < deadline
         found = children_of(sandbox.server.pid)
-        if len(found) == 1 and (sandbox.tier != NAMESPACES or leads_namespace(found[0])):
-            return found[0]
+        # Who forked it may go between two looks.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if len(found) == 1 and (sandbox.tier != NAMESPACES or leads_namespace(found[0])):
+                return found[0]
 
 
 def leads_namespace(pid: int) -> bool:
@@ -385,7 +388,7 @@ def test_a_confinement_that_cant_be_kept_starts_nothing(confine: Confine, yard: 
     before = children() if linux else []
     with pytest.raises(ConfinementError):
         confine(bad)
-    assert not linux or children() == before
+    assert not linux or set(children()) <= set(before)
 
 
 def children() -> list[str]:
@@ -404,7 +407,8 @@ def test_a_tier_that_isnt_there_is_an_error_and_not_another_tier(
     before = children()
     with pytest.raises(LaneLostError, match="died while it started"):
         ForkServer.start(NAMESPACES)
-    assert children() == before
+    # Of what other tests left, some may have been collected meanwhile.
+    assert set(children()) <= set(before)
 
 
 @pytest.mark.linux  # macOS has none
@@ -422,15 +426,19 @@ def test_calls_end_in_order_whatever_they_leave(sandbox: Sandbox) -> None:
     """A lane is used again: no limit, output or process of one call shows in the next."""
     lane = sandbox.new_lane()
     for number in range(5):
-        outcome = sandbox.run(
+        running = sandbox.begin(
             "sh",
             "-c",
             f"sleep 1000 & echo {number}; [ {number} = 3 ] && sleep 1000; exit {number}",
             lane=lane,
-            limits=Limits(wall_s=0.3 if number == 3 else None),
+            limits=Limits(wall_s=LONG_ENOUGH_S if number == 3 else None),
         )
+        if number == 3:
+            running.wait_for(f"{number}\n")
+            lane.end("enough")
+        outcome = running.wait()
         assert outcome.text == f"{number}\n"
-        assert outcome.ended.limit == ("wall" if number == 3 else "")
+        assert outcome.ended.limit == ("enough" if number == 3 else "")
         assert outcome.status == (137 if number == 3 else number)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from nono_sandbox.confinement import NAMESPACES, PORTS, Network
 from nono_sandbox.forward import CONNECTIONS_MAX
+from tests.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,9 +43,7 @@ ECHO = """
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as one:
-        port: int = one.getsockname()[1]
-    return port
+    return unused_port()
 
 
 @pytest.fixture
@@ -187,7 +186,7 @@ def test_a_port_of_another_program_stays_its_own_until_it_ends(
 @pytest.mark.claim("net.ports")
 def test_with_the_session_its_ports_are_given_up(confine: Confine, free_port: int) -> None:
     sandbox = confine(network=Network(PORTS, bind_ports=(free_port,)))
-    assert served_at(free_port)
+    until(lambda: served_at(free_port))
     sandbox.close()
     until(lambda: not served_at(free_port))
     dying = confine(network=Network(PORTS, bind_ports=(free_port,)))

@@ -34,6 +34,7 @@ SUPERVISOR = """
     tier, confinement, workspace, calls = wire.whole(eval(sys.argv[2]))
     others, workspace = workspace, workspace + "/work"
     os.mkdir(workspace)
+    os.chdir(workspace)
     grants = []
     for grant in confinement.grants:
         if grant.path == others:
@@ -48,9 +49,11 @@ SUPERVISOR = """
     for who, script in calls:
         if who == "another program meanwhile":
             if not os.fork():
-                time.sleep(0.5)
+                while not os.path.exists("began"):
+                    time.sleep(0.01)
                 with open(others + "/others", "wb") as stream:
                     stream.write(bytes(int(script)))
+                os.close(os.open("ended", os.O_CREAT))
                 os._exit(0)
             continue
         if who == "another program":
@@ -120,7 +123,9 @@ def test_what_another_program_fills_is_no_calls_doing_where_inodes_are_scarcer(
     """What is free is then told by inodes, as on most ext4, until the blocks run out."""
     monkeypatch.setenv("INODES", str(DISK_BYTES // 4096 // 4))
     meanwhile = ("another program meanwhile", str(DISK_BYTES * 31 // 32))
-    (found,) = limits_of(meanwhile, ("call", "sleep 2"))
+    # It is looked at first, and afterwards, if anybody comes to it.
+    call = "sleep 0.3; : > began; while [ ! -e ended ]; do sleep 0.05; done; sleep 0.5"
+    (found,) = limits_of(meanwhile, ("call", call))
     assert found[0] == ""
     assert found[1] < KEPT_BYTES // 4
 
@@ -148,7 +153,7 @@ for _ in range(10000):
 for at in range(0, SIZE, 65536):
     held[at : at + 65536] = bytes([1]) * 65536
     time.sleep(0.005)
-time.sleep(1)'
+time.sleep(50)'
     """
 
 

@@ -26,7 +26,7 @@ from nono_mcp.server.app import build
 from nono_mcp.session import Session
 
 SECRET = "correct-horse-battery"  # noqa: S105 - planted, to be looked for
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 ERAS = ["2025-11-25", "2026-07-28"]
 TIER = os.environ.get("NONO_TEST_TIER") or None
 
@@ -277,7 +277,7 @@ class Wire:
     def receive(self) -> dict[str, Any]:
         """Return the next message, which has to be one."""
         while b"\n" not in self._received:
-            if not select.select([self._out], [], [], 30)[0]:
+            if not select.select([self._out], [], [], DEADLINE_S)[0]:
                 raise TimeoutError
             chunk = os.read(self._out.fileno(), 1 << 20)
             assert chunk, "the server has closed its end"
@@ -328,7 +328,7 @@ class Wire:
         self._in.close()
 
     def wait(self) -> int:
-        return self.process.wait(30)
+        return self.process.wait(DEADLINE_S)
 
     def errors(self) -> str:
         """Return what the server wrote to standard error, once it has ended."""

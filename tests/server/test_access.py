@@ -29,7 +29,7 @@ from nono_mcp.server.app import build
 from nono_mcp.server.arguments import AccessArguments
 from nono_mcp.session import Session
 from nono_sandbox.confinement import READ
-from tests.server.conftest import DEADLINE_S, ERAS, TIER, Agent, Machine, Marked, text_of
+from tests.server.conftest import DEADLINE_S, ERAS, TIER, Agent, Machine, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 
@@ -102,15 +102,16 @@ def about(path: object, **more: object) -> dict[str, object]:
 
 
 @pytest.mark.claim("ask.given")
-async def test_a_yes_gives_it_to_later_calls(
-    machine: Machine, era: str, data: Path, marked: Marked
-) -> None:
+async def test_a_yes_gives_it_to_later_calls(machine: Machine, era: str, data: Path) -> None:
     person = Person()
     # What runs before the yes goes on looking, and never sees it.
-    waits = f"until [ -e go ]; do :; done; cat {data}/file || echo unseen; : {marked.text}"
+    waits = f"echo begun; until [ -e go ]; do :; done; cat {data}/file || echo unseen"
     async with asking(machine, era, person) as agent:
         started = await agent.run(waits, yield_s=0.2)
         job = started.split()[1].rstrip(":")
+        with anyio.fail_after(DEADLINE_S):
+            while "begun" not in started:
+                started = text_of(await agent.call("read_output", job=job, wait_s=5))
         given = text_of(await agent.call("request_access", **about(data)))
         read = await agent.run(f"cat {data}/file; ! touch {data}/new")
         again = text_of(await agent.call("request_access", **about(data)))

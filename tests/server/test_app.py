@@ -1,6 +1,5 @@
 """What a client is offered, and what it is told, in both eras of the protocol."""
 
-import time
 from typing import Any
 
 import anyio
@@ -10,7 +9,7 @@ from nono_mcp.policy.document import Document, FilesystemSection, LimitsSection,
 from nono_mcp.server import attending
 from nono_mcp.server.policy_text import instructions
 from nono_mcp.server.results import META_KEY
-from tests.server.conftest import SECRET, Connect, Machine, Marked
+from tests.server.conftest import DEADLINE_S, SECRET, Connect, Machine, Marked
 
 JOB_TOOLS = {"read_output", "send_input", "stop_job"}
 UNDO_TOOLS = {"snapshot", "list_snapshots", "diff", "rollback"}
@@ -215,7 +214,7 @@ async def test_an_unknown_tool_is_an_error(connect: Connect) -> None:
 
 
 async def test_progress_is_told_while_a_command_runs(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attending, "PROGRESS_S", 0.05)
     heard: list[tuple[float, str | None]] = []
@@ -223,23 +222,27 @@ async def test_progress_is_told_while_a_command_runs(
     async def hear(progress: float, total: float | None, message: str | None) -> None:
         assert total is None
         heard.append((progress, message))
+        if len(heard) >= 2 and (message or "").endswith("6 bytes of output so far"):
+            (machine.workspace / "go").touch()
 
     async with connect() as agent:
-        command = {"command": "echo hello; sleep 0.5"}
-        await agent.client.call_tool("run_sandboxed", command, progress_callback=hear)
+        command = {"command": "echo hello; while ! [ -e go ]; do sleep 0.02; done"}
+        with anyio.fail_after(DEADLINE_S):
+            await agent.client.call_tool("run_sandboxed", command, progress_callback=hear)
     assert len(heard) >= 2
     assert [progress for progress, _ in heard] == sorted({progress for progress, _ in heard})
     assert (heard[-1][1] or "").endswith("6 bytes of output so far")
 
 
 async def test_calls_run_at_the_same_time(connect: Connect) -> None:
+    count = 8
+    # Each waits for all of them.
+    meet = f"while [ $(ls | wc -l) -lt {count} ]; do sleep 0.02; done"
     async with connect() as agent:
-        await agent.run("true")
-        began_at = time.monotonic()
-        async with anyio.create_task_group() as group:
-            for _ in range(8):
-                group.start_soon(agent.run, "sleep 1")
-        assert time.monotonic() - began_at < 6
+        with anyio.fail_after(DEADLINE_S):
+            async with anyio.create_task_group() as group:
+                for number in range(count):
+                    group.start_soon(agent.run, f": > {number}; {meet}")
 
 
 async def test_calls_that_run_at_the_same_time_dont_reach_each_other(

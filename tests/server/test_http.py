@@ -21,6 +21,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp_types import ResourceUpdatedNotification
 
 from nono_mcp.server.audit_resources import SESSION_URI
+from tests.ports import unused_port
 from tests.server.conftest import (
     DEADLINE_S,
     ERAS,
@@ -429,8 +430,7 @@ def test_a_planted_link_in_place_of_the_token_is_not_followed(machine: Machine) 
     run = machine.root / "state" / "nono" / "run"
     run.parent.mkdir(mode=0o700, parents=True)
     run.mkdir(mode=0o700)
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
+    port = unused_port()
     victim = machine.root / "victim"
     victim.write_text("untouched")
     (run / f"http-{port}.token").symlink_to(victim)

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nono_mcp.server import jobs
+from nono_mcp.server import job_tools, jobs
 from nono_mcp.server.jobs import Kept
 from tests.server.conftest import DEADLINE_S, Agent, Connect, Machine, Marked, Wire, text_of
 
@@ -40,11 +40,17 @@ async def test_what_takes_long_is_answered_in_between_and_goes_on(
 ) -> None:
     script = "echo one; while [ ! -e go ]; do sleep 0.05; done; echo two; exit 3"
     async with connect() as agent:
-        first = await agent.run(script, yield_s=1)
+        yield_s = 0.3
+        first = await agent.run(script, yield_s=yield_s)
+        while "\none\n" not in first and yield_s < DEADLINE_S:
+            # It hadn't come to it.
+            await told(agent, "stop_job", job=job_of(first), signal="KILL")
+            yield_s *= 3
+            first = await agent.run(script, yield_s=yield_s)
         job = job_of(first)
         assert first.split("\n")[1:] == ["one", "[nono] it goes on: read_output"]
         assert "exit status 0" in await agent.run("true")
-        assert (await told(agent, "read_output")).startswith(f"{job}: running, ")
+        assert f"{job}: running, " in await told(agent, "read_output")
         (machine.workspace / "go").touch()
         last = await until_told(agent, "exit status 3", job=job)
         assert "two" in last.split("\n")
@@ -70,7 +76,7 @@ async def test_what_a_job_plants_is_put_right_before_an_answer_tells_of_it(
             assert not path.exists()
 
     async with connect() as agent:
-        first = await agent.run(script, yield_s=1, keep_stdin=True)
+        first = await agent.run(script, yield_s=0.3, keep_stdin=True)
         job = job_of(first)
         told_all = first + await until_told(agent, "one", job=job, offset=0)
         check(told_all)
@@ -94,7 +100,9 @@ async def test_what_ends_in_time_is_answered_as_ever(connect: Connect) -> None:
 async def test_a_job_is_sent_input_and_its_end(connect: Connect) -> None:
     async with connect() as agent:
         job = job_of(
-            await agent.run("while read line; do echo got $line; done; echo end", keep_stdin=True)
+            await agent.run(
+                "while read line; do echo got $line; done; echo end", keep_stdin=True, yield_s=0.1
+            )
         )
         for word in ("a", "b"):
             answer = await told(agent, "send_input", job=job, text=f"{word}\n", wait_s=20)
@@ -112,7 +120,7 @@ async def test_a_job_is_sent_input_and_its_end(connect: Connect) -> None:
 async def test_a_job_has_a_terminal_if_it_is_to(connect: Connect) -> None:
     script = "test -t 0 && test -t 1 && test -t 2 && stty size; echo >/dev/tty there; cat; echo end"
     async with connect() as agent:
-        answer = await agent.run(script, tty=True)
+        answer = await agent.run(script, tty=True, yield_s=0.1)
         job = job_of(answer)
         text = answer + await until_told(agent, "there", job=job, offset=0)
         assert "40 120" in text
@@ -120,22 +128,29 @@ async def test_a_job_has_a_terminal_if_it_is_to(connect: Connect) -> None:
         await until_told(agent, "exit status 0", job=job)
         # Once as the terminal's echo, once from cat.
         assert (await told(agent, "read_output", job=job, offset=0)).count("typed") == 2
-        job = job_of(await agent.run("sleep 1000", tty=True))
+        job = job_of(await agent.run("echo ready; exec sleep 1000", tty=True, yield_s=0.1))
+        await until_told(agent, "ready", job=job, offset=0)
         await told(agent, "send_input", job=job, text="\x03")
         await until_told(agent, "killed by SIGINT", job=job)
 
 
-async def test_stopping_a_job_leaves_nothing_of_it(connect: Connect, marked: Marked) -> None:
+async def test_stopping_a_job_leaves_nothing_of_it(
+    connect: Connect, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper = marked.sleeper.removeprefix("exec ")
     async with connect() as agent:
-        kind = f"trap 'echo asked; exit 5' TERM; {marked.sleeper.removeprefix('exec ')} & wait"
-        job = job_of(await agent.run(kind, yield_s=0.5))
-        await marked.appear()
+        monkeypatch.setattr(job_tools, "TERM_S", DEADLINE_S)
+        kind = f"trap 'echo asked; exit 5' TERM; echo rea''dy; {sleeper} & wait"
+        job = job_of(await agent.run(kind, yield_s=0.1))
+        await until_told(agent, "ready", job=job, offset=0)
         answer = await told(agent, "stop_job", job=job)
         assert "exit status 5" in answer
         assert "asked" in answer
         await marked.disappear()
-        deaf = f"trap '' TERM INT; setsid {marked.sleeper.removeprefix('exec ')} & wait"
-        job = job_of(await agent.run(deaf, yield_s=0.5))
+        monkeypatch.setattr(job_tools, "TERM_S", 0.1)
+        deaf = f"trap '' TERM INT; echo rea''dy; setsid {sleeper} & wait"
+        job = job_of(await agent.run(deaf, yield_s=0.1))
+        await until_told(agent, "ready", job=job, offset=0)
         await marked.appear()
         assert "running, " in await told(agent, "stop_job", job=job, signal="INT")
         assert marked.alive()
@@ -228,7 +243,7 @@ async def test_a_directory_is_kept_if_the_call_says_so(connect: Connect, machine
 
 def test_what_a_job_is_told_is_recorded(wire: Wire, machine: Machine) -> None:
     wire.initialize()
-    job = job_of(wire.text(wire.run("cat", keep_stdin=True)))
+    job = job_of(wire.text(wire.run("cat", keep_stdin=True, yield_s=0.1)))
     arguments = {"job": job, "text": "a-secret-word\n"}
     wire.text(wire.request("tools/call", {"name": "send_input", "arguments": arguments}))
     wire.text(wire.request("tools/call", {"name": "stop_job", "arguments": {"job": job}}))

@@ -145,14 +145,17 @@ def test_what_one_sends_at_once_is_bounded_and_nobody_elses(
     until(lambda: discover(alice) == 200)
 
 
+End = tuple[str, int]
+
+
 @dataclass
 class Served:
     """What takes connections and reads of them until they end."""
 
     port: int
     unauthenticated: Unauthenticated
-    ended: dict[int, bool]
-    """By the client's port, whether it was ended."""
+    ended: dict[End, bool]
+    """By the client's address and port, whether it was ended."""
     welcome: asyncio.Event
     """Until it's set, those who said something are somebody."""
 
@@ -165,14 +168,14 @@ async def served(tls: ssl.SSLContext | None = None, **bounds: float) -> AsyncIte
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.append(asyncio.current_task())
         peer = writer.get_extra_info("peername")
-        found.ended[peer[1]] = False
+        found.ended[peer[:2]] = False
         with contextlib.suppress(ConnectionError):
             if await reader.read(1) == b"!":
                 with found.unauthenticated.known(peer):
                     await found.welcome.wait()
             while await reader.read(1):
                 pass
-        found.ended[peer[1]] = True
+        found.ended[peer[:2]] = True
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
@@ -198,9 +201,10 @@ async def talking(
         await writer.wait_closed()
 
 
-def port_of(writer: asyncio.StreamWriter) -> int:
-    port: int = writer.get_extra_info("sockname")[1]
-    return port
+def end_of(writer: asyncio.StreamWriter) -> End:
+    """Return its address and port: of another address another may have the same port."""
+    end: End = writer.get_extra_info("sockname")
+    return end
 
 
 async def reached(condition: Callable[[], bool]) -> None:
@@ -212,7 +216,7 @@ async def reached(condition: Callable[[], bool]) -> None:
 async def test_who_trickles_is_ended_in_time_and_who_is_served_isnt() -> None:
     async with served() as server, talking(server.port) as (_, known):
         known.write(b"!")
-        await reached(lambda: server.unauthenticated.count == 0 and port_of(known) in server.ended)
+        await reached(lambda: server.unauthenticated.count == 0 and end_of(known) in server.ended)
         server.unauthenticated.patience_s = 0.1
         async with talking(server.port) as (reader, writer):
             with anyio.fail_after(DEADLINE_S), contextlib.suppress(ConnectionError):
@@ -220,8 +224,8 @@ async def test_who_trickles_is_ended_in_time_and_who_is_served_isnt() -> None:
                     writer.write(b"x")
                     with anyio.move_on_after(0.05):
                         await reader.read(1)
-            await reached(lambda: server.ended[port_of(writer)])
-        assert not server.ended[port_of(known)]
+            await reached(lambda: server.ended[end_of(writer)])
+        assert not server.ended[end_of(known)]
         assert server.unauthenticated.count == 0
         # It is one again from now on, of which there may be so many.
         server.welcome.set()
@@ -248,26 +252,26 @@ async def test_half_a_handshake_is_ended_in_time(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_one_over_the_bound_takes_an_older_ones_place() -> None:
     async with served(each_max=4) as server, contextlib.AsyncExitStack() as stack:
-        ports = []
+        ends = []
         for _ in range(12):
             _, writer = await stack.enter_async_context(talking(server.port))
-            ports.append(port_of(writer))
-            await reached(lambda: len(server.ended) == len(ports))
-            assert server.unauthenticated.count == min(len(ports), 4)
+            ends.append(end_of(writer))
+            await reached(lambda: len(server.ended) == len(ends))
+            assert server.unauthenticated.count == min(len(ends), 4)
         await reached(lambda: sum(server.ended.values()) == 8)
         # The newer half stays.
-        assert not any(server.ended[port] for port in ports[-2:])
+        assert not any(server.ended[one] for one in ends[-2:])
 
 
 @pytest.mark.anyio
 async def test_one_over_the_bound_of_all_takes_the_place_of_one_of_the_most() -> None:
     async with served(each_max=4, all_max=6) as server, contextlib.AsyncExitStack() as stack:
-        ports: dict[str, list[int]] = {}
+        ends: dict[str, list[End]] = {}
         for source, count in (("127.0.0.2", 4), ("127.0.0.3", 2), ("127.0.0.4", 2)):
             for _ in range(count):
                 _, writer = await stack.enter_async_context(talking(server.port, source))
-                ports.setdefault(source, []).append(port_of(writer))
-                await reached(lambda: len(server.ended) == sum(map(len, ports.values())))
+                ends.setdefault(source, []).append(end_of(writer))
+                await reached(lambda: len(server.ended) == sum(map(len, ends.values())))
         await reached(lambda: sum(server.ended.values()) == 2)
         assert server.unauthenticated.count == 6
-        assert sum(server.ended[port] for port in ports["127.0.0.2"]) == 2
+        assert sum(server.ended[one] for one in ends["127.0.0.2"]) == 2

@@ -174,7 +174,7 @@ async def test_a_file_tool_says_how_to_undo_it_and_one_id_tells_the_story(
 
 async def test_a_job_says_at_its_end_what_it_changed(machine: Machine) -> None:
     async with serving(machine) as agent:
-        started = await agent.run("cat > f", yield_s=0.5, keep_stdin=True)
+        started = await agent.run("cat > f", yield_s=0.1, keep_stdin=True)
         job = started.partition("job ")[2].split(":")[0]
         text = text_of(await agent.call("send_input", job=job, text="1", end=True))
         with anyio.fail_after(20):
@@ -186,7 +186,7 @@ async def test_a_job_says_at_its_end_what_it_changed(machine: Machine) -> None:
 
 async def test_a_rollback_that_a_job_is_in_the_way_of_says_what_to_do(machine: Machine) -> None:
     async with serving(machine) as agent:
-        told = await agent.run("cat", keep_stdin=True)
+        told = await agent.run("cat", keep_stdin=True, yield_s=0.1)
         assert "stop_job" in await agent.refused("rollback", snapshot="latest")
         await agent.call("stop_job", job=told.split()[1].removesuffix(":"))
         dry = text_of(await agent.call("rollback", snapshot="latest", dry_run=True))

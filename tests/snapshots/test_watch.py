@@ -6,12 +6,15 @@ the watcher named, or it must have said that everything is to be looked at.
 
 import contextlib
 import ctypes
+import fcntl
 import mmap
 import os
 import stat
 import subprocess
 import sys
+import termios
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -277,9 +280,22 @@ def test_a_long_row_of_events_is_taken_in_as_it_comes(watcher: Watcher, root: Pa
     for number in range(EVENTS_MAX):
         (root / "top.txt").chmod(0o600 + number % 2)
         (root / "lib" / "d.so").chmod(0o600 + number % 2)
+        if number % 1000 == 0:
+            wait_until_taken_in(watcher)
     dirty = watcher.take()
     assert dirty is not None, watcher.reason
     assert dirty.rehash == {b"top.txt", b"lib/d.so"}
+
+
+def wait_until_taken_in(watcher: Watcher) -> None:
+    """Wait for its thread, which may be long in coming."""
+    assert watcher._watching is not None  # noqa: SLF001 - nothing tells
+    queue = watcher._watching._inotify.fileno()  # noqa: SLF001 - likewise
+    deadline = time.monotonic() + DEADLINE_S
+    pending = bytes(4)
+    while int.from_bytes(fcntl.ioctl(queue, termios.FIONREAD, pending), sys.byteorder):
+        assert time.monotonic() < deadline, "nobody takes it in"
+        time.sleep(0.001)
 
 
 def test_a_directory_over_the_limit_is_looked_at_whole_every_time(root: Path) -> None:

@@ -19,7 +19,7 @@ from nono_mcp.snapshots.snapshots import Snapshots
 
 pytestmark = [pytest.mark.linux, pytest.mark.claim("undo.complete")]
 
-LONG_ENOUGH_S = 30
+LONG_ENOUGH_S = 60
 PAGE = 4096
 ENVIRON = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 TOOLS = """
