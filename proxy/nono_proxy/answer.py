@@ -112,6 +112,15 @@ class Answer:
         return b""
 
     @property
+    def as_it_comes(self) -> bool:
+        """Tell whether the body is passed on as it comes, but for what is scrubbed."""
+        return self._decoder is None and not self._chunks
+
+    def clear(self, data: bytes) -> int:
+        """Return how much of the body's next octets can be passed on without being fed."""
+        return len(data) if self._scrubber is None else self._scrubber.clear(data)
+
+    @property
     def pending(self) -> bool:
         """Tell whether more is to be made of what was fed."""
         if self._decoder is None:

@@ -34,6 +34,17 @@ class Body:
         self.done = not self._left
         return mine, rest
 
+    @property
+    def left(self) -> int:
+        """Return how much is still to come; nothing if that isn't known."""
+        return self._left or 0
+
+    def skip(self, count: int) -> None:
+        """Take *count* of what is left, that went another way."""
+        if self._left is None or count >= self._left:
+            raise ValueError("a body's end is fed")
+        self._left -= count
+
     def frame(self, piece: bytes) -> bytes:
         """Return *piece* as it is sent on: chunks are framed anew, the last with its trailers."""
         if self._chunks is None:

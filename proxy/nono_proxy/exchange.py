@@ -14,9 +14,11 @@ from nono_proxy.credential import Credential
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.grammar import Response
 from nono_proxy.memory import Judged
+from nono_proxy.passing import LONG_BYTES_MIN, Passage
 from nono_proxy.sending import Sending
 from nono_proxy.state import Come, State, record_of
 from nono_proxy.upstream import Upstream
+from nono_proxy.wires import Wire
 
 if TYPE_CHECKING:
     from nono_proxy.client import Client
@@ -128,8 +130,24 @@ class Exchange:
                 if openings is not None and self._answer.repeats:
                     openings.keep(head, known)
             self._out.append(self._answer.open(known, body))
+            self._pass_on(body)
         except Refusal as refusal:
             self.fail(refusal.code, refusal.detail)
+
+    def _pass_on(self, body: Body) -> None:
+        """Let a long body go from socket to socket, where there are two."""
+        upstream, into = self._upstream, self._client.transport
+        if body.left < LONG_BYTES_MIN or not self._answer.as_it_comes:
+            return
+        if upstream is not None and isinstance(into, Wire):
+            way = Passage(self._state.pipes, into, body, self._answer.clear, self._passed)
+            upstream.divert(way)
+
+    def _passed(self, count: int) -> None:
+        """Take that some of the answer's body went that way."""
+        self._active = self._state.loop.time()
+        self._down += count
+        self._spend(count)
 
     def receive(self, piece: bytes, body: Body) -> None:
         """Take some of the answer's body.

@@ -117,6 +117,7 @@ class Proxy:
         # Transports say goodbye from the loop.
         await asyncio.sleep(0)
         state.watch.close()
+        state.pipes.close()
         self._running = None
 
     @property

@@ -45,6 +45,12 @@ class Scrubber:
         self._carry = b""
         return data
 
+    def clear(self, data: bytes) -> int:
+        """Return how much of *data*, which comes next, can be passed on as it is."""
+        if self._carry or self.finds(data):
+            return 0
+        return len(data) - self._held(data)
+
     def _held(self, data: bytes) -> int:
         """Return how long an end of *data* is that some form begins with."""
         longest = 0

@@ -18,6 +18,7 @@ from nono_proxy.dial import Connector, Dialer, Resolver
 from nono_proxy.errors import Refusal
 from nono_proxy.judge import Judge
 from nono_proxy.memory import Memory
+from nono_proxy.pipes import Pipes
 from nono_proxy.plan import Plan
 from nono_proxy.records import Record
 from nono_proxy.tls import SessionAuthority
@@ -80,6 +81,7 @@ class State:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.watch = watch(self.loop)
+        self.pipes = Pipes()
         self.ledger = Ledger()
         self.members: set[Member] = set()
         self.tasks: set[asyncio.Task[None]] = set()

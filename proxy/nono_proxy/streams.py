@@ -4,6 +4,12 @@ Architecture invariant: nothing is decided here.
 """
 
 import asyncio
+from typing import TYPE_CHECKING
+
+from nono_proxy.wires import Wire
+
+if TYPE_CHECKING:
+    from nono_proxy.passing import Passage
 
 _WRITE_HIGH = 262144
 
@@ -35,6 +41,11 @@ class Stream(asyncio.Protocol):
         """Read on."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def divert(self, passage: "Passage | None") -> None:
+        """Let what comes take that way as far as it leads."""
+        if isinstance(self.transport, Wire):
+            self.transport.divert(passage)
 
     def end(self) -> None:
         """Close when all is written."""

@@ -8,14 +8,18 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
+from typing import TYPE_CHECKING
 
+from nono_proxy import waiting
+from nono_proxy.pipes import Pipe
 from nono_proxy.watching import READ, WRITE, Watch
+
+if TYPE_CHECKING:
+    from nono_proxy.passing import Passage
 
 _PIECE_BYTES = 262144
 # So many before others have their turn.
 _PIECES_MAX = 4
-_BUFFERS_MAX = 64
 _HIGH, _LOW = 65536, 16384
 
 
@@ -48,7 +52,8 @@ class Wire(asyncio.Transport):
         self._closing = False
         self._ends = False
         self._lost = False
-        self._out: deque[memoryview] = deque()
+        self._out: waiting.Waiting = deque()
+        self._passage: Passage | None = None
         self._size = 0
         self._high, self._low = _HIGH, _LOW
         self._full = False
@@ -116,8 +121,12 @@ class Wire(asyncio.Transport):
     def _read(self) -> None:
         """Read a piece, and on while as much comes as is taken at once."""
         for _ in range(_PIECES_MAX):
-            plain = self._plain
+            plain, passage = self._plain, self._passage
             try:
+                if passage is not None and passage.move(self._sock):
+                    if self._events & READ:
+                        continue
+                    return
                 data = self._sock.recv(_PIECE_BYTES) if plain is not None else self._read_into()
             except (BlockingIOError, InterruptedError):
                 return
@@ -130,6 +139,10 @@ class Wire(asyncio.Transport):
                 plain.data_received(data)
             if len(data) < _PIECE_BYTES or not self._events & READ:
                 return
+
+    def divert(self, passage: "Passage | None") -> None:
+        """Let what comes take that way as far as it leads."""
+        self._passage = passage
 
     def _read_into(self) -> bytes:
         """Read a piece into what a protocol wants to have filled; return nothing at the end."""
@@ -176,21 +189,30 @@ class Wire(asyncio.Transport):
             self._full = True
             self._protocol.pause_writing()
 
+    def write_pipe(self, pipe: Pipe) -> None:
+        """Send what *pipe* holds, where nothing else waits."""
+        if self._lost or self._closing:
+            pipe.leave()
+            return
+        self._out.append(pipe)
+        self._size += pipe.held
+        self._drain()
+        if self._out:
+            self._wait()
+            if not self._full:
+                self._full = True
+                self._protocol.pause_writing()
+
     def _drain(self) -> None:
         """Send what waits."""
         out = self._out
         try:
-            count = self._sock.sendmsg(list(islice(out, _BUFFERS_MAX)))
+            self._size -= waiting.send(self._sock, out)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._fail(error)
             return
-        self._size -= count
-        while out and count >= len(out[0]):
-            count -= len(out.popleft())
-        if count:
-            out[0] = out[0][count:]
         if not out:
             self._wait()
             if self._closing:
@@ -253,7 +275,7 @@ class Wire(asyncio.Transport):
 
     def _force_close(self, error: Exception | None) -> None:
         self._closing = True
-        self._out.clear()
+        waiting.drop(self._out)
         self._size = 0
         self._wait()
         self._lose(error)

@@ -135,3 +135,21 @@ async def test_who_has_asked_by_then_is_heard_as_it_comes_in() -> None:
         front.close()
         by.close()
         await until(lambda: came[0].words[-1] == "lost")
+
+
+@pytest.mark.linux
+async def test_nothing_paces_what_goes_to_a_client() -> None:
+    loop = asyncio.get_running_loop()
+    by = watch(loop)
+    came: list[Came] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    front = Door(by, loop, listener, lambda: Came(came), room=lambda: 100)
+    with socket.create_connection(listener.getsockname()):
+        await until(lambda: bool(came))
+        accepted = came[0].wire._sock  # noqa: SLF001
+        told = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        assert told.rstrip(b"\0") == b"reno"
+        front.close()
+        by.close()
+        await until(lambda: came[0].words[-1] == "lost")
