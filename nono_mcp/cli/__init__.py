@@ -4,8 +4,8 @@
   `credential_trial`, `audit`, `audit_proofs`, `snapshot`, `rollback`, `install`, `completion`,
   `help`, `version`.
 - A run: `again`, `before`, `keeping`, `start`, `confined`, `required`, `attend`, `relay`,
-  `terminal`, `signals`, `ending`, `denial_hints`, `guard_report`; its log: `audited`; its proxy:
-  `run_proxy`; its undo: `undoing`, `choosing`.
+  `terminal`, `signals`, `patience`, `ending`, `denial_hints`, `guard_report`; its log: `audited`;
+  its proxy: `run_proxy`; its undo: `undoing`, `choosing`.
 - What commands share: `policy_preview`, `describe`, `workspace_snapshots`, `proxy_alone`.
 - Options: `options`, `option_values`, `policy_flags`, `host_flags`, `http_flags`,
   `audit_options`.

@@ -15,7 +15,9 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.guard.afterwards import Afterwards
+    from nono_mcp.cli.patience import Patience
+    from nono_mcp.guard.action import Action
+    from nono_mcp.guard.afterwards import Afterwards, GoesOn
     from nono_sandbox.single_run.launching import Launch
 
 
@@ -30,17 +32,37 @@ class Outcome(Value):
     leftovers: bool
     tail: bytes = b""
     """The last of what it wrote to its terminal, if it had one."""
+    cut_short_by: int = 0
+    """The signal that ended what we did after it, before that was done."""
 
     @property
     def plain_success(self) -> bool:
         """Tell whether there is nothing to say."""
-        odd = self.failure or self.limit or self.leftovers
+        odd = self.failure or self.limit or self.leftovers or self.cut_short_by
         return self.wait_status == 0 and not odd
 
 
 def never_begun(number: int) -> Outcome:
     """Return how a call ended that a signal had come for before it began."""
     return Outcome(number, "", None, (0.0, 0.0), 0, leftovers=False)
+
+
+def look(afterwards: Afterwards, arrived: signals.Signals, *, quiet: bool) -> tuple[Action, ...]:
+    """Look at what came while the program ran, until a signal arrives; return what was done."""
+    waiting: Patience | None = None
+
+    def patience() -> GoesOn:
+        nonlocal waiting
+        from nono_mcp.cli.patience import Patience
+
+        waiting = Patience(arrived, quiet=quiet)
+        return waiting.goes_on
+
+    try:
+        return afterwards.look(patience)
+    finally:
+        if waiting is not None:
+            waiting.close()
 
 
 def to_its_end(

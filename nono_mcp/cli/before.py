@@ -102,9 +102,11 @@ class _Again:
                 actions += guard.end()
                 guard.close()
                 if afterwards is not None:
-                    actions += afterwards.look()
+                    actions += self._looked(afterwards, arrived)
             if actions:
                 self._run().say_put_right(actions)
+        if arrived.cut_short_by:
+            outcome = outcome.replace(cut_short_by=arrived.cut_short_by)
         return 0 if outcome.plain_success else self._told(outcome)
 
     def _call(self, *, tty: bool) -> list[object]:
@@ -134,6 +136,12 @@ class _Again:
         cwd = self._outcome.call[3]
         state_dir = places.state_dir(places.environ())
         return Afterwards(state_dir, self._outcome.guarded, cwd, guard.began)
+
+    def _looked(self, afterwards: Afterwards, arrived: signals.Signals) -> tuple[Action, ...]:
+        from nono_mcp.cli import attend
+
+        quiet = "--quiet" in self._words or "-q" in self._words
+        return attend.look(afterwards, arrived, quiet=quiet)
 
     def _run(self) -> Run:
         """Return what has words for how it ended, which only those pay for who need any."""

@@ -220,12 +220,14 @@ class Run:
         guard = self._guard(prepared)
         below = None if self._undoing is None else self._below(prepared)
         try:
-            return self._attended(launch, prepared, call, guard)
+            outcome = self._attended(launch, prepared, call, guard)
         finally:
             if guard is not None:
                 self._put_right(guard, below)
             if self._undoing is not None:
                 self._undoing.look()
+        number = 0 if self._arrived is None else self._arrived.cut_short_by
+        return outcome.replace(cut_short_by=number) if number else outcome
 
     def _attended(
         self, launch: Launch, prepared: Prepared, call: Call, guard: Guard | None
@@ -233,7 +235,7 @@ class Run:
         from nono_mcp.cli import attend
 
         # Before anything runs: what arrives from then on is the program's.
-        arrived = self._arrived or signals.Signals(*signals.PASSED_ON, signals.TSTP)
+        arrived = self._arrived = self._arrived or signals.Signals(*signals.PASSED_ON, signals.TSTP)
         ended = arrived.ending()
         if ended is not None:
             return attend.never_begun(ended)
@@ -255,8 +257,11 @@ class Run:
     def _put_right(self, guard: Guard, below: Below | None) -> None:
         self._actions += guard.end()
         guard.close()
-        if self._afterwards is not None:
-            self._actions += self._afterwards.look()
+        if self._afterwards is not None and self._arrived is not None:
+            from nono_mcp.cli import attend
+
+            quiet = self._parsed.flag(options.QUIET)
+            self._actions += attend.look(self._afterwards, self._arrived, quiet=quiet)
         if below is not None:
             self._actions += below.end()
             below.close()

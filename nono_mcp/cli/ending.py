@@ -4,6 +4,8 @@ Exit statuses are a shell's: the program's own, or 128+n for the signal n that e
 no such program; 126 for one that can't be executed. A limit that ended the call has a status of
 its own, whether the kernel saw to it or the lane: `OVER`.
 
+Whatever came of the program, a signal that ended our look at what it left is told by 128+n too.
+
 Architecture invariant: output of the program is looked at only for paths to judge; what is said
 of one comes from the policy.
 """
@@ -84,6 +86,8 @@ class End:
 
 def status_of(outcome: Outcome) -> int:
     """Return the exit status that tells how *outcome* came about."""
+    if outcome.cut_short_by:
+        return SIGNALLED + outcome.cut_short_by
     if outcome.failure is not None:
         return outcome.failure[0]
     if outcome.limit:

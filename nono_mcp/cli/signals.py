@@ -18,6 +18,8 @@ USR1, USR2 = int(_signal.SIGUSR1), int(_signal.SIGUSR2)
 CONT, STOP, TSTP = int(_signal.SIGCONT), int(_signal.SIGSTOP), int(_signal.SIGTSTP)
 
 PASSED_ON = (HUP, INT, QUIT, USR1, USR2, TERM)
+ENDING = (HUP, INT, QUIT, TERM)
+"""Those that end what we do once the program has."""
 _READ_BYTES = 256
 
 
@@ -25,6 +27,8 @@ class Signals:
     """The signals that arrive, from when this is made."""
 
     def __init__(self, *numbers: int) -> None:
+        self.cut_short_by = 0
+        """The one that ended what we did after the program."""
         self._read_end, write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(write_end, False)

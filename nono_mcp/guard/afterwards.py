@@ -4,7 +4,7 @@
     afterwards = Afterwards(state_dir, settled, cwd, guard.began)
     afterwards.begin(has_started)  # as long as there's nothing else to do
     ...  # while the program runs, whenever there's nothing else to do: afterwards.step()
-    actions = *guard.end(), *afterwards.look()
+    actions = *guard.end(), *afterwards.look(patience)  # until somebody doesn't want to wait
 
 No program can set a ctime, or the time of a file's birth: what is new or was changed since the
 program began is told by those. What is new and isn't in order is put away. What was there before is
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from nono_mcp.guard.beside import Beside
     from nono_mcp.guard.listing import Plain
     from nono_mcp.guard.times import Began
+
+    GoesOn = Callable[[int, int], bool]
+    """Tells whether to go on, once so many of so many things are done."""
 
 LOOK_S = 5.0
 """For all directories; where that isn't enough, it's told, and the next look gets further."""
@@ -98,8 +101,12 @@ class Afterwards:
                 return
             yield one
 
-    def look(self) -> tuple[Action, ...]:
-        """Look for what came since the program began, and return what was done about it."""
+    def look(self, patience: Callable[[], GoesOn] | None = None) -> tuple[Action, ...]:
+        """Look for what came since the program began, and return what was done about it.
+
+        If there is anything to judge, *patience* gives what is asked whether to go on, from one
+        thing to the next. What isn't judged then is told as left.
+        """
         listing = self._listing
         if listing is None:
             return ()
@@ -111,25 +118,35 @@ class Afterwards:
         try:
             is_all = listing.is_as_it_was() or listing.renew(time.monotonic() + LOOK_S)
             inodes: dict[str, int] = {}
-            actions = self._judged(listing, since_ns, inodes)
+            actions, is_whole = self._judged(listing, since_ns, inodes, patience or _always)
         except OSError as error:
             return (*actions, Action(self._root, LEFT, WHAT, why=str(error)))
-        _keep(listing, inodes, now_ns)
+        if is_whole:
+            _keep(listing, inodes, now_ns)
         if not is_all:
             actions += (Action(self._root, LEFT, WHAT, why=SLOW),)
         return actions
 
     def _judged(
-        self, listing: Listing, since_ns: int, inodes: dict[str, int]
-    ) -> tuple[Action, ...]:
+        self,
+        listing: Listing,
+        since_ns: int,
+        inodes: dict[str, int],
+        patience: Callable[[], GoesOn],
+    ) -> tuple[tuple[Action, ...], bool]:
+        """Judge what came; return what was done, and whether all was come to."""
         parts = _told_apart(listing, since_ns, inodes)
         if not parts[0]:
-            return ()
+            return (), True
         from nono_mcp.guard.fresh import judged
 
-        about = self._state_dir, self._root, since_ns, self._left_out
+        about = self._state_dir, self._root, since_ns, self._left_out, patience()
         kept = None if self._beside is None else self._beside.known
         return judged(about, listing, parts, inodes, kept)
+
+
+def _always() -> GoesOn:
+    return lambda _done, _total: True
 
 
 def _keep(listing: Listing, inodes: dict[str, int], now_ns: int) -> None:

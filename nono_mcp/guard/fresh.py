@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from nono_mcp.guard.afterwards import GoesOn
     from nono_mcp.guard.known import One
     from nono_mcp.guard.listing import Listing, Plain
 
@@ -37,37 +38,44 @@ CHANGED = (
     "it was changed, or moved there, while the program ran, and what was there before isn't "
     "known: look through it"
 )
+CUT_SHORT = "a signal ended the look before it was judged: look through it"
 _MARKS = ("HEAD", "objects", "refs", "commondir")
 
 
 def judged(
-    about: tuple[str, str, int, tuple[Iterable[str], Iterable[str]]],
+    about: tuple[str, str, int, tuple[Iterable[str], Iterable[str]], GoesOn],
     listing: Listing,
     parts: tuple[Iterable[Plain], Iterable[Plain]],
     inodes: dict[str, int],
     kept: Known | None = None,
-) -> tuple[Action, ...]:
-    """Judge what is doubtful of what is guarded in a *listing*, and return what was done.
+) -> tuple[tuple[Action, ...], bool]:
+    """Judge what is doubtful of what is guarded in a *listing*.
 
-    *about* is our state directory, the workspace, since when, and what is closed and given up. The
-    *parts* are what is doubtful, and what isn't. What stands at guarded names adds its *inodes*.
-    What stood there before is known as far as it was *kept*.
+    *about* is our state directory, the workspace, since when, what is closed and given up, and
+    what tells whether to go on. The *parts* are what is doubtful, and what isn't. What stands at
+    guarded names adds its *inodes*. What stood there before is known as far as it was *kept*.
+    Returned is what was done, and whether all was come to.
 
     Raises:
         OSError: It can't be looked at.
     """
-    state_dir, path, since_ns, (closed, given_up) = about
+    state_dir, path, since_ns, (closed, given_up), goes_on = about
     root = os.open(path, ways.DIRECTORY)
     try:
         known = kept or Known(path, times.telling_device(root))
         known.closed, known.given_up = frozenset(closed), frozenset(given_up)
         fresh = Fresh(known, Quarantine(state_dir), root, (since_ns, listing))
         doubtful = list(_opened_up(parts[0], root, since_ns))
-        touched = [found for found in doubtful if fresh.is_touched(found, inodes)]
+        touched: list[Found] = []
+        for done, found in enumerate(doubtful):
+            if not goes_on(done, len(doubtful)):
+                return fresh.leave((*touched, *doubtful[done:])), False
+            if fresh.is_touched(found, inodes):
+                touched.append(found)
         if not touched:
-            return ()
+            return (), True
         fresh.learn({*doubtful, *(Found(*one) for one in parts[1])}.difference(touched))
-        return fresh.judge(touched)
+        return fresh.judge(touched, goes_on)
     finally:
         os.close(root)
 
@@ -139,18 +147,30 @@ class Fresh(Judging):
         for found in others:
             looking.learn(self._known, found, self._root)
 
-    def judge(self, touched: Iterable[Found]) -> tuple[Action, ...]:
-        """Judge what was *touched*, and return what was done."""
-        for found in sorted(touched, key=lambda one: len(one.directory)):
+    def judge(self, touched: Iterable[Found], goes_on: GoesOn) -> tuple[tuple[Action, ...], bool]:
+        """Judge what was *touched*; return what was done, and whether all was come to."""
+        ordered = sorted(touched, key=lambda one: len(one.directory))
+        for done, found in enumerate(ordered):
+            if not goes_on(done, len(ordered)):
+                return self.leave(ordered[done:]), False
             if found.kind in looking.NOT_ENTERED:
                 self.left(found)
                 continue
             try:
                 looking.visit(self._known, found, self._root, self.see, self.see_bare)
             except OSError as error:
-                path = self._known.path(Spot(found.directory, found.name or ".git", "", ""))
-                self._tell(Action(path, LEFT, "what is guarded there", why=str(error)))
+                self._tell_left(found, str(error))
+        return self.done(), True
+
+    def leave(self, rest: Iterable[Found]) -> tuple[Action, ...]:
+        """Leave the *rest* unjudged, and return what was done, of that too."""
+        for found in rest:
+            self._tell_left(found, CUT_SHORT)
         return self.done()
+
+    def _tell_left(self, found: Found, why: str) -> None:
+        path = self._known.path(Spot(found.directory, found.name or ".git", "", ""))
+        self._tell(Action(path, LEFT, "what is guarded there", why=why))
 
     def _was_there(self, spot: Spot, parent: int) -> bool:
         if spot.what == BARE:

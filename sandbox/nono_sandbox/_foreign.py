@@ -63,8 +63,8 @@ class Char(Simple):
 
 def longs(count: int) -> _ctypes.Array[Long]:
     """Return *count* C longs, all zero, for libc to write to."""
-    kind = type("Longs", (_ctypes.Array,), {"_type_": Long, "_length_": count})
-    return kind()  # type: ignore[no-any-return]
+    # `_ctypes` makes each of these types once, which takes longer than most of what it's for.
+    return (Long * count)()
 
 
 class _ReturningInt(_ctypes.CFuncPtr):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from nono_mcp.guard import afterwards, listing, times
@@ -49,10 +50,12 @@ class Runs:
         *,
         looked: bool = False,
         first: str = "",
+        asked_max: int | None = None,
     ) -> list[str]:
         """Run a shell script as `nono run` does, and return what was done after it.
 
         All of it is done before anybody could look or, if somebody has *looked*, what is *first*.
+        The look ends when it has asked more than *asked_max* times whether to go on.
         """
         self.settle()
         guard = Guard(self.state)
@@ -66,7 +69,9 @@ class Runs:
         self.outside(script)
         guard.end()
         guard.close()
-        return self.told(looking.look())
+        asked = count(1)
+        is_patient = lambda *_: asked_max is None or next(asked) <= asked_max  # noqa: E731 - as it's called
+        return self.told(looking.look(lambda: is_patient))
 
     def _settled(self, given_up: tuple[str, ...]) -> tuple[Any, ...]:
         return [(str(self.work), None)], (), (), "", given_up

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from nono_mcp.guard import afterwards, listing, objects, times
+from nono_mcp.guard import afterwards, fresh, listing, objects, times
 from tests.guard.conftest import git, seen
 from tests.guard.runs import APART_NS, SETTLED_NS, Runs
 from tests.guard.test_below import BARE, EVERYDAY, EVIL, INIT
 from tests.guard.test_below import PLANTED as BENEATH
 from tests.guard.test_names import INNER
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLANTED = BENEATH | INNER
 
@@ -291,3 +288,23 @@ def test_a_directory_that_went_is_no_failure_of_the_look(
     (runs.work / "a/b").rmdir()
     monkeypatch.setattr(kept.directories["a"], "changed_ns", os.lstat(runs.work / "a").st_ctime_ns)
     assert not kept.is_as_it_was()
+
+
+@pytest.mark.parametrize("asked_max", [0, 2, 5, 7])
+def test_what_nobody_waits_for_is_told_and_left_whole(runs: Runs, asked_max: int) -> None:
+    runs.outside("mkdir 0 1 2 3")
+    script = "for n in 0 1 2 3; do echo evil >$n/.envrc; done"
+    done = runs.run(script, asked_max=asked_max)
+    # Each is asked for once before it's looked at, and once before it's judged.
+    removed_count = max(0, asked_max - 4)
+    assert [one.split()[0] for one in done].count("removed") == removed_count
+    assert sorted(one.split()[1] for one in done) == [f"{n}/.envrc" for n in range(4)]
+    for one in runs.actions:
+        where = one.kept_in or one.path
+        assert Path(where).read_text() == "evil\n"
+        assert one.kept_in or one.why == fresh.CUT_SHORT
+    # What was there by then is the person's, and stays even if it's changed.
+    left = [one.path for one in runs.actions if not one.kept_in]
+    assert runs.run("for n in */.envrc; do echo more >>$n; done") == sorted(
+        f"left {path[len(f'{runs.work}/') :]}" for path in left
+    )
