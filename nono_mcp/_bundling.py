@@ -138,8 +138,9 @@ def _compiled(
 ) -> tuple[tuple[str, ...], CodeType]:
     """Return which of *modules* the module *name* imports first of all, and its code.
 
-    That is without docstrings and annotations of functions, which nobody asks for (less to read,
-    and less memory to touch), and without an import of `__future__`, whose sense is in the code.
+    That is without docstrings, annotations of functions and columns of lines, which nobody asks for
+    (less to read, and less memory to touch), and without an import of `__future__`, whose sense is
+    in the code.
     """
     # At the top of a module it would be an instruction to the compiler.
     import __future__  # noqa: PLC0415
@@ -161,6 +162,8 @@ def _compiled(
             inner.returns = None
         elif isinstance(inner, ast.arg):
             inner.annotation = None
+        if isinstance(inner, (ast.expr, ast.stmt, ast.arg, ast.keyword, ast.excepthandler)):
+            inner.end_lineno, inner.col_offset, inner.end_col_offset = inner.lineno, -1, -1
     # A module's own package comes first. And that has to be there for what is in it.
     needed.insert(0, name.rpartition(".")[0])
     own = f"{name}."

@@ -275,3 +275,23 @@ def test_one_that_another_start_replaces_after_a_group_was_read_fails_nothing(
     # The first start makes it, and replaces it as it imports from it; so does the next.
     for _ in range(2):
         assert begun(grouped, "run")[-2] == "replaced"
+
+
+FAILING = """
+def fail(x):
+    y = 1
+    return (
+        y / x)
+try:
+    fail(0)
+except ZeroDivisionError as error:
+    failed = error.__traceback__.tb_next
+    positions = [*failed.tb_frame.f_code.co_positions()]
+    TEXT = str((failed.tb_lineno, *positions[failed.tb_lasti // 2])).replace(" ", "")
+"""
+
+
+def test_what_is_bundled_knows_its_lines_and_no_columns(installed: Installed) -> None:
+    installed.said.write_text(FAILING)
+    installed.start()  # makes the bundle anew
+    assert installed.start()[:2] == ["(5,5,5,None,None)", "_Loader"]
