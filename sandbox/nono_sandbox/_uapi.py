@@ -49,6 +49,8 @@ SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_ADD_RULE = 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
 
+CLOSE_RANGE_CLOEXEC = 1 << 2
+
 LANDLOCK_CREATE_RULESET_VERSION = 1 << 0
 LANDLOCK_CREATE_RULESET_ERRATA = 1 << 1
 LANDLOCK_RULE_PATH_BENEATH = 1
@@ -220,9 +222,9 @@ def join_new_session_keyring() -> None:
     syscall("keyctl", number_of("keyctl"), KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
-def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
-    """Close every descriptor from *first* to *last*, both included."""
-    syscall("close_range", SYS_CLOSE_RANGE, _foreign.UInt(first), _foreign.UInt(last), 0)
+def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
+    """Close every descriptor from *first* to *last*, both included, or do as *flags* say."""
+    syscall("close_range", SYS_CLOSE_RANGE, _foreign.UInt(first), _foreign.UInt(last), flags)
 
 
 def unshare(flags: int) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,29 @@ def test_a_program_has_its_streams_and_no_channel_of_ours(sandbox: Sandbox) -> N
     for _ in range(3):
         found = sandbox.attack(OPEN_ONES).said["found"]
         assert found == {"0": 0o020000, "1": 0o010000, "2": 0o010000}
+
+
+ENTER = """
+import os, sys
+sys.path[:] = eval(sys.argv[1])
+from nono_sandbox import _uapi, landlock, sealing
+left = [os.dup(0), os.dup2(0, 700)]
+for fd in left:
+    os.set_inheritable(fd, True)
+_uapi.prctl(_uapi.PR_SET_NO_NEW_PRIVS, 1)
+sealing.enter_domain(sealing.Plan("namespaces", landlock.signal_scope(), b"", ()))
+print([os.get_inheritable(fd) for fd in (*left, 0, 1, 2)])
+"""
+
+
+@pytest.mark.linux  # a lane enters no domain elsewhere
+@pytest.mark.claim("descriptors.none-inherited")
+def test_what_a_lane_left_to_be_inherited_is_no_programs() -> None:
+    command = [sys.executable, "-I", "-S", "-c", ENTER, repr(sys.path)]
+    entered = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert entered.stdout == "[False, False, True, True, True]\n"
 
 
 @pytest.mark.linux  # macOS has no /proc, nor descriptors of processes
