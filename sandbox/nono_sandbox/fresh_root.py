@@ -184,9 +184,7 @@ def _add_own_places(root: int, *, ours: bool) -> None:
     Unless the root is *ours*, it is the machine's own: nothing is made there.
     """
     dev = _uapi.new_mount("tmpfs", _INERT & ~_uapi.MOUNT_ATTR_NODEV, mode="0755")
-    point = _point(root, "/dev", directory=True, may_make=ours)
-    _uapi.move_mount(dev, point)
-    os.close(point)
+    _put(root, "/dev", dev, directory=True, may_make=ours)
     # Nobody else has been in there: what is made by its name is what has it.
     for name in DEVICES:
         tree = _uapi.open_tree_clone_of(f"/dev/{name}")
@@ -229,10 +227,35 @@ def _mount_in(directory: int, name: str, mount: int) -> None:
 def _mount_at(
     root: int, path: str, mount: int, *, directory: bool = True, may_make: bool = True
 ) -> None:
+    _put(root, path, mount, directory=directory, may_make=may_make)
+    os.close(mount)
+
+
+def _put(root: int, path: str, mount: int, *, directory: bool, may_make: bool) -> None:
+    """Attach *mount* at *path*, which is made if it isn't there and *may_make*."""
+    if may_make and _put_on_new(root, path, mount, directory=directory):
+        return
     point = _point(root, path, directory=directory, may_make=may_make)
     _uapi.move_mount(mount, point)
     os.close(point)
-    os.close(mount)
+
+
+def _put_on_new(root: int, path: str, mount: int, *, directory: bool) -> bool:
+    """Make the last of *path*, and attach *mount* there; False if it's there, or more isn't."""
+    above, _, name = path.strip("/").rpartition("/")
+    try:
+        parent = _uapi.open_beneath(root, above, os.O_PATH) if above else root
+    except OSError:
+        return False
+    try:
+        _make(parent, name, directory=directory)
+        _uapi.move_mount(mount, parent, name)
+    except (FileExistsError, NotADirectoryError):
+        return False
+    finally:
+        if parent != root:
+            os.close(parent)
+    return True
 
 
 def _bind(root: int, path: str, source: str, attributes: int, *, may_make: bool = True) -> None:
@@ -275,13 +298,11 @@ def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
     directory = not grant.exact
     may_make = cover is None or cover.source is not None
     try:
-        point = _point(root, grant.path, directory=directory, may_make=may_make)
+        _put(root, grant.path, tree, directory=directory, may_make=may_make)
     except OSError as error:
         raise ConfinementError(
             f"can't mount the grant of {grant.path}: {error.strerror}"
         ) from error
-    _uapi.move_mount(tree, point)
-    os.close(point)
     os.close(tree)
 
 
@@ -307,10 +328,6 @@ def _point(root: int, path: str, *, directory: bool, may_make: bool) -> int:
     except OSError as error:
         if not may_make or error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
             raise
-        if error.errno == errno.ENOENT:
-            made = _new(root, path, directory=directory)
-            if made is not None:
-                return made
     parts = path.strip("/").split("/")
     fd = os.dup(root)
     for depth, name in enumerate(parts, start=1):
@@ -318,22 +335,6 @@ def _point(root: int, path: str, *, directory: bool, may_make: bool) -> int:
         os.close(fd)
         fd = step
     return fd
-
-
-def _new(root: int, path: str, *, directory: bool) -> int | None:
-    """Make the last of *path*, and return a descriptor of it; None if more of it isn't there."""
-    above, _, name = path.strip("/").rpartition("/")
-    try:
-        parent = _uapi.open_beneath(root, above, os.O_PATH) if above else os.dup(root)
-    except OSError:
-        return None
-    try:
-        _make(parent, name, directory=directory)
-        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    except (FileExistsError, NotADirectoryError):
-        return None  # a symlink that leads nowhere, or what isn't a directory
-    finally:
-        os.close(parent)
 
 
 def _make(parent: int, name: str, *, directory: bool) -> None:
@@ -365,10 +366,11 @@ def _repeat_link(root: int, link: Link, mounted: dict[str, Grant]) -> None:
 
 def _symlink(root: int, path: str, target: str) -> None:
     parent, _, name = path.rpartition("/")
-    directory = _point(root, parent, directory=True, may_make=True) if parent else os.dup(root)
+    directory = _point(root, parent, directory=True, may_make=True) if parent else root
     try:
         os.symlink(target, name, dir_fd=directory)
     except FileExistsError:
         pass  # a grant stands there already, or two grants share a link
     finally:
-        os.close(directory)
+        if directory != root:
+            os.close(directory)
