@@ -5,12 +5,14 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from nono_mcp.guard import times
 from nono_sandbox.cgroups import session_groups
 
 SOURCES = Path(__file__).parents[1]
@@ -21,11 +23,25 @@ collect_ignore_glob = [] if (SOURCES / "bin").is_dir() else ["test_frame_sources
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+
+def exact_times() -> str:
+    """Return where temporary files have exact times, if anywhere: /tmp is often in memory."""
+    for place in (tempfile.gettempdir(), "/var/tmp"):  # noqa: S108 - pytest makes its own there
+        if os.access(place, os.W_OK):
+            directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            kind = times.file_system(directory)
+            os.close(directory)
+            if kind in times.LOCKED:
+                return place
+    return ""
+
+
 # What imitates a Mac on Linux is none by its kernel's name.
 HERE = {
     "linux": sys.platform == "linux",
     "macos": os.uname().sysname == "Darwin",
     "groups": not session_groups.why_none(),
+    "exact_times": bool(exact_times()),
 }
 OF_LINUX = re.compile(r"^pytestmark = .*\bmark\.linux\b", re.MULTILINE)
 PROVEN = pytest.StashKey[set[str]]()
@@ -36,6 +52,8 @@ def pytest_configure() -> None:
     # A socket's path has 104 bytes there, half of which are the temporary directory's.
     if HERE["macos"]:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/private/tmp")
+    if HERE["exact_times"]:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", exact_times())
     tier = os.environ.get("NONO_TEST_TIER", "")
     if tier not in TIERS:
         raise pytest.UsageError(f"NONO_TEST_TIER is {tier!r}, not namespaces or landlock")

@@ -80,12 +80,12 @@ def _message(error: Exception) -> str:
     if isinstance(error, UsageError):
         return f"{error.message} ({error.hint})" if error.hint else error.message
     if isinstance(error, (PolicyError, RefusedError)):
-        return str(error)
+        return f"{error}{_elsewhere(error)}"
     if isinstance(error, OSError):
         where = f"{quoted(str(error.filename))}: " if error.filename else ""
         return _one_line(f"{where}{error.strerror or error}{_elsewhere(error)}")
     if isinstance(error, (SandboxError, FailedError, AuditError)):
-        return _one_line(str(error))
+        return _one_line(f"{error}{_elsewhere(error)}")
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -94,8 +94,12 @@ def _message(error: Exception) -> str:
     return _one_line(f"this is a mistake in nono, please report it: {kind} at {place}: {error}")
 
 
-def _elsewhere(error: OSError) -> str:
+def _elsewhere(error: BaseException | None) -> str:
     """Return how our own directory can be another one, if that's what can't be made or written."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    if error is None:
+        return ""
     path = str(error.filename or "")
     if error.errno not in _NOT_OURS_TO_WRITE or not path.startswith("/"):
         return ""

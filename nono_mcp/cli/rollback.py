@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
         fields = workspace_snapshots.fields_of(outcome)
         say.document({"id": "rollback", "ok": outcome.verified, "error": None, **fields})
     else:
-        say.out(changes.of_outcome(wanted.snapshot, outcome) + "\n")
+        say.out(changes.of_outcome(wanted.snapshot, outcome, PROGRAM) + "\n")
     return 0 if outcome.verified else 1
 
 

@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     try:
         return server.main(server.ServeOptions(request, tier, http, keep_days))
     except server.ServeError as error:
-        raise FailedError(str(error)) from None
+        raise FailedError(str(error)) from error
 
 
 def _with_toolset(flags: Document, toolset: str | None) -> Document:

@@ -27,6 +27,7 @@ ASK, KEEP, ALL = "ask", "keep", "all"
 ANSWERS = (ASK, KEEP, ALL)
 CHOICES_MAX = 500
 """How many changes can be chosen from; of more, by paths: `nono rollback --paths`."""
+UNDO = "nono rollback"
 NOT_DONE = 1
 _ID_BYTES = 8
 
@@ -211,7 +212,7 @@ class Undoing:
             self._error = str(error)
             self._note(f"NOT put back: {error}; undo: {self._command()}", loud=True)
             return NOT_DONE
-        for line in changes.of_outcome(before.id, self._outcome).splitlines():
+        for line in changes.of_outcome(before.id, self._outcome, UNDO).splitlines():
             self._note(line, loud=not self._outcome.verified)
         return 0 if self._outcome.verified else NOT_DONE
 
@@ -229,7 +230,7 @@ class Undoing:
         }
 
     def _command(self) -> str:
-        return f"nono rollback {self.before.id[:8] if self.before else ''}"
+        return f"{UNDO} {self.before.id[:8] if self.before else ''}"
 
     def _note(self, text: str, *, loud: bool = False) -> None:
         if loud or not (self._parsed.flag(options.QUIET) or self._parsed.flag(options.JSON)):

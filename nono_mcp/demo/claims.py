@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import socket
 import statistics
 import sys
@@ -32,7 +33,7 @@ if sys.platform == "darwin":
 else:
     _LOOK_AROUND = "cat /proc/[0-9]*/environ"
     _STAYS = "setsid sh -c 'trap : TERM HUP; sleep 600; :' {}"
-_CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
+_CONNECT = 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)'
 
 
 class Demonstration:
@@ -92,7 +93,7 @@ class Demonstration:
             # The system's, if it's there: one in the real home is closed to this one.
             python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable  # noqa: ASYNC240 - no wait to speak of
             program = [python, "-I", "-S", "-c", _CONNECT, str(port)]
-            told = await self._call(f"python3 -c '{_CONNECT}' {port}", {"argv": program})
+            told = await self._call(shlex.join(["python3", *program[3:]]), {"argv": program})
             reached = _was_reached(listener)
             # The listener is one that can be reached.
             socket.create_connection(("127.0.0.1", port), 5).close()

@@ -157,8 +157,8 @@ def of_plan(plan: Plan) -> str:
     return "\n".join([*lines, *_left(plan.kept, (), plan.unprotected)])
 
 
-def of_outcome(snapshot: str, outcome: Outcome) -> str:
-    """Return what a rollback did, as a few lines."""
+def of_outcome(snapshot: str, outcome: Outcome, command: str = "rollback") -> str:
+    """Return what a rollback did, as a few lines; *command* is what undoes it."""
     verified = "verified" if outcome.verified else "NOT verified: see the conflicts"
     lines = [f"rolled back to {snapshot[:ID_DIGITS]}, {verified}"]
     for word, paths, count in (
@@ -168,7 +168,7 @@ def of_outcome(snapshot: str, outcome: Outcome) -> str:
         if count:
             lines.append(f"{word} {count}: {listed([name(path) for path in paths], count)}")
     lines += _left(outcome.kept, outcome.conflicts, outcome.unprotected)
-    lines.append(f"undo this: rollback {short(outcome.safety)}")
+    lines.append(f"undo this: {command} {short(outcome.safety)}")
     return "\n".join(lines)
 
 

@@ -34,6 +34,25 @@ def test_a_home_that_cant_be_written_is_told_with_the_way_round_it(
     )
 
 
+def test_so_is_one_in_which_nothing_can_be_kept_of_a_workspace(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("no directory")
+    (tmp_path / "work").mkdir()
+    environ = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
+    for words, status in ((("run", "--allow-cwd", "--", "true"), 125), (("serve",), 1)):
+        done = subprocess.run(
+            [NONO, *words],
+            cwd=tmp_path / "work",
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONG_ENOUGH_S,
+        )
+        assert done.returncode == status
+        assert "; with XDG_STATE_HOME=DIR it would be in DIR)\n" in done.stderr
+
+
 @pytest.mark.parametrize("path", ["/h/.localx", "/etc/passwd", "relative", ""])
 def test_of_what_isnt_ours_nothing_is_said(
     path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -452,6 +452,7 @@ def test_what_would_run_outside_later_is_put_right_deeper_down_too(
 
 
 @pytest.mark.linux
+@pytest.mark.exact_times
 @pytest.mark.claim("guard.after-run")
 def test_what_it_changes_there_is_put_back_unless_it_was_quicker(person: Person, tier: str) -> None:
     """As soon as it had been looked at; what was changed before that is told."""

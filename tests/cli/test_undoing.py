@@ -63,7 +63,7 @@ def test_everything_is_put_back_and_the_status_is_the_programs(
     assert window.status() == 3
     assert contents(person) == before
     # And that can be undone.
-    undo = window.shown.partition("undo this: rollback ")[2].split()[0]
+    undo = window.shown.partition("undo this: nono rollback ")[2].split()[0]
     assert person.nono("rollback", undo, "--yes").returncode == 0
     assert contents(person)["a"] == "worse\n"
 

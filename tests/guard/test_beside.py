@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from nono_mcp.guard.spots import Spot
     from nono_mcp.guard.tree import Kept, Print
 
-pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.after-run")]
+pytestmark = [
+    pytest.mark.linux,
+    pytest.mark.exact_times,
+    pytest.mark.claim("guard.after-run"),
+]
 
 RENAME_EXCHANGE = 2
 ATTEMPTS = 5

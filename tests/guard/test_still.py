@@ -93,6 +93,7 @@ class Looks:
         return found
 
 
+@pytest.mark.exact_times
 def test_a_call_that_changes_nothing_costs_no_look(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

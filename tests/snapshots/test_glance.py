@@ -97,6 +97,7 @@ def test_a_row_of_an_earlier_version_says_nothing_of_names(place: Place, tmp_pat
         assert snapshots.take("auto").root == anew(place, tmp_path) != before.root
 
 
+@pytest.mark.exact_times
 def test_where_times_may_not_tell_of_names_they_are_listed(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
