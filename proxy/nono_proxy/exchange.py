@@ -130,15 +130,14 @@ class Exchange:
                 if openings is not None and self._answer.repeats:
                     openings.keep(head, known)
             self._out.append(self._answer.open(known, body))
-            self._pass_on(body)
+            if body.left >= LONG_BYTES_MIN and self._answer.as_it_comes:
+                self._pass_on(body)
         except Refusal as refusal:
             self.fail(refusal.code, refusal.detail)
 
     def _pass_on(self, body: Body) -> None:
         """Let a long body go from socket to socket, where there are two."""
         upstream, into = self._upstream, self._client.transport
-        if body.left < LONG_BYTES_MIN or not self._answer.as_it_comes:
-            return
         if upstream is not None and isinstance(into, Wire):
             way = Passage(self._state.pipes, into, body, self._answer.clear, self._passed)
             upstream.divert(way)

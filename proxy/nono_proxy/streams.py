@@ -19,6 +19,8 @@ class Stream(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
+        self.diverted = False
+        """Whether what comes has a way of its own."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -45,6 +47,7 @@ class Stream(asyncio.Protocol):
     def divert(self, passage: "Passage | None") -> None:
         """Let what comes take that way as far as it leads."""
         if isinstance(self.transport, Wire):
+            self.diverted = passage is not None
             self.transport.divert(passage)
 
     def end(self) -> None:

@@ -121,7 +121,8 @@ class Upstream(Stream):
     def _finish(self, exchange: "Exchange", rest: bytes) -> None:
         """Let go of an exchange whose answer is complete."""
         self._exchange = None
-        self.divert(None)
+        if self.diverted:
+            self.divert(None)
         if rest:
             self._reusable = False
         exchange.finish()
