@@ -43,7 +43,7 @@ FOLDERS = (
 """The packages whose modules are in it, without those within."""
 FOLDERS_BY_NAME = frozenset(folder.replace("/", ".") for folder in FOLDERS)
 
-RUN = "nono_mcp.cli.again"
+RUN = "nono_mcp.cli.begin_run"
 """What `nono run` begins with."""
 _LINUX = sys.platform == "linux"
 _FIRST = (
@@ -55,8 +55,8 @@ _FIRST = (
 GROUPS = (
     (
         _FIRST,
-        ("nono_mcp.cli.attend", "nono_mcp.cli.signals", "nono_mcp.cli.before"),
-        ("nono_mcp.guard.afterwards", "nono_mcp.guard.guard"),
+        ("nono_mcp.cli.attend", "nono_mcp.cli.signals", "nono_mcp.cli.recalled_run"),
+        ("nono_mcp.guard.after_run", "nono_mcp.guard.guard"),
     ),
     (_FIRST, ("nono_sandbox.single_run.preparing",) if _LINUX else ()),
 )

@@ -1,4 +1,4 @@
-"""The way out of a session: its proxy, what it lends, and what it tells.
+"""The proxy of a session: what it is made of, what it lends to calls, and what it tells.
 
 The proxy has a thread and an event loop of its own, so that a slow client of ours keeps no worker
 waiting, and the small process of `nono run` needs no loop around its program.
@@ -85,8 +85,8 @@ class Bundle:
         scratch.remove(self._directory)
 
 
-class Way:
-    """What there is of a way out before its proxy: the bundle and, if it's ours, the socket."""
+class SessionProxy:
+    """The proxy of a session: the socket and the bundle, from before it runs; then it itself."""
 
     def __init__(self, tier: str) -> None:
         self._own: socket.socket | None = None
@@ -99,7 +99,7 @@ class Way:
         self._gateway: Gateway | None = None
 
     def around(self, confinement: Confinement) -> Confinement:
-        """Return *confinement* with what its workers need of the way out."""
+        """Return *confinement* with what its workers need to use the proxy."""
         return confinement.replace(grants=(*confinement.grants, self._bundle.grant()))
 
     def begin(self, config: Config, vault: Vault, report: Heard, door: int = -1) -> None:

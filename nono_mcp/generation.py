@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nono_mcp.credentials.vault import Vault
-    from nono_mcp.gateway import Heard, Way
+    from nono_mcp.gateway import Heard, SessionProxy
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.client import Lane
 
@@ -89,11 +89,11 @@ class Generation:
         prepared: Prepared,
         closed: Closed,
         scratch_directory: str | None,
-        way: Way | None = None,
+        proxy: SessionProxy | None = None,
     ) -> None:
         self.server = server
-        self.way = way
-        """Out of the session, if its policy has a proxy."""
+        self.proxy = proxy
+        """By which its calls reach hosts, if its policy names any."""
         self._scratch = scratch_directory
         grants = [
             (grant.source or grant.path, grant.identity)
@@ -181,23 +181,23 @@ class Generation:
         if not self._retired or self._busy_count:
             return
         self.server.close()
-        if self.way is not None:
-            self.way.end()
-            self.way = None
+        if self.proxy is not None:
+            self.proxy.end()
+            self.proxy = None
         if self._scratch is not None:
             scratch.remove(self._scratch)
             self._scratch = None
 
 
-class Outward:
-    """What the proxies of one session have in common: its credentials, and who hears of them."""
+class ProxyStarter:
+    """Starts the proxies of one session, which share its credentials and who hears of their use."""
 
     def __init__(self, report: Heard) -> None:
         self._report = report
         self._vault: Vault | None = None
 
-    def begin(self, way: Way, prepared: Prepared, server: ForkServer) -> None:
-        """Start the proxy of *way* for the workers of *server*.
+    def begin(self, proxy: SessionProxy, prepared: Prepared, server: ForkServer) -> None:
+        """Start *proxy* for the workers of *server*.
 
         Raises:
             OSError: It couldn't be started. Nothing leaves.
@@ -209,19 +209,19 @@ class Outward:
 
         if self._vault is None:
             self._vault = gateway.vault_for(rules)
-        way.begin(
+        proxy.begin(
             trust_roots.config_for(prepared, server.tier), self._vault, self._report, server.door
         )
 
 
-def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generation, Prepared]:
+def start(request: Request, tier: str | None, starter: ProxyStarter) -> tuple[Generation, Prepared]:
     """Start a fork server for *request* and, if its policy has one, a proxy; blocks.
 
     Raises:
         PolicyError, RefusedError, SandboxError, OSError: Nothing was started.
     """
     server = ForkServer.start(tier, request.open_files_usual)
-    directory = way = None
+    directory = proxy = None
     try:
         request = request.replace(tier=server.tier)
         if server.tier != NAMESPACES and request.tmpdir is None:
@@ -232,23 +232,23 @@ def start(request: Request, tier: str | None, outward: Outward) -> tuple[Generat
             # Only a policy with a proxy pays for the import.
             from nono_mcp import gateway  # noqa: PLC0415
 
-            way = gateway.Way(server.tier)
-            if way.port:
-                prepared = load.prepare(request.replace(proxy_port=way.port))
-            prepared = prepared.replace(confinement=way.around(prepared.confinement))
+            proxy = gateway.SessionProxy(server.tier)
+            if proxy.port:
+                prepared = load.prepare(request.replace(proxy_port=proxy.port))
+            prepared = prepared.replace(confinement=proxy.around(prepared.confinement))
         if prepared.document.enforcement.require:
             facts = required.found(server.reason, server.groups.reason)
             required.check(prepared, facts, server.tier)
         home.ensure(prepared)
         closed = Closed(prepared)
         server.configure(prepared.confinement)
-        if way is not None:
-            outward.begin(way, prepared, server)
+        if proxy is not None:
+            starter.begin(proxy, prepared, server)
     except BaseException:
         server.close()
-        if way is not None:
-            way.end()
+        if proxy is not None:
+            proxy.end()
         if directory is not None:
             scratch.remove(directory)
         raise
-    return Generation(server, prepared, closed, directory, way), prepared
+    return Generation(server, prepared, closed, directory, proxy), prepared

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from nono_mcp.generation import Generation, Outward, start
+from nono_mcp.generation import Generation, ProxyStarter, start
 from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.load import prepare
 from nono_mcp.policy.widening import given, verify_where, widened, with_host
@@ -45,7 +45,7 @@ class InForce:
         self._generation: Generation | None = None
         self._current_prepared: Prepared | None = None
         self._policy_sha256 = ""
-        self._outward = Outward(lambda record, use: network(log, record, use))
+        self._proxy_starter = ProxyStarter(lambda record, use: network(log, record, use))
 
     @property
     def prepared(self) -> Prepared:
@@ -166,7 +166,7 @@ class InForce:
         # What isn't the object any more that it was given for is given no longer.
         grants = tuple(one for one in self._given if one.stands())
         request = self._request.replace(flags=widened(self._request.flags, grants))
-        generation, prepared = start(request, self._tier, self._outward)
+        generation, prepared = start(request, self._tier, self._proxy_starter)
         try:
             verify_where(prepared, grants)
             self._policy_sha256 = policy_in_force(self._log, prepared, generation.server)

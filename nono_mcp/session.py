@@ -20,9 +20,9 @@ import anyio.to_thread
 from nono_mcp import running
 from nono_mcp.commands import Command, CommandError, call_for
 from nono_mcp.guard import leftovers
-from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
-from nono_mcp.guard.lasting import Lasting
+from nono_mcp.guard.subtree_guard import SubtreeGuard
+from nono_mcp.guard.write_through import WriteThrough
 from nono_mcp.in_force import InForce
 from nono_mcp.policy import guarded
 from nono_mcp.recording import Recording
@@ -77,9 +77,9 @@ class Session(InForce):
     ) -> None:
         super().__init__(request, tier, log, self._settle)
         self._turns = turns or anyio.Semaphore(LANES_MAX, fast_acquire=True)
-        self._lasting = Lasting()
-        self._guard = Guard(request.state_dir, self._lasting)
-        self._below = Below(request.state_dir, self._lasting)
+        self._write_through = WriteThrough()
+        self._guard = Guard(request.state_dir, self._write_through)
+        self._below = SubtreeGuard(request.state_dir, self._write_through)
         self._unkept = Unkept(self._below)
         self._guard.still = self._still
         self.stack = AsyncExitStack()
@@ -126,7 +126,7 @@ class Session(InForce):
                 session.undo.close()
             session._guard.close()
             session._below.close()
-            session._lasting.close()
+            session._write_through.close()
             session.retire()
 
     async def run(
@@ -165,13 +165,13 @@ class Session(InForce):
         return result
 
     async def _run_on_a_lane(self, generation: Generation, one: _Asked, call: Call) -> Result:
-        """Run *call* on a lane, and with a way out, that it has for as long as it runs."""
+        """Run *call* on a lane, and lend it the use of the proxy for as long as it runs."""
         lane = generation.take()
         keep = False
         loan = None
         try:
-            if generation.way is not None and not call.narrowing.network_closed:
-                loan = generation.way.lend(one.id, call.environment, one.command.hosts)
+            if generation.proxy is not None and not call.narrowing.network_closed:
+                loan = generation.proxy.lend(one.id, call.environment, one.command.hosts)
                 call = call.replace(environment=loan.environment)
             result = await self._run_kept(generation, lane, one, call)
             keep = not result.ended.leftovers

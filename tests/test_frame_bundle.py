@@ -181,8 +181,8 @@ reads = []
 read = _bundle.Bundle._part
 _bundle.Bundle._part = lambda self, *part: reads.append(part) or read(self, *part)
 _bundle.begin(sys.argv[1], ["nono", *sys.argv[2:]])
-told = [name for name in ("nono_mcp.cli.again", "nono_mcp.cli.said") if name in sys.modules]
-import nono_mcp.cli.again as again
+told = [name for name in ("nono_mcp.cli.begin_run", "nono_mcp.cli.said") if name in sys.modules]
+import nono_mcp.cli.begin_run as again
 print(len(reads), *told, again.TEXT, type(again.__spec__.loader).__name__)
 """
 
@@ -190,8 +190,8 @@ print(len(reads), *told, again.TEXT, type(again.__spec__.loader).__name__)
 @pytest.fixture
 def grouped(installed: Installed) -> Installed:
     """One whose `nono run` imports a module more than the one it begins with."""
-    again = installed.directory / "nono_mcp/cli/again.py"
-    again.write_text("from nono_mcp.cli import said\nTEXT = said.TEXT\n")
+    begin_run = installed.directory / "nono_mcp/cli/begin_run.py"
+    begin_run.write_text("from nono_mcp.cli import said\nTEXT = said.TEXT\n")
     installed.bundle().unlink()
     installed.start()
     return installed
@@ -204,7 +204,7 @@ def begun(installed: Installed, *argv: str) -> list[str]:
 
 
 def test_what_a_run_needs_is_read_at_once_and_for_a_run_alone(grouped: Installed) -> None:
-    both = ["nono_mcp.cli.again", "nono_mcp.cli.said"]
+    both = ["nono_mcp.cli.begin_run", "nono_mcp.cli.said"]
     # For a run its group, and for what was imported as usual the index and a module's own code.
     reads, *told = begun(grouped, "run", "--", "true")
     assert told == [*both, "first", "_Loader"]
@@ -220,8 +220,8 @@ def test_a_changed_source_of_a_group_counts_at_once(grouped: Installed) -> None:
 
 
 def test_a_changed_source_of_a_groups_last_counts_at_once(grouped: Installed) -> None:
-    again = grouped.directory / "nono_mcp/cli/again.py"
-    again.write_text("TEXT = 'alone'\n")
+    begin_run = grouped.directory / "nono_mcp/cli/begin_run.py"
+    begin_run.write_text("TEXT = 'alone'\n")
     assert begun(grouped, "run")[-2:] == ["alone", "SourceFileLoader"]
     grouped.start()
     assert begun(grouped, "run")[-2:] == ["alone", "_Loader"]
@@ -232,11 +232,11 @@ import os, shutil, sys
 sys.path[:0] = [sys.argv[1]]
 from nono_mcp import _bundle
 _bundle.begin(sys.argv[1], ["nono", "run"])
-from nono_mcp.cli import again
+from nono_mcp.cli import begin_run
 from nono_sandbox import disk_growth
 before = "TEXT" in vars(disk_growth)
 shutil.rmtree(sys.argv[1])
-print(before, disk_growth.TEXT, again.text())
+print(before, disk_growth.TEXT, begin_run.text())
 """
 
 
@@ -245,8 +245,8 @@ def test_what_is_to_run_later_runs_when_it_is_asked_where_nothing_can_be_read(
 ) -> None:
     growth = installed.directory / "nono_sandbox/disk_growth.py"
     growth.write_text("TEXT = 'grown'\n")
-    again = installed.directory / "nono_mcp/cli/again.py"
-    again.write_text(
+    begin_run = installed.directory / "nono_mcp/cli/begin_run.py"
+    begin_run.write_text(
         "from nono_sandbox import disk_growth\ndef text():\n    return disk_growth.TEXT\n"
     )
     installed.bundle().unlink()

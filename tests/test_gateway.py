@@ -533,7 +533,7 @@ async def test_calls_at_once_have_phantoms_of_their_own(world: World) -> None:
 
 def test_nothing_is_left_of_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    way = gateway.Way(LANDLOCK)
+    way = gateway.SessionProxy(LANDLOCK)
     assert len(list(tmp_path.iterdir())) == 1
     way.end()
     assert list(tmp_path.iterdir()) == []

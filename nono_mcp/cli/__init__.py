@@ -3,9 +3,10 @@
 - Commands: `run`, `shell`, `serve`, `proxy`, `policy`, `why`, `trust`, `doctor`, `credential`,
   `credential_trial`, `audit`, `audit_proofs`, `snapshot`, `rollback`, `install`, `completion`,
   `help`, `version`.
-- A run: `again`, `before`, `keeping`, `start`, `confined`, `required`, `attend`, `relay`,
-  `terminal`, `signals`, `patience`, `ending`, `denial_hints`, `guard_report`; its log: `audited`;
-  its proxy: `run_proxy`; its undo: `undoing`, `choosing`.
+- How a run begins: `begin_run`, `run_so_far`, `recalled_run`, `remember_run`; the rest of it:
+  `confined`, `required`, `attend`, `relay`, `terminal`, `signals`, `patience`, `ending`,
+  `denial_hints`, `guard_report`; its log: `audited`; its proxy: `run_proxy`; its undo: `undoing`,
+  `choosing`.
 - What commands share: `policy_preview`, `describe`, `workspace_snapshots`, `proxy_alone`.
 - Options: `options`, `option_values`, `policy_flags`, `host_flags`, `http_flags`,
   `audit_options`.
@@ -39,7 +40,7 @@ COMMANDS = {
     "help": "say this",
 }
 """The commands; each is a module of its own beside this one, but for the demonstration."""
-ELSEWHERE = {"demo": "nono_mcp.demo", "run": "nono_mcp.cli.again"}
+ELSEWHERE = {"demo": "nono_mcp.demo", "run": "nono_mcp.cli.begin_run"}
 THIRD_PARTY = ("audit", "completion", "credential", "demo", "proxy", "rollback", "snapshot")
 """Those that need more than the standard library from their first line on."""
 CONFINED = ("run", "shell")

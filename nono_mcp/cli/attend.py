@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.cli.patience import Patience
     from nono_mcp.guard.action import Action
-    from nono_mcp.guard.afterwards import Afterwards, GoesOn
+    from nono_mcp.guard.after_run import AfterRun, GoesOn
     from nono_sandbox.single_run.launching import Launch
 
 
@@ -47,7 +47,7 @@ def never_begun(number: int) -> Outcome:
     return Outcome(number, "", None, (0.0, 0.0), 0, leftovers=False)
 
 
-def look(afterwards: Afterwards, arrived: signals.Signals, *, quiet: bool) -> tuple[Action, ...]:
+def look(afterwards: AfterRun, arrived: signals.Signals, *, quiet: bool) -> tuple[Action, ...]:
     """Look at what came while the program ran, until a signal arrives; return what was done."""
     waiting: Patience | None = None
 
@@ -66,7 +66,7 @@ def look(afterwards: Afterwards, arrived: signals.Signals, *, quiet: bool) -> tu
 
 
 def to_its_end(
-    launch: Launch, master: int, arrived: signals.Signals, beside: Afterwards | None = None
+    launch: Launch, master: int, arrived: signals.Signals, beside: AfterRun | None = None
 ) -> Outcome:
     """See a call to its end that runs now, whose terminal has the *master*, if it has one.
 
@@ -80,9 +80,7 @@ def to_its_end(
     return on_terminal(launch, master, arrived, beside)
 
 
-def on_streams(
-    launch: Launch, arrived: signals.Signals, beside: Afterwards | None = None
-) -> Outcome:
+def on_streams(launch: Launch, arrived: signals.Signals, beside: AfterRun | None = None) -> Outcome:
     """See a call to its end that has our own standard streams."""
     poll = select.poll()
     poll.register(launch, select.POLLIN)
@@ -111,7 +109,7 @@ def _pass_on(launch: Launch, number: int) -> None:
 
 
 def on_terminal(
-    launch: Launch, master: int, arrived: signals.Signals, beside: Afterwards | None = None
+    launch: Launch, master: int, arrived: signals.Signals, beside: AfterRun | None = None
 ) -> Outcome:
     """See a call to its end that has a terminal of its own, whose *master* is ours now."""
     from nono_mcp.cli.relay import Relay

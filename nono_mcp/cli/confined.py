@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nono_mcp.cli.attend import Outcome
-    from nono_mcp.cli.keeping import Keeping
     from nono_mcp.cli.options import Parsed
+    from nono_mcp.cli.remember_run import RunToRemember
     from nono_mcp.cli.run_proxy import RunProxy
-    from nono_mcp.cli.start import Start
+    from nono_mcp.cli.run_so_far import RunSoFar
     from nono_mcp.cli.undoing import Undoing
     from nono_mcp.guard.action import Action
-    from nono_mcp.guard.afterwards import Afterwards
-    from nono_mcp.guard.below import Below
+    from nono_mcp.guard.after_run import AfterRun
     from nono_mcp.guard.guard import Guard
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.single_run.launching import Launch
 
@@ -55,18 +55,18 @@ class Run:
     """One command line that runs a program, from its policy to its exit status."""
 
     def __init__(
-        self, name: str, parsed: Parsed, argv: tuple[str, ...], start: Start | None = None
+        self, name: str, parsed: Parsed, argv: tuple[str, ...], start: RunSoFar | None = None
     ) -> None:
         self._name = name
         self._parsed = parsed
         self._argv = argv
         self._start = start
-        self._keeping: Keeping | None = None
+        self._to_remember: RunToRemember | None = None
         self._tmpdir: str | None = None
         self._arrived: signals.Signals | None = None
         self._actions: tuple[Action, ...] = ()
         self._settled: tuple[Any, ...] = ()
-        self._afterwards: Afterwards | None = None
+        self._afterwards: AfterRun | None = None
         self._proxy: RunProxy | None = None
         self._undoing: Undoing | None = None
         self._request: Request
@@ -122,11 +122,11 @@ class Run:
 
         start = self._start
         if start is not None and start.key is not None and launch.tier == NAMESPACES:
-            from nono_mcp.cli import keeping
+            from nono_mcp.cli import remember_run
 
-            if keeping.may_be(self._parsed, start.command, self._argv):
-                self._keeping = keeping.Keeping(start.key, start.begun_ns)
-                self._request, prepared = self._keeping.judged(self._parsed)
+            if remember_run.may_be(self._parsed, start.command, self._argv):
+                self._to_remember = remember_run.RunToRemember(start.key, start.begun_ns)
+                self._request, prepared = self._to_remember.judged(self._parsed)
                 return self._request, prepared
         request = self._request = policy_flags.request(self._parsed)
         if launch.tier != NAMESPACES:
@@ -242,19 +242,19 @@ class Run:
 
         def look_beside() -> None:
             if self._undoing is None and guard is not None:
-                from nono_mcp.guard.afterwards import Afterwards
+                from nono_mcp.guard.after_run import AfterRun
 
                 where = places.state_dir(os.environ), self._settled, prepared.confinement.cwd
-                self._afterwards = Afterwards(*where, guard.began)
+                self._afterwards = AfterRun(*where, guard.began)
                 self._afterwards.begin(launch.has_news)
 
         master = launch.run(prepared.confinement, call, look_beside)
         # The rest is done while it runs.
-        if self._keeping is not None:
-            self._keeping.keep(prepared, call, launch)
+        if self._to_remember is not None:
+            self._to_remember.keep(prepared, call, launch)
         return attend.to_its_end(launch, master, arrived, self._afterwards)
 
-    def _put_right(self, guard: Guard, below: Below | None) -> None:
+    def _put_right(self, guard: Guard, below: SubtreeGuard | None) -> None:
         self._actions += guard.end()
         guard.close()
         if self._afterwards is not None and self._arrived is not None:
@@ -290,12 +290,12 @@ class Run:
         self._actions += guard.begin()
         return guard
 
-    def _below(self, prepared: Prepared) -> Below:
+    def _below(self, prepared: Prepared) -> SubtreeGuard:
         """Return the guard beneath the top directory: where all is looked at before and after."""
-        from nono_mcp.guard.below import Below
+        from nono_mcp.guard.subtree_guard import SubtreeGuard
         from nono_mcp.policy import guarded
 
-        below = Below(places.state_dir(os.environ))
+        below = SubtreeGuard(places.state_dir(os.environ))
         guarded.settle_below(below, prepared, self._request.workspace)
         self._actions += below.begin(None)
         return below

@@ -93,11 +93,11 @@ def main(argv: list[str]) -> int:
         )
     for notice in prepared.notices:
         say.note(notice)
-    from nono_mcp.cli.proxy_alone import Alone, Place
+    from nono_mcp.cli.proxy_alone import Place, StandaloneProxy
 
     place = Place(_absolute(parsed.one(INTO.name)), parsed.one(CA_PATH.name))
-    alone = Alone(request, prepared, place, quiet=parsed.flag(options.QUIET))
-    return alone.status((host, port), known_as, lambda given: _tell(parsed, given))
+    proxy = StandaloneProxy(request, prepared, place, quiet=parsed.flag(options.QUIET))
+    return proxy.status((host, port), known_as, lambda given: _tell(parsed, given))
 
 
 def _known_as(parsed: Parsed, host: str) -> tuple[str, int] | None:

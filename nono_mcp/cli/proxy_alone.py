@@ -123,8 +123,8 @@ class Place:
             os.close(self._held)
 
 
-class Alone:
-    """One such proxy."""
+class StandaloneProxy:
+    """A proxy without a session: it runs until a signal comes, or the time for it."""
 
     def __init__(self, request: Request, prepared: Prepared, place: Place, *, quiet: bool) -> None:
         self._request = request

@@ -16,7 +16,7 @@ from nono_mcp.cli.terminal import Terminal, pass_size_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.guard.afterwards import Afterwards
+    from nono_mcp.guard.after_run import AfterRun
     from nono_sandbox.single_run.launching import Launch
 
 CHUNK_BYTES = 4096
@@ -37,7 +37,7 @@ class Relay:
         launch: Launch,
         master: int,
         arrived: signals.Signals,
-        beside: Afterwards | None = None,
+        beside: AfterRun | None = None,
     ) -> None:
         self.terminal = Terminal()
         self._launch = launch

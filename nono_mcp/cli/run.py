@@ -6,7 +6,7 @@ from nono_mcp.cli import confined, options, policy_flags, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.cli.start import Start
+    from nono_mcp.cli.run_so_far import RunSoFar
 
 OPTIONS = confined.OPTIONS
 USAGE = f"""\
@@ -37,7 +37,7 @@ ended well and wasn't put back, as it was to be.
 """
 
 
-def main(argv: list[str], start: Start | None = None) -> int:
+def main(argv: list[str], start: RunSoFar | None = None) -> int:
     """Run the command line *argv*, for which *start* was made, and return the exit status."""
     parsed = options.parse(argv, OPTIONS, command=True)
     if parsed.flag(options.HELP):

@@ -51,8 +51,8 @@ class RunProxy:
 
         self._quiet = quiet
         self._notes = Notes()
-        self._way = gateway.Way(tier)
-        self.port = self._way.port
+        self._session_proxy = gateway.SessionProxy(tier)
+        self.port = self._session_proxy.port
         """The loopback port that the program has to be allowed, if any."""
         self.record: Callable[[Record, Use | None], None] | None = None
         """Told of every decision, before what was decided is done."""
@@ -67,17 +67,17 @@ class RunProxy:
         from nono_mcp.policy import trust_roots
 
         rules = prepared.document.network
-        confinement = self._way.around(prepared.confinement)
+        confinement = self._session_proxy.around(prepared.confinement)
         launch.fit(confinement)
         door = -1 if self.port else launch.door(confinement)
         config = trust_roots.config_for(prepared, launch.tier)
-        self._way.begin(config, gateway.vault_for(rules), self._heard, door)
-        loan = self._way.lend(_CALL, call.environment)
+        self._session_proxy.begin(config, gateway.vault_for(rules), self._heard, door)
+        loan = self._session_proxy.lend(_CALL, call.environment)
         return confinement, call.replace(environment=loan.environment)
 
     def end(self) -> None:
         """Stop the proxy, and take away what it had."""
-        self._way.end()
+        self._session_proxy.end()
 
     def _heard(self, record: Record, use: Use | None) -> None:
         if self.record is not None:

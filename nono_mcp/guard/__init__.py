@@ -4,15 +4,18 @@ Git's hooks and settings, and the files by which editors, agents, shells and pac
 commands, are compared with what they were before the call. What a worker made or changed there
 goes to a quarantine outside every grant, and what was there before comes back.
 
-- A directory that may be written: `guard`, `root`, `spots`, `judge`, `unchanged`; beneath a
-  workspace's: `below`, `finding`, `looking`, `listed`, `known`, `judging`, `copies`, `closed`,
-  `held`; in a plain run: `afterwards`, `arrivals`, `beside`, `fresh`,
-  `listing`.
-- What is judged by: `names`, `gitconfig`, `gitfile`, `contents`, `times`, `objects`.
-- What is done: `action`, `tree`, `quarantine`, `aside`, `copying`; how it is reached: `ways`,
-  `place`.
-- What others do there: `book`, `presence`, `attendance`, `joining`, `leftovers`, `written`,
-  `lasting`.
+- The guard of a directory that may be written: `guard`, `root` (the directory), `judging_spots`,
+  `unchanged`, `closed_paths`, `moved_directories`.
+- Of what is beneath a workspace's top directory: `subtree_guard`, `baseline` (what was there),
+  `known_contents`, `finding`, `looking`, `judging_subtree`.
+- Of a plain `nono run`, beneath that too: `after_run`, `during_run`, `judging_run`, `arrivals`,
+  `directory_listings`, `list_directory`.
+- What is guarded, and when it's harmless: `names`, `spots`, `gitconfig`, `gitfile`, `contents`.
+- What is known of files: `times`, `directory_identity`, `tree`; how they are reached: `ways`,
+  `open_directory`.
+- What is done: `action`, `quarantine`, `aside`, `copying`.
+- What all that guard one directory tell each other: `register`, `presence`, `announcement`,
+  `joining`, `leftovers`, `marshalled`, `write_through`.
 
 Architecture invariant: the tree is hostile. Everything goes by descriptors that follow no symlink,
 nothing in it is executed, and no more of it is read than a bound says. What changed while no

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import judge, tree, ways
+from nono_mcp.guard import judging_spots, tree, ways
 from nono_mcp.guard.quarantine import Origin, Taken
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.guard.judge import Seen
+    from nono_mcp.guard.judging_spots import Seen
     from nono_mcp.guard.quarantine import Quarantine
     from nono_mcp.guard.spots import Spot
     from nono_mcp.guard.tree import Kept, Print
@@ -49,7 +49,7 @@ def undo(quarantine: Quarantine, path: str, spot: Spot, parent: int, before: Kep
     taken = Taken("")
     try:
         with ways.Writable(parent):
-            if judge.printed(spot, parent) is not None:
+            if judging_spots.printed(spot, parent) is not None:
                 taken = quarantine.take(origin, parent)
             if before is not None:
                 tree.put_back(before, spot.name, parent)
@@ -83,11 +83,11 @@ def as_left(
 
     A call that runs may have got at it by now, and isn't to have what it did taken for known.
     """
-    found = judge.printed(spot, parent)
+    found = judging_spots.printed(spot, parent)
     if not done:
-        return (found, None) if judge.is_directory(found) else (None, None)
+        return (found, None) if judging_spots.is_directory(found) else (None, None)
     if done[0].action == LEFT:
-        return found, judge.kept(spot, parent, found)
+        return found, judging_spots.kept(spot, parent, found)
     if done[0].action == REMOVED or old is None:
         return None, None
     return found, old.kept

@@ -13,14 +13,14 @@ from __future__ import annotations
 import _stat as stat
 import posix as os
 
-from nono_mcp.guard import gitfile, names, objects, spots, tree, ways
+from nono_mcp.guard import directory_identity, gitfile, names, spots, tree, ways
 from nono_mcp.guard.spots import Spot
 from nono_sandbox.opath import LOOK, WAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.guard.known import Known
-    from nono_mcp.guard.listing import Listing
+    from nono_mcp.guard.baseline import Baseline
+    from nono_mcp.guard.directory_listings import Listing
 
 CONFIG = "config"
 
@@ -28,7 +28,7 @@ CONFIG = "config"
 class Arrivals:
     """What is known of how things came to where they are, beneath the open directory *root*."""
 
-    def __init__(self, known: Known, root: int, since_ns: int, listing: Listing) -> None:
+    def __init__(self, known: Baseline, root: int, since_ns: int, listing: Listing) -> None:
         self._known = known
         self._root = root
         self._since_ns = since_ns
@@ -92,7 +92,7 @@ class Arrivals:
     def came(self, spot: Spot, parent: int) -> bool:
         """Tell whether *spot* is surely nothing that stood there before."""
         is_new = self.is_new(spot.name, parent)
-        is_within_new = objects.birth_ns(parent) >= self._since_ns
+        is_within_new = directory_identity.birth_ns(parent) >= self._since_ns
         if spot.rule == spots.CONFIGURATION and spot.name == CONFIG:
             # Who commits or pushes in an older repository makes it anew.
             return is_within_new
@@ -140,7 +140,7 @@ def born_ns(name: str, parent: int) -> int:
     except FileNotFoundError:
         return 0
     try:
-        return objects.birth_ns(fd)
+        return directory_identity.birth_ns(fd)
     finally:
         os.close(fd)
 

@@ -12,7 +12,7 @@ import errno
 import posix as os
 
 from nono_mcp.guard import names, spots, ways
-from nono_mcp.guard.listing import PACKAGES
+from nono_mcp.guard.directory_listings import PACKAGES
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False

@@ -20,10 +20,10 @@ import posix as os
 
 from nono_mcp.guard import joining, spots, times
 from nono_mcp.guard.action import LEFT, MOVED, Action
-from nono_mcp.guard.attendance import BOOKS_MAX, Attendance
-from nono_mcp.guard.book import ALONE, OTHERS, Book
-from nono_mcp.guard.closed import Closed
+from nono_mcp.guard.announcement import REGISTERS_MAX, Announcement
+from nono_mcp.guard.closed_paths import ClosedPaths
 from nono_mcp.guard.quarantine import Quarantine
+from nono_mcp.guard.register import ALONE, OTHERS, Register
 from nono_mcp.guard.root import Root
 from nono_mcp.guard.spots import Spot
 from nono_mcp.guard.unchanged import is_as_seen, is_unchanged
@@ -33,27 +33,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from nono_mcp.guard.lasting import Lasting
+    from nono_mcp.guard.write_through import WriteThrough
 
 KIND = "top"
 HOLDING_MAX = 2
-"""Attendances whose directories are held open."""
+"""Announcements whose directories are held open."""
 
 
 class Guard:
     """What is guarded in the grants of one session."""
 
-    def __init__(self, state_dir: str, lasting: Lasting | None = None) -> None:
+    def __init__(self, state_dir: str, write_through: WriteThrough | None = None) -> None:
         self._state_dir = state_dir
-        self._lasting = lasting
+        self._write_through = write_through
         self._quarantine = Quarantine(state_dir)
         self._roots: dict[str, Root] = {}
-        self._attendances: list[Attendance] = []
+        self._announcements: list[Announcement] = []
         self._leaving: list[Root] = []
         """What calls that run may write, and later ones may not."""
-        self._closed = Closed()
-        self._given_up = Closed()
-        self._closed_next = Closed()
+        self._closed = ClosedPaths()
+        self._given_up = ClosedPaths()
+        self._closed_next = ClosedPaths()
         self._running_count = 0
         self.began = times.Began()
         """When the last call did."""
@@ -77,8 +77,8 @@ class Guard:
         others.
         """
         awaited = tuple(awaited)
-        self._closed_next = Closed(closed)
-        self._given_up = Closed(given_up)
+        self._closed_next = ClosedPaths(closed)
+        self._given_up = ClosedPaths(given_up)
         # To the calls that run already something else was closed.
         self._closed = (
             self._closed_next & self._closed if self._running_count else self._closed_next
@@ -87,8 +87,8 @@ class Guard:
         for path, identity in roots:
             root = old.get(path)
             if root is None or root.identity != identity:
-                book = Book(self._state_dir, KIND, path, self._attendance())
-                root = Root(path, identity, book, self._quarantine)
+                register = Register(self._state_dir, KIND, path, self._announcement())
+                root = Root(path, identity, register, self._quarantine)
             else:
                 del old[path]
             root.settle(_beneath(path, awaited), self._given_up, is_home=path == home)
@@ -99,28 +99,28 @@ class Guard:
         if not self._running_count:
             self._leave()
 
-    def _attendance(self) -> Attendance:
+    def _announcement(self) -> Announcement:
         """Return one that has room for one more directory, of which others have to be told anew."""
-        for one in self._attendances:
-            if one.books_count < BOOKS_MAX:
+        for one in self._announcements:
+            if one.registers_count < REGISTERS_MAX:
                 one.is_alone(None)
                 return one
-        self._attendances.append(Attendance(self._state_dir, self._lasting))
-        return self._attendances[-1]
+        self._announcements.append(Announcement(self._state_dir, self._write_through))
+        return self._announcements[-1]
 
     def close(self) -> None:
         """Take part no longer in what is known of the directories."""
         self._leaving += self._roots.values()
         self._roots = {}
         self._leave()
-        while self._attendances:
-            self._attendances.pop().close()
+        while self._announcements:
+            self._announcements.pop().close()
 
     def _leave(self) -> None:
         while self._leaving:
             root = self._leaving.pop()
             root.held.close()
-            root.book.close()
+            root.register.close()
 
     def is_left(self) -> bool:
         """Tell whether calls were running whose server was killed.
@@ -128,7 +128,7 @@ class Guard:
         Raises:
             OSError: It can't be told.
         """
-        return any(root.book.has_left() for root in self._roots.values())
+        return any(root.register.has_left() for root in self._roots.values())
 
     def begin(self) -> tuple[Action, ...]:
         """Take in what is there now, before a call, and return what was put right of others'.
@@ -142,11 +142,11 @@ class Guard:
         self._quarantine.begin_look()
         if not self._running_count:
             self._closed = self._closed_next
-        for one in self._attendances:
+        for one in self._announcements:
             roots = [
                 root
                 for root in self._roots.values()
-                if root.book.attendance is one and not (self._running_count and root.is_taken)
+                if root.register.announcement is one and not (self._running_count and root.is_taken)
             ]
             try:
                 self._begin_with(one, roots, actions)
@@ -169,33 +169,33 @@ class Guard:
         except OSError as error:
             raise ConfinementError(f"can't look at what was being put away: {error}") from error
 
-    def _begin_with(self, one: Attendance, roots: list[Root], actions: list[Action]) -> None:
+    def _begin_with(self, one: Announcement, roots: list[Root], actions: list[Action]) -> None:
         for root in roots:
             root.close(self._closed)
         if not roots or self._begin_quietly(one, roots):
             return
-        taken: list[Book] = []
+        taken: list[Register] = []
         try:
             # In the order of their paths, as everybody does it: nobody waits for who waits for it.
             for root in roots:
-                root.book.await_turn()
-                taken.append(root.book)
+                root.register.await_turn()
+                taken.append(root.register)
             self._begin_in_turn(one, roots, actions)
         finally:
             while taken:
                 taken.pop().leave_turn()
 
-    def _begin_in_turn(self, one: Attendance, roots: list[Root], actions: list[Action]) -> None:
+    def _begin_in_turn(self, one: Announcement, roots: list[Root], actions: list[Action]) -> None:
         arrived = one.arrived()
         for root in roots:
             self._begin_in(root, actions)
         for root in roots:
-            root.book.join()
+            root.register.join()
         one.run()
-        alone = not self._running_count and all(root.book.is_deserted for root in roots)
+        alone = not self._running_count and all(root.register.is_deserted for root in roots)
         one.is_alone(arrived if alone else None)
 
-    def _begin_quietly(self, one: Attendance, roots: list[Root]) -> bool:
+    def _begin_quietly(self, one: Announcement, roots: list[Root]) -> bool:
         """Begin without a turn, if nobody else is there, and all is as others were told."""
         if self._running_count or not one.is_quiet:
             return False
@@ -209,15 +209,17 @@ class Guard:
     def _begin_in(self, root: Root, actions: list[Action]) -> None:
         fd = root.open()
         try:
-            root.book.about(fd, hold=root.book.attendance in self._attendances[:HOLDING_MAX])
+            root.register.about(
+                fd, hold=root.register.announcement in self._announcements[:HOLDING_MAX]
+            )
         finally:
             if fd is not None:
                 os.close(fd)
-        company = root.book.company()
+        company = root.register.company()
         if company != ALONE:
             joining.join(root, actions)
         if company != OTHERS:
-            root.book.settle()
+            root.register.settle()
             self._begin_alone(root)
         joining.publish(root)
 
@@ -249,7 +251,7 @@ class Guard:
     def _rest(self) -> None:
         if self._running_count:
             return
-        for one in self._attendances:
+        for one in self._announcements:
             one.own.rest()
         self._leave()
 
@@ -263,7 +265,7 @@ class Guard:
                 continue
             root.still = None
             try:
-                with root.book:
+                with root.register:
                     _put_right_in(root, actions)
             except OSError as error:
                 actions.append(Action(root.path, LEFT, "what is guarded in it", why=str(error)))

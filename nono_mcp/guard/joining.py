@@ -3,16 +3,16 @@
 Or after such a session was killed: then what its last call left is judged as that call's, and what
 the person changed since as well, since nobody can tell the two apart.
 
-Architecture invariant: it has to be our turn in the root's book.
+Architecture invariant: it has to be our turn in the root's register.
 """
 
 from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import book, judge, tree, written
+from nono_mcp.guard import judging_spots, marshalled, register, tree
 from nono_mcp.guard.action import LEFT, UNKNOWN, Action, by_others
-from nono_mcp.guard.written import Top
+from nono_mcp.guard.marshalled import Top
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def join(root: Root, actions: list[Action]) -> None:
         root.share()
         return
     try:
-        if not (root.is_taken and not root.is_stale and root.book.is_current()):
+        if not (root.is_taken and not root.is_stale and root.register.is_current()):
             actions += _taken_over(root, fd)
         root.share()
         found: list[Action] = []
@@ -42,10 +42,11 @@ def join(root: Root, actions: list[Action]) -> None:
 
 
 def _taken_over(root: Root, fd: int) -> tuple[Action, ...]:
-    top = written.to_top(root.book.read(), root.path)
-    if top is None or root.book.is_old or (root.book.is_uncertain and not _is_any_there(top, fd)):
+    theirs = root.register
+    top = marshalled.to_top(theirs.read(), root.path)
+    if top is None or theirs.is_old or (theirs.is_uncertain and not _is_any_there(top, fd)):
         root.take_in(fd)
-        why = UNKNOWN if top is None else book.OTHER
+        why = UNKNOWN if top is None else register.OTHER
         return (Action(root.path, LEFT, "what is guarded in it", why=why),)
     awaited = {spot.key for spot in root.awaited}
 
@@ -65,7 +66,9 @@ def _taken_over(root: Root, fd: int) -> tuple[Action, ...]:
 def _is_any_there(top: Top, fd: int) -> bool:
     """Tell whether a file stands in the open directory *fd* as it was known, or none was known."""
     files = [
-        (key, seen.print) for key, seen in top.seen.items() if not judge.is_directory(seen.print)
+        (key, seen.print)
+        for key, seen in top.seen.items()
+        if not judging_spots.is_directory(seen.print)
     ]
     return not files or any(
         tree.look("/".join((*directory, name)), fd) == found for (directory, name), found in files
@@ -81,12 +84,12 @@ def publish(root: Root) -> None:
     awaited = frozenset(spot.key for spot in root.awaited)
     closed = (root.left_out, *root.others_closed)
     known = root.published
-    if not root.book.is_current():
+    if not root.register.is_current():
         # Others may have found the same.
-        known = written.to_top(root.book.read(), root.path) or known
+        known = marshalled.to_top(root.register.read(), root.path) or known
     if (
         known is not None
-        and root.book.is_current()
+        and root.register.is_current()
         and known.seen == root.seen
         and known.crowded == root.crowded
         and known.was_there == root.was_there
@@ -100,5 +103,5 @@ def publish(root: Root) -> None:
     root.published = Top(
         root.path, root.was_there, frozenset(root.crowded), closed, awaited, dict(root.seen)
     )
-    root.book.publish(written.of_top(root.published))
+    root.register.publish(marshalled.of_top(root.published))
     root.is_told = True

@@ -12,11 +12,11 @@ from nono_sandbox.errors import ConfinementError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_mcp.guard.action import Action
-    from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Guard
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
 
 
-def put_right(guard: Guard, below: Below) -> tuple[Action, ...]:
+def put_right(guard: Guard, below: SubtreeGuard) -> tuple[Action, ...]:
     """Put right what was left in the directories of *guard* and *below*, and return what was done.
 
     Raises:

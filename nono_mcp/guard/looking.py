@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import finding, judge, names, spots, ways
+from nono_mcp.guard import finding, judging_spots, names, spots, ways
 from nono_mcp.guard.spots import Spot
 from nono_sandbox.values import Value
 
@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from nono_mcp.guard.baseline import Baseline
     from nono_mcp.guard.finding import Found
-    from nono_mcp.guard.known import Known
     from nono_mcp.guard.spots import See
 
     SeeBare = Callable[[tuple[str, ...], int], None]
@@ -34,7 +34,9 @@ class Changed(Value):
 NOTHING = Changed(frozenset())
 
 
-def to_look_at(known: Known, root: int, changed: Changed | None, *, learning: bool) -> list[Found]:
+def to_look_at(
+    known: Baseline, root: int, changed: Changed | None, *, learning: bool
+) -> list[Found]:
     """Return what has to be looked at, each once."""
     if changed is None:
         walk = finding.by_walk(root, (), packages=not learning, forcing=not learning)
@@ -50,16 +52,16 @@ def to_look_at(known: Known, root: int, changed: Changed | None, *, learning: bo
     return _by_depth(found)
 
 
-def learn(known: Known, found: Found, root: int) -> None:
+def learn(known: Baseline, found: Found, root: int) -> None:
     """Take what was *found* in the open directory *root* for the person's."""
 
     def see(spot: Spot, parent: int) -> bool:
-        there = judge.printed(spot, parent)
+        there = judging_spots.printed(spot, parent)
         if there is None:
             known.forget(spot)
         elif spot.rule == spots.TOO_MANY or not known.holds(spot, parent, there):
             known.learn(spot, parent, root, there)
-        return judge.is_directory(there)
+        return judging_spots.is_directory(there)
 
     def see_bare(directory: tuple[str, ...], fd: int) -> None:
         known.bare.add(directory)
@@ -72,7 +74,7 @@ def learn(known: Known, found: Found, root: int) -> None:
 
 
 def visit(  # noqa: PLR0913 - what sees is two functions
-    known: Known, found: Found, root: int, see: See, see_bare: SeeBare, *, entering: bool = True
+    known: Baseline, found: Found, root: int, see: See, see_bare: SeeBare, *, entering: bool = True
 ) -> None:
     """Have each spot seen that belongs to what was *found* in the open directory *root*.
 

@@ -12,13 +12,13 @@ import fcntl
 import posix as os
 import time
 
-from nono_mcp.guard import objects
+from nono_mcp.guard import directory_identity
 from nono_sandbox import private
 from nono_sandbox.opath import is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.guard.lasting import Lasting
+    from nono_mcp.guard.write_through import WriteThrough
 
 ALONE, LEFT, OTHERS, ENDING, OLD, IDLE = range(6)
 """Nobody else's call runs; none does, but one was killed; one does; one was killed just now.
@@ -55,14 +55,14 @@ class Presence:
     Made by the first call. Where a file can't have more than one name, each directory has one.
     """
 
-    def __init__(self, lasting: Lasting | None) -> None:
+    def __init__(self, write_through: WriteThrough | None) -> None:
         self.runs = False
         """What the file says to who looks."""
         self._fds: list[int] = []
         self._names: dict[str, tuple[str, str]] = {}
         """The directory's path and the file's name there, each by the beginning of that."""
-        self._lasting = lasting
-        self._lock = _Unlocked() if lasting is None else lasting.lock
+        self._write_through = write_through
+        self._lock = _Unlocked() if write_through is None else write_through.lock
         self._is_warm = False
         """What the file says is for who looks after a power cut, too."""
         self._rested_at = 0.0
@@ -78,7 +78,7 @@ class Presence:
     def join(self, own: str, path: str, directory: int, whose: str) -> None:
         """Have a name in the directory *path*, open and ours alone to look at meanwhile.
 
-        It begins with *own*. Calls run where it's told by *whose*; see `objects`.
+        It begins with *own*. Calls run where it's told by *whose*; see `directory_identity`.
 
         Raises:
             OSError: There's none. Run nothing.
@@ -130,9 +130,9 @@ class Presence:
             for fd in self._fds:
                 os.pwrite(fd, 2 * _RUNS, 0)
             self.runs = True
-            if self._lasting is not None and not self._is_warm:
+            if self._write_through is not None and not self._is_warm:
                 self._is_warm = True
-                self._lasting.ran(self)
+                self._write_through.ran(self)
 
     def rest(self) -> None:
         """Say that no call runs, and all of them were looked at."""
@@ -208,7 +208,7 @@ def _is_same(theirs: str, whose: str, *, same_boot: bool) -> bool:
     if not (theirs and whose):
         return True
     # Another start of the machine may number its devices otherwise.
-    return theirs == whose or not (same_boot or objects.is_born(theirs))
+    return theirs == whose or not (same_boot or directory_identity.is_born(theirs))
 
 
 def _of_dead(fd: int, line: bytes) -> int:

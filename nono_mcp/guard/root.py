@@ -10,21 +10,23 @@ from __future__ import annotations
 import posix as os
 import time
 
-from nono_mcp.guard import action, judge, names, spots, times, ways
+from nono_mcp.guard import action, judging_spots, names, spots, times, ways
 from nono_mcp.guard.action import LEFT, Action
-from nono_mcp.guard.closed import Closed
-from nono_mcp.guard.held import Held, is_movable
-from nono_mcp.guard.judge import Seen
+from nono_mcp.guard.closed_paths import ClosedPaths
+from nono_mcp.guard.judging_spots import Seen
+from nono_mcp.guard.moved_directories import MovedDirectories, is_movable
 from nono_mcp.guard.spots import Spot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from nono_mcp.guard.book import Book
+    from nono_mcp.guard.marshalled import Key, Top
     from nono_mcp.guard.quarantine import Quarantine
+    from nono_mcp.guard.register import Register
     from nono_mcp.guard.tree import Kept, Print
-    from nono_mcp.guard.written import Key, Top
+
+    Identity = tuple[int, int]
 
 _OLD_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
@@ -34,11 +36,11 @@ class Root:
     """One directory, and what was guarded in it when it was last in order."""
 
     def __init__(
-        self, path: str, identity: tuple[int, int] | None, book: Book, quarantine: Quarantine
+        self, path: str, identity: Identity | None, register: Register, quarantine: Quarantine
     ) -> None:
         self.path = path
         self.identity = identity
-        self.book = book
+        self.register = register
         self.seen: dict[Key, Seen] = {}
         self.awaited: tuple[Spot, ...] = ()
         self.is_home = False
@@ -48,9 +50,9 @@ class Root:
         """What is in it was taken in, at some time."""
         self.is_stale = False
         """Something else is looked at than when what is in it was taken in."""
-        self.left_out = Closed()
+        self.left_out = ClosedPaths()
         """What isn't looked at while our calls run alone."""
-        self.others_closed: tuple[Closed, ...] = ()
+        self.others_closed: tuple[ClosedPaths, ...] = ()
         """The same of those whose calls ran when ours began."""
         self.is_shared = False
         """Others' calls ran when ours began."""
@@ -63,10 +65,10 @@ class Root:
         self.still: object = None
         """What `Guard.still` said when what is in `seen` was looked at."""
         self._quarantine = quarantine
-        self.held = Held()
-        self._closed = Closed()
+        self.held = MovedDirectories()
+        self._closed = ClosedPaths()
         """What no call of ours can change."""
-        self._given_up = Closed()
+        self._given_up = ClosedPaths()
         """What each may."""
         self._unsure: set[Key] = set()
         """What was seen while a call ran, which may have it mapped and so change it unseen."""
@@ -107,7 +109,7 @@ class Root:
         """Tell whether a file may hold something else, and have the same status."""
         return bool(self._unsure) or self.is_shared or not self._is_timed
 
-    def settle(self, awaited: tuple[Spot, ...], given_up: Closed, *, is_home: bool) -> None:
+    def settle(self, awaited: tuple[Spot, ...], given_up: ClosedPaths, *, is_home: bool) -> None:
         """Look at what is *awaited* too, and not at what is *given_up*."""
         self.is_stale = self.is_stale or (awaited, given_up) != (self.awaited, self._given_up)
         self.awaited = awaited
@@ -115,7 +117,7 @@ class Root:
         self.is_home = is_home
         self.still = None
 
-    def close(self, closed: Closed) -> None:
+    def close(self, closed: ClosedPaths) -> None:
         """Have it that our calls can't change what is *closed*."""
         if closed is not self._closed:
             self.is_stale = self.is_stale or closed != self._closed
@@ -184,10 +186,10 @@ class Root:
         self.visit(fd, self._present(fd), see)
 
     def _see_known(self, spot: Spot, parent: int) -> bool:
-        found, old = judge.printed(spot, parent), self.seen.get(spot.key)
+        found, old = judging_spots.printed(spot, parent), self.seen.get(spot.key)
         if old is not None and old.print == found:
             self.held.hold(spot, parent, found)
-        return judge.is_directory(found)
+        return judging_spots.is_directory(found)
 
     def _see_where(self, fd: int) -> None:
         device = os.fstat(fd).st_dev
@@ -197,17 +199,17 @@ class Root:
     def _take(self, spot: Spot, parent: int, before: dict[Key, Seen]) -> bool:
         if spot.rule == spots.TOO_MANY:
             self.crowded.add(spot.key)
-        found = judge.printed(spot, parent)
+        found = judging_spots.printed(spot, parent)
         self.held.hold(spot, parent, found)
         old = before.get(spot.key)
         if old is not None and old.print == found and self._holds(spot, parent, found, old):
             self.seen[spot.key] = old
         elif found is not None:
-            self.seen[spot.key] = Seen(found, judge.kept(spot, parent, found))
-        return judge.is_directory(found)
+            self.seen[spot.key] = Seen(found, judging_spots.kept(spot, parent, found))
+        return judging_spots.is_directory(found)
 
     def _holds(self, spot: Spot, parent: int, found: Print, old: Seen) -> bool:
-        return self._is_timed or judge.kept(spot, parent, found) == old.kept
+        return self._is_timed or judging_spots.kept(spot, parent, found) == old.kept
 
     def put_right(self, fd: int, actions: list[Action]) -> None:
         """Put right what is otherwise in the open directory *fd*, and add to *actions* what was."""
@@ -218,11 +220,11 @@ class Root:
                 return False
             visited.add(spot.key)
             old = self.seen.get(spot.key)
-            found = judge.printed(spot, parent)
+            found = judging_spots.printed(spot, parent)
             if not self.is_same(spot, parent, found):
                 actions.extend(self._judge(spot, parent, old))
-                found = judge.printed(spot, parent)
-            return judge.is_directory(found)
+                found = judging_spots.printed(spot, parent)
+            return judging_spots.is_directory(found)
 
         self.visit(fd, self.names(fd), see)
         for directory, name in sorted(self.seen.keys() - visited):
@@ -254,17 +256,17 @@ class Root:
         if old is None or old.print != found:
             return old is None and found is None
         if self.is_shared or spot.key in self._unsure:
-            return judge.kept(spot, parent, found) == old.kept
+            return judging_spots.kept(spot, parent, found) == old.kept
         return self._holds(spot, parent, found, old)
 
     def _judge(self, spot: Spot, parent: int, old: Seen | None) -> list[Action]:
         """Put *spot* right, if it isn't in order; return what was done."""
-        found = judge.printed(spot, parent)
-        now = judge.kept(spot, parent, found)
-        if is_movable(spot) and old is not None and judge.is_directory(old.print):
+        found = judging_spots.printed(spot, parent)
+        now = judging_spots.kept(spot, parent, found)
+        if is_movable(spot) and old is not None and judging_spots.is_directory(old.print):
             done = self._swap_back(spot, parent)
             found, now = action.as_left(spot, parent, old, done)
-        elif judge.is_in_order(spot, found, now, old, self.path):
+        elif judging_spots.is_in_order(spot, found, now, old, self.path):
             done = []
         else:
             done = [self._undo(spot, parent, None if old is None else old.kept)]
@@ -290,9 +292,9 @@ class Root:
 
         If it isn't, what stands there now is judged by what is in it, as a new one is.
         """
-        now = judge.printed(spot, parent)
+        now = judging_spots.printed(spot, parent)
         moved = self.held.name_of(spot, parent)
-        if now is None or (judge.is_directory(now) and moved is None):
+        if now is None or (judging_spots.is_directory(now) and moved is None):
             return []
         done = self._undo(spot, parent)
         return [done if moved is None else action.renamed(moved, spot, parent, done)]

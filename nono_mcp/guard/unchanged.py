@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import judge, place, tree
+from nono_mcp.guard import judging_spots, open_directory, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ def is_as_seen(root: Root, still: object) -> bool:
     if root.is_doubtful or still is None or still != root.still:
         return False
     try:
-        if not root.book.place.is_at(os.stat(root.path, follow_symlinks=False)):
+        if not root.register.place.is_at(os.stat(root.path, follow_symlinks=False)):
             return False
         return all(
-            judge.is_directory(seen.print)
+            judging_spots.is_directory(seen.print)
             or tree.is_same(seen.print, "/".join((root.path, *directory, name)))
             for (directory, name), seen in root.seen.items()
         )
@@ -33,8 +33,8 @@ def is_as_seen(root: Root, still: object) -> bool:
 
 def _is_blank(root: Root) -> bool:
     """Tell whether nothing guarded was there, and by the directory's status no name came since."""
-    status = None if root.seen or root.awaited else place.standing(root.path)
-    if status is None or not root.book.place.is_at(status):
+    status = None if root.seen or root.awaited else open_directory.standing(root.path)
+    if status is None or not root.register.place.is_at(status):
         return False
     return root.listing == (status.st_ctime_ns, ())
 
@@ -47,7 +47,7 @@ def is_unchanged(root: Root, still: object) -> bool:
     if fd is None:
         return not root.was_there
     try:
-        if not root.book.is_about(fd) or _differs(root, fd):
+        if not root.register.is_about(fd) or _differs(root, fd):
             return False
     except OSError:
         return False  # to be found out by who can do something about it
@@ -64,10 +64,10 @@ def _differs(root: Root, fd: int) -> bool:
         if root.is_open(spot):
             return False
         visited.add(spot.key)
-        found = judge.printed(spot, parent)
+        found = judging_spots.printed(spot, parent)
         if not root.is_same(spot, parent, found):
             differing.append(spot)
-        return judge.is_directory(found)
+        return judging_spots.is_directory(found)
 
     root.visit(fd, root.names(fd), see)
     return bool(differing) or not root.seen.keys() <= visited

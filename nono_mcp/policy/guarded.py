@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from nono_mcp.guard.below import Below
     from nono_mcp.guard.guard import Guard
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.policy.request import Prepared
     from nono_mcp.policy.rules import Asked
 
@@ -73,7 +73,7 @@ def settling(prepared: Prepared) -> tuple[Any, ...]:
     return tuple(roots(prepared)), closed, awaited, home, prepared.given_up
 
 
-def settle_below(below: Below, prepared: Prepared, workspace: str) -> None:
+def settle_below(below: SubtreeGuard, prepared: Prepared, workspace: str) -> None:
     """Have *below* look at the *workspace*, if it may be written."""
     place = resolve.resolve(workspace).path
     written = any(covers(path, place) for path, _ in roots(prepared))

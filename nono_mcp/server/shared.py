@@ -55,7 +55,7 @@ SESSIONS_MAX = 65
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Clientele:
     """Who is served, and how much of it."""
 
     requests: Mapping[str, Request]
@@ -86,20 +86,20 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
     options = _with_open_files(options)
     token = listening.new_token()
     if http.team is None:
-        house = _alone(options, http, token)
+        clientele = _alone(options, http, token)
     else:
-        house = await anyio.to_thread.run_sync(house_of, options, http, http.team)
+        clientele = await anyio.to_thread.run_sync(clientele_of, options, http, http.team)
     with listening.listening(address.host, http.port) as listener:
         port = listener.getsockname()[1]
-        access = HttpAccess.of(address.names, port, house.owners, address.scheme)
+        access = HttpAccess.of(address.names, port, clientele.owners, address.scheme)
         tenants = Tenants(
-            lambda tenant: _begun(options, house, access, tenant),
-            house.allowances,
-            Turns(house.calls_max),
-            sessions_max=house.sessions_max,
-            idle_s=house.idle_s,
+            lambda tenant: _begun(options, clientele, access, tenant),
+            clientele.allowances,
+            Turns(clientele.calls_max),
+            sessions_max=clientele.sessions_max,
+            idle_s=clientele.idle_s,
         )
-        guard = serving.Guard(tenants, access, readers=house.readers, oauth=house.oauth)
+        guard = serving.Guard(tenants, access, readers=clientele.readers, oauth=clientele.oauth)
         async with tenants.open(), contextlib.AsyncExitStack() as stack:
             if http.team is None:
                 # There from the start, so that what is refused is told now.
@@ -122,12 +122,12 @@ def _with_open_files(options: ServeOptions) -> ServeOptions:
 
 @contextlib.asynccontextmanager
 async def _begun(
-    options: ServeOptions, house: House, access: HttpAccess, tenant: Tenant
+    options: ServeOptions, clientele: Clientele, access: HttpAccess, tenant: Tenant
 ) -> AsyncIterator[ASGIApp]:
     who = tenant.who
-    request = house.requests[who.principal].replace(owner=who.owner)
+    request = clientele.requests[who.principal].replace(owner=who.owner)
     co_tenants = CoTenants.WITHIN if who.is_common else CoTenants.BESIDE
-    of = {"principal": who.principal} if house.is_shared else {}
+    of = {"principal": who.principal} if clientele.is_shared else {}
     of |= {"session": who.name} if who.name else {}
     async with (
         open_log(request, options.audit_keep_days, of) as log,
@@ -136,7 +136,7 @@ async def _begun(
             tier=options.tier,
             log=log,
             turns=tenant.part,
-            writing=house.writing[who.principal],
+            writing=clientele.writing[who.principal],
         ) as session,
         contextlib.AsyncExitStack() as stack,
     ):
@@ -154,9 +154,9 @@ def _told(state_dir: str, port: int, token: str) -> Iterator[str]:
         yield f"its token is in {quoted(path)}"
 
 
-def _alone(options: ServeOptions, http: Http, token: str) -> House:
+def _alone(options: ServeOptions, http: Http, token: str) -> Clientele:
     owners = {digest_of(token.encode()): ALONE}
-    return House(
+    return Clientele(
         requests={ALONE: _closed(options.request, http)},
         allowances={ALONE: Allowance(LANES_MAX, REQUESTS_MAX, SESSIONS_MAX)},
         owners=owners,
@@ -165,7 +165,7 @@ def _alone(options: ServeOptions, http: Http, token: str) -> House:
     )
 
 
-def house_of(options: ServeOptions, http: Http, path: str) -> House:
+def clientele_of(options: ServeOptions, http: Http, path: str) -> Clientele:
     """Return whom the team's file *path* names, and what each may; blocks.
 
     Raises:
@@ -186,7 +186,7 @@ def house_of(options: ServeOptions, http: Http, path: str) -> House:
         )
     for name, request in requests.items():
         _check(name, request)
-    return House(
+    return Clientele(
         requests=requests,
         allowances={
             name: Allowance(one.calls_max, one.requests_max, one.sessions_max)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from nono_mcp.guard.action import Action
-    from nono_mcp.guard.below import Below
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.undo.keeping import Keeping
     from nono_sandbox.confinement import Call
 
@@ -37,7 +37,7 @@ class Beneath:
     All but `begin` and `end` has to be done by one who has the turn to take a snapshot.
     """
 
-    def __init__(self, below: Below) -> None:
+    def __init__(self, below: SubtreeGuard) -> None:
         self._below = below
         self._running: list[Kept] = []
         self._counting = threading.Lock()
@@ -141,7 +141,7 @@ async def guarding(keeping: Keeping, on_guarded: OnGuarded | None) -> AsyncItera
 class Unkept:
     """The same without snapshots, whose watcher would tell what changed: by looks at everything."""
 
-    def __init__(self, below: Below) -> None:
+    def __init__(self, below: SubtreeGuard) -> None:
         self._below = below
         self._turn = anyio.Lock()
         self._running_count = 0

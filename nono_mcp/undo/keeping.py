@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nono_mcp.guard.action import Action
-    from nono_mcp.guard.below import Below
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.snapshots.snapshots import Snapshots
     from nono_mcp.snapshots.values import Plan, Progress, Reason, Snapshot
     from nono_mcp.snapshots.watch import Stillness
@@ -46,7 +46,9 @@ _NEVER = -1
 class Keeping:
     """The store of one workspace, and what is known of its changes since the last snapshot."""
 
-    def __init__(self, rules: Rules, below: Below, runs_elsewhere: Callable[[], bool]) -> None:
+    def __init__(
+        self, rules: Rules, below: SubtreeGuard, runs_elsewhere: Callable[[], bool]
+    ) -> None:
         self._rules = rules
         self._runs_elsewhere = runs_elsewhere
         """Tells whether calls of another server run in the workspace."""

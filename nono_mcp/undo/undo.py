@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.audit.session import Session as Log
     from nono_mcp.guard.action import Action
-    from nono_mcp.guard.below import Below
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.policy.request import Prepared, Request
     from nono_mcp.snapshots.snapshots import Snapshots
     from nono_mcp.snapshots.values import Outcome, Plan, Reason, Snapshot
@@ -67,7 +67,7 @@ class Undo:
 
     @classmethod
     def opened(
-        cls, request: Request, prepared: Prepared, log: Log | None, below: Below
+        cls, request: Request, prepared: Prepared, log: Log | None, below: SubtreeGuard
     ) -> Self | None:
         """Return the snapshots of a session, or None where its policy wants none.
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
 
-from nono_proxy import grammar, heads, refusals
+from nono_proxy import head_verdict, heads, refusals
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.exchange import Exchange
 from nono_proxy.memory import Judged, Key
@@ -19,7 +19,6 @@ from nono_proxy.streams import Stream
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _LINGER_S = 1.0
 _LINGER_BYTES_MAX = 1 << 20
-_NEVER = frozenset({b"TRACE", b"TRACK", b"PRI"})
 _GUESSES = frozenset({"authentication-failed", "token-unknown"})
 _CLIENT_ALERTS = ("alert unknown ca", "alert bad certificate", "alert certificate unknown")
 
@@ -131,31 +130,19 @@ class Client(Stream):
             self._begin(exchange)
         except Refusal as refusal:
             self._exchange = None
-            close = _ends(judged.request)
+            close = head_verdict.ends(judged.request)
             self._refuse(judged.plan, refusal.code, refusal.detail, close=close)
 
     def _judge(self, key: Key, now: float) -> Judged | None:
         """Judge a head; None if it was answered here."""
-        state = self._state
-        plan = Plan()
-        close = True
-        try:
-            request = grammar.parse_request(key[1])
-            close = _ends(request)
-            plan.method = request.method
-            state.verify_open()
-            if request.method in _NEVER:
-                raise Refusal("method-refused")  # noqa: TRY301 - one place answers
-            if request.method == b"CONNECT":
-                return self._tunnel(plan, request, key, now)
-            state.judge.request(plan, request, now, self._inner)
-            if plan.route is not None:
-                state.spend_request(plan.route, now)
-            return Judged(key, plan, request, state.memory.generation)
-        except GrammarError as error:
-            self._refuse(plan, "bad-request", str(error), close=True)
-        except Refusal as refusal:
-            self._refuse(plan, refusal.code, refusal.detail, close=close)
+        verdict = head_verdict.judge(self._state, self._inner, key, now)
+        if isinstance(verdict, Judged):
+            return verdict
+        if verdict is None:
+            # What comes next is judged as if it had come without.
+            self.write(ESTABLISHED)
+        else:
+            self._refuse(verdict.plan, verdict.code, verdict.detail, close=verdict.closes)
         return None
 
     def _begin(self, exchange: Exchange) -> None:
@@ -170,18 +157,6 @@ class Client(Stream):
                 if self._mode is Mode.LINGER:
                     return
         exchange.start()
-
-    def _tunnel(self, plan: Plan, request: grammar.Request, key: Key, now: float) -> Judged | None:
-        if self._inner is not None:
-            raise Refusal("method-refused", "a tunnel in a tunnel")
-        if self._state.judge.to_itself(request, now):
-            # What comes next is judged as if it had come without.
-            self.write(ESTABLISHED)
-            return None
-        self._state.judge.tunnel(plan, request, now)
-        judged = Judged(key, plan, request, self._state.memory.generation)
-        self._state.memory.keep(judged, b"", None)
-        return judged
 
     def _body(self, data: bytes) -> None:
         exchange = self._exchange
@@ -337,8 +312,3 @@ class Client(Stream):
         self._retires = True
         if self._mode is Mode.HEAD:
             self.end()
-
-
-def _ends(request: grammar.Request) -> bool:
-    """Tell whether nothing can follow on the connection if the request is refused."""
-    return bool(request.length or request.chunked or not request.keep_alive)

@@ -6,7 +6,7 @@
   `open_files_limit`.
 - A session: `forkserver`, `setup`, `namespaces`, `fresh_root`, `masks`, `granted`, `opath`,
   `domain`, `landlock`, `filters`, `seccomp`, `forward`, `behalf`.
-- A call: `lane`, `sealing`, `spawning`, `attending`, `attendance`, `rehearsal`, `worker`,
+- A call: `lane`, `sealing`, `spawning`, `call_events`, `call_monitor`, `rehearsal`, `worker`,
   `builtin`, `scratch`.
 - A single run: `single_run`.
 - Limits: `call_end`, `resource_usage`, `disk_growth`, `deleted_files`, `disk_reserve`; by control

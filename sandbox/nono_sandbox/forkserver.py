@@ -25,8 +25,8 @@ from nono_sandbox import (
     setup,
     wire,
 )
-from nono_sandbox.attendance import drain
 from nono_sandbox.behalf.answerer import Answerer
+from nono_sandbox.call_monitor import drain
 from nono_sandbox.cgroups import membership
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from nono_sandbox.errors import SandboxError

@@ -19,8 +19,8 @@ from __future__ import annotations
 import posix as os
 import select
 
-from nono_sandbox import _uapi, attending, sealing, spawning, wire, worker
-from nono_sandbox.attendance import Attendance, Parked
+from nono_sandbox import _uapi, call_events, sealing, spawning, wire, worker
+from nono_sandbox.call_monitor import CallMonitor, WorkerProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def serve(control: _socket.socket, requests: list[_socket.socket], plan: Plan) -
     from nono_sandbox import rehearsal
 
     while True:
-        parked = _park(arriving, plan)
-        attendance = Attendance(parked, signals, plan.tier, plan.places)
-        rehearsal.of_lane(attendance)
-        report = attending.attend(attendance, parked, control, signals)
-        if _took_back(arriving) and not attendance.limit:
+        process = _fork_ahead(arriving, plan)
+        monitor = CallMonitor(process, signals, plan.tier, plan.places)
+        rehearsal.of_lane(monitor)
+        report = call_events.attend(monitor, process, control, signals)
+        if _took_back(arriving) and not monitor.limit:
             report = ("broken", "a worker died before its call")
-        attending.tell(control, report)
+        call_events.tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
 
@@ -68,13 +68,13 @@ def _serve_spawning(control: _socket.socket, plan: Plan, signals: int) -> Never:
         started = spawning.exposed(call, stdio, plan, _started)
         for fd in stdio:
             os.close(fd)
-        if not isinstance(started, Parked):
-            attending.tell(control, spawning.not_executed(started))
+        if not isinstance(started, WorkerProcess):
+            call_events.tell(control, spawning.not_executed(started))
             continue
-        attendance = Attendance(started, signals, plan.tier, plan.places)
-        attendance.begin(call.limits)
-        report = attending.attend(attendance, started, control, signals)
-        attending.tell(control, report)
+        monitor = CallMonitor(started, signals, plan.tier, plan.places)
+        monitor.begin(call.limits)
+        report = call_events.attend(monitor, started, control, signals)
+        call_events.tell(control, report)
         if report[0] != "ended" or report[-1]:
             os._exit(1)
 
@@ -91,7 +91,7 @@ def _next_call(control: _socket.socket) -> tuple[Call, tuple[int, ...]]:
             return message[1], tuple(fds)
 
 
-def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
+def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> WorkerProcess | tuple[int, str]:
     """Start *call*; return its process, or a status and why nothing was executed."""
     if spawning.is_plain(call, plan.processes_max, in_group=plan.membership is not None):
         return spawning.spawned(call, stdio, plan)
@@ -104,7 +104,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
             worker.fail(write_end, spawning.NOT_RUN, f"can't confine the worker: {error}")
         worker.execute(call, stdio, write_end, plan.tier, plan.narrowing)
     os.close(write_end)
-    return Parked(pid, read_end, plan.word, plan.membership)
+    return WorkerProcess(pid, read_end, plan.word, plan.membership)
 
 
 def _took_back(requests: _socket.socket) -> bool:
@@ -117,7 +117,7 @@ def _took_back(requests: _socket.socket) -> bool:
     return there
 
 
-def _park(requests: _socket.socket, plan: Plan) -> Parked:
+def _fork_ahead(requests: _socket.socket, plan: Plan) -> WorkerProcess:
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     if plan.membership is not None:
         plan.membership.expose()
@@ -127,7 +127,7 @@ def _park(requests: _socket.socket, plan: Plan) -> Parked:
     if plan.membership is not None:
         plan.membership.spare()
     os.close(write_end)
-    return Parked(pid, read_end, plan.word, plan.membership)
+    return WorkerProcess(pid, read_end, plan.word, plan.membership)
 
 
 def _wait_and_become(requests: _socket.socket, report: int, plan: Plan) -> Never:

@@ -14,7 +14,7 @@ import os
 from contextlib import suppress
 
 from nono_sandbox import wire, worker
-from nono_sandbox.attendance import Attendance, Parked, drain
+from nono_sandbox.call_monitor import CallMonitor, WorkerProcess, drain
 from nono_sandbox.confinement import NAMESPACES, Call, Limits
 
 TYPE_CHECKING = False
@@ -45,11 +45,11 @@ def of_worker(plan: Plan) -> None:
     theirs.close()
 
 
-def of_lane(call: Attendance) -> None:
+def of_lane(call: CallMonitor) -> None:
     """See another call begin and end, with the worker of *call* still waiting."""
     ours, theirs = wire.socket_pair()
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    other = Attendance(Parked(0, read_end), read_end, NAMESPACES)
+    other = CallMonitor(WorkerProcess(0, read_end), read_end, NAMESPACES)
     with suppress(OSError):
         wire.send(theirs, "begin", _LIMITS)
         message, _ = wire.receive(ours)

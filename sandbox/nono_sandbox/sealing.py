@@ -9,7 +9,7 @@ import errno
 import posix as os
 
 from nono_sandbox import _uapi, landlock, namespaces, spawning, wire
-from nono_sandbox.attendance import NOWHERE
+from nono_sandbox.call_monitor import NOWHERE
 from nono_sandbox.confinement import LANDLOCK
 from nono_sandbox.errors import UnsupportedError
 from nono_sandbox.values import Value

@@ -15,7 +15,7 @@ import fcntl
 import posix as os
 
 from nono_sandbox import _uapi
-from nono_sandbox.attendance import Parked
+from nono_sandbox.call_monitor import WorkerProcess
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.fresh_root import DEVICES
 from nono_sandbox.opath import is_there
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nono_sandbox.sealing import Plan
 
     Execute = Callable[[str, tuple[str, ...], Mapping[str, str]], int]
-    Started: TypeAlias = Parked | tuple[int, str]
+    Started: TypeAlias = WorkerProcess | tuple[int, str]
     """A call's process, or a status and why nothing was executed."""
     Start: TypeAlias = Callable[[Call, tuple[int, ...], Plan], Started]
 
@@ -71,7 +71,7 @@ def _spawn(call: Call, stdio: Sequence[int], tier: str) -> int | tuple[int, str]
             os.close(fd)
 
 
-def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
+def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> WorkerProcess | tuple[int, str]:
     """Start *call*, which is plain, in this process's domain, without a fork.
 
     Returns its process, or a status and why nothing was executed.
@@ -79,7 +79,7 @@ def spawned(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[in
     started = _spawn(call, stdio, plan.tier)
     if isinstance(started, tuple):
         return started[0], started[1][:WHY_CHARACTERS_MAX]
-    return Parked(started, -1, plan.word, plan.membership)
+    return WorkerProcess(started, -1, plan.word, plan.membership)
 
 
 def not_executed(why: tuple[int, str]) -> tuple[object, ...]:

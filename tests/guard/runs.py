@@ -8,7 +8,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from nono_mcp.guard import afterwards, listing, times
+from nono_mcp.guard import after_run, directory_listings, times
 from nono_mcp.guard.guard import Guard
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ENVIRON = {
 
 APART_NS = 20_000_000
 """By how much less than that clocks are known."""
-SETTLED_NS = listing.SETTLED_NS + APART_NS
+SETTLED_NS = directory_listings.SETTLED_NS + APART_NS
 """What was listed so long after it was changed is known."""
 
 
@@ -76,10 +76,10 @@ class Runs:
     def _settled(self, given_up: tuple[str, ...]) -> tuple[Any, ...]:
         return [(str(self.work), None)], (), (), "", given_up
 
-    def looking(self, guard: Guard, given_up: tuple[str, ...] = ()) -> afterwards.Afterwards:
+    def looking(self, guard: Guard, given_up: tuple[str, ...] = ()) -> after_run.AfterRun:
         """Return what looks after a program that began when *guard* did."""
         settled = self._settled(given_up)
-        return afterwards.Afterwards(self.state, settled, str(self.work / "any"), guard.began)
+        return after_run.AfterRun(self.state, settled, str(self.work / "any"), guard.began)
 
     def told(self, actions: tuple[Action, ...]) -> list[str]:
         """Return what was done, in short."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.guard import afterwards, times
+from nono_mcp.guard import after_run, times
 from tests.guard.conftest import git
 from tests.guard.runs import SETTLED_NS, Runs
 
@@ -20,7 +20,7 @@ TOUCHED = "chmod -R go-w . && touch p/x && rm p/x"
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     (tmp_path / "work").mkdir()
     return Runs(tmp_path)
 
@@ -81,9 +81,9 @@ def test_what_the_person_brings_where_the_last_look_did_not_come_stays(
     # The top directory is come to first, and what is seen of that is kept.
     runs.outside("mkdir new; echo mine > p/q/elsewhere; mv p/q/elsewhere p/q/.envrc")
     runs.settle(SETTLED_NS)
-    monkeypatch.setattr(afterwards, "LOOK_S", -1.0)
+    monkeypatch.setattr(after_run, "LOOK_S", -1.0)
     assert runs.run("true") == ["left "]
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     assert runs.run(TOUCHED, looked=True) == ["left p/q/.envrc"]
 
 

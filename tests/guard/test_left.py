@@ -12,23 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
-from tests.guard import test_below, test_guard, test_names
+from nono_mcp.guard.subtree_guard import SubtreeGuard
+from tests.guard import test_guard, test_names, test_subtree_guard
 from tests.guard.runs import ENVIRON
 
 pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.shared")]
 
-ATTACKS = test_guard.PLANTED | test_below.PLANTED | test_names.INNER
+ATTACKS = test_guard.PLANTED | test_subtree_guard.PLANTED | test_names.INNER
 SERVER = """
     import json, os, signal, subprocess, sys
-    from nono_mcp.guard.below import Below
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.guard.guard import Guard
 
     guards = []
     attacks = json.loads(sys.argv[2])
     for work in attacks:
-        below, guard = Below(sys.argv[1]), Guard(sys.argv[1])
+        below, guard = SubtreeGuard(sys.argv[1]), Guard(sys.argv[1])
         below.settle(work, ())
         guard.settle([(work, None)], ())
         below.begin(None)
@@ -68,7 +68,7 @@ def test_every_plant_is_taken_away_by_the_next_server(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
     for place, (path, script) in attacks.items():
         assert is_there(Path(place, path)), script
-        below, guard = Below(state), Guard(state)
+        below, guard = SubtreeGuard(state), Guard(state)
         below.settle(place, ())
         guard.settle([(place, None)], ())
         actions = (*below.begin(None), *guard.begin(), *guard.end(), *below.end())

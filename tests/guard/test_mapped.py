@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nono_mcp.guard import judge, tree
-from nono_mcp.guard.below import Below
+from nono_mcp.guard import judging_spots, tree
 from nono_mcp.guard.guard import Guard
 from nono_mcp.guard.looking import Changed
+from nono_mcp.guard.subtree_guard import SubtreeGuard
 from nono_mcp.session import Command, Session
 from tests.guard.conftest import LONG_ENOUGH_S
 
@@ -90,7 +90,7 @@ def _guard(workspace: Path, state: Path) -> Callable[[], tuple[Action, ...]]:
 
 
 def _below(workspace: Path, state: Path) -> Callable[[], tuple[Action, ...]]:
-    below = Below(str(state))
+    below = SubtreeGuard(str(state))
     below.settle(str(workspace), ())
     below.learn(None)
     return lambda: below.put_right(None)
@@ -136,7 +136,7 @@ def test_what_changes_once_it_was_judged_is_judged_by_the_next_look(
     config = workspace / path
     config.parent.mkdir(parents=True)
     config.write_text(HARMLESS)
-    judged = judge.is_in_order
+    judged = judging_spots.is_in_order
 
     def is_in_order(spot: Spot, *words: object) -> bool:
         verdict = judged(spot, *words)  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_what_changes_once_it_was_judged_is_judged_by_the_next_look(
         return verdict
 
     with monkeypatch.context() as patch:
-        patch.setattr(judge, "is_in_order", is_in_order)
+        patch.setattr(judging_spots, "is_in_order", is_in_order)
         assert put_right() == ()
     assert config.read_text() == EVIL
     assert [one.action for one in put_right()] == ["restored"]
@@ -187,7 +187,7 @@ def test_what_the_person_changes_there_without_a_new_time_is_the_persons(
         config = Path(place) / path
         config.parent.mkdir(parents=True)
         config.write_text(HARMLESS)
-        guard, below = Guard(str(tmp_path / "state")), Below(str(tmp_path / "state"))
+        guard, below = Guard(str(tmp_path / "state")), SubtreeGuard(str(tmp_path / "state"))
         guard.settle([(place, None)], ())
         below.settle(place, ())
         assert (guard.begin(), below.begin(None), guard.end(), below.end()) == ((), (), (), ())

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import lasting, presence
-from nono_mcp.guard.attendance import Attendance
-from nono_mcp.guard.book import ALONE, LEFT, OTHERS, Book
-from nono_mcp.guard.lasting import Lasting
+from nono_mcp.guard import presence, write_through
+from nono_mcp.guard.announcement import Announcement
 from nono_mcp.guard.presence import ENDING
+from nono_mcp.guard.register import ALONE, LEFT, OTHERS, Register
+from nono_mcp.guard.write_through import WriteThrough
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +29,17 @@ ANOTHER = b"another boot".ljust(36)
 SINCE = b"1".rjust(20)
 
 
-def a_book(state: Path, path: str, seeing: Lasting | None = None, wait_s: float = 10.0) -> Book:
-    """Return the book of a guard that has no other."""
-    return Book(str(state), "top", path, Attendance(str(state), seeing), wait_s)
+def a_register(
+    state: Path, path: str, seeing: WriteThrough | None = None, wait_s: float = 10.0
+) -> Register:
+    """Return the register of a guard that has no other."""
+    return Register(str(state), "top", path, Announcement(str(state), seeing), wait_s)
 
 
-def run(book: Book) -> None:
+def run(register: Register) -> None:
     """Say that calls run; it has to be our turn."""
-    book.join()
-    book.attendance.run()
+    register.join()
+    register.announcement.run()
 
 
 def eventually(true: Callable[[], bool]) -> bool:
@@ -105,17 +107,17 @@ def test_where_boots_arent_told_apart_both_bytes_count(
 
 
 def test_others_are_told_apart_from_those_that_are_gone(tmp_path: Path) -> None:
-    one, other = (a_book(tmp_path, "/a b/%2F") for _ in range(2))
+    one, other = (a_register(tmp_path, "/a b/%2F") for _ in range(2))
     with one:
         assert one.company() == ALONE
         run(one)
     with other:
         assert other.company() == OTHERS
         run(other)
-    one.attendance.own.rest()
+    one.announcement.own.rest()
     with other:
         assert other.company() == ALONE
-    other.attendance.own.rest()
+    other.announcement.own.rest()
     one.close()
     other.close()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["arrived"]
@@ -132,45 +134,45 @@ def test_the_disk_says_that_a_call_runs_until_none_has_for_some_time(
         sync(fd)
 
     monkeypatch.setattr(posix, "fsync", fsync)
-    monkeypatch.setattr(lasting, "QUIET_S", 0.01)
-    seeing = Lasting()
-    book = a_book(tmp_path, "/a", seeing)
-    with book:
-        book.publish(("known",))
-        run(book)
+    monkeypatch.setattr(write_through, "QUIET_S", 0.01)
+    seeing = WriteThrough()
+    register = a_register(tmp_path, "/a", seeing)
+    with register:
+        register.publish(("known",))
+        run(register)
     assert eventually(lambda: "known" in synced and any(n.startswith("calls-") for n in synced))
     assert said(tmp_path) == b"rr"
-    book.attendance.own.rest()
+    register.announcement.own.rest()
     assert said(tmp_path)[:1] == b"i"
     assert eventually(lambda: said(tmp_path) == b"ii")
-    with book:
-        run(book)
+    with register:
+        run(register)
     assert said(tmp_path) == b"rr"
-    book.attendance.own.rest()
-    book.close()
+    register.announcement.own.rest()
+    register.close()
     seeing.close()
 
 
 def test_who_doesnt_get_its_turn_runs_nothing(tmp_path: Path) -> None:
-    book = a_book(tmp_path, "/a", wait_s=0.05)
-    with book:
-        run(book)
+    register = a_register(tmp_path, "/a", wait_s=0.05)
+    with register:
+        run(register)
     held = os.open(tmp_path / "guard" / "top" / "+%2Fa", os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(TimeoutError), book:
+        with pytest.raises(TimeoutError), register:
             pass
-        assert not book.take_turn()
+        assert not register.take_turn()
     finally:
         os.close(held)
-    with book:
-        assert book.company() == ALONE
+    with register:
+        assert register.company() == ALONE
 
 
 @pytest.mark.parametrize("path", ["/" + "é" * 900, "/a\n%", "/\udcff" * 150])
-def test_any_path_has_a_book_of_its_own(tmp_path: Path, path: str) -> None:
-    one, other = a_book(tmp_path, path), a_book(tmp_path, path)
-    longer = a_book(tmp_path, f"{path}/x")
+def test_any_path_has_a_register_of_its_own(tmp_path: Path, path: str) -> None:
+    one, other = a_register(tmp_path, path), a_register(tmp_path, path)
+    longer = a_register(tmp_path, f"{path}/x")
     with one:
         run(one)
     with other:
@@ -178,24 +180,24 @@ def test_any_path_has_a_book_of_its_own(tmp_path: Path, path: str) -> None:
     with longer:
         assert longer.company() == ALONE
         run(longer)
-        longer.attendance.own.rest()
+        longer.announcement.own.rest()
     longer.close()
-    one.attendance.own.rest()
+    one.announcement.own.rest()
     one.close()
 
 
 def test_who_removes_our_state_by_hand_is_told_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seeing = Lasting()
-    book, emptied = a_book(tmp_path, "/a", seeing), a_book(tmp_path, "/b", seeing)
-    for one in (book, emptied):
+    seeing = WriteThrough()
+    register, emptied = a_register(tmp_path, "/a", seeing), a_register(tmp_path, "/b", seeing)
+    for one in (register, emptied):
         with one:
             run(one)
     shutil.rmtree(tmp_path / "guard")
-    book.attendance.own.write_through()
-    for one in (book, emptied):
-        one.attendance.own.rest()
+    register.announcement.own.write_through()
+    for one in (register, emptied):
+        one.announcement.own.rest()
         one.close()
     seeing.close()
     assert caplog.text == ""
@@ -213,11 +215,11 @@ def test_what_has_another_name_meanwhile_is_on_the_disk_all_the_same(
         synced.add(Path(f"/proc/self/fd/{fd}").readlink().name)
         sync(fd)
 
-    book = a_book(tmp_path, "/a")
-    with book:
-        run(book)
+    register = a_register(tmp_path, "/a")
+    with register:
+        run(register)
     (tmp_path / "guard" / "top" / "+%2Fa" / "known.new").touch()
     monkeypatch.setattr(posix, "fsync", fsync)
-    book.attendance.own.write_through()
-    book.close()
+    register.announcement.own.write_through()
+    register.close()
     assert "known" in synced

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import judging, quarantine
-from nono_mcp.guard.below import Below
+from nono_mcp.guard import judging_subtree, quarantine
 from nono_mcp.guard.guard import Guard
+from nono_mcp.guard.subtree_guard import SubtreeGuard
 
 if TYPE_CHECKING:
     from nono_mcp.guard.action import Action
 
 pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.put-right")]
-MANY = judging.ACTIONS_MAX + 100
+MANY = judging_subtree.ACTIONS_MAX + 100
 WEEK_S = quarantine.AGE_MIN_S
 
 
@@ -47,7 +47,7 @@ def put_right(work: Path, names: tuple[str, ...] = (".envrc",)) -> tuple[Action,
 
 
 def test_of_what_is_more_than_is_told_all_is_kept(work: Path, kept: Path) -> None:
-    below = Below(str(kept.parent))
+    below = SubtreeGuard(str(kept.parent))
     below.settle(str(work), ())
     below.begin(None)
     for index in range(MANY):
@@ -55,7 +55,7 @@ def test_of_what_is_more_than_is_told_all_is_kept(work: Path, kept: Path) -> Non
         (work / f"p{index}" / ".envrc").write_text(f"only copy {index}")
     *told, more = below.end()
     below.close()
-    assert len(told) == judging.ACTIONS_MAX
+    assert len(told) == judging_subtree.ACTIONS_MAX
     assert (more.action, more.what) == ("removed", "100 more of what is guarded")
     (entry,) = kept.iterdir()
     assert more.kept_in == str(entry)

@@ -14,8 +14,8 @@ import anyio
 import pytest
 
 from nono_mcp.guard import presence
-from nono_mcp.guard.below import Below
 from nono_mcp.guard.guard import Guard
+from nono_mcp.guard.subtree_guard import SubtreeGuard
 from nono_mcp.policy.document import SnapshotsSection
 from nono_mcp.session import Command, Session
 from nono_sandbox.errors import ConfinementError
@@ -85,8 +85,8 @@ def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SERVER = """
     import os, signal, sys
-    from nono_mcp.guard import book, presence, quarantine, tree
-    from nono_mcp.guard.below import Below
+    from nono_mcp.guard import presence, quarantine, register, tree
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.guard.guard import Guard
 
     work, state, where, after, when, kind = sys.argv[1:]
@@ -95,12 +95,12 @@ SERVER = """
         guard.settle([(work, None)], ())
         begin, end, rest = guard.begin, guard.end, guard.close
     else:
-        guard = Below(state)
+        guard = SubtreeGuard(state)
         guard.settle(work, ())
         begin = lambda: guard.is_still(learning=True) or guard.begin(None)
         end, rest = guard.end, guard.close
     modules = {
-        "book": book.Book,
+        "register": register.Register,
         "presence": presence.Presence,
         "tree": tree,
         "quarantine": quarantine.Quarantine,
@@ -135,7 +135,7 @@ SERVER = """
 STEPS = [
     (where, after, when)
     for when, steps in {
-        "beginning": ("book.publish", "book.join", "presence.run"),
+        "beginning": ("register.publish", "register.join", "presence.run"),
         "ending": ("quarantine.take", "tree.put_back", "presence.rest"),
         "beginning again": ("presence.run",),
         "ending again": ("quarantine.take", "presence.rest"),
@@ -167,7 +167,7 @@ def _next(work: Path, kind: str) -> tuple[Action, ...]:
         assert guard.end() == ()
         guard.close()
         return actions
-    below = Below(state)
+    below = SubtreeGuard(state)
     below.settle(str(work), ())
     actions = below.begin(None)
     assert below.end() == ()
@@ -330,11 +330,11 @@ def test_what_is_granted_while_a_call_runs_is_taken_in_by_the_next(tmp_path: Pat
 
 RACER = """
     import os, sys
-    from nono_mcp.guard.below import Below
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.guard.guard import Guard
 
     work, state, who = sys.argv[1:]
-    guard, below = Guard(state), Below(state)
+    guard, below = Guard(state), SubtreeGuard(state)
     guard.settle([(work, None)], ())
     below.settle(work, ())
     for number in range(25):

@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from nono_mcp.guard import finding, ways
-from nono_mcp.guard.below import Below
 from nono_mcp.guard.looking import Changed
+from nono_mcp.guard.subtree_guard import SubtreeGuard
 from nono_mcp.session import Command, Session
 from tests.guard.conftest import LONG_ENOUGH_S
 
@@ -100,7 +100,7 @@ def test_what_cant_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
     workspace = tmp_path / "work"
     workspace.mkdir()
-    below = Below(str(tmp_path / "state"))
+    below = SubtreeGuard(str(tmp_path / "state"))
     below.settle(str(workspace), ())
     below.learn(None)
     (workspace / "d" / "f").mkdir(parents=True)

@@ -69,18 +69,18 @@ def test_what_descendants_hold_is_counted_once(*, proportional: bool) -> None:
 ENDING = """
 import json, os, sys, time
 sys.path[:0] = json.loads(sys.argv[1])
-from nono_sandbox.attendance import Attendance, Parked
+from nono_sandbox.call_monitor import CallMonitor, WorkerProcess
 from nono_sandbox.confinement import LANDLOCK, Limits
 kill = ["sh", "-c", "kill -" + sys.argv[2] + " $$"]
 # Python ignores two signals, and what it starts would too.
 pid = os.posix_spawn("/bin/sh", kill, {}, setsigdef=range(1, 32))
-attendance = Attendance(Parked(pid, os.pipe()[0]), -1, LANDLOCK)
-attendance.begin(Limits(cpu_s=5, memory_bytes_max=1 << 40))
+monitor = CallMonitor(WorkerProcess(pid, os.pipe()[0]), -1, LANDLOCK)
+monitor.begin(Limits(cpu_s=5, memory_bytes_max=1 << 40))
 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-time.sleep(attendance.timeout_ms() / 1000)
-attendance.reap()
-attendance.look()
-print(attendance.limit)
+time.sleep(monitor.timeout_ms() / 1000)
+monitor.reap()
+monitor.look()
+print(monitor.limit)
 """
 
 

@@ -18,7 +18,7 @@ from nono_mcp.cli import serve
 from nono_mcp.cli.options import UsageError
 from nono_mcp.policy.errors import PolicyError
 from nono_mcp.server import Http, ServeOptions
-from nono_mcp.server.shared import house_of
+from nono_mcp.server.shared import clientele_of
 from tests.server.conftest import ERAS, SECRET, TIER, Agent, Machine, Marked, until
 from tests.server.teamwork import NAMES, People, Shared, nono, people, sharing
 from tests.server.test_access import Person
@@ -358,7 +358,7 @@ def test_a_team_that_cant_be_served_isnt(team: People) -> None:
     for spoil, told in spoilt:
         spoil()
         with pytest.raises(PolicyError, match=told):
-            house_of(ServeOptions(request), Http("127.0.0.1", 0), str(team.file))
+            clientele_of(ServeOptions(request), Http("127.0.0.1", 0), str(team.file))
         if team.file.exists():
             team.file.chmod(0o600)
             team.write()

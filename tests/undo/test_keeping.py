@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from nono_mcp.audit.end import AuditWriteError
-from nono_mcp.guard.below import Below
+from nono_mcp.guard.subtree_guard import SubtreeGuard
 from nono_mcp.policy.document import SnapshotsSection
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Session
@@ -36,7 +36,7 @@ def keeping(tmp_path: Path) -> Iterator[Keeping]:
         is_broad=False,
         broad=False,
     )
-    keeping = Keeping(rules, Below(rules.state_dir), lambda: False)
+    keeping = Keeping(rules, SubtreeGuard(rules.state_dir), lambda: False)
     yield keeping
     keeping.close()
 

@@ -75,7 +75,7 @@ class Groups:
 
 
 class Group:
-    """One lane's."""
+    """The group of one lane and of its calls, which run in it one after the other."""
 
     def __init__(self, path: str, proc_fd: int) -> None:
         self.path = path

@@ -9,8 +9,8 @@ import gc
 import posix as os
 import select
 
-from nono_sandbox import _uapi, attending, sealing, spawning, wire
-from nono_sandbox.attendance import Attendance, Parked
+from nono_sandbox import _uapi, call_events, sealing, spawning, wire
+from nono_sandbox.call_monitor import CallMonitor, WorkerProcess
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -58,21 +58,21 @@ def run(control: _socket.socket, call: Call, stdio: tuple[int, ...], sealed: Sea
     plan, signals = sealed.plan, sealed.signals
     started = spawning.exposed(call, stdio, plan, _started)
     wire.let_go_of_stdio()
-    if not isinstance(started, Parked):
-        attending.tell(control, spawning.not_executed(started))
+    if not isinstance(started, WorkerProcess):
+        call_events.tell(control, spawning.not_executed(started))
         os._exit(0)
     # Off for the start; from here to the end of the call may be days.
     gc.freeze()
     gc.enable()
     stops = control if call.tty else None
-    attendance = Attendance(started, signals, plan.tier, plan.places, stops)
-    attendance.begin(call.limits)
+    monitor = CallMonitor(started, signals, plan.tier, plan.places, stops)
+    monitor.begin(call.limits)
     waits = _Waits(control, sealed) if sealed.fds else None
-    attending.tell(control, attending.attend(attendance, started, control, signals, waits))
+    call_events.tell(control, call_events.attend(monitor, started, control, signals, waits))
     os._exit(0)
 
 
-def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[int, str]:
+def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> WorkerProcess | tuple[int, str]:
     """Start *call*; return its process, or a status and why nothing was executed."""
     if plan.spawns:
         return spawning.spawned(call, stdio, plan)
@@ -84,7 +84,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> Parked | tuple[i
         _become(call, stdio, write_end, plan)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     os.close(write_end)
-    return Parked(pid, read_end, plan.word, plan.membership)
+    return WorkerProcess(pid, read_end, plan.word, plan.membership)
 
 
 def _become(call: Call, stdio: tuple[int, ...], report: int, plan: Plan) -> Never:

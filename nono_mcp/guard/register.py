@@ -1,13 +1,13 @@
 """What all that guard one directory tell each other: whose calls run, and what was there before.
 
-    with book:  # our turn: meanwhile nobody else looks, or begins
-        if book.company() != ALONE:
-            known = book.read()
-        book.publish(known)
-        book.join()
-        attendance.run()
+    with register:  # our turn: meanwhile nobody else looks, or begins
+        if register.company() != ALONE:
+            known = register.read()
+        register.publish(known)
+        register.join()
+        announcement.run()
     ...  # calls
-    attendance.own.rest()
+    announcement.own.rest()
 
 Specified by FORMAT.md beside this file. Who is killed has let go of its lock, and its file still
 says that a call ran.
@@ -23,8 +23,8 @@ import posix as os
 import time
 from binascii import crc32
 
-from nono_mcp.guard import objects, presence, ways
-from nono_mcp.guard.place import Place
+from nono_mcp.guard import directory_identity, presence, ways
+from nono_mcp.guard.open_directory import Place
 from nono_mcp.guard.presence import ALONE, ENDING, IDLE, LEFT, OLD, OTHERS
 from nono_sandbox import private
 from nono_sandbox.opath import is_directory
@@ -33,9 +33,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
-    from nono_mcp.guard.attendance import Attendance
+    from nono_mcp.guard.announcement import Announcement
 
-__all__ = ["ALONE", "LEFT", "OTHERS", "Book"]
+__all__ = ["ALONE", "LEFT", "OTHERS", "Register"]
 
 WAIT_S = 10.0
 CLEAN_S = 0.05
@@ -54,17 +54,17 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
-class Book:
+class Register:
     """One session's part in what is known of the directory *path*, of which *kind* of guard."""
 
     def __init__(
-        self, state_dir: str, kind: str, path: str, own: Attendance, wait_s: float = WAIT_S
+        self, state_dir: str, kind: str, path: str, own: Announcement, wait_s: float = WAIT_S
     ) -> None:
         self._all = f"{state_dir}/guard"
         self._path = f"{self._all}/{kind}/{_name(path)}"
         self._wait_s = wait_s
-        self.attendance = own
-        own.books_count += 1
+        self.announcement = own
+        own.registers_count += 1
         self._own = own.own
         self._name = presence.new_name()
         self.place = Place()
@@ -82,7 +82,7 @@ class Book:
         """Nobody else was there, neither one that runs nothing nor one that was killed."""
         self._left: list[str] = []
         self._whose = ""
-        """What the directory is told by that is at the path; see `objects`."""
+        """What the directory is told by that is at the path; see `directory_identity`."""
 
     def __enter__(self) -> Self:
         """Wait for our turn.
@@ -120,7 +120,7 @@ class Book:
                     if os.fstat(directory).st_nlink:
                         if not self._own.is_in(self._name):
                             # While it's our turn: who had it before us doesn't know of us.
-                            self.attendance.arrive()
+                            self.announcement.arrive()
                         self._directory, directory = directory, -1
                         return True
                 elif time.monotonic() >= until:
@@ -147,12 +147,12 @@ class Book:
     def about(self, root: int | None, *, hold: bool = True) -> None:
         """Have it be of the open directory *root*; as before, if there's none."""
         if root is not None:
-            self._whose = objects.told_by(root)
+            self._whose = directory_identity.told_by(root)
         self.place.hold(root if hold else None)
 
     def is_about(self, root: int) -> bool:
         """Tell whether it's of the open directory *root*."""
-        return self.place.is_at(os.fstat(root)) or self._whose == objects.told_by(root)
+        return self.place.is_at(os.fstat(root)) or self._whose == directory_identity.told_by(root)
 
     def company(self) -> int:
         """Return `ALONE`, `LEFT` or `OTHERS`, by all the others' files. It has to be our turn."""
@@ -168,7 +168,7 @@ class Book:
         found.discard(IDLE)
         self.is_left = not found.isdisjoint((LEFT, ENDING, OLD))
         self.is_old = OLD in found and found <= {ALONE, OLD}
-        self.is_uncertain = OTHERS not in found and not objects.is_born(self._whose)
+        self.is_uncertain = OTHERS not in found and not directory_identity.is_born(self._whose)
         if found & {OTHERS, ENDING}:
             return OTHERS
         return LEFT if self.is_left else ALONE
@@ -250,18 +250,18 @@ class Book:
     def begin(self, arrived: bytes | None) -> None:
         """Say that calls run; nobody else is there since that had *arrived*, if nobody was.
 
-        It has to be our turn, and for a book that is alone in its attendance.
+        It has to be our turn, and for a register that is alone in its announcement.
 
         Raises:
             OSError: It isn't said. Run nothing.
         """
         self.join()
-        self.attendance.run()
-        self.attendance.is_alone(arrived if self.is_deserted else None)
+        self.announcement.run()
+        self.announcement.is_alone(arrived if self.is_deserted else None)
 
     def close(self) -> None:
         """Take part no longer. Calls that weren't looked at are said to be left."""
-        self.attendance.books_count -= 1
+        self.announcement.registers_count -= 1
         self.place.hold(None)
         if not self._own.is_in(self._name):
             return

@@ -1,4 +1,4 @@
-"""Keeping what came of judging a run's policy, for `again`.
+"""Remembering what came of judging a run's policy, for `recalled_run`.
 
 Nothing is kept of a run that has to be told of, that needs more than a lane, or whose environment
 holds what the person passed on by name: a key, it may be.
@@ -37,7 +37,7 @@ def may_be(parsed: Parsed, command: tuple[str, ...], argv: tuple[str, ...]) -> b
     return command == argv and not any(parsed.all(name) for name in _OF_THEIR_OWN)
 
 
-class Keeping:
+class RunToRemember:
     """One run that may be kept."""
 
     def __init__(self, key: bytes, begun_ns: int) -> None:

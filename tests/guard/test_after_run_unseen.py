@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import afterwards
-from nono_mcp.guard.below import Below
+from nono_mcp.guard import after_run
 from nono_mcp.guard.looking import Changed
+from nono_mcp.guard.subtree_guard import SubtreeGuard
 from tests.guard.conftest import git
 from tests.guard.runs import SETTLED_NS, Runs
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.after-run")]
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     (tmp_path / "work").mkdir()
     return Runs(tmp_path)
 
@@ -32,9 +32,9 @@ def test_what_a_look_did_not_come_to_is_looked_at_by_the_next(
 ) -> None:
     runs.outside("mkdir -p a/b")
     runs.settle(SETTLED_NS)
-    monkeypatch.setattr(afterwards, "LOOK_S", 0.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 0.0)
     assert runs.run("true") == ["left "]
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     assert runs.run("echo evil > a/b/.envrc") == ["removed a/b/.envrc"]
 
 
@@ -44,9 +44,9 @@ def test_a_slow_look_keeps_the_next_from_nothing(
     runs.outside("mkdir -p a/b c")
     runs.settle(SETTLED_NS)
     assert runs.run("true") == []
-    monkeypatch.setattr(afterwards, "LOOK_S", 0.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 0.0)
     assert runs.run("rm -r a; sleep 0.2") == ["left "]
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     assert runs.run("echo evil > c/.envrc") == ["removed c/.envrc"]
 
 
@@ -103,7 +103,7 @@ def test_what_changes_places_without_a_new_time_is_told(
 def test_what_is_installed_between_calls_is_nothing_of_the_persons(tmp_path: Path) -> None:
     root = tmp_path / "work"
     (root / "src").mkdir(parents=True)
-    below = Below(str(tmp_path / "state"))
+    below = SubtreeGuard(str(tmp_path / "state"))
     below.settle(str(root), ())
     below.begin(None)
     below.rest()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import attendance, presence
-from nono_mcp.guard.attendance import Attendance
-from nono_mcp.guard.below import Below
-from nono_mcp.guard.book import Book
+from nono_mcp.guard import announcement, presence
+from nono_mcp.guard.announcement import Announcement
 from nono_mcp.guard.guard import Guard
+from nono_mcp.guard.register import Register
+from nono_mcp.guard.subtree_guard import SubtreeGuard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ class Server:
         self.work = root / "work"
         (self.work / "sub").mkdir(parents=True, exist_ok=True)
         self._guard = Guard(str(root / "state"))
-        self._below = Below(str(root / "state"))
+        self._below = SubtreeGuard(str(root / "state"))
         self._kind = kind
         if kind == "top":
             self._guard.settle([(str(path), None) for path in (self.work, *more)], ())
@@ -63,16 +63,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> list[Book]:
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[Register]:
     """Return whose turn it was, one after the other."""
-    found: list[Book] = []
-    take_turn = Book.take_turn
+    found: list[Register] = []
+    take_turn = Register.take_turn
 
-    def take(self: Book, wait_s: float = 0.0) -> bool:
+    def take(self: Register, wait_s: float = 0.0) -> bool:
         found.append(self)
         return take_turn(self, wait_s)
 
-    monkeypatch.setattr(Book, "take_turn", take)
+    monkeypatch.setattr(Register, "take_turn", take)
     return found
 
 
@@ -85,7 +85,7 @@ def settled(root: Path, kind: str, *more: Path) -> Server:
 
 
 def test_nobody_else_being_there_a_call_needs_no_turn(
-    tmp_path: Path, kind: str, turns: list[Book]
+    tmp_path: Path, kind: str, turns: list[Register]
 ) -> None:
     one = settled(tmp_path, kind)
     turns.clear()
@@ -137,7 +137,7 @@ def test_who_comes_just_as_a_call_begins_is_found_or_finds_it(
     tmp_path: Path, kind: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = settled(tmp_path, kind), Server(tmp_path, kind)
-    arrived, run = Attendance.arrived, presence.Presence.run
+    arrived, run = Announcement.arrived, presence.Presence.run
     came: list[tuple[Action, ...]] = []
 
     def come() -> None:
@@ -150,14 +150,14 @@ def test_who_comes_just_as_a_call_begins_is_found_or_finds_it(
         come()
         run(self)
 
-    def looks(self: Attendance) -> bytes:
+    def looks(self: Announcement) -> bytes:
         come()
         return arrived(self)
 
     if when == "before the word":
         monkeypatch.setattr(presence.Presence, "run", runs)
     else:
-        monkeypatch.setattr(Attendance, "arrived", looks)
+        monkeypatch.setattr(Announcement, "arrived", looks)
     assert [action.action for action in one.begin()] == ["removed"]
     assert came == [()]
     one.planted.write_text("evil")
@@ -188,8 +188,8 @@ def test_between_what_is_said_and_the_look_for_others_stands_a_lock_of_all(
     noted(presence.Presence, "run", "said")
     noted(posix, "pwrite", "came")
     noted(fcntl, "flock", "locked")
-    noted(Attendance, "arrived", "looked")
-    noted(Book, "take_turn", "turn")
+    noted(Announcement, "arrived", "looked")
+    noted(Register, "take_turn", "turn")
     one.begin()
     assert acts == ["said", "locked", "looked"]
     acts.clear()
@@ -200,20 +200,20 @@ def test_between_what_is_said_and_the_look_for_others_stands_a_lock_of_all(
 def test_who_has_come_and_not_looked_yet_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_turn = Book.take_turn
-    monkeypatch.setattr(Book, "take_turn", lambda self, _: take_turn(self, 0.05))
+    take_turn = Register.take_turn
+    monkeypatch.setattr(Register, "take_turn", lambda self, _: take_turn(self, 0.05))
     one, other = settled(tmp_path, "top"), Server(tmp_path, "top")
-    arrive = Attendance.arrive
+    arrive = Announcement.arrive
     refused = []
 
-    def arrives(self: Attendance) -> None:
+    def arrives(self: Announcement) -> None:
         arrive(self)
-        monkeypatch.setattr(Attendance, "arrive", arrive)
+        monkeypatch.setattr(Announcement, "arrive", arrive)
         with pytest.raises(Exception, match="looking for too long") as told:
             one.begin()
         refused.append(str(told.value))
 
-    monkeypatch.setattr(Attendance, "arrive", arrives)
+    monkeypatch.setattr(Announcement, "arrive", arrives)
     other.begin()
     assert len(refused) == 1
     other.planted.write_text("evil")
@@ -241,8 +241,8 @@ def test_a_word_is_said_in_all_directories(
 
     if not linking:
         monkeypatch.setattr(posix, "link", link)
-    monkeypatch.setattr(attendance, "BOOKS_MAX", 3)
-    monkeypatch.setattr("nono_mcp.guard.guard.BOOKS_MAX", 3)
+    monkeypatch.setattr(announcement, "REGISTERS_MAX", 3)
+    monkeypatch.setattr("nono_mcp.guard.guard.REGISTERS_MAX", 3)
     monkeypatch.setattr("nono_mcp.guard.guard.HOLDING_MAX", 1)
     places = [tmp_path / f"granted {number}" for number in range(7)]
     for place in places:
@@ -289,7 +289,7 @@ def test_two_that_take_turns_tell_each_other_nothing_anew(
         server.begin()
         server.end()
     published: list[object] = []
-    monkeypatch.setattr(Book, "publish", lambda _, known: published.append(known))
+    monkeypatch.setattr(Register, "publish", lambda _, known: published.append(known))
     for server in (other, one, other):
         assert server.begin() == server.end() == ()
     assert published == []

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import finding, judge, known, names, spots, ways
+from nono_mcp.guard import baseline, finding, judging_spots, names, spots, ways
 from nono_mcp.guard.action import LEFT, REMOVED, RESTORED, Action, undo
 from nono_mcp.guard.spots import Spot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.guard.known import Known
+    from nono_mcp.guard.baseline import Baseline
     from nono_mcp.guard.quarantine import Quarantine
     from nono_mcp.guard.tree import Kept, Print
 
@@ -26,10 +26,10 @@ _IN_PACKAGES = "settings of editors, agents, shells or package managers, {} of t
 _SLACK_NS = 2 * 10**9
 
 
-class Judging:
+class SubtreeJudging:
     """The judging of what is at one time beneath the open directory *root*."""
 
-    def __init__(self, known: Known, quarantine: Quarantine, root: int, since_ns: int) -> None:
+    def __init__(self, known: Baseline, quarantine: Quarantine, root: int, since_ns: int) -> None:
         self._known = known
         self._quarantine = quarantine
         self._root = root
@@ -41,10 +41,10 @@ class Judging:
 
     def see(self, spot: Spot, parent: int) -> bool:
         """Put *spot* right, if it isn't in order; tell whether it's a directory to look into."""
-        if known.is_at_top(spot) or self._known.is_open(spot):
+        if baseline.is_at_top(spot) or self._known.is_open(spot):
             return False
         one = self._known.get(spot)
-        found = judge.printed(spot, parent)
+        found = judging_spots.printed(spot, parent)
         if found is None:
             self._known.forget(spot)
             return False
@@ -54,8 +54,8 @@ class Judging:
             return False
         same = self._known.holds(spot, parent, found)
         if (same and not self._known.is_gitfile(spot)) or self._was_there(spot, parent):
-            return judge.is_directory(found)
-        now = judge.kept(spot, parent, found)
+            return judging_spots.is_directory(found)
+        now = judging_spots.kept(spot, parent, found)
         more = one is None and self._known.is_full()
         if more or not self._is_in_order(spot, found, now, one):
             found = self._replaced(spot, parent, one)
@@ -63,12 +63,12 @@ class Judging:
             self._known.take(spot, now, self._root, found)
             if now is not None:
                 self._known.doubt(spot)
-        return judge.is_directory(found)
+        return judging_spots.is_directory(found)
 
-    def _replaced(self, spot: Spot, parent: int, one: known.One | None) -> Print:
+    def _replaced(self, spot: Spot, parent: int, one: baseline.One | None) -> Print:
         """Undo what became of *spot*, and return what stands there then."""
         action = self._undo(spot, parent, one)
-        found = judge.printed(spot, parent)
+        found = judging_spots.printed(spot, parent)
         if found is None or action == REMOVED:
             self._known.forget(spot)
             return found
@@ -76,7 +76,7 @@ class Judging:
             # A call that runs got in between, so that the next look tries again.
             self._known.doubt(spot)
         elif action != RESTORED or one is None:
-            self._known.take(spot, judge.kept(spot, parent, found), self._root, found)
+            self._known.take(spot, judging_spots.kept(spot, parent, found), self._root, found)
         else:
             # A call that runs may have got at it by now: known is what was put there.
             self._known.take(spot, one.kept, self._root, found)
@@ -91,11 +91,11 @@ class Judging:
         wrong: list[Spot] = []
 
         def see(spot: Spot, parent: int) -> bool:
-            found = judge.printed(spot, parent)
-            now = judge.kept(spot, parent, found)
+            found = judging_spots.printed(spot, parent)
+            now = judging_spots.kept(spot, parent, found)
             if found is not None and not self._is_in_order(spot, found, now, None):
                 wrong.append(spot)
-            return judge.is_directory(found) and not wrong
+            return judging_spots.is_directory(found) and not wrong
 
         head = Spot(directory, "HEAD", spots.TOO_MANY, BARE)
         if self._known.is_open(head) or self._was_there(head, fd):
@@ -149,9 +149,9 @@ class Judging:
         return status.st_ctime_ns < self._since_ns - _SLACK_NS
 
     def _is_in_order(
-        self, spot: Spot, found: Print, now: Kept | None, one: known.One | None
+        self, spot: Spot, found: Print, now: Kept | None, one: baseline.One | None
     ) -> bool:
-        seen = None if one is None else judge.Seen(one.print, one.kept)
+        seen = None if one is None else judging_spots.Seen(one.print, one.kept)
         if now is None:
             return spot.rule != spots.TOO_MANY
         if self._known.has_to_lead_inside(spot, now, self._root):
@@ -161,9 +161,9 @@ class Judging:
         if spot.rule == spots.GIT:
             before = None if one is None else one.kept
             return now.is_whole and now == before and not self._known.is_gitfile(spot)
-        return judge.is_in_order(spot, found, now, seen, "")
+        return judging_spots.is_in_order(spot, found, now, seen, "")
 
-    def _undo(self, spot: Spot, parent: int, one: known.One | None) -> str:
+    def _undo(self, spot: Spot, parent: int, one: baseline.One | None) -> str:
         """Undo what became of *spot*, and return what was done; of a package's nothing is."""
         package = finding.in_package(spot.directory)
         if package and _is_name(spot):

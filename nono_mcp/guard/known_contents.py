@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     One = tuple[str, bytes, bool]
 
 
-class Copies:
+class KnownContents:
     """The contents that are known, each with what it was called and whether it's executable."""
 
     def __init__(self, known: Iterable[One] = ()) -> None:

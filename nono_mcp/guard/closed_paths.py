@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Closed:
+class ClosedPaths:
     """Paths, and what is beneath them."""
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
@@ -18,21 +18,21 @@ class Closed:
         self._beneath = tuple(f"{path}/" for path in self.paths)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Closed) and other.paths == self.paths
+        return isinstance(other, ClosedPaths) and other.paths == self.paths
 
     def __hash__(self) -> int:
         return hash(self.paths)
 
-    def __and__(self, other: Closed) -> Closed:
-        return Closed(self.paths & other.paths)
+    def __and__(self, other: ClosedPaths) -> ClosedPaths:
+        return ClosedPaths(self.paths & other.paths)
 
-    def __or__(self, other: Closed) -> Closed:
-        return Closed(self.paths | other.paths)
+    def __or__(self, other: ClosedPaths) -> ClosedPaths:
+        return ClosedPaths(self.paths | other.paths)
 
-    def within(self, root: str) -> Closed:
+    def within(self, root: str) -> ClosedPaths:
         """Return those in the directory *root*, or around it."""
         lead = root.rstrip("/") + "/"
-        return Closed(p for p in self.paths if p.startswith(lead) or lead.startswith(f"{p}/"))
+        return ClosedPaths(p for p in self.paths if p.startswith(lead) or lead.startswith(f"{p}/"))
 
     def covers(self, path: str, *, deep: bool) -> bool:
         """Tell whether *path* is one of them or, if *deep*, beneath one."""

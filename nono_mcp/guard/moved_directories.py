@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import judge, spots, ways
+from nono_mcp.guard import judging_spots, spots, ways
 from nono_sandbox.opath import LOOK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nono_mcp.guard.marshalled import Key
     from nono_mcp.guard.spots import Spot
     from nono_mcp.guard.tree import Print
-    from nono_mcp.guard.written import Key
 
 HELD_MAX = 128
 """What is more isn't given its name back."""
@@ -25,7 +25,7 @@ def is_movable(spot: Spot) -> bool:
     return spot.rule == spots.GIT or (spot.name == spots.HOOKS and spot.rule != spots.TOO_MANY)
 
 
-class Held:
+class MovedDirectories:
     """Directories that stood at guarded names."""
 
     def __init__(self) -> None:
@@ -44,13 +44,17 @@ class Held:
         old = self._held.pop(spot.key, None)
         if old is not None:
             os.close(old)
-        if not is_movable(spot) or not judge.is_directory(found) or len(self._held) >= HELD_MAX:
+        if (
+            not is_movable(spot)
+            or not judging_spots.is_directory(found)
+            or len(self._held) >= HELD_MAX
+        ):
             return
         try:
             fd = os.open(spot.name, LOOK, dir_fd=parent)
         except OSError:
             return
-        if judge.number(os.fstat(fd)) == found:
+        if judging_spots.number(os.fstat(fd)) == found:
             self._held[spot.key] = fd
         else:
             os.close(fd)

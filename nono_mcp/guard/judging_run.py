@@ -3,7 +3,7 @@
 What stands at a guarded name and isn't in order by what is in it is
 
 - put away, if it surely came since (`arrivals`), be it by a rename or a link of something older;
-- put back, if what stood there before was kept by who looked `beside` the program;
+- put back, if what stood there before was kept by `during_run`;
 - told of and left, if it may have stood there before and wasn't kept. So is what
   an older directory holds that may have been moved there, and the `config` of an older repository:
   who commits or pushes there changes it.
@@ -20,9 +20,9 @@ import posix as os
 from nono_mcp.guard import finding, looking, names, spots, times, tree, ways
 from nono_mcp.guard.action import LEFT, REMOVED, Action, undo
 from nono_mcp.guard.arrivals import Arrivals
+from nono_mcp.guard.baseline import Baseline
 from nono_mcp.guard.finding import Found
-from nono_mcp.guard.judging import BARE, Judging
-from nono_mcp.guard.known import Known
+from nono_mcp.guard.judging_subtree import BARE, SubtreeJudging
 from nono_mcp.guard.quarantine import Quarantine
 from nono_mcp.guard.spots import Spot
 
@@ -30,9 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nono_mcp.guard.afterwards import GoesOn
-    from nono_mcp.guard.known import One
-    from nono_mcp.guard.listing import Listing, Plain
+    from nono_mcp.guard.after_run import GoesOn
+    from nono_mcp.guard.baseline import One
+    from nono_mcp.guard.directory_listings import Listing, Plain
 
 CHANGED = (
     "it was changed, or moved there, while the program ran, and what was there before isn't "
@@ -47,7 +47,7 @@ def judged(
     listing: Listing,
     parts: tuple[Iterable[Plain], Iterable[Plain]],
     inodes: dict[str, int],
-    kept: Known | None = None,
+    kept: Baseline | None = None,
 ) -> tuple[tuple[Action, ...], bool]:
     """Judge what is doubtful of what is guarded in a *listing*.
 
@@ -62,9 +62,9 @@ def judged(
     state_dir, path, since_ns, (closed, given_up), goes_on = about
     root = os.open(path, ways.DIRECTORY)
     try:
-        known = kept or Known(path, times.telling_device(root))
+        known = kept or Baseline(path, times.telling_device(root))
         known.closed, known.given_up = frozenset(closed), frozenset(given_up)
-        fresh = Fresh(known, Quarantine(state_dir), root, (since_ns, listing))
+        fresh = RunJudging(known, Quarantine(state_dir), root, (since_ns, listing))
         doubtful = list(_opened_up(parts[0], root, since_ns))
         touched: list[Found] = []
         for done, found in enumerate(doubtful):
@@ -99,12 +99,12 @@ def _was_shut(path: str, root: int, since_ns: int) -> bool:
     return status.st_ctime_ns < since_ns and not status.st_mode & stat.S_IXUSR
 
 
-class Fresh(Judging):
+class RunJudging(SubtreeJudging):
     """The judging of what came since a time, as far as that can be told."""
 
     def __init__(
         self,
-        known: Known,
+        known: Baseline,
         quarantine: Quarantine,
         root: int,
         before: tuple[int, Listing],

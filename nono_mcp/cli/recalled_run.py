@@ -1,4 +1,4 @@
-"""`nono run`, where it was run before and would be judged the same.
+"""`nono run` with options that were judged before, where judging them would come to the same.
 
 Architecture invariant: all that is done for a call is done here too, but for judging its policy:
 `recall` tells that its outcome holds. Whatever isn't as it was goes the way of `run`.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.cli.confined import Run
     from nono_mcp.guard.action import Action
-    from nono_mcp.guard.afterwards import Afterwards
+    from nono_mcp.guard.after_run import AfterRun
     from nono_mcp.guard.guard import Guard
     from nono_mcp.policy.recall import Outcome as Judged
     from nono_sandbox.single_run.launching import Launch
@@ -43,16 +43,16 @@ def run(
         launch = launching.start(outcome.tier, outcome.network)
     if outcome.network != launch.network:
         return None, key, launch
-    again = _Again(words, command, outcome, launch)
+    recalled = _RecalledRun(words, command, outcome, launch)
     # It prepares while the notes are looked at, and runs nothing before the word for that.
-    again.ask()
+    recalled.ask()
     if not recall.hold(memory.notes):
         launch.abandon()
         return None, key, None
-    return again.status(), key, launch
+    return recalled.status(), key, launch
 
 
-class _Again:
+class _RecalledRun:
     """One run of a command whose policy has been judged."""
 
     def __init__(
@@ -128,16 +128,16 @@ class _Again:
         guard.settle(*self._outcome.guarded)
         return guard, guard.begin()
 
-    def _afterwards(self, guard: Guard) -> Afterwards:
+    def _afterwards(self, guard: Guard) -> AfterRun:
         """Get ready to look beneath the top directory, before the program, beside and after it."""
         from nono_mcp import places
-        from nono_mcp.guard.afterwards import Afterwards
+        from nono_mcp.guard.after_run import AfterRun
 
         cwd = self._outcome.call[3]
         state_dir = places.state_dir(places.environ())
-        return Afterwards(state_dir, self._outcome.guarded, cwd, guard.began)
+        return AfterRun(state_dir, self._outcome.guarded, cwd, guard.began)
 
-    def _looked(self, afterwards: Afterwards, arrived: signals.Signals) -> tuple[Action, ...]:
+    def _looked(self, afterwards: AfterRun, arrived: signals.Signals) -> tuple[Action, ...]:
         from nono_mcp.cli import attend
 
         quiet = "--quiet" in self._words or "-q" in self._words
@@ -157,7 +157,7 @@ class _Again:
 
 
 def _attended(
-    launch: Launch, master: int, arrived: signals.Signals, beside: Afterwards | None
+    launch: Launch, master: int, arrived: signals.Signals, beside: AfterRun | None
 ) -> Outcome:
     from nono_mcp.cli import attend
 

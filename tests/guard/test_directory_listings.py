@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import afterwards, beside, known, listing, times
-from nono_mcp.guard.listing import Listing
+from nono_mcp.guard import after_run, baseline, directory_listings, during_run, times
+from nono_mcp.guard.directory_listings import Listing
 from tests.guard.runs import SETTLED_NS, Runs, with_statuses
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ APART_NS = 10**7
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     (tmp_path / "work").mkdir()
     return Runs(tmp_path)
 
@@ -60,7 +60,7 @@ def test_what_comes_to_a_directory_that_has_its_time_still_goes_where_that_is_su
 def test_a_listing_is_of_one_directory_at_one_path(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "SLOTS_COUNT", 1)
+    monkeypatch.setattr(directory_listings, "SLOTS_COUNT", 1)
     listed(runs, "mkdir p; echo mine > p/.envrc")
     assert Listing(runs.state, str(runs.work)).before
     elsewhere = runs.work.with_name("elsewhere")
@@ -73,7 +73,7 @@ def test_a_listing_is_of_one_directory_at_one_path(
 def test_what_was_changed_in_the_tick_of_its_listing_is_listed_again(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "SETTLED_NS", -(10**13))
+    monkeypatch.setattr(directory_listings, "SETTLED_NS", -(10**13))
     for apart_ns in (1, 10**14):
         monkeypatch.setattr(times, "apart_ns", lambda *_, apart_ns=apart_ns: apart_ns)
         assert runs.run(f"mkdir -p p; touch p/{apart_ns}") == []
@@ -91,7 +91,7 @@ def test_what_comes_in_the_tick_in_which_its_directory_was_listed_beside_a_progr
 
     (runs.work / "p").mkdir()
     runs.settle()
-    monkeypatch.setattr(listing, "SETTLED_NS", 10**13)
+    monkeypatch.setattr(directory_listings, "SETTLED_NS", 10**13)
     with_statuses(monkeypatch, told)
     assert runs.run("echo evil > p/.envrc", looked=True) == ["removed p/.envrc"]
 
@@ -100,13 +100,13 @@ def test_what_could_not_be_written_is_not_left(runs: Runs, monkeypatch: pytest.M
     renamed = os.rename
 
     def fail(old: str, new: str, **more: int) -> None:
-        if listing.FOLDER in new:
+        if directory_listings.FOLDER in new:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         renamed(old, new, **more)
 
     monkeypatch.setattr("posix.rename", fail)
     assert runs.run("mkdir p") == []
-    assert not list((runs.work.parent / "state" / listing.FOLDER).iterdir())
+    assert not list((runs.work.parent / "state" / directory_listings.FOLDER).iterdir())
 
 
 def test_where_times_are_whole_ticks_what_came_in_the_tick_of_the_beginning_is_seen(
@@ -130,9 +130,9 @@ def test_beside_a_program_no_more_is_listed_than_there_is_time_for(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs.outside("mkdir -p a/b/c d/e")
-    monkeypatch.setattr(afterwards, "LOOK_S", -1.0)
+    monkeypatch.setattr(after_run, "LOOK_S", -1.0)
     settled = [(str(runs.work), None)], (), (), "", ()
-    looking = afterwards.Afterwards(runs.state, settled, str(runs.work), times.Began())
+    looking = after_run.AfterRun(runs.state, settled, str(runs.work), times.Began())
     looking.step()
     assert looking.pause_ms is None
 
@@ -172,7 +172,7 @@ def test_what_can_not_be_kept_is_told(
     furnished: Runs, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     if bound == "full":
-        monkeypatch.setattr(known, "SPOTS_MAX", 0)
+        monkeypatch.setattr(baseline, "SPOTS_MAX", 0)
     else:
         inode = (furnished.work / "p/.envrc").stat().st_ino
         with_statuses(monkeypatch, lambda one: {"st_dev": 1} if one.st_ino == inode else {})
@@ -182,7 +182,7 @@ def test_what_can_not_be_kept_is_told(
 def test_a_directory_is_not_another_of_its_parents(runs: Runs) -> None:
     runs.outside("mkdir a b")
     runs.settle()
-    keeping = beside.Beside(str(runs.work), times.Began())
+    keeping = during_run.DuringRun(str(runs.work), times.Began())
     fds = [os.open(runs.work / name, os.O_RDONLY) for name in ("a", "b")]
     try:
         stood = [keeping._has_stood((name,), fds[1]) for name in ("a", "b")]  # noqa: SLF001

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from nono_sandbox.single_run.launching import Launch
 
 
-class Start(Value):
-    """What `again` has begun for a run that it can't see to."""
+class RunSoFar(Value):
+    """What `begin_run` has begun of a run that no earlier judgement holds for."""
 
     begun_ns: int
     """When, before anything of this program was loaded that matters."""

@@ -1,14 +1,14 @@
 """A look beneath the top directory after a program that nobody looked there for before.
 
     guard.begin()
-    afterwards = Afterwards(state_dir, settled, cwd, guard.began)
+    afterwards = AfterRun(state_dir, settled, cwd, guard.began)
     afterwards.begin(has_started)  # as long as there's nothing else to do
     ...  # while the program runs, whenever there's nothing else to do: afterwards.step()
     actions = *guard.end(), *afterwards.look(patience)  # until somebody doesn't want to wait
 
 No program can set a ctime, or the time of a file's birth: what is new or was changed since the
 program began is told by those. What is new and isn't in order is put away. What was there before is
-put back, if the steps came to it before the program did (`beside`), and else it's told.
+put back, if the steps came to it before the program did (`during_run`), and else it's told.
 
 Architecture invariant: the program waits for nothing of it.
 """
@@ -21,15 +21,15 @@ import time
 
 from nono_mcp.guard import times
 from nono_mcp.guard.action import LEFT, Action
-from nono_mcp.guard.listing import Listing
+from nono_mcp.guard.directory_listings import Listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    from nono_mcp.guard.beside import Beside
-    from nono_mcp.guard.listing import Plain
+    from nono_mcp.guard.directory_listings import Plain
+    from nono_mcp.guard.during_run import DuringRun
     from nono_mcp.guard.times import Began
 
     GoesOn = Callable[[int, int], bool]
@@ -43,7 +43,7 @@ SLOW = "there are more directories than could be looked through after the progra
 WHAT = "what is guarded beneath it"
 
 
-class Afterwards:
+class AfterRun:
     """The look after a program that starts in *cwd*; `Guard.settle` took what is *settled*."""
 
     def __init__(self, state_dir: str, settled: tuple[Any, ...], cwd: str, began: Began) -> None:
@@ -52,7 +52,7 @@ class Afterwards:
         self._root = _beneath(roots, cwd, home)
         self._left_out = closed, given_up
         self._began = began
-        self._beside: Beside | None = None
+        self._beside: DuringRun | None = None
         self._listing = Listing(state_dir, self._root) if self._root else None
         self._steps: Iterator[object] = iter(())
         self.pause_ms: float | None = None
@@ -82,10 +82,10 @@ class Afterwards:
             listing.note_same()
             return
         # Where nothing is guarded nobody pays for it.
-        from nono_mcp.guard.beside import Beside
+        from nono_mcp.guard.during_run import DuringRun
         from nono_mcp.guard.finding import Found
 
-        self._beside = beside = Beside(self._root, self._began)
+        self._beside = beside = DuringRun(self._root, self._began)
         for found in known:
             beside.keep(Found(*found))
             yield found
@@ -138,7 +138,7 @@ class Afterwards:
         parts = _told_apart(listing, since_ns, inodes)
         if not parts[0]:
             return (), True
-        from nono_mcp.guard.fresh import judged
+        from nono_mcp.guard.judging_run import judged
 
         about = self._state_dir, self._root, since_ns, self._left_out, patience()
         kept = None if self._beside is None else self._beside.known

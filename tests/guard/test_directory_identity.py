@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import objects, presence
-from nono_mcp.guard.below import Below
+from nono_mcp.guard import directory_identity, presence
 from nono_mcp.guard.guard import Guard
+from nono_mcp.guard.subtree_guard import SubtreeGuard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,14 +26,14 @@ pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.shared")]
 
 KILLED = """
     import os, signal, sys
-    from nono_mcp.guard import objects
-    from nono_mcp.guard.below import Below
+    from nono_mcp.guard import directory_identity
+    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.guard.guard import Guard
 
     state, work, born = sys.argv[1:]
     if born == "unborn":
-        objects.birth_ns = lambda fd: 0
-    below, guard = Below(state), Guard(state)
+        directory_identity.birth_ns = lambda fd: 0
+    below, guard = SubtreeGuard(state), Guard(state)
     below.settle(work, ())
     guard.settle([(work, None)], ())
     below.begin(None)
@@ -56,7 +56,7 @@ def _files(work: Path) -> dict[str, str]:
 
 
 def _look(state: Path, work: Path) -> tuple[Action, ...]:
-    below, guard = Below(str(state)), Guard(str(state))
+    below, guard = SubtreeGuard(str(state)), Guard(str(state))
     below.settle(str(work), ())
     guard.settle([(str(work), None)], ())
     begun = *below.begin(None), *guard.begin()
@@ -70,7 +70,7 @@ def _look(state: Path, work: Path) -> tuple[Action, ...]:
 def born(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(presence, "GRACE_NS", 0)
     if request.param == "unborn":
-        monkeypatch.setattr(objects, "birth_ns", lambda _: 0)
+        monkeypatch.setattr(directory_identity, "birth_ns", lambda _: 0)
     return str(request.param)
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import afterwards, arrivals, finding, tree
+from nono_mcp.guard import after_run, arrivals, finding, tree
+from nono_mcp.guard.directory_listings import Listing
 from nono_mcp.guard.guard import Guard
-from nono_mcp.guard.listing import Listing
 from tests.guard.runs import SETTLED_NS, Runs, with_statuses
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.after-run")]
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     (tmp_path / "work").mkdir()
     return Runs(tmp_path)
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import _stat as stat
 import posix as os
 
-from nono_mcp.guard import finding, judge, looking, spots, times, tree, ways
-from nono_mcp.guard.known import Known
-from nono_mcp.guard.place import identity
+from nono_mcp.guard import finding, judging_spots, looking, spots, times, tree, ways
+from nono_mcp.guard.baseline import Baseline
+from nono_mcp.guard.open_directory import identity
 from nono_sandbox.opath import WAY
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ _NEVER_NS = 1 << 63
 """Later than any time that a file has."""
 
 
-class Beside:
+class DuringRun:
     """What is kept of the workspace *path* by somebody who sees that a program *began*."""
 
     def __init__(self, path: str, began: times.Began) -> None:
@@ -39,7 +39,7 @@ class Beside:
         self._root = os.open(path, ways.DIRECTORY)
         self._device = times.telling_device(self._root)
         self._file_system = times.file_system(self._root)
-        self.known = Known(path, self._device)
+        self.known = Baseline(path, self._device)
         self._stood: dict[tuple[str, ...], Identity | None] = {(): identity(self._root)}
         """Which directories stood where they are before the program began; None is another."""
 
@@ -59,11 +59,11 @@ class Beside:
             return  # the program is changing it
 
     def _see(self, spot: Spot, parent: int) -> bool:
-        there = judge.printed(spot, parent)
+        there = judging_spots.printed(spot, parent)
         if there is None or spot.rule == spots.TOO_MANY:
             return False
-        is_entered = judge.is_directory(there)
-        kept = judge.kept(spot, parent, there)
+        is_entered = judging_spots.is_directory(there)
+        kept = judging_spots.kept(spot, parent, there)
         # Now that it has been read.
         if not self._is_from_before(spot, parent, is_entered=is_entered):
             return False

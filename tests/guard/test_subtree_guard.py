@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nono_mcp.guard import known
+from nono_mcp.guard import baseline
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.undo.values import Wanted
@@ -351,7 +351,7 @@ def test_what_is_too_deep_to_be_looked_into_is_told(bench: Bench) -> None:
 def test_no_more_of_it_is_known_than_a_bound_says(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known, "SPOTS_MAX", 10)
+    monkeypatch.setattr(baseline, "SPOTS_MAX", 10)
     script = "for i in $(seq 14); do mkdir -p $i/.vscode; done"
     assert len(bench.run(script)) == 4
 

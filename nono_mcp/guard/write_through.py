@@ -21,7 +21,7 @@ QUIET_S = 5.0
 """After so long without a call the disk may say that none runs."""
 
 
-class Lasting:
+class WriteThrough:
     """What a session says of calls that ran not long ago, and a thread that sees to it."""
 
     def __init__(self) -> None:

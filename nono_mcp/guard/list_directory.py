@@ -10,7 +10,7 @@ import errno
 import posix as os
 
 from nono_mcp.guard import finding
-from nono_mcp.guard.listing import Listed
+from nono_mcp.guard.directory_listings import Listed
 from nono_mcp.guard.ways import DIRECTORY
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_mcp.guard import finding, gitfile, judge, names, spots, written
-from nono_mcp.guard.copies import Copies
+from nono_mcp.guard import finding, gitfile, judging_spots, marshalled, names, spots
+from nono_mcp.guard.known_contents import KnownContents
 from nono_mcp.guard.spots import Spot
 from nono_mcp.guard.tree import Kept
 from nono_sandbox.values import Value
@@ -39,7 +39,7 @@ class One(Value):
     """Its files, each with what changes with it by whatever name."""
 
 
-class Known:
+class Baseline:
     """All that is known of one workspace."""
 
     def __init__(self, root_path: str, device: int | None = None) -> None:
@@ -56,7 +56,7 @@ class Known:
         """Another one whenever something else is known."""
         self.bare: set[tuple[str, ...]] = set()
         """Directories that are repositories themselves."""
-        self.copies = Copies()
+        self.copies = KnownContents()
         self._spots: dict[Key, One] = {}
         self._gitfiles: set[Key] = set()
         self._crowded: set[Key] = set()
@@ -75,7 +75,7 @@ class Known:
         one = self._spots.get(spot.key)
         if one is None or one.print != found:
             return False
-        return not self.is_doubted(spot) or judge.kept(spot, parent, found) == one.kept
+        return not self.is_doubted(spot) or judging_spots.kept(spot, parent, found) == one.kept
 
     def learn(self, spot: Spot, parent: int, root: int, found: Print) -> None:
         """Take *spot*, as it was *found* in the open directory *parent*, for the person's."""
@@ -83,7 +83,7 @@ class Known:
             self._crowded.add(spot.key)
             self.version += 1
             return
-        kept = judge.kept(spot, parent, found)
+        kept = judging_spots.kept(spot, parent, found)
         self.take(spot, kept, root, found)
         if kept is not None and not _is_published(spot):
             self.copies.learn(spot, kept)
@@ -194,7 +194,7 @@ class Known:
     def written(self) -> tuple[object, ...]:
         """Return what is known as plain values."""
         spots_ = tuple(
-            (key, one.print, written.of_kept(one.kept), one.stamps)
+            (key, one.print, marshalled.of_kept(one.kept), one.stamps)
             for key, one in sorted(self._spots.items(), key=_key)
         )
         keys = (self.bare, self._gitfiles, self._crowded, self._unsure, self._untimed)
@@ -209,11 +209,11 @@ class Known:
         _, spots_, sets, copies, bytes_left = value
         known = cls(root_path, device)
         known._spots = {
-            key: One(found, written.to_kept(kept), stamps) for key, found, kept, stamps in spots_
+            key: One(found, marshalled.to_kept(kept), stamps) for key, found, kept, stamps in spots_
         }
         known.bare = set(sets[0])
         known._gitfiles, known._crowded, known._unsure, known._untimed = map(set, sets[1:])
-        known.copies = Copies(copies)
+        known.copies = KnownContents(copies)
         known._bytes_left = bytes_left
         return known
 

@@ -1,7 +1,9 @@
-"""How `nono run` begins: with its lane.
+"""How `nono run` begins: it forks its lane, and then looks whether it was run like this before.
 
-Architecture invariant: next to nothing is imported before that is forked. What this process touches
-till then, both have to copy when they touch it again; what it needs, it imports beside its lane.
+If it was, and would be judged the same, `recalled_run` sees to it; else `run` does.
+
+Architecture invariant: next to nothing is imported before the lane is forked. What this process
+touches till then, both have to copy when they touch it again; what it needs, it imports after.
 """
 
 from __future__ import annotations
@@ -37,17 +39,17 @@ def main(argv: list[str]) -> int:
     lane = _forked() if usual else None
     key, launch = None, None
     if command:
-        from nono_mcp.cli import before
+        from nono_mcp.cli import recalled_run
         from nono_sandbox.single_run import launching
 
         launch = launching.start(None, CLOSED, lane) if usual else None
-        status, key, launch = before.run(words, command, launch)
+        status, key, launch = recalled_run.run(words, command, launch)
         if status is not None:
             return status
     from nono_mcp.cli import run
-    from nono_mcp.cli.start import Start
+    from nono_mcp.cli.run_so_far import RunSoFar
 
-    return run.main(argv, Start(begun_ns, key, command, launch))
+    return run.main(argv, RunSoFar(begun_ns, key, command, launch))
 
 
 def _forked() -> Lane | None:

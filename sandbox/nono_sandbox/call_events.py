@@ -9,14 +9,14 @@ import posix as os
 import select
 
 from nono_sandbox import wire
-from nono_sandbox.attendance import drain, send_signal
+from nono_sandbox.call_monitor import drain, send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-    from nono_sandbox.attendance import Attendance, Parked
+    from nono_sandbox.call_monitor import CallMonitor, WorkerProcess
 
 
 def tell(control: _socket.socket, report: tuple[object, ...]) -> None:
@@ -25,8 +25,8 @@ def tell(control: _socket.socket, report: tuple[object, ...]) -> None:
 
 
 def attend(
-    call: Attendance,
-    parked: Parked,
+    call: CallMonitor,
+    process: WorkerProcess,
     control: _socket.socket,
     signals: int,
     waits: Callable[[select.poll, dict[int, int]], None] | None = None,
@@ -47,7 +47,7 @@ def attend(
         # All of it, before the program's end is looked at: the call's beginning may come behind
         # an order that was meant for the one before.
         while select.select([control], [], [], 0)[0]:
-            _obey(call, control, parked)
+            _obey(call, control, process)
         if signals in events:
             drain(signals)
             call.reap()
@@ -55,7 +55,7 @@ def attend(
     return call.report(gone=call.sweep())
 
 
-def _obey(call: Attendance, control: _socket.socket, parked: Parked) -> None:
+def _obey(call: CallMonitor, control: _socket.socket, process: WorkerProcess) -> None:
     try:
         message, _ = wire.receive(control)
     except wire.ClosedError:
@@ -69,12 +69,12 @@ def _obey(call: Attendance, control: _socket.socket, parked: Parked) -> None:
         call.limit = message[1]
     elif message[0] == "pidfd":
         if call.status is None:  # else the number may be another's by now
-            pidfd = os.pidfd_open(parked.pid)
-            wire.send(control, "pidfd", fds=[pidfd], word=parked.word)
+            pidfd = os.pidfd_open(process.pid)
+            wire.send(control, "pidfd", fds=[pidfd], word=process.word)
             os.close(pidfd)
     elif message[0] == "signal":
         # Just forked, it may lead no group yet.
-        if not send_signal(-parked.pid, message[1]) and call.status is None:
-            send_signal(parked.pid, message[1])
+        if not send_signal(-process.pid, message[1]) and call.status is None:
+            send_signal(process.pid, message[1])
     elif message[0] == "signal-all":
         send_signal(-1, message[1])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.guard import afterwards, fresh, listing, objects, times
+from nono_mcp.guard import after_run, directory_identity, directory_listings, judging_run, times
 from tests.guard.conftest import git, seen
 from tests.guard.runs import APART_NS, SETTLED_NS, Runs
-from tests.guard.test_below import BARE, EVERYDAY, EVIL, INIT
-from tests.guard.test_below import PLANTED as BENEATH
 from tests.guard.test_names import INNER
+from tests.guard.test_subtree_guard import BARE, EVERYDAY, EVIL, INIT
+from tests.guard.test_subtree_guard import PLANTED as BENEATH
 
 PLANTED = BENEATH | INNER
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.linux, pytest.mark.claim("guard.after-run")]
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     (tmp_path / "work").mkdir()
     return Runs(tmp_path)
 
@@ -168,13 +168,13 @@ def test_where_nothing_changed_nothing_is_listed(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs.outside("mkdir -p a/b/c d; echo mine > d/.npmrc")
-    runs.settle(listing.SETTLED_NS)
+    runs.settle(directory_listings.SETTLED_NS)
     assert runs.run("true") == []
 
     def never(*_: object) -> bool:
         raise AssertionError
 
-    monkeypatch.setattr(listing.Listing, "renew", never)
+    monkeypatch.setattr(directory_listings.Listing, "renew", never)
     assert runs.run("true") == []
     # What stands there is looked at all the same.
     assert runs.run("echo evil > d/.npmrc") == ["left d/.npmrc"]
@@ -191,11 +191,11 @@ def test_what_was_changed_just_before_it_was_listed_is_listed_again(
     runs.outside("mkdir a")
 
     def known() -> set[bool]:
-        kept = listing.Listing(str(runs.work.parent / "state"), str(runs.work))
+        kept = directory_listings.Listing(str(runs.work.parent / "state"), str(runs.work))
         return {one.changed_ns != 0 for one in kept.before.values()}
 
     for settled_ns in (10**13, -(10**13)):
-        monkeypatch.setattr(listing, "SETTLED_NS", settled_ns)
+        monkeypatch.setattr(directory_listings, "SETTLED_NS", settled_ns)
         assert runs.run("touch a/file") == []
         assert known() == {settled_ns < 0}
 
@@ -205,16 +205,16 @@ def test_what_takes_too_long_is_told_and_goes_further_the_next_time(
 ) -> None:
     runs.outside("mkdir -p a/b/c d/e")
     with monkeypatch.context() as patched:
-        patched.setattr(afterwards, "LOOK_S", -1.0)
+        patched.setattr(after_run, "LOOK_S", -1.0)
         runs.run("touch a/b/c/file")
     (action,) = runs.actions
-    assert (action.path, action.why) == (str(runs.work), afterwards.SLOW)
+    assert (action.path, action.why) == (str(runs.work), after_run.SLOW)
     assert runs.run("echo evil > d/e/.envrc") == ["removed d/e/.envrc"]
 
 
 def test_where_no_listing_can_be_kept_all_is_looked_at(runs: Runs) -> None:
     (runs.work.parent / "state").mkdir()
-    (runs.work.parent / "state" / listing.FOLDER).write_text("in the way")
+    (runs.work.parent / "state" / directory_listings.FOLDER).write_text("in the way")
     for name in ("a", "b"):
         script = f"mkdir {name}; echo {name} > {name}/.envrc"
         assert runs.run(script) == [f"removed {name}/.envrc"]
@@ -222,7 +222,7 @@ def test_where_no_listing_can_be_kept_all_is_looked_at(runs: Runs) -> None:
 
 def test_a_damaged_listing_counts_for_nothing(runs: Runs) -> None:
     assert runs.run("mkdir a") == []
-    (file,) = (runs.work.parent / "state" / listing.FOLDER).iterdir()
+    (file,) = (runs.work.parent / "state" / directory_listings.FOLDER).iterdir()
     data = file.read_bytes()
     for damaged in (b"", data[:-3], data[:40] + b"x" + data[41:]):
         file.write_bytes(damaged)
@@ -243,7 +243,7 @@ def test_a_clock_that_was_set_back_hides_nothing(monkeypatch: pytest.MonkeyPatch
 
 def test_the_workspace_is_the_nearest_that_may_be_written() -> None:
     roots = [("/", None), ("/home/ann", None), ("/home/ann/work", None), ("/srv", None)]
-    where = afterwards._beneath  # noqa: SLF001
+    where = after_run._beneath  # noqa: SLF001
     assert where(roots, "/home/ann/work/sub", "/home/ann") == "/home/ann/work"
     assert where(roots, "/home/ann/worker", "/home/ann") == ""
     assert where(roots[1:], "/etc", "/home/ann") == ""
@@ -257,7 +257,7 @@ def test_where_times_are_whole_seconds_what_came_in_the_same_second_is_told(
     cut_ns = 10**9
     runs.outside("mkdir a")
     monkeypatch.setattr(times, "apart_ns", lambda _fd, _born_ns: cut_ns)
-    monkeypatch.setattr(objects, "birth_ns", lambda _fd: 0)
+    monkeypatch.setattr(directory_identity, "birth_ns", lambda _fd: 0)
     began = times.Began()
     began.count(cut_ns)
     assert not began.since_ns() % cut_ns
@@ -284,7 +284,7 @@ def test_a_directory_that_went_is_no_failure_of_the_look(
     """Where the one it was in has the same time still: it went in the same second."""
     runs.outside("mkdir -p a/b")
     assert runs.run("true") == []
-    kept = listing.Listing(str(runs.work.parent / "state"), str(runs.work))
+    kept = directory_listings.Listing(str(runs.work.parent / "state"), str(runs.work))
     (runs.work / "a/b").rmdir()
     monkeypatch.setattr(kept.directories["a"], "changed_ns", os.lstat(runs.work / "a").st_ctime_ns)
     assert not kept.is_as_it_was()
@@ -302,7 +302,7 @@ def test_what_nobody_waits_for_is_told_and_left_whole(runs: Runs, asked_max: int
     for one in runs.actions:
         where = one.kept_in or one.path
         assert Path(where).read_text() == "evil\n"
-        assert one.kept_in or one.why == fresh.CUT_SHORT
+        assert one.kept_in or one.why == judging_run.CUT_SHORT
     # What was there by then is the person's, and stays even if it's changed.
     left = [one.path for one in runs.actions if not one.kept_in]
     assert runs.run("for n in */.envrc; do echo more >>$n; done") == sorted(

@@ -15,7 +15,7 @@ import time
 from _imp import source_hash
 from binascii import crc32
 
-from nono_mcp.guard import objects, times, ways
+from nono_mcp.guard import directory_identity, times, ways
 from nono_sandbox import private
 
 TYPE_CHECKING = False
@@ -114,7 +114,7 @@ class Listing:
         except OSError:
             return 1
         try:
-            return times.apart_ns(root, objects.birth_ns(root))
+            return times.apart_ns(root, directory_identity.birth_ns(root))
         finally:
             os.close(root)
 
@@ -192,7 +192,7 @@ class Listing:
         after it was changed is looked at again.
         """
         # Who changed nothing doesn't pay for the import.
-        from nono_mcp.guard.listed import listed
+        from nono_mcp.guard.list_directory import listed
 
         found: dict[str, Listed] = {}
         self._last = dict(self._last)

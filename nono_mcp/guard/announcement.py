@@ -1,6 +1,6 @@
-"""That calls run, said in several directories at once, and at no cost while nobody else is there.
+"""Announcing in several directories at once that calls run: without a lock while we're alone there.
 
-    attendance.run_quietly() or ...  # a turn in each of the directories, and `run`
+    announcement.run_quietly() or ...  # a turn in each of the directories, and `run`
 
 Who comes to a directory says so in one file for all of them, before it looks whether others' calls
 run there. So as long as that file is as it was when nobody else was in any of ours, nobody is.
@@ -18,21 +18,21 @@ from nono_sandbox import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_mcp.guard.lasting import Lasting
+    from nono_mcp.guard.write_through import WriteThrough
 
-BOOKS_MAX = 64
+REGISTERS_MAX = 64
 """How many directories one takes part in: so many are locked at once where somebody else is."""
 _NAME = "arrived"
 _MARK_BYTES = 16
 _FLAGS = os.O_RDWR | os.O_CREAT
 
 
-class Attendance:
-    """What one guard says of its calls in up to `BOOKS_MAX` directories."""
+class Announcement:
+    """What one guard says of its calls in up to `REGISTERS_MAX` directories."""
 
-    def __init__(self, state_dir: str, lasting: Lasting | None) -> None:
-        self.own = Presence(lasting)
-        self.books_count = 0
+    def __init__(self, state_dir: str, write_through: WriteThrough | None) -> None:
+        self.own = Presence(write_through)
+        self.registers_count = 0
         self._path = f"{state_dir}/guard"
         self._fd = -1
         self._quiet: bytes | None = None

@@ -34,7 +34,7 @@ _LOOK_S_LATER = 0.1
 _SIGXCPU, _SIGXFSZ = 24, 25
 
 
-class Parked(Value):
+class WorkerProcess(Value):
     """A worker that waits for its program, or runs it."""
 
     pid: int
@@ -45,18 +45,18 @@ class Parked(Value):
     """Where the kernel holds the call's memory, by which it's seen that it had to."""
 
 
-class Attendance:
+class CallMonitor:
     """The state of one call; its limits, once it has begun."""
 
     def __init__(
         self,
-        parked: Parked,
+        process: WorkerProcess,
         signals: int,
         tier: str,
         places: Places = NOWHERE,
         stops: _socket.socket | None = None,
     ) -> None:
-        self._parked = parked
+        self._process = process
         self._places = places
         self._growth: disk_growth.Growth | None = None
         self._reserve: disk_reserve.Reserve | None = None
@@ -136,7 +136,7 @@ class Attendance:
         return self._over_by_sum(limits)
 
     def _over_by_sum(self, limits: Limits) -> str:
-        if self._parked.membership is not None:
+        if self._process.membership is not None:
             limits = limits.replace(memory_bytes_max=None)
         if limits.memory_bytes_max is None and limits.cpu_s is None:
             return ""
@@ -148,7 +148,7 @@ class Attendance:
         return over
 
     def _killed_for_memory(self, limits: Limits) -> bool:
-        membership = self._parked.membership
+        membership = self._process.membership
         if membership is None or limits.memory_bytes_max is None:
             return False
         return membership.killed()
@@ -178,13 +178,13 @@ class Attendance:
             if pid == 0:
                 return True
             if os.WIFSTOPPED(status):
-                if pid == self._parked.pid:
+                if pid == self._process.pid:
                     self._say_stopped(os.WSTOPSIG(status))
                 continue
             user, system = self._cpu_s
             self._cpu_s = (user + cpu_s[0], system + cpu_s[1])
             self._memory_kib_max = max(self._memory_kib_max, memory_kib)
-            if pid == self._parked.pid:
+            if pid == self._process.pid:
                 self.status = status
                 self.limit = self.limit or call_end.limit_of(
                     status, self._limits, _SIGXCPU, _SIGXFSZ
@@ -218,7 +218,7 @@ class Attendance:
 
     def report(self, *, gone: bool) -> tuple[object, ...]:
         """Close the books: how the call ended, or why its worker died before there was one."""
-        failure = _failure(self._parked.report_fd)
+        failure = _failure(self._process.report_fd)
         if self._limits is None:
             return ("broken", failure[1] if failure else "a worker died before its call")
         # Whatever else ended it: the next call isn't to be taken for what this one came to.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import afterwards, beside, judge, times
+from nono_mcp.guard import after_run, during_run, judging_spots, times
 from nono_mcp.guard.finding import NAME, Found
 from tests.guard.runs import Runs
-from tests.guard.test_below import EVIL
+from tests.guard.test_subtree_guard import EVIL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ CHANGED = {
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setattr(afterwards, "LOOK_S", 600.0)
+    monkeypatch.setattr(after_run, "LOOK_S", 600.0)
     (tmp_path / "work").mkdir()
     return Runs(tmp_path)
 
@@ -175,7 +175,7 @@ def test_what_is_being_truncated_isnt_kept(runs: Runs) -> None:
     for _ in range(ATTEMPTS):
         path.write_bytes(whole)
         runs.settle()
-        looking = beside.Beside(str(runs.work), times.Began())
+        looking = during_run.DuringRun(str(runs.work), times.Began())
         pid = os.fork()
         if pid == 0:
             os.truncate(path, 1)
@@ -196,7 +196,7 @@ def test_what_is_changed_while_it_is_read_isnt_kept(
     """Between a first look at it and the reading, or between that and the look that decides."""
     runs.outside("mkdir d e; echo mine > d/.npmrc; echo theirs > e/x")
     runs.settle()
-    read = judge.kept
+    read = judging_spots.kept
     root = runs.work
 
     def kept(spot: Spot, parent: int, found: Print) -> Kept | None:
@@ -209,8 +209,8 @@ def test_what_is_changed_while_it_is_read_isnt_kept(
         return value
 
     began = times.Began()
-    monkeypatch.setattr(judge, "kept", kept)
-    looking = beside.Beside(str(root), began)
+    monkeypatch.setattr(judging_spots, "kept", kept)
+    looking = during_run.DuringRun(str(root), began)
     looking.keep(Found(NAME, ("d",), ".npmrc"))
     looking.close()
     assert looking.known.written()[1] == ()
@@ -264,12 +264,12 @@ def test_a_program_that_is_over_at_once_isnt_looked_beside(runs: Runs) -> None:
     began = times.Began()
 
     def pause_ms() -> float | None:
-        return afterwards.Afterwards(state, settled, str(runs.work), began).pause_ms
+        return after_run.AfterRun(state, settled, str(runs.work), began).pause_ms
 
     assert pause_ms() == 0
     runs.outside("mkdir d")
     assert runs.run("true") == []
-    assert pause_ms() == afterwards.PAUSE_MS
+    assert pause_ms() == after_run.PAUSE_MS
     runs.outside("echo mine > d/.npmrc")
     assert runs.run("true") == []
     assert pause_ms() == 0

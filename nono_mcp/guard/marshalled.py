@@ -7,8 +7,8 @@ Architecture invariant: pure. What isn't as it was written is None, and never ha
 
 from __future__ import annotations
 
-from nono_mcp.guard.closed import Closed
-from nono_mcp.guard.judge import Seen
+from nono_mcp.guard.closed_paths import ClosedPaths
+from nono_mcp.guard.judging_spots import Seen
 from nono_mcp.guard.tree import Kept
 from nono_sandbox.values import Value
 
@@ -27,7 +27,7 @@ class Top(Value):
     path: str
     was_there: bool
     crowded: frozenset[Key]
-    closed: tuple[Closed, ...]
+    closed: tuple[ClosedPaths, ...]
     """What wasn't looked at: what is in each of them."""
     awaited: frozenset[Key]
     """What was looked at besides the guard's own names."""
@@ -51,7 +51,7 @@ def to_top(value: Any, path: str) -> Top | None:  # noqa: ANN401 - whatever was 
         path,
         was_there,
         frozenset(crowded),
-        tuple(Closed(paths) for paths in closed),
+        tuple(ClosedPaths(paths) for paths in closed),
         frozenset(awaited),
         {key: Seen(found, to_kept(kept)) for key, found, kept in seen},
     )
