@@ -66,6 +66,11 @@ class Live:
         self.close_input()
 
     @property
+    def is_attached(self) -> bool:
+        """Tell whether it runs."""
+        return self._lane is not None
+
+    @property
     def takes_input(self) -> bool:
         """Tell whether there is somebody to read it."""
         return self._fd >= 0

@@ -64,12 +64,12 @@ class Tools:
         except ToolError as error:
             self._attendant.refused(str(error), "run_sandboxed", context)
             raise
-        if arguments.keep_cwd:
-            self._cwd = command.cwd
         if arguments.yield_s or arguments.keep_stdin or arguments.tty:
             return await self._as_job(command, arguments, context)
         kept = Kept()
         result = await self._attendant.run(command, "run_sandboxed", context, kept.feed)
+        if arguments.keep_cwd and result.ended.failure is None:
+            self._cwd = command.cwd
         return await self._told(command, result, kept)
 
     async def _as_job(
@@ -87,6 +87,9 @@ class Tools:
         except anyio.get_cancelled_exc_class():
             await job.end()
             raise
+        ran = live.is_attached if job.result is None else job.result.ended.failure is None
+        if arguments.keep_cwd and ran:
+            self._cwd = command.cwd
         if not job.ended:
             return results.plain(
                 await of_job(job, self._session, 0) + "\n[nono] it goes on: read_output"

@@ -235,6 +235,14 @@ async def test_a_directory_is_kept_if_the_call_says_so(connect: Connect, machine
         assert (await agent.run("pwd")).endswith("/work")
         assert (await agent.run("pwd", cwd="sub", keep_cwd=True)).endswith("/sub")
         assert (await agent.run("pwd")).endswith("/sub")
+        # It's kept once a call ran there, and not if none could.
+        for yield_s in (None, 1.0):
+            await agent.refused(command="pwd", cwd="gone", keep_cwd=True, yield_s=yield_s)
+            assert (await agent.run("pwd")).endswith("/sub")
+        (machine.workspace / "job").mkdir()
+        await agent.run("read line", cwd="job", keep_cwd=True, keep_stdin=True, yield_s=0.1)
+        assert (await agent.run("pwd")).endswith("/job")
+        await agent.run("true", cwd="sub", keep_cwd=True)
         (machine.workspace / "sub").rmdir()
         assert "the one that was kept: say another" in await agent.refused(command="pwd")
         assert "say another" not in await agent.refused(command="pwd", cwd="gone")
