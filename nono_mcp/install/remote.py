@@ -19,6 +19,8 @@ from nono_mcp.server.paths import NAME, PATH
 
 VARIABLE = "NONO_TOKEN"
 """Which variable of a client's environment holds the token, unless another is named."""
+_ADDRESS = re.compile(r"[A-Za-z0-9.:/\[\]_@?#=&-]+", re.ASCII)
+"""What addresses are written with, those too that are refused for what they hold."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _RANDOM_BYTES = 8
 
@@ -49,14 +51,17 @@ def parse(text: str, *, plain: bool) -> Address:
     Raises:
         InstallError: It's none, or the token would cross a network unencrypted.
     """
+    # Whoever parses them drops ends of lines and tabs without a word.
+    if not _ADDRESS.fullmatch(text):
+        raise InstallError("it holds a character that no server's address has, as a space is")
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
         raise InstallError(f"it is no address: {error}") from error
-    if parts.scheme not in {"http", "https"} or not host or not text.isascii():
+    if parts.scheme not in {"http", "https"} or not host:
         raise InstallError("it is no address: say http://127.0.0.1:8080 or https://HOST")
-    if parts.username is not None or parts.query or parts.fragment or "\\" in text:
+    if parts.username is not None or parts.query or parts.fragment:
         raise InstallError("it holds more than a host, a port and a path")
     if parts.scheme == "http" and not plain and not _is_loopback(host):
         raise InstallError(f"the token would cross the network to {host} unencrypted: say https")
