@@ -78,6 +78,7 @@ async def served(app: App, access: HttpAccess) -> AsyncIterator[ASGIApp]:
 async def listen(guard: Guard, http: Http, listener: socket.socket, draining: anyio.Event) -> None:
     """Answer on *listener* by *guard* until cancelled, or until *draining* is done."""
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_upgrade)
     logging.getLogger("mcp.shared.jsonrpc_dispatcher").addFilter(_is_no_farewell)
     logging.getLogger("mcp.server.streamable_http").addFilter(_is_no_departure)
     async with anyio.create_task_group() as group:
@@ -272,6 +273,15 @@ async def _answer(
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
     """Tell whether *record* is of something else than a request that our own end interrupted."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+def _is_no_upgrade(record: logging.LogRecord) -> bool:
+    """Tell whether *record* is of something else than a client that wants another protocol.
+
+    It's answered by this one, as a server may (RFC 9110, section 7.8), and there's no advice in it.
+    """
+    text = record.getMessage()
+    return not text.startswith(("Unsupported upgrade request", "No supported WebSocket library"))
 
 
 def _is_no_farewell(record: logging.LogRecord) -> bool:

@@ -166,6 +166,21 @@ def test_a_request_needs_the_token_our_host_and_no_other_origin(abused: Website)
     assert status == 200
 
 
+def test_who_wants_another_protocol_is_answered_by_this_one(website: Website) -> None:
+    upgrade = {"Connection": "keep-alive, Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    for protocol in ("websocket", "h2c", "TLS/1.3"):
+        connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+        connection.request("GET", "/healthz", headers={**upgrade, "Upgrade": protocol})
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Upgrade")) == (200, None)
+        assert answer.read() == b"ok\n"
+        connection.close()
+    website.process.terminate()
+    assert website.process.wait(30) == 128 + signal.SIGTERM
+    assert website.process.stderr is not None
+    assert website.process.stderr.read() == ""
+
+
 def test_nothing_of_a_body_is_awaited_before_the_door_has_answered(abused: Website) -> None:
     with socket.create_connection(("127.0.0.1", abused.port), timeout=30) as connection:
         connection.sendall(
