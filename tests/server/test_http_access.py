@@ -2,7 +2,8 @@
 
 import pytest
 
-from nono_mcp.server.http_access import HttpAccess, Refused, digest_of
+from nono_mcp.server import http_access
+from nono_mcp.server.http_access import HttpAccess, Refused, digest_of, knows
 
 OWNERS = {digest_of(b"token-123"): "alice", digest_of(b"token-456"): "bob"}
 ACCESS = HttpAccess.of(["127.0.0.1", "localhost"], 8080, OWNERS)
@@ -107,3 +108,26 @@ def test_a_certificates_names_are_ours_and_their_pages_speak_https() -> None:
         assert status([(b"host", host), (b"origin", b"https://" + host), *known], access) is None
         assert status([(b"host", host), (b"origin", b"http://" + host), *known], access) == 403
     assert status([(b"host", b"other.example"), *known], access) == 421
+
+
+def test_no_token_is_nobodys_though_its_digest_is_known() -> None:
+    assert isinstance(HttpAccess.of(["x"], 1, {digest_of(b""): "x"}).owner(b""), Refused)
+
+
+@pytest.mark.parametrize("token", [b"token-123", b"token-456", b"token-789"])
+def test_every_token_is_compared_whichever_it_is(
+    monkeypatch: pytest.MonkeyPatch, token: bytes
+) -> None:
+    """And by what takes as long for each, so that the time tells nothing."""
+    compared: list[str] = []
+
+    def compare(known: str, given: str) -> bool:
+        compared.append(known)
+        return known == given
+
+    monkeypatch.setattr(http_access.hmac, "compare_digest", compare)
+    ACCESS.owner(token)
+    assert compared == list(OWNERS)
+    compared.clear()
+    assert knows(OWNERS, token) == (token != b"token-789")
+    assert compared == list(OWNERS)

@@ -63,7 +63,8 @@ class Answering(BaseHTTPRequestHandler):
         (token,) = form["token"]
         self.server.asked.append((self.headers["authorization"], token))
         body = json.dumps(self.server.known.get(token, {"active": False})).encode()
-        self.send_response(302 if self.server.redirect else self.server.status)
+        # 307, by which the form would be sent again.
+        self.send_response(307 if self.server.redirect else self.server.status)
         if self.server.redirect:
             self.send_header("location", self.server.redirect)
         self.send_header("content-length", str(len(body)))

@@ -1,6 +1,8 @@
 """The wire: whatever a client writes, it has an answer, and nothing else is on it."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -173,6 +175,17 @@ def test_a_worker_has_no_way_to_the_wire(wire: Wire) -> None:
     assert told.count("socket:") + told.count("pipe:") <= 4
     id_ = wire.run('for fd in 3 4 5 6 7 8 9; do eval "echo forged >&$fd"; done; true')
     assert "forged" not in wire.text(id_)
+
+
+def test_no_program_that_the_server_starts_gets_what_it_has_open(wire: Wire) -> None:
+    wire.initialize()
+    assert wire.text(wire.run("true"))
+    flags = {}
+    for file in Path(f"/proc/{wire.process.pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            flags[int(file.name)] = int(file.read_text().partition("flags:")[2].split()[0], 8)
+    assert {0, 1, 2, 3, 4} <= set(flags)
+    assert [fd for fd, of_it in flags.items() if fd > 2 and not of_it & os.O_CLOEXEC] == []
 
 
 def test_input_and_output_may_be_files(machine: Machine) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from nono_mcp.server import unauthenticated
 from nono_mcp.server.unauthenticated import ACCEPTED_MAX, Unauthenticated
 from tests.server.conftest import DEADLINE_S, until
 from tests.server.teamwork import NAMES, Shared, people, sharing
@@ -275,3 +276,40 @@ async def test_one_over_the_bound_of_all_takes_the_place_of_one_of_the_most() ->
         await reached(lambda: sum(server.ended.values()) == 2)
         assert server.unauthenticated.count == 6
         assert sum(server.ended[one] for one in ends["127.0.0.2"]) == 2
+
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2%eth0", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_connections_count_as_one_hosts_by_what_one_can_have(
+    one: str, other: str, *, same: bool
+) -> None:
+    address = unauthenticated._address  # noqa: SLF001
+    assert (address((one, 1)) == address((other, 2))) == same
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("comes", [False, True])
+async def test_a_connection_that_ended_while_it_was_known_is_counted_no_more(
+    *, comes: bool
+) -> None:
+    found, peer = Unauthenticated(), ("127.0.0.1", 1)
+    ends = [socket.socketpair() for _ in range(2)]
+    accepted = [found._accepted(end.detach(), peer) for end, _ in ends[:1]]  # noqa: SLF001
+    assert found.count == 1
+    with found.known(peer):
+        assert found.count == 0
+        accepted[0].close()
+        if comes:
+            accepted.append(found._accepted(ends[1][0].detach(), peer))  # noqa: SLF001
+    assert found.count == comes
+    for one in (*accepted, *(end for pair in ends for end in pair)):
+        one.close()
+    assert found.count == 0

@@ -1,7 +1,9 @@
 """A client's descriptors as streams: whole messages in order, however slowly they are taken."""
 
+import asyncio
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCNotification, JSONRPCRequest
 
+from nono_mcp.server import stdio, streams
 from nono_mcp.server.streams import Receiving, Sending
 
 LONG_ENOUGH_S = 60
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
 
 
 @pytest.fixture
@@ -102,7 +106,6 @@ def test_no_more_is_read_than_is_wanted_and_what_comes_in_pieces_is_one_message(
     pipe: tuple[int, int],
 ) -> None:
     read_fd, write_fd = pipe
-    line = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
 
     async def act() -> None:
         receiving = Receiving(read_fd, refuse)
@@ -110,10 +113,10 @@ def test_no_more_is_read_than_is_wanted_and_what_comes_in_pieces_is_one_message(
             async with anyio.create_task_group() as group:
                 group.start_soon(_expect, receiving)
                 await anyio.wait_all_tasks_blocked()
-                os.write(write_fd, line[:10])
+                os.write(write_fd, PING[:10])
                 await anyio.lowlevel.checkpoint()
-                os.write(write_fd, line[10:])
-            os.write(write_fd, line)
+                os.write(write_fd, PING[10:])
+            os.write(write_fd, PING)
             for _ in range(20):
                 await anyio.lowlevel.checkpoint()
             assert not receiving._is_watched  # noqa: SLF001 - or the loop would be busy with it
@@ -165,3 +168,135 @@ def test_what_can_not_be_read_is_at_its_end(tmp_path: Path) -> None:
         anyio.run(act)
     finally:
         os.close(fd)
+
+
+def test_no_more_is_written_in_one_turn_however_fast_it_is_taken(tmp_path: Path) -> None:
+    """Others have theirs in between."""
+    fd = os.open(tmp_path / "written", os.O_WRONLY | os.O_CREAT)
+    sizes = []
+
+    async def act() -> None:
+        sending = Sending(fd)
+        with anyio.fail_after(LONG_ENOUGH_S):
+            await sending.send(message(0, 1_000_000))
+            while sending._rest:  # noqa: SLF001 - what waits
+                sizes.append(os.fstat(fd).st_size)
+                await anyio.lowlevel.checkpoint()
+            sizes.append(os.fstat(fd).st_size)
+
+    try:
+        anyio.run(act)
+    finally:
+        os.close(fd)
+    most = streams._WRITES_MAX * streams._WRITE_BYTES  # noqa: SLF001
+    assert sizes[-1] > 1_000_000
+    assert all(after - before <= most for before, after in zip([0, *sizes], sizes, strict=False))
+
+
+def test_what_was_sent_is_written_after_the_end_and_nothing_more(pipe: tuple[int, int]) -> None:
+    read_fd, write_fd = pipe
+    received = bytearray()
+
+    async def act() -> None:
+        sending = Sending(write_fd)
+        with anyio.fail_after(LONG_ENOUGH_S):
+            async with sending:
+                await sending.send(message(0, 300_000))
+            async with anyio.create_task_group() as group:
+                group.start_soon(sending.written)
+                while received[-1:] != b"\n":
+                    received.extend(await anyio.to_thread.run_sync(os.read, read_fd, 5000))
+            with pytest.raises(anyio.ClosedResourceError):
+                await sending.send(message(1))
+            assert not asyncio.get_running_loop().remove_writer(write_fd)
+
+    anyio.run(act)
+    assert json.loads(received)["params"]["number"] == 0
+
+
+def test_who_was_let_go_of_is_written_nothing(pipe: tuple[int, int]) -> None:
+    read_fd, write_fd = pipe
+
+    async def act() -> None:
+        sending = Sending(write_fd)
+        await sending.send(message(0, 300_000))
+        sending.let_go()
+        assert not asyncio.get_running_loop().remove_writer(write_fd)
+        with anyio.fail_after(LONG_ENOUGH_S):
+            await sending.written()
+        os.close(write_fd)
+
+    anyio.run(act)
+    written = b"".join(iter(lambda: os.read(read_fd, 1 << 20), b""))
+    assert len(written) < 300_000
+
+
+def test_a_client_that_reads_nothing_is_not_waited_for(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stdio, "FLUSH_S_MAX", 0.01)
+    read_fd, write_fd = os.pipe()
+
+    async def act() -> None:
+        with anyio.fail_after(LONG_ENOUGH_S):
+            async with stdio.streams(pipe[0], write_fd) as (_, sent):
+                await sent.send(message(0, 300_000))
+
+    try:
+        anyio.run(act)
+    finally:
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+@pytest.mark.parametrize("lines_count", [1, 2])
+def test_after_the_end_nothing_is_received_that_has_come(
+    pipe: tuple[int, int], lines_count: int
+) -> None:
+    read_fd, write_fd = pipe
+    os.write(write_fd, lines_count * PING)
+
+    async def act() -> None:
+        receiving = Receiving(read_fd, refuse)
+        with anyio.fail_after(LONG_ENOUGH_S):
+            await _expect(receiving)
+            receiving.end()
+            with pytest.raises(anyio.EndOfStream):
+                await receiving.receive()
+        assert not asyncio.get_running_loop().remove_reader(read_fd)
+
+    anyio.run(act)
+
+
+def test_who_takes_no_answers_is_still_heard(pipe: tuple[int, int]) -> None:
+    read_fd, write_fd = pipe
+    os.write(write_fd, b"nonsense\n" + PING)
+
+    async def broken(_: SessionMessage) -> None:
+        raise anyio.BrokenResourceError
+
+    async def act() -> None:
+        receiving = Receiving(read_fd, broken)
+        with anyio.fail_after(LONG_ENOUGH_S):
+            await _expect(receiving)
+        receiving.end()
+
+    anyio.run(act)
+
+
+def test_a_connection_that_was_reset_is_at_its_end() -> None:
+    ours, theirs = socket.socketpair()
+    ours.sendall(b"unread")
+
+    async def act() -> None:
+        receiving = Receiving(ours.fileno(), refuse)
+        with anyio.fail_after(LONG_ENOUGH_S):
+            theirs.close()
+            with pytest.raises(anyio.EndOfStream):
+                await receiving.receive()
+        receiving.end()
+
+    try:
+        anyio.run(act)
+    finally:
+        ours.close()
