@@ -837,6 +837,14 @@ async def test_a_token_at_another_host_is_refused(stage: Stage) -> None:
     assert stage.codes() == ["token-elsewhere"] * 3
 
 
+async def test_a_token_in_what_asks_for_a_tunnel_is_refused(stage: Stage) -> None:
+    head = b"CONNECT open.example:443 HTTP/1.1\r\nHost: open.example:443\r\n" + stage.password
+    for field in (stage.bearer(), b"X: " + stage.token("openai") + b"\r\n"):
+        assert (await stage.ask(head + field + b"\r\n")).status == 403
+    assert quiet(stage)
+    assert stage.codes() == ["token-elsewhere"] * 2
+
+
 async def test_a_token_of_one_call_in_the_tunnel_of_another(stage: Stage) -> None:
     other = stage.proxy.mint("call-2")
     wire = await stage.open()

@@ -153,3 +153,21 @@ async def test_nothing_paces_what_goes_to_a_client() -> None:
         front.close()
         by.close()
         await until(lambda: came[0].words[-1] == "lost")
+
+
+async def test_only_so_many_come_in_one_turn() -> None:
+    loop = asyncio.get_running_loop()
+    by = watch(loop)
+    came: list[Came] = []
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    front = Door(by, loop, listener, lambda: Came(came), room=lambda: 100)
+    others = [socket.create_connection(listener.getsockname()) for _ in range(40)]
+    # The loop hasn't had a turn.
+    front.ready(READ)
+    assert len(came) == door._ACCEPTS_MAX < len(others)  # noqa: SLF001
+    await until(lambda: len(came) == len(others))
+    front.close()
+    by.close()
+    await until(lambda: all(one.words[-1] == "lost" for one in came))
+    for each in others:
+        each.close()

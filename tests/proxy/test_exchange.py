@@ -3,6 +3,7 @@
 import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -285,3 +286,41 @@ async def test_a_proxy_beyond_this_one_is_asked_for_a_tunnel(roots: Roots) -> No
         wire = await made.open()
         assert (await wire.connect("open.example:443")).status == 502
         wire.close()
+
+
+async def test_a_proxy_beyond_this_one_that_speaks_before_it_is_spoken_to_is_left(
+    roots: Roots,
+) -> None:
+    made = Talk(roots)
+    await made.prepare()
+    ahead = [OK, b"", b"x" * 20_000]
+
+    async def beyond(peer: Peer) -> None:
+        await peer.head()
+        said = ahead[0]
+        await peer.say(b"HTTP/1.1 200 OK\r\n" + (said if said[:1] == b"x" else b"\r\n" + said))
+        await peer.reader.read()
+
+    await made.serve("proxy.corp", 3128, beyond, tls=False)
+    async with playing(made, config(roots, UpstreamProxy.parse("http://proxy.corp:3128"))):
+        statuses = []
+        while ahead:
+            wire = await made.open()
+            statuses.append((await wire.connect("open.example:443")).status)
+            wire.close()
+            ahead.pop(0)
+        assert statuses == [502, 200, 502]
+
+
+async def test_an_address_is_judged_before_a_proxy_beyond_this_one_is_asked_for_it(
+    roots: Roots,
+) -> None:
+    made = Talk(roots)
+    await made.prepare()
+    proxied = config(roots, UpstreamProxy.parse("http://proxy.corp:3128"))
+    proxied = replace(proxied, allow=(HostRule("169.254.169.254", 443), *proxied.allow))
+    async with playing(made, proxied):
+        wire = await made.open()
+        assert (await wire.connect("169.254.169.254:443")).status == 403
+        wire.close()
+        assert made.dialled == []

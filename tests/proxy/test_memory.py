@@ -8,6 +8,7 @@ import pytest
 
 from nono_proxy import grammar, memory
 from nono_proxy.config import Config, EndpointRule, HostRule, Limits, Narrow, Route, SigV4
+from nono_proxy.credential import Credential
 from nono_proxy.memory import Judged, Memory
 from nono_proxy.placements import Found
 from nono_proxy.plan import Plan
@@ -285,3 +286,43 @@ def test_nothing_that_is_kept_is_printed() -> None:
     one = judged(Plan())
     kept_.keep(one, b"sk-secret-0123", None)
     assert "sk-secret" not in f"{kept_!r} {one!r}"
+
+
+def test_no_more_is_kept_of_heads_that_are_alike_and_of_how_answers_began() -> None:
+    kept_ = Memory()
+    for number in range(3 * memory.HEADS_MAX):
+        head = HEAD.replace(b" HTTP", b"/%d HTTP" % number, 1)
+        kept_.keep(judged(Plan(), head), head, None)
+    assert 0 < len(kept_._alike) <= memory.HEADS_MAX  # noqa: SLF001
+    request = grammar.parse_request(HEAD)
+    for number in range(3 * memory.SHAPES_MAX):
+        kept_.openings(request, (Credential(b"sk-%08d" % number), 1.0))
+    assert 0 < len(kept_._openings) <= memory.SHAPES_MAX  # noqa: SLF001
+
+
+def test_nothing_stays_of_what_has_run_out_or_is_forgotten() -> None:
+    kept_ = Memory()
+    request = grammar.parse_request(HEAD)
+    lent = Credential(b"sk-secret-0123"), 1.0
+    for is_swept in (True, False):
+        one = judged(Plan(), generation=kept_.generation)
+        kept_.keep(one, HEAD, lent)
+        began = kept_.openings(request, lent)
+        assert kept_.openings(request, lent) is began
+        assert kept_._kept  # noqa: SLF001
+        assert kept_._alike  # noqa: SLF001
+        if is_swept:
+            kept_.sweep(1.0)
+        else:
+            kept_.forget()
+        left = kept_._kept, kept_._alike, kept_._openings  # noqa: SLF001
+        assert left == ({}, {}, {})
+
+
+def test_nothing_is_made_like_a_head_that_was_not_passed_on_as_it_was() -> None:
+    kept_ = Memory()
+    head, other = (HEAD[:-2] + b"A: %d\r\n\r\n" % number for number in (1, 2))
+    kept_.keep(judged(Plan(), head), HEAD, None)
+    assert kept_.find((None, other), 0.0) is None
+    kept_.keep(judged(Plan(), head), head, None)
+    assert kept_.find((None, other), 0.0) is not None

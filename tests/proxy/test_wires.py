@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from nono_proxy import watching
+from nono_proxy import watching, wires
 from nono_proxy.watching import Watch
 from nono_proxy.wires import Wire
 from tests.proxy.told import WATCHES, Told, until
@@ -189,3 +189,13 @@ async def test_a_number_that_is_another_sockets_by_now_does_no_harm() -> None:
     await until(lambda: first.told.words[-1] == second.told.words[-1] == "lost")
     first.other.close()
     second.other.close()
+
+
+async def test_only_so_much_is_read_in_one_turn(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires, "_PIECE_BYTES", 10)
+    pair.other.send(b"x" * 1000)
+    pair.wire.ready(watching.READ)
+    assert len(pair.told.heard) == 10 * wires._PIECES_MAX  # noqa: SLF001
+    await until(lambda: len(pair.told.heard) == 1000)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from nono_mcp.server import http_access
 from nono_mcp.server.http_access import HttpAccess, Refused, digest_of, knows
 
 OWNERS = {digest_of(b"token-123"): "alice", digest_of(b"token-456"): "bob"}
@@ -125,7 +124,7 @@ def test_every_token_is_compared_whichever_it_is(
         compared.append(known)
         return known == given
 
-    monkeypatch.setattr(http_access.hmac, "compare_digest", compare)
+    monkeypatch.setattr("hmac.compare_digest", compare)
     ACCESS.owner(token)
     assert compared == list(OWNERS)
     compared.clear()

@@ -278,7 +278,6 @@ async def test_one_over_the_bound_of_all_takes_the_place_of_one_of_the_most() ->
         assert sum(server.ended[one] for one in ends["127.0.0.2"]) == 2
 
 
-
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

@@ -288,7 +288,10 @@ def test_a_connection_that_was_reset_is_at_its_end() -> None:
     ours, theirs = socket.socketpair()
     ours.sendall(b"unread")
 
+    told: list[object] = []
+
     async def act() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
         receiving = Receiving(ours.fileno(), refuse)
         with anyio.fail_after(LONG_ENOUGH_S):
             theirs.close()
@@ -300,3 +303,4 @@ def test_a_connection_that_was_reset_is_at_its_end() -> None:
         anyio.run(act)
     finally:
         ours.close()
+    assert told == []
