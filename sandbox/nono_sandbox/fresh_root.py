@@ -15,7 +15,7 @@ import _stat as stat
 import errno
 import posix as os
 
-from nono_sandbox import _uapi
+from nono_sandbox import _uapi, mount_points
 from nono_sandbox.confinement import READ, WRITE, Confinement, Grant, Link
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.granted import open_judged
@@ -75,7 +75,7 @@ def begin(proc_mount: int) -> int:
     with Unmasked():
         root = _hang(_empty(), _COVERED)
         _add_own_places(root, ours=True)
-        _mount_at(root, "/proc", proc_mount)
+        mount_points.attach_at(root, "/proc", proc_mount)
     return root
 
 
@@ -184,25 +184,25 @@ def _add_own_places(root: int, *, ours: bool) -> None:
     Unless the root is *ours*, it is the machine's own: nothing is made there.
     """
     dev = _uapi.new_mount("tmpfs", _INERT & ~_uapi.MOUNT_ATTR_NODEV, mode="0755")
-    _put(root, "/dev", dev, directory=True, may_make=ours)
+    mount_points.put(root, "/dev", dev, directory=True, may_make=ours)
     # Nobody else has been in there: what is made by its name is what has it.
     for name in DEVICES:
         tree = _uapi.open_tree_clone_of(f"/dev/{name}")
         # Read-only is about the node, whose mode root would otherwise still own.
         _uapi.mount_setattr(tree, _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_RDONLY)
         os.mknod(name, 0o600 | stat.S_IFREG, dir_fd=dev)
-        _mount_in(dev, name, tree)
+        mount_points.attach_in(dev, name, tree)
     for name, target in _DEVICE_LINKS:
         os.symlink(target, name, dir_fd=dev)
     noexec = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NOEXEC
     terminals = _uapi.new_mount("devpts", noexec, ptmxmode="0666", mode="0620")
     for name, mount in (("pts", terminals), ("shm", _scratch())):
         os.mkdir(name, 0o755, dir_fd=dev)
-        _mount_in(dev, name, mount)
+        mount_points.attach_in(dev, name, mount)
     os.close(dev)
-    _mount_at(root, "/tmp", _scratch(), may_make=ours)  # noqa: S108 - ours
+    mount_points.attach_at(root, "/tmp", _scratch(), may_make=ours)  # noqa: S108 - ours
     if ours:
-        _symlink(root, "/var/tmp", "/tmp")  # noqa: S108 - ours
+        mount_points.symlink(root, "/var/tmp", "/tmp")  # noqa: S108 - ours
 
 
 def _scratch() -> int:
@@ -219,52 +219,13 @@ def _close_dev(root: int) -> None:
     os.close(dev)
 
 
-def _mount_in(directory: int, name: str, mount: int) -> None:
-    _uapi.move_mount(mount, directory, name)
-    os.close(mount)
-
-
-def _mount_at(
-    root: int, path: str, mount: int, *, directory: bool = True, may_make: bool = True
-) -> None:
-    _put(root, path, mount, directory=directory, may_make=may_make)
-    os.close(mount)
-
-
-def _put(root: int, path: str, mount: int, *, directory: bool, may_make: bool) -> None:
-    """Attach *mount* at *path*, which is made if it isn't there and *may_make*."""
-    if may_make and _put_on_new(root, path, mount, directory=directory):
-        return
-    point = _point(root, path, directory=directory, may_make=may_make)
-    _uapi.move_mount(mount, point)
-    os.close(point)
-
-
-def _put_on_new(root: int, path: str, mount: int, *, directory: bool) -> bool:
-    """Make the last of *path*, and attach *mount* there; False if it's there, or more isn't."""
-    above, _, name = path.strip("/").rpartition("/")
-    try:
-        parent = _uapi.open_beneath(root, above, os.O_PATH) if above else root
-    except OSError:
-        return False
-    try:
-        _make(parent, name, directory=directory)
-        _uapi.move_mount(mount, parent, name)
-    except (FileExistsError, NotADirectoryError):
-        return False
-    finally:
-        if parent != root:
-            os.close(parent)
-    return True
-
-
 def _bind(root: int, path: str, source: str, attributes: int, *, may_make: bool = True) -> None:
     fd = os.open(source, os.O_PATH | os.O_CLOEXEC)
     directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     tree = _uapi.open_tree_clone(fd)
     os.close(fd)
     _uapi.mount_setattr(tree, attributes)
-    _mount_at(root, path, tree, directory=directory, may_make=may_make)
+    mount_points.attach_at(root, path, tree, directory=directory, may_make=may_make)
 
 
 def _bind_all(root: int, grants: Sequence[Grant], mounted: dict[str, Grant]) -> None:
@@ -289,7 +250,7 @@ def _hold_in_scratch(root: int, grant: Grant, pinned: set[str]) -> None:
     parent = grant.path.rpartition("/")[0]
     for scratch in _SCRATCH:
         if parent.startswith(scratch + "/") and parent not in pinned:
-            os.close(_point(root, parent, directory=True, may_make=True))
+            os.close(mount_points.point(root, parent, directory=True, may_make=True))
             pin(root, grant.path, scratch, pinned)
 
 
@@ -298,7 +259,7 @@ def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
     directory = not grant.exact
     may_make = cover is None or cover.source is not None
     try:
-        _put(root, grant.path, tree, directory=directory, may_make=may_make)
+        mount_points.put(root, grant.path, tree, directory=directory, may_make=may_make)
     except OSError as error:
         raise ConfinementError(
             f"can't mount the grant of {grant.path}: {error.strerror}"
@@ -316,61 +277,6 @@ def _copy(grant: Grant) -> int:
     return tree
 
 
-def _point(root: int, path: str, *, directory: bool, may_make: bool) -> int:
-    """Return a descriptor of the mount point *path*, made if it isn't there and *may_make*."""
-    try:
-        fd = _uapi.open_beneath(root, path.lstrip("/"), os.O_PATH)
-        if stat.S_ISDIR(os.fstat(fd).st_mode) == directory:
-            return fd
-        os.close(fd)
-        if not may_make:
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    except OSError as error:
-        if not may_make or error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
-            raise
-    parts = path.strip("/").split("/")
-    fd = os.dup(root)
-    for depth, name in enumerate(parts, start=1):
-        step = _made(fd, name, directory=directory or depth < len(parts))
-        os.close(fd)
-        fd = step
-    return fd
-
-
-def _make(parent: int, name: str, *, directory: bool) -> None:
-    if directory:
-        os.mkdir(name, 0o755, dir_fd=parent)
-    else:
-        os.mknod(name, 0o600 | stat.S_IFREG, dir_fd=parent)
-
-
-def _made(parent: int, name: str, *, directory: bool) -> int:
-    """Open *name* in *parent*, which is ours; whatever else has that name makes room."""
-    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        _make(parent, name, directory=directory)
-    except FileExistsError:
-        fd = os.open(name, flags, dir_fd=parent)
-        if stat.S_ISDIR(os.fstat(fd).st_mode) == directory:
-            return fd
-        os.close(fd)
-        os.unlink(name, dir_fd=parent)
-        _make(parent, name, directory=directory)
-    return os.open(name, flags, dir_fd=parent)
-
-
 def _repeat_link(root: int, link: Link, mounted: dict[str, Grant]) -> None:
     if cover_of(link.path, mounted) is None:
-        _symlink(root, link.path, link.target)
-
-
-def _symlink(root: int, path: str, target: str) -> None:
-    parent, _, name = path.rpartition("/")
-    directory = _point(root, parent, directory=True, may_make=True) if parent else root
-    try:
-        os.symlink(target, name, dir_fd=directory)
-    except FileExistsError:
-        pass  # a grant stands there already, or two grants share a link
-    finally:
-        if directory != root:
-            os.close(directory)
+        mount_points.symlink(root, link.path, link.target)
