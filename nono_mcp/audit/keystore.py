@@ -24,7 +24,7 @@ class KeystoreError(AuditError):
 
 
 class Keystore(Protocol):
-    """Short texts by name."""
+    """Where short secret texts are kept, each under a name."""
 
     name: str
     """KEYRING or FILE."""

@@ -31,7 +31,7 @@ SPOTS_MAX = 20_000
 
 
 class One(Value):
-    """A spot as it was."""
+    """A guarded spot as it was when it was last in order."""
 
     print: Print
     kept: Kept | None
@@ -40,7 +40,7 @@ class One(Value):
 
 
 class Baseline:
-    """All that is known of one workspace."""
+    """What was guarded beneath one workspace, when it was last in order."""
 
     def __init__(self, root_path: str, device: int | None = None) -> None:
         self._root_path = root_path

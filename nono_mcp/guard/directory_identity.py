@@ -1,4 +1,4 @@
-"""What a directory is told from another by that comes to have its path.
+"""By what a directory is told from another that comes to have its path: device, inode and birth.
 
 Most file systems give the inode number of what was removed to what is made next, so the time of
 its birth is asked for as well. Where one directory may come to have another time of birth, as on

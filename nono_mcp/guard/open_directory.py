@@ -8,7 +8,7 @@ from nono_mcp.guard import ways
 
 
 class Place:
-    """The directory that others are told of."""
+    """The directory of a `Register`, held open if it can be."""
 
     def __init__(self) -> None:
         self.fd = -1

@@ -1,4 +1,4 @@
-"""Has it on the disk that calls run, so that a power cut can't hide one: behind the calls' backs.
+"""Writing through to the disk that calls run, so that a power cut can't hide one.
 
 A call doesn't wait for that. The kernel writes what is written in order, where both are on one
 file system with a journal; elsewhere a call that plants something, has it written through and

@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 
 class CoTenants(Enum):
-    """Who else there is."""
+    """Whether others are served too, and in whose session."""
 
     NOBODY = auto()
     """The session is the person's own, and so is all that is recorded."""

@@ -1,6 +1,7 @@
 """Attending to a call: what a lane hears of it, from outside and from the kernel, until its end.
 
-Architecture invariant: as that of `lane`.
+Architecture invariant: nothing is read that a worker writes, and when the other end of the control
+channel is gone, the call is ended and so is this process.
 """
 
 from __future__ import annotations

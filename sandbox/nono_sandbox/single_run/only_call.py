@@ -1,6 +1,7 @@
-"""The one call of a single run, as its lane sees to it.
+"""The one call of a single run: the lane gives up its privileges, starts it, and sees to its end.
 
-Architecture invariant: as that of `lane`.
+Architecture invariant: the lane reads nothing that the call writes, save the message that says why
+nothing was executed, and ends with the process that asked for the run.
 """
 
 from __future__ import annotations

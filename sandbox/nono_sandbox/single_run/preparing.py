@@ -1,4 +1,4 @@
-"""What the lane of a single run has around it, and its one call.
+"""The lane of a single run: it makes its root, /proc, network and terminal, and runs its one call.
 
 Architecture invariant: imported inside the namespaces, by process 1: a process that has imported
 all this is dear to fork.
@@ -43,12 +43,12 @@ def serve(
         OSError: The kernel refused. Exit.
         ClosedError: The other end is gone. Exit.
     """
-    room = _Room(tier, network)
+    surroundings = _Surroundings(tier, network)
     wire.send(control, "ready")
-    room.make_ready()
+    surroundings.make_ready()
     message, group = wire.receive(control)
     if message[0] == "door":
-        room.open_door(control, message[1])
+        surroundings.open_door(control, message[1])
         message, group = wire.receive(control)
     confinement, call, foreground = message[1:]
     spawns = setup.spawns(confinement, tier, call, in_group=bool(group))
@@ -59,9 +59,9 @@ def serve(
         import termios  # noqa: F401
     if group:
         import nono_sandbox.cgroups.membership  # noqa: F401
-    room.settle(confinement, carrier)
+    surroundings.settle(confinement, carrier)
     message, _ = wire.receive(control)
-    plan = room.plan_for(confinement, message[1])
+    plan = surroundings.plan_for(confinement, message[1])
     if group:
         plan = _in_group(plan, group)
     master, slave = _terminal(as_ours=foreground) if call.tty else (-1, -1)
@@ -75,7 +75,7 @@ def serve(
     only_call.run(control, call, _stdio(slave), sealed)
 
 
-class _Room:
+class _Surroundings:
     """What a lane has around it: as much as can be is made before the confinement is known."""
 
     def __init__(self, tier: str, network: str) -> None:
@@ -117,7 +117,7 @@ class _Room:
             forward.hand_over(carrier, confinement.network)
 
     def plan_for(self, confinement: Confinement, programs: Programs) -> Plan:
-        """Return the plan for *confinement*, with its seccomp *programs*, in the room as it is."""
+        """Return the plan for *confinement* and its seccomp *programs*, with what is around it."""
         plan = setup.plan_for(confinement, self._tier, programs)
         if self._tier == NAMESPACES:
             domain.allow_proc(plan.ruleset_fd)
