@@ -1,5 +1,6 @@
 """The README's first command: it shows what it claims, and leaves nothing behind."""
 
+import contextlib
 import os
 import re
 import signal
@@ -103,7 +104,8 @@ async def test_without_a_sandbox_every_claim_fails_but_the_first(
     for mark in re.findall(r"demo-[0-9a-f]{8}", shown):
         for pid in running(mark):
             # It leads a session, and what it waits for doesn't bear the mark.
-            os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
     assert shown.count("  ok    ") == 1
     assert shown.count("  FAIL  ") == demonstration.failed_count == 7
 

@@ -1,5 +1,6 @@
 """The real Claude Code and the real Codex, configured as the README says, act through us alone."""
 
+import contextlib
 import os
 import signal
 from dataclasses import replace
@@ -64,7 +65,7 @@ def test_a_person_steers_from_chat(agent: Agent) -> None:
         turn("snapshot", name="start"),
         agent.turn("rm precious; echo oops > made"),
         turn("rollback", snapshot="start"),
-        turn("run_sandboxed", command=f"echo begun; sleep 1000; : {mark}", yield_s=1),
+        turn("run_sandboxed", command=f"sleep 1000; : {mark}", yield_s=0.1),
         turn("read_output"),
     )
     assert "of the data" not in unread
@@ -75,7 +76,6 @@ def test_a_person_steers_from_chat(agent: Agent) -> None:
     assert (agent.project / "precious").read_text() == "as it was"
     assert not (agent.project / "made").exists()
     assert "running" in job
-    assert "begun" in job
     assert "running" in jobs
     until(lambda: not any(running(mark)))
 
@@ -87,8 +87,9 @@ def test_a_client_that_is_killed_takes_its_command_along(agent: Agent) -> None:
         until(lambda: any(running(mark)))
         for pid in descendants(process.pid):
             # Theirs, by what they are: where the clients lie may be called as we are.
-            if "python" not in Path(f"/proc/{pid}/exe").readlink().name:
-                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if "python" not in Path(f"/proc/{pid}/exe").readlink().name:
+                    os.kill(pid, signal.SIGKILL)
         until(lambda: not any(running(mark)))
     finally:
         process.kill()
@@ -97,8 +98,9 @@ def test_a_client_that_is_killed_takes_its_command_along(agent: Agent) -> None:
 
 def descendants(pid: int) -> list[int]:
     """Return the processes below *pid* that are the client's own, the nearest first."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     found = []
-    for child in map(int, children):
-        found += [child, *descendants(child)]
+    # It may have ended meanwhile.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *descendants(int(child))]
     return found

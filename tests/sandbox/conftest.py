@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -422,10 +423,10 @@ def sandbox(confine: Confine) -> Sandbox:
     return confine()
 
 
-def alive(token: str) -> list[str]:
+def holders(token: str) -> dict[int, str]:
     """Return the command lines that hold *token*, of any other process on the machine."""
     lines = command_lines() if sys.platform == "linux" else command_lines_by_ps()
-    return [line for pid, line in lines if token in line and pid != os.getpid()]
+    return {pid: line for pid, line in lines if token in line and pid != os.getpid()}
 
 
 def command_lines() -> Iterator[tuple[int, str]]:
@@ -453,5 +454,18 @@ def _attack_argv() -> Callable[..., list[str]]:
 
 
 @pytest.fixture(name="alive")
-def _alive() -> Callable[[str], list[str]]:
-    return alive
+def _alive() -> Iterator[Callable[[str], list[str]]]:
+    """Return what finds the command lines of processes that hold a text; in the end none does."""
+    left: set[str] = set()
+
+    def alive(token: str) -> list[str]:
+        found = list(holders(token).values())
+        (left.add if found else left.discard)(token)
+        return found
+
+    yield alive
+    # Where a test failed, that is.
+    for token in left:
+        for pid in holders(token):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
