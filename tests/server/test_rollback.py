@@ -157,7 +157,7 @@ async def test_a_rollback_is_refused_while_a_call_runs(machine: Machine, marked:
         assert (machine.workspace / "f").exists()
         # One that only reads runs as well.
         group.cancel_scope.cancel()
-    assert not marked.alive()
+    await marked.disappear()
 
 
 @pytest.mark.claim("undo.no-live-worker")

@@ -351,7 +351,7 @@ async def test_calls_at_the_same_time_are_said_to_be(machine: Machine, marked: M
     assert alone.changed is not None
     assert other.changed is not None
     assert (alone.changed.overlapped, other.changed.overlapped) == (False, True)
-    assert len(marked.alive()) == 0
+    await marked.disappear()
 
 
 @pytest.mark.claim("undo.kept-before")
