@@ -105,7 +105,7 @@ def about(path: object, **more: object) -> dict[str, object]:
 async def test_a_yes_gives_it_to_later_calls(machine: Machine, era: str, data: Path) -> None:
     person = Person()
     # What runs before the yes goes on looking, and never sees it.
-    waits = f"echo begun; until [ -e go ]; do :; done; cat {data}/file || echo unseen"
+    waits = f"echo be''gun; until [ -e go ]; do :; done; cat {data}/file || echo unseen"
     async with asking(machine, era, person) as agent:
         started = await agent.run(waits, yield_s=0.2)
         job = started.split()[1].rstrip(":")

@@ -68,7 +68,8 @@ async def test_what_a_job_plants_is_put_right_before_an_answer_tells_of_it(
 ) -> None:
     plants = [machine.workspace / ".envrc", machine.workspace / "d" / ".envrc"]
     plant = "echo x > .envrc; echo x > d/.envrc"
-    script = f"mkdir d; {plant}; echo one; read go; {plant}; echo two; read go; {plant}"
+    # What it says isn't in its own words, which every answer repeats.
+    script = f"mkdir d; {plant}; echo o''ne; read go; {plant}; echo t''wo; read go; {plant}"
 
     def check(told_of_it: str) -> None:
         for path in plants:
@@ -118,7 +119,9 @@ async def test_a_job_is_sent_input_and_its_end(connect: Connect) -> None:
 
 
 async def test_a_job_has_a_terminal_if_it_is_to(connect: Connect) -> None:
-    script = "test -t 0 && test -t 1 && test -t 2 && stty size; echo >/dev/tty there; cat; echo end"
+    script = (
+        "test -t 0 && test -t 1 && test -t 2 && stty size; echo >/dev/tty the''re; cat; echo end"
+    )
     async with connect() as agent:
         answer = await agent.run(script, tty=True, yield_s=0.1)
         job = job_of(answer)
@@ -128,7 +131,7 @@ async def test_a_job_has_a_terminal_if_it_is_to(connect: Connect) -> None:
         await until_told(agent, "exit status 0", job=job)
         # Once as the terminal's echo, once from cat.
         assert (await told(agent, "read_output", job=job, offset=0)).count("typed") == 2
-        job = job_of(await agent.run("echo ready; exec sleep 1000", tty=True, yield_s=0.1))
+        job = job_of(await agent.run("echo rea''dy; exec sleep 1000", tty=True, yield_s=0.1))
         await until_told(agent, "ready", job=job, offset=0)
         await told(agent, "send_input", job=job, text="\x03")
         await until_told(agent, "killed by SIGINT", job=job)
