@@ -35,22 +35,37 @@ DEADLINE_S = 30.0
 CREDENTIAL = b"sk-real-0123456789/abcdef+ghij"
 
 
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Roots:
     """A certificate authority of the test's own."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test roots")])
-        self.certificate = self._sign(
-            self._name, self._key, x509.BasicConstraints(ca=True, path_length=None)
-        )
+        authority = x509.BasicConstraints(ca=True, path_length=None)
+        self.certificate = self._sign(self._name, self._key, authority, SIGNS_CERTIFICATES)
         self.pem = self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def _sign(
-        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *critical: x509.ExtensionType
     ) -> x509.Certificate:
+        """Return a certificate that Python 3.13 takes too, which wants all that RFC 5280 does."""
         now = dt.datetime.now(dt.UTC)
-        return (
+        of_subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        of_issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(self._name)
@@ -58,9 +73,12 @@ class Roots:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(days=1))
             .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(extension, critical=False)
-            .sign(self._key, hashes.SHA256())
+            .add_extension(of_subject, critical=False)
+            .add_extension(of_issuer, critical=False)
         )
+        for extension in critical:
+            builder = builder.add_extension(extension, critical=True)
+        return builder.sign(self._key, hashes.SHA256())
 
     def context(self, *hosts: str) -> ssl.SSLContext:
         """Return what a server of *hosts* is."""

@@ -39,7 +39,13 @@ from nono_sandbox.seatbelt.fixed import SYSTEM_GRANTS
 HERE = Path(__file__).parent
 LONG_ENOUGH_S = 60.0
 OUTPUT_KEPT_BYTES = 1 << 20
-INSIDE = (HERE / "inside.py").read_text(encoding="utf-8")
+# Newer ones of libffi keep a file of their own open once ctypes is there: where nothing was yet.
+FREE = """\
+import os
+FREE = os.dup(0)
+os.close(FREE)
+"""
+INSIDE = FREE + (HERE / "inside.py").read_text(encoding="utf-8")
 # The interpreter that a virtual environment leads to is the one that runs without it.
 PYTHON = os.path.realpath(sys.executable)
 SYSTEM = [
