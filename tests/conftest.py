@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from nono_mcp.guard import times
 from nono_sandbox.cgroups import session_groups
+from tests import folding
 
 SOURCES = Path(__file__).parents[1]
 # The tests are also run from a copy beside which nothing lies but README.md, against the wheel.
@@ -42,6 +43,7 @@ HERE = {
     "macos": os.uname().sysname == "Darwin",
     "groups": not session_groups.why_none(),
     "exact_times": bool(exact_times()),
+    "folding": bool(folding.DIRECTORIES),
 }
 OF_LINUX = re.compile(r"^pytestmark = .*\bmark\.linux\b", re.MULTILINE)
 PROVEN = pytest.StashKey[set[str]]()

@@ -10,7 +10,8 @@ goes to a quarantine outside every grant, and what was there before comes back.
   `known_contents`, `finding`, `looking`, `judging_subtree`.
 - Of a plain `nono run`, beneath that too: `after_run`, `during_run`, `judging_run`, `arrivals`,
   `directory_listings`, `list_directory`.
-- What is guarded, and when it's harmless: `names`, `spots`, `gitconfig`, `gitfile`, `contents`.
+- What is guarded, and when it's harmless: `names`, `spelling`, `spots`, `gitconfig`, `gitfile`,
+  `contents`.
 - What is known of files: `times`, `directory_identity`, `tree`; how they are reached: `ways`,
   `open_directory`.
 - What is done: `action`, `quarantine`, `aside`, `copying`.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import posix as os
 
-from nono_mcp.guard import names, spots, ways
+from nono_mcp.guard import names, spelling, spots, ways
 from nono_mcp.guard.directory_listings import PACKAGES
 from nono_sandbox.values import Value
 
@@ -32,7 +32,7 @@ SHUT = "shut"
 """A directory of ours that can't be looked into, for the reason that is its name."""
 
 _MARKS = frozenset({"HEAD", "objects", "refs", "commondir"})
-_BY_NAME = {names.fold(mark): mark for mark in _MARKS}
+_BY_NAME = {names.folded(mark): mark for mark in _MARKS}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -63,7 +63,10 @@ def marks(directory: int) -> set[str]:
 
 
 def by_names(paths: Iterable[str], bare: Collection[tuple[str, ...]]) -> Iterator[Found]:
-    """Yield what the changed *paths* belong to; *bare* are repositories that are known."""
+    """Yield what the changed *paths* belong to; *bare* are repositories that are known.
+
+    They are spelled as guarded names are: events come from no directory that has others for them.
+    """
     for path in paths:
         yield from _of_path(tuple(path.split("/")), bare)
 
@@ -78,8 +81,6 @@ def _of_path(parts: tuple[str, ...], bare: Collection[tuple[str, ...]]) -> Itera
         if names.what(name):
             yield Found(NAME, parts[:index], name)
             return
-        if names.is_around(name):
-            yield Found(AROUND, parts[:index], name)
         if names.is_around(name):
             yield Found(AROUND, parts[:index], name)
     if parts[-1] in _MARKS:
@@ -144,7 +145,7 @@ class Level:
         present = set()
         with os.scandir(self.fd) as entries:
             for entry in entries:
-                name = entry.name
+                name = spelling.as_guarded(entry.name, self.fd)
                 if names.is_git(name):
                     self._found.append(Found(GIT, self.directory))
                 elif names.what(name):
@@ -153,7 +154,7 @@ class Level:
                     self.below.append(name)
                 if names.is_around(name):
                     self._found.append(Found(AROUND, self.directory, name))
-                if mark := _BY_NAME.get(names.fold(name)):
+                if mark := _BY_NAME.get(names.folded(name)):
                     present.add(mark)
         if is_bare(present):
             self._found.append(Found(BARE, self.directory))

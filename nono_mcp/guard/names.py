@@ -11,22 +11,14 @@ What isn't here: instructions to agents (`AGENTS.md`, skills), which are the age
 nothing by themselves; what a person runs knowingly (`Makefile`, `package.json`, tests); and code
 that belongs to the project though editors load it (ESLint's configuration, build scripts).
 
+Many directories find a file by names that aren't written as its own is: in another case (FAT and
+APFS, ext4 where somebody said so), and by letters that fold to those (APFS, ext4). `spelled` says
+what may be found by a guarded name in any of them; `spelling` asks the directory.
+
 Architecture invariant: this module is data and does no I/O.
 """
 
 from __future__ import annotations
-
-import sys
-
-if sys.platform == "darwin":
-    # Its file systems take `.VSCODE` for `.vscode`, and so does who opens that.
-    from nono_sandbox.seatbelt.spelling import fold as fold  # noqa: PLC0414 - for others too
-else:
-
-    def fold(name: str) -> str:
-        """Return *name* as the file system compares it."""
-        return name
-
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,10 +90,11 @@ AROUND = "a directory in which names are guarded"
 class _Names:
     """Names, looked up fast where most are none of them."""
 
-    def __init__(self, table: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, table: Iterable[tuple[str, str]], others: Iterable[str] = ()) -> None:
         self._whole = {name: what for name, what in table if "*" not in name}
         self._parts = [(*name.split("*"), what) for name, what in table if "*" in name]
         self._ends = tuple(end for _, end, _ in self._parts)
+        self._written = {name.lower(): name for name in (*self._whole, *others)}
 
     def what(self, name: str) -> str:
         """Return what is guarded by the name *name*, or nothing."""
@@ -115,43 +108,96 @@ class _Names:
                 return what
         return ""
 
+    def spelled(self, name: str) -> str:
+        """Return which of these names, or of the others, may find *name*; else *name* itself."""
+        low = folded(name)
+        found = self._written.get(low)
+        if found is not None:
+            return found
+        if low == name or not self.what(low) or self.what(name):
+            return name
+        return next(
+            f"{start}{_without(name, start, end)}{end}"
+            for start, end, _ in self._parts
+            if low.startswith(start) and low.endswith(end)
+        )
 
-_NAMES = _Names([(fold(name), what) for what, names in TABLE.items() for name in names.split()])
-_INNER = {
-    around: _Names([(fold(name), what) for name, what in names.items()])
-    for around, names in INNER.items()
-}
 
-if sys.platform == "darwin":
+def _without(name: str, start: str, end: str) -> str:
+    """Return what is left of *name* between what folds to *start* and to *end*."""
+    first = next(at for at in range(len(name) + 1) if folded(name[:at]) == start)
+    last = next(at for at in range(len(name), -1, -1) if folded(name[at:]) == end)
+    return name[first:last]
 
-    def what(name: str) -> str:
-        """Return what is guarded by the name *name*, or nothing."""
-        return _NAMES.what(fold(name))
 
-    def is_git(name: str) -> bool:
-        """Tell whether Git looks for its repository by the name *name*."""
-        return fold(name) == ".git"
+_FOLDED = str.maketrans(
+    {
+        "\u017f": "s",
+        "\u212a": "k",
+        "\u00df": "ss",
+        "\u1e9e": "ss",
+        "\ufb00": "ff",
+        "\ufb01": "fi",
+        "\ufb02": "fl",
+        "\ufb03": "ffi",
+        "\ufb04": "ffl",
+        "\ufb05": "st",
+        "\ufb06": "st",
+    }
+)
+"""Letters that fold to those of a guarded name (CaseFolding.txt of Unicode, C and F)."""
+_IGNORED = frozenset(
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u200b\u200c\u200d\u200e\u200f"
+    "\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\u2065\u2066\u2067\u2068\u2069\u206a\u206b"
+    "\u206c\u206d\u206e\u206f\u3164\ufe00\ufe01\ufe02\ufe03\ufe04\ufe05\ufe06\ufe07\ufe08\ufe09\ufe0a\ufe0b"
+    "\ufe0c\ufe0d\ufe0e\ufe0f\ufeff\uffa0\ufff0\ufff1\ufff2\ufff3\ufff4\ufff5\ufff6\ufff7\ufff8\U0001bca0"
+    "\U0001bca1\U0001bca2\U0001bca3\U0001d173\U0001d174\U0001d175\U0001d176\U0001d177\U0001d178"
+    "\U0001d179\U0001d17a"
+)
+"""What counts for nothing in a name (Default_Ignorable_Code_Point), to ext4 and to HFS+."""
+_IGNORED_FIRST, _IGNORED_LAST = "\U000e0000", "\U000e0fff"
 
-    def is_around(name: str) -> bool:
-        """Tell whether *name* is that of a directory in which some names are guarded."""
-        return fold(name) in INNER
 
-else:
-    what = _NAMES.what
+def folded(name: str) -> str:
+    """Return *name* in small letters, without what counts for nothing in it."""
+    if name.isascii():
+        return name.lower()
+    kept = [
+        char
+        for char in name.translate(_FOLDED)
+        if char not in _IGNORED and not _IGNORED_FIRST <= char <= _IGNORED_LAST
+    ]
+    return "".join(kept).lower()
 
-    def is_git(name: str) -> bool:
-        """Tell whether Git looks for its repository by the name *name*."""
-        return name == ".git"
 
-    def is_around(name: str) -> bool:
-        """Tell whether *name* is that of a directory in which some names are guarded."""
-        return name in INNER
+_NAMES = _Names(
+    [(name, what) for what, names in TABLE.items() for name in names.split()], (".git", *INNER)
+)
+_INNER = {around: _Names(list(names.items())) for around, names in INNER.items()}
+
+what = _NAMES.what
+spelled = _NAMES.spelled
+
+
+def spelled_inside(around: str, name: str) -> str:
+    """Return which guarded name may find *name* in a directory *around* it; or *name* itself."""
+    return _INNER[around].spelled(name)
+
+
+def is_git(name: str) -> bool:
+    """Tell whether Git looks for its repository by the name *name*."""
+    return name == ".git"
+
+
+def is_around(name: str) -> bool:
+    """Tell whether *name* is that of a directory in which some names are guarded."""
+    return name in INNER
 
 
 def what_inside(around: str, name: str) -> str:
     """Return what is guarded by the name *name* in a directory *around* it; or nothing."""
-    inner = _INNER.get(fold(around))
-    return "" if inner is None else inner.what(fold(name))
+    inner = _INNER.get(around)
+    return "" if inner is None else inner.what(name)
 
 
 def what_of(directory: Sequence[str], name: str) -> str:

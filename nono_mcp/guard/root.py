@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix as os
 import time
 
-from nono_mcp.guard import action, judging_spots, names, spots, times, ways
+from nono_mcp.guard import action, judging_spots, names, spelling, spots, times, ways
 from nono_mcp.guard.action import LEFT, Action
 from nono_mcp.guard.closed_paths import ClosedPaths
 from nono_mcp.guard.judging_spots import Seen
@@ -141,7 +141,7 @@ class Root:
         """Return the guarded names that stand in the open directory *root*."""
         changed_ns = os.fstat(root).st_ctime_ns
         if self.listing is None or self.listing[0] != changed_ns:
-            found = tuple(names.guarded(os.listdir(root)))
+            found = spelling.guarded(root)
             self.listing = None
             if time.time_ns() - changed_ns > _OLD_NS:
                 self.listing = (changed_ns, found)

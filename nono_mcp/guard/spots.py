@@ -10,7 +10,7 @@ from __future__ import annotations
 import _stat as stat
 import posix as os
 
-from nono_mcp.guard import names, ways
+from nono_mcp.guard import names, spelling, ways
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -93,7 +93,8 @@ def visit_around(at: tuple[str, ...], name: str, parent: int, see: See) -> None:
 
 
 def _within_around(at: tuple[str, ...], around: int, see: See) -> None:
-    for name in sorted(os.listdir(around)):
+    found = {spelling.as_guarded_inside(at[-1], name, around) for name in os.listdir(around)}
+    for name in sorted(found):
         what = names.what_inside(at[-1], name)
         if what:
             see(Spot(at, name, AS_IT_WAS, what), around)
@@ -135,7 +136,7 @@ def standing(path: str) -> list[Spot]:
     except OSError:
         return []
     try:
-        visit(root, sorted(names.guarded(os.listdir(root))), see_if_there)
+        visit(root, sorted(spelling.guarded(root)), see_if_there)
     except OSError:
         return []
     finally:

@@ -152,7 +152,7 @@ def walk(directory: tuple[str, ...], root: int, *, make: bool) -> int | None:
     fd = os.dup(root)
     for depth, name in enumerate(directory, start=1):
         try:
-            if make and depth == len(directory) and name not in os.listdir(fd):
+            if make and depth == len(directory) and not is_there(name, fd):
                 with Writable(fd):
                     os.mkdir(name, 0o755, dir_fd=fd)
             below = enter(name, fd)

@@ -8,7 +8,8 @@ FORMAT.md is the specification.
   `database`, `index`, `statuses`.
 - Looking at a workspace: `scan`, `looking`, `marks`, `trust`, `visits`, `descent`, `reading`,
   `storing`, `modes`, `patterns`; at one that is known: `glance`, `comparing`, `helping`.
-- Being told what changed: `watch`, `watched`, `watched_node`, `way`, `inotify`, `mounts`.
+- Being told what changed: `watch`, `watched`, `watched_node`, `way`, `inotify`, `mounts`,
+  `folding`.
 - What differs: `difference`, `steps`, `text`.
 - Going back: `restoring`, `planning`, `choosing`, `merge`, `preparing`, `staging`, `applying`,
   `fixed`, `metadata`; told by `answers`, `applied`.

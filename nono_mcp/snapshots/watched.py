@@ -14,6 +14,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from nono_mcp.snapshots import folding
 from nono_mcp.snapshots.inotify import (
     CHANGES,
     IN_ATTRIB,
@@ -41,6 +42,7 @@ STEPS_MAX = 200_000
 """Directories looked at between two questions: a large one may be moved to and fro."""
 UNWATCHED_MAX = 200
 """Directories that can't be watched; where there are more, nothing is."""
+_FOLDS = "names there aren't told apart by case, and events don't say how they are written"
 _ENDED = IN_IGNORED | IN_UNMOUNT | IN_DELETE_SELF | IN_MOVE_SELF
 
 
@@ -76,6 +78,8 @@ class Tree:
         Raises:
             DoubtError, OSError: It can't be watched.
         """
+        if folding.is_by_nature(self._root_fd):
+            raise DoubtError(_FOLDS)
         self._add(self._root, moved=False)
         self._steps_count = 0
 
@@ -231,6 +235,8 @@ class Tree:
     def _watch(self, node: Node, fd: int) -> None:
         if node.depth > DEPTH_MAX:
             raise DoubtError(f"directories are more than {DEPTH_MAX} deep")
+        if folding.is_told_to(fd):
+            raise DoubtError(_FOLDS)
         if len(self._by_watch) >= self._watches_max:
             raise DoubtError(
                 f"it has more than {self._watches_max} directories, half of what may be watched "

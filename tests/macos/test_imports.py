@@ -71,15 +71,16 @@ GUARDED = """
 import mac, sys
 mac.become()
 from nono_mcp.guard import names
-print([name for name in sys.argv[1:] if names.what(name) or names.is_git(name)])
-print([names.what_inside(".HG", name) != "" for name in ("HGRC", "store")])
+print([names.spelled(name) for name in sys.argv[1:]])
+print([names.spelled_inside(".hg", name) for name in ("HGRC", "Store")])
 """
 
 
 def test_a_name_is_guarded_by_all_that_macos_holds_equal() -> None:
     roots = sorted({str(Path(*one.__path__).parent) for one in PACKAGES})
     code = f"import sys; sys.path += {[*roots, str(mac.HERE)]!r}\n{GUARDED}"
-    guarded = [".vscode", ".VSCODE", ".V\u017fcode", ".Git", ".RPROFILE", "X.CODE-WORKSPACE"]
-    words = [sys.executable, "-I", "-c", code, *guarded, ".vscode2", "git", "src"]
+    names = [".vscode", ".VSCODE", ".V\u017fcode", ".Git", ".RPROFILE", "X.CODE-WORKSPACE", "Git"]
+    words = [sys.executable, "-I", "-c", code, *names]
     ended = subprocess.run(words, capture_output=True, check=True, text=True)
-    assert ended.stdout == f"{guarded}\n{[True, False]}\n"
+    found = [".vscode", ".vscode", ".vscode", ".git", ".Rprofile", "X.code-workspace", "Git"]
+    assert ended.stdout == f"{found}\n{['hgrc', 'Store']}\n"

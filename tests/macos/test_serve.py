@@ -138,19 +138,6 @@ def test_what_a_call_changed_is_told_and_undone(served: Served) -> None:
     assert not (workspace / "new.txt").exists()
 
 
-def test_what_is_planted_by_a_name_that_macos_holds_equal_is_put_right(served: Served) -> None:
-    """Here nothing opens it by the other name, and there whatever opens the directory does."""
-    workspace = served.mac.machine.workspace
-    told = served.run(
-        "mkdir -p deep/.VSCODE deep/.Hg; echo {} >deep/.VSCODE/tasks.json; echo x >deep/.Hg/HGRC;"
-        "echo x >deep/.ENVRC; echo x >deep/plain"
-    )
-    assert ".VSCODE" in told
-    left = sorted(str(path.relative_to(workspace)) for path in (workspace / "deep").rglob("*"))
-    assert [name for name in left if ".hg" not in name.casefold()] == ["deep/plain"]
-    assert "deep/.Hg/HGRC" not in left
-
-
 def test_the_policy_is_explained(served: Served) -> None:
     text = served.text("explain_policy")
     assert "Enforced by: Seatbelt" in text

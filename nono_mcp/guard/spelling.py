@@ -1,0 +1,50 @@
+"""By which names a directory finds what is in it: as many of them as it takes for one.
+
+Whether names that differ in case are one is for each directory to say: on ext4 one was told so, FAT
+is that way, and of a server's nobody knows. So it's asked, by a look for the same file, and only of
+what is written nearly as a guarded name is.
+
+Architecture invariant: reads only. What a directory tells apart is never taken for one.
+"""
+
+from __future__ import annotations
+
+import posix as os
+
+from nono_mcp.guard import names, ways
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def as_guarded(name: str, directory: int) -> str:
+    """Return the guarded name that finds *name* in the open *directory* too; else *name*."""
+    return _if_one(names.spelled(name), name, directory)
+
+
+def as_guarded_inside(around: str, name: str, directory: int) -> str:
+    """Return the same of a name that is guarded in a directory *around* it, the open one."""
+    return _if_one(names.spelled_inside(around, name), name, directory)
+
+
+def guarded(directory: int) -> tuple[str, ...]:
+    """Return the guarded names that find something in the open *directory*."""
+    return tuple(names.guarded(_found(os.listdir(directory), directory)))
+
+
+def _found(present: Iterable[str], directory: int) -> Iterable[str]:
+    return dict.fromkeys(as_guarded(name, directory) for name in present)
+
+
+def _if_one(spelled: str, name: str, directory: int) -> str:
+    return spelled if spelled == name or is_one(spelled, name, directory) else name
+
+
+def is_one(name: str, other: str, directory: int) -> bool:
+    """Tell whether the open *directory* finds the same by both names."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return ways.is_same(found, os.stat(other, dir_fd=directory, follow_symlinks=False))
+    except OSError:
+        return False

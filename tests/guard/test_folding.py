@@ -1,0 +1,166 @@
+"""What is planted where names aren't told apart by case, and where they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nono_mcp.guard import names, spelling, ways
+from tests import folding
+from tests.guard.conftest import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [
+    pytest.mark.linux,
+    pytest.mark.claim("guard.put-right"),
+    pytest.mark.claim("guard.beneath"),
+]
+EVIL = "printf '[core]\\nfsmonitor=evil\\n'"
+HEAD = "echo ref: refs/heads/m"
+
+
+@dataclass
+class Folding(Bench):
+    """One whose workspace doesn't tell names apart by case."""
+
+    at: Path = Path()
+
+    @property
+    def workspace(self) -> Path:
+        return self.at
+
+
+@pytest.fixture(params=folding.DIRECTORIES)
+def folds(request: pytest.FixtureRequest, tmp_path: Path, tier: str) -> Iterator[Folding]:
+    (tmp_path / "home").mkdir()
+    at = Path(tempfile.mkdtemp(prefix="work-", dir=request.param))
+    yield Folding(tmp_path, tier, at=at)
+    shutil.rmtree(at)
+
+
+SPELLED = {
+    ".git": ".Git",
+    ".vscode": ".V\u017fCode",
+    ".Rprofile": ".rprofile",
+    ".Renviron": ".Renviron",
+    ".github": ".G\u200citHub",
+    ".kiro": ".\u212airo",
+    ".iflow": ".i\ufb02ow",
+    "a B.code-workspace": "a B.Code-Work\u017fpace",
+    "mise.Dev.toml": "MISE.Dev.TOML",
+    "gro\u00df.code-workspace": "gro\u00df.code-workSPACE",
+}
+OTHERS = "Git READMe .gitx .VSCODE2 X\u00fc.Txt GIT~1 \u200c MISE.TOML2"
+
+
+@pytest.mark.parametrize("guarded", SPELLED)
+def test_a_name_is_guarded_by_all_that_folds_to_it(guarded: str) -> None:
+    assert names.spelled(SPELLED[guarded]) == guarded
+    assert names.spelled(guarded) == guarded
+
+
+@pytest.mark.parametrize("name", OTHERS.split(" "))
+def test_what_folds_to_no_guarded_name_is_itself(name: str) -> None:
+    assert names.spelled(name) == name
+
+
+def test_every_guarded_name_is_found_in_capitals() -> None:
+    written = [name for each in names.TABLE.values() for name in each.split() if "*" not in name]
+    assert [names.spelled(name.upper()) for name in (*written, *names.INNER)] == [
+        *written,
+        *names.INNER,
+    ]
+    assert names.spelled_inside(".hg", "HGRC") == "hgrc"
+
+
+def test_where_names_are_told_apart_none_stands_for_another(tmp_path: Path) -> None:
+    for name in (".ENVRC", ".npmrc", "x.CODE-WORKSPACE"):
+        (tmp_path / name).touch()
+    directory = os.open(tmp_path, ways.DIRECTORY)
+    try:
+        assert spelling.guarded(directory) == (".npmrc",)
+    finally:
+        os.close(directory)
+
+
+@pytest.mark.parametrize("at", [".", "d"])
+def test_what_is_another_name_where_names_are_told_apart_stays(bench: Bench, at: str) -> None:
+    """And what is guarded within it is guarded."""
+    script = f"mkdir -p {at} && cd {at} && echo 1 > .ENVRC && mkdir .GIT && {HEAD} > .GIT/HEAD"
+    more = f"{EVIL} > .GIT/config && mkdir .GIT/.vscode && echo 1 > .GIT/.vscode/tasks.json"
+    found = bench.run(f"{script} && {more}")
+    lead = "" if at == "." else f"{at}/"
+    assert found == [f"removed {lead}.GIT/.vscode"]
+    assert (bench.workspace / at / ".GIT" / "config").exists()
+    assert (bench.workspace / at / ".ENVRC").exists()
+
+
+PLANTED = {
+    ".vscode": "mkdir .VSCODE && echo '{}' > .VSCODE/tasks.json",
+    ".envrc": "echo evil > t && mv t .EnvRC",
+    ".Rprofile": "echo evil > .RPROFILE",
+    "x.code-workspace": "echo '{}' > x.CODE-workspace",
+    ".git/config": f"mkdir -p .GIT/objects .GIT/refs && {HEAD} > .GIT/HEAD && {EVIL} > .GIT/CONFIG",
+    ".git/hooks/pre-commit": (
+        f"mkdir -p .GIT/OBJECTS .GIT/refs .GIT/Hooks && {HEAD} > .GIT/head && "
+        "echo evil > .GIT/Hooks/PRE-commit"
+    ),
+    ".github/hooks": "mkdir -p .GITHUB/HOOKS && echo evil > .GITHUB/HOOKS/a.json",
+    ".hg/hgrc": "mkdir .HG && echo evil > .Hg/HGRC",
+}
+UNICODE = {
+    ".claude": "mkdir '.c\u200claude' && echo evil > '.c\u200claude/settings.json'",
+    ".cursor": "mkdir '.cur\u017for' && echo evil > '.cur\u017for/x'",
+    ".husky": "mkdir '.hus\u212ay' && echo evil > '.hus\u212ay/x'",
+}
+
+
+@pytest.mark.folding
+@pytest.mark.parametrize("top", ["", "d/"])
+def test_what_is_planted_in_another_case_is_taken_away(folds: Folding, top: str) -> None:
+    scripts = [f"mkdir -p ./{top} && cd ./{top} && {one}" for one in PLANTED.values()]
+    found = folds.run(
+        *(word for one in scripts for word in (one, f"cd ./{top} && rm -rf .[a-zA-Z]*"))
+    )
+    left = [path for path in PLANTED if os.path.lexists(folds.workspace / top / path)]
+    assert left == []
+    # What a hook is called is nowhere guarded, so it's told as it's written.
+    assert sorted(one.casefold() for one in found) == sorted(
+        f"removed {top}{path}".casefold() for path in PLANTED
+    )
+
+
+@pytest.mark.folding
+def test_a_repository_of_names_in_another_case_is_none_afterwards(folds: Folding) -> None:
+    made = f"mkdir -p d/OBJECTS d/Refs && {HEAD} > d/head && {EVIL} > d/CONFIG"
+    assert folds.run(made) == ["removed d/HEAD"]
+    assert not (folds.workspace / "d" / "HEAD").exists()
+
+
+@pytest.mark.folding
+@pytest.mark.parametrize("top", ["", "d/"])
+def test_what_the_directory_finds_by_other_letters_is_taken_away(folds: Folding, top: str) -> None:
+    """Which it finds by them, and which it tells apart, is for each to say."""
+    folds.run(*(f"mkdir -p ./{top} && cd ./{top} && {one}" for one in UNICODE.values()))
+    assert [path for path in UNICODE if os.path.lexists(folds.workspace / top / path)] == []
+
+
+@pytest.mark.folding
+@pytest.mark.parametrize("top", [".", "d"])
+@pytest.mark.parametrize("written", [".envrc", ".EnvRC"])
+def test_what_is_changed_by_another_spelling_is_put_back(
+    folds: Folding, top: str, written: str
+) -> None:
+    mine = folds.workspace / top / written
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    folds.run(f"echo evil > {top}/.ENVRC || true")
+    assert (folds.workspace / top / ".envrc").read_text() == "mine"
