@@ -7,7 +7,8 @@
 - Where it comes from: `request`, `layers`, `profiles` (those shipped), `macos`, `files` (the
   person's), `toolsets`.
 - What stands where: `resolve` (the one look at the file system), `load`, `wanted`, `paths`,
-  `rules`, `granted`, `effective_grants`, `planted`, `tools`, `home`, `interop`.
+  `rules`, `granted`, `effective_grants`, `planted`, `tools`, `home`, `interop`,
+  `spelling`.
 - What is closed whatever is granted: `shut`, `protected`, `protected_system`, `persistence`,
   `protection`, `guarded`, `denials`, `expand`, `hard_links`; commands: `commands`, `blocked`.
 - What it comes to: `compile` (the confinement), `environment`, `egress`, `trust_roots`,

@@ -189,6 +189,14 @@ def _check_expressible(one: Closed, granted: Granted, means: str, reached: int) 
             path=path,
             remedy="make it first, or deny its directory",
         )
+    if means == BY_MASK and one.place.is_loose:
+        raise RefusedError(
+            f"{one.text}: {quoted(path)} lies on a file system that finds it by other spellings, "
+            "which a mount over it doesn't cover",
+            code=one.code,
+            path=path,
+            remedy="grant less around it, or keep it elsewhere",
+        )
     if means == BY_MASK or not reached & WRITE:
         return
     around = granted.around(path) or "/"

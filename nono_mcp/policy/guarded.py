@@ -35,8 +35,9 @@ def present(grants: Sequence[Asked], home: str) -> Iterator[Protected]:
     for root in sorted(roots)[:ROOTS_MASKED_MAX]:
         for spot in spots.standing(root):
             place = resolve.resolve(f"{root.rstrip('/')}/{spot.path}")
-            # A symlink is the guard's alone: a mask would cover what it leads to.
-            if place.kind and place.path == place.text:
+            # A symlink is the guard's alone: a mask would cover what it leads to. So is what a mask
+            # would cover by one of its spellings, and what isn't written as it's guarded.
+            if place.kind and place.path == place.text and not place.is_loose:
                 yield Protected(place, WRITE, spot.what)
 
 

@@ -41,6 +41,8 @@ class Place(Value):
     links: tuple[Link, ...] = ()
     """The symlinks met on the way, each at its real location."""
     errno: int = 0
+    is_loose: bool = False
+    """It's found by other spellings too, and each is a name of its own to the kernel."""
 
 
 def covers(parent: str, path: str) -> bool:

@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 
+from nono_mcp.policy import spelling
 from nono_mcp.policy.paths import Place
 from nono_sandbox.confinement import Link
 
@@ -48,13 +49,18 @@ def resolve(text: str) -> Place:
     try:
         status = os.fstat(descriptor)
         location = _location(descriptor, text, status)
+        is_loose = False
+        if sys.platform != "darwin" and spelling.is_found_otherwise(location, status):
+            is_loose = spelling.is_loose(location, descriptor)
+            location = spelling.as_written(location)
     finally:
         os.close(descriptor)
     if not location:
         return Place(text, text, "", None, (), errno.ENOENT)
     links = () if location == text else tuple(_walk(text)[1])
     identity = (status.st_dev, status.st_ino)
-    return Place(text, location, _kind(status.st_mode), identity, links)
+    kind = _kind(status.st_mode)
+    return Place(text, location, kind, identity, links, is_loose=is_loose)
 
 
 def _by_name(text: str) -> Place | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import names, spelling, ways
+from nono_mcp.guard import finding, names, spelling, ways
+from nono_mcp.policy.errors import RefusedError
+from nono_mcp.policy.resolve import resolve
 from tests import folding
 from tests.guard.conftest import Bench
 
@@ -44,6 +47,16 @@ def folds(request: pytest.FixtureRequest, tmp_path: Path, tier: str) -> Iterator
     at = Path(tempfile.mkdtemp(prefix="work-", dir=request.param))
     yield Folding(tmp_path, tier, at=at)
     shutil.rmtree(at)
+
+
+@contextmanager
+def refused_where_spellings_are_names(path: Path) -> Iterator[None]:
+    is_loose = resolve(str(path)).is_loose
+    try:
+        yield
+    except RefusedError as error:
+        assert is_loose
+        assert "other spellings" in str(error)  # noqa: PT017 - elsewhere nothing is raised
 
 
 SPELLED = {
@@ -91,6 +104,27 @@ def test_where_names_are_told_apart_none_stands_for_another(tmp_path: Path) -> N
         os.close(directory)
 
 
+def test_where_they_arent_what_is_planted_is_looked_at_by_its_guarded_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As such a directory would answer; what it finds is looked at by that name from then on."""
+    monkeypatch.setattr(spelling, "is_one", lambda *_: True)
+    for name in (".ENVRC", ".npmrc", "x.CODE-WORKSPACE", "READ"):
+        (tmp_path / name).touch()
+    for name in (".GIT", ".Hg", "SRC", "Objects", "REFS", "head"):
+        (tmp_path / name).mkdir()
+    directory = os.open(tmp_path, ways.DIRECTORY)
+    level = finding.Level(("d",), directory)
+    level.take_in()
+    found = {(one.kind, one.name) for one in level.take_found()}
+    seen = set(spelling.guarded(directory))
+    level.close()
+    assert seen == {".envrc", ".npmrc", "x.code-workspace", ".hg"}
+    assert {name for kind, name in found if kind in (finding.NAME, finding.AROUND)} == seen
+    assert {(finding.GIT, ""), (finding.BARE, "")} <= found
+    assert {".git", ".GIT"}.isdisjoint(level.below)
+
+
 @pytest.mark.parametrize("at", [".", "d"])
 def test_what_is_another_name_where_names_are_told_apart_stays(bench: Bench, at: str) -> None:
     """And what is guarded within it is guarded."""
@@ -136,6 +170,41 @@ def test_what_is_planted_in_another_case_is_taken_away(folds: Folding, top: str)
     assert sorted(one.casefold() for one in found) == sorted(
         f"removed {top}{path}".casefold() for path in PLANTED
     )
+
+
+@pytest.mark.folding
+def test_what_is_denied_is_closed_by_every_spelling(folds: Folding) -> None:
+    """By sibling grants, too, whatever name the kernel remembers it by; or it's refused."""
+    at = folds.workspace.parent / f"{folds.workspace.name}-denied"
+    at.mkdir()
+    (at / ".ENV").write_text("secret")
+    (at / "open").write_text("open")
+    attack = f"cd {at} && cat open; ! cat .env .ENV .Env ENV~1 .env. 2>&1 | grep secret"
+    try:
+        for asked in (".env", ".ENV", "ENV~1"):
+            # FAT remembers a file by the name that it was asked for by last.
+            (at / asked).exists()
+            for granted, denied in (
+                (at, at / ".env"),
+                (at.with_name(at.name.upper()), at / ".Env"),
+            ):
+                with refused_where_spellings_are_names(denied):
+                    folds.run(attack, read=(str(granted),), deny=(str(denied),))
+    finally:
+        shutil.rmtree(at)
+
+
+@pytest.mark.folding
+def test_a_directory_that_is_denied_is_closed_by_every_spelling(folds: Folding) -> None:
+    at = folds.workspace.parent / f"{folds.workspace.name}-denied"
+    (at / "Secrets").mkdir(parents=True)
+    (at / "Secrets" / "key").write_text("secret")
+    attack = f"cd {at} && ! cat secrets/key SECRETS/KEY Secrets/key secrets/../SecretS/key | grep ."
+    try:
+        for denied in ("secrets", "SECRETS"):
+            folds.run(attack, read=(str(at),), deny=(str(at / denied),))
+    finally:
+        shutil.rmtree(at)
 
 
 @pytest.mark.folding
