@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 
+from nono_sandbox.opath import LOOK
+
 
 def is_found_otherwise(location: str, status: os.stat_result) -> bool:
     """Tell whether what has that *status*, at *location*, is found in another case as well."""
@@ -30,7 +32,7 @@ def is_found_otherwise(location: str, status: os.stat_result) -> bool:
 
 def is_loose(location: str, descriptor: int) -> bool:
     """Tell whether the other spelling of what is open is a name of its own to the kernel."""
-    other = os.open(_in_other_case(location), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    other = os.open(_in_other_case(location), LOOK)
     try:
         names = {os.readlink(f"/proc/self/fd/{one}") for one in (descriptor, other)}
     finally:
