@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import mcp.client.session
 import pytest
 from mcp import Client, MCPError
 from mcp_types import CallToolResult
@@ -89,6 +90,12 @@ def furnished(root: Path) -> Machine:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _patient_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no client take a server that is late for one of an older protocol."""
+    monkeypatch.setattr(mcp.client.session, "DISCOVER_TIMEOUT_SECONDS", DEADLINE_S)
 
 
 @dataclass(frozen=True)
