@@ -135,7 +135,11 @@ def test_tmp_and_shared_memory_are_the_sessions_own(sandbox: Sandbox, yard: Yard
                 attempt("make " + place, lambda: write(place + "inside-" + ARGUMENTS[0]))
             """
         outcome = sandbox.attack(script, name)
-        assert sorted(outcome.done) == ["make /dev/shm/", "make /tmp/", "make /var/tmp/"]
+        made = {"make /dev/shm/", "make /tmp/", "make /var/tmp/"}
+        # What is granted there is in a directory of that name, which then isn't /tmp by another.
+        if yard.workspace.is_relative_to("/var/tmp"):  # noqa: S108
+            made.remove("make /var/tmp/")
+        assert {*outcome.done} == made
         assert not any((path.parent / f"inside-{name}").exists() for path in ours)
         assert [path.read_text() for path in ours] == ["outside"] * 3
         assert sandbox.run("ls", f"{TMP}/inside-{name}").status == 0
