@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nono_mcp.cli.attend import Outcome
+    from nono_mcp.cli.held_tmpdir import HeldTmpdir
     from nono_mcp.cli.options import Parsed
     from nono_mcp.cli.remember_run import RunToRemember
     from nono_mcp.cli.run_proxy import RunProxy
@@ -62,7 +63,7 @@ class Run:
         self._argv = argv
         self._start = start
         self._to_remember: RunToRemember | None = None
-        self._tmpdir: str | None = None
+        self._tmpdir: HeldTmpdir | None = None
         self._arrived: signals.Signals | None = None
         self._actions: tuple[Action, ...] = ()
         self._settled: tuple[Any, ...] = ()
@@ -96,9 +97,7 @@ class Run:
             if self._proxy is not None:
                 self._proxy.end()
             if self._tmpdir is not None:
-                from nono_sandbox import scratch
-
-                scratch.remove(self._tmpdir)
+                self._tmpdir.remove()
 
     def _prepared(self, launch: Launch) -> Prepared:
         """Return the policy for the tier that this machine gives."""
@@ -134,13 +133,14 @@ class Run:
         return request, load.prepare(request)
 
     def _without_namespaces(self, request: Request, launch: Launch) -> Request:
-        from nono_sandbox import scratch
+        from nono_mcp.cli.held_tmpdir import HeldTmpdir
 
         # Before there is what is to be removed again, however this ends.
         self._arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
         place = request.environ.get("TMPDIR", "")
-        self._tmpdir = scratch.make(place if place.startswith("/") else TMP)
-        return request.replace(tier=launch.tier, tmpdir=self._tmpdir)
+        parent = place if place.startswith("/") else TMP
+        self._tmpdir = HeldTmpdir(request.state_dir, parent)
+        return request.replace(tier=launch.tier, tmpdir=self._tmpdir.path)
 
     def _with_proxy(self, prepared: Prepared, request: Request) -> Prepared:
         from nono_mcp.cli.run_proxy import RunProxy

@@ -36,27 +36,36 @@ def remove(path: str, parent: int | None = None) -> None:
     """
     top = os.open(path, _DIRECTORY, dir_fd=parent)
     try:
-        # A directory found in another is moved to the top, and so is emptied in its turn.
-        moved_count = 0
-        pending = [entry.name for entry in os.scandir(top)]
-        while pending:
-            name = pending.pop()
-            directory = _enter(name, top)
-            if directory is None:
-                continue
-            for entry in os.listdir(directory):
-                if open_up(entry, directory):
-                    moved_count += 1
-                    unused = f"{moved_count}.{os.urandom(_RANDOM_BYTES).hex()}"
-                    os.rename(entry, unused, src_dir_fd=directory, dst_dir_fd=top)
-                    pending.append(unused)
-                else:
-                    os.unlink(entry, dir_fd=directory)
-            os.close(directory)
-            os.rmdir(name, dir_fd=top)
+        empty(top)
     finally:
         os.close(top)
     os.rmdir(path, dir_fd=parent)
+
+
+def empty(top: int) -> None:
+    """Remove all that is in the open directory *top*, at which no process may be at work.
+
+    Raises:
+        OSError: Something in it can't be removed. What could be, has been.
+    """
+    # A directory found in another is moved to the top, and so is emptied in its turn.
+    moved_count = 0
+    pending = [entry.name for entry in os.scandir(top)]
+    while pending:
+        name = pending.pop()
+        directory = _enter(name, top)
+        if directory is None:
+            continue
+        for entry in os.listdir(directory):
+            if open_up(entry, directory):
+                moved_count += 1
+                unused = f"{moved_count}.{os.urandom(_RANDOM_BYTES).hex()}"
+                os.rename(entry, unused, src_dir_fd=directory, dst_dir_fd=top)
+                pending.append(unused)
+            else:
+                os.unlink(entry, dir_fd=directory)
+        os.close(directory)
+        os.rmdir(name, dir_fd=top)
 
 
 def _enter(name: str, parent: int) -> int | None:

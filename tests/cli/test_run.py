@@ -500,3 +500,48 @@ def test_a_signal_before_its_program_runs_leaves_no_directory_behind(person: Per
         process.send_signal(number)
         assert process.wait(LONG_ENOUGH_S) == 128 + number
         assert list(place.iterdir()) == []
+
+
+@pytest.mark.linux
+def test_what_a_run_that_was_killed_left_goes_with_the_next(person: Person) -> None:
+    place = person.home / "tmp"
+    place.mkdir()
+    words = [str(NONO), "run", "--tier", LANDLOCK, "--"]
+    environment = person.environment(TMPDIR=str(place))
+    commands = "mkdir -p $TMPDIR/a/b; ln -s / $TMPDIR/a/link; echo made; sleep 1000"
+    killed, lives = (
+        subprocess.Popen(
+            [*words, "sh", "-c", commands],
+            cwd=person.workspace,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(2)
+    )
+    try:
+        for process in (killed, lives):
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"made\n"
+        assert len(list(place.iterdir())) == 2
+        killed.kill()
+        killed.wait()
+
+        def one_is_left() -> bool:
+            # Somebody of it may still have been making something, and then it takes one more.
+            subprocess.run([*words, "true"], cwd=person.workspace, env=environment, check=True)
+            return len(list(place.iterdir())) == 1
+
+        assert eventually(one_is_left)
+        (left,) = place.iterdir()
+        assert (left / "a/b").is_dir()
+    finally:
+        for process in (killed, lives):
+            process.kill()
+            process.communicate()
+    # Another directory has its name: that's nobody's to remove.
+    left.rename(person.home / "moved")
+    left.mkdir()
+    (left / "mine").touch()
+    subprocess.run([*words, "true"], cwd=person.workspace, env=environment, check=True)
+    assert (left / "mine").exists()
