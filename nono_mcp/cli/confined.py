@@ -139,7 +139,9 @@ class Run:
         self._arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
         place = request.environ.get("TMPDIR", "")
         parent = place if place.startswith("/") else TMP
-        self._tmpdir = HeldTmpdir(request.state_dir, parent)
+        # A dry run writes nothing of ours.
+        state_dir = None if self._parsed.flag(DRY_RUN) else request.state_dir
+        self._tmpdir = HeldTmpdir(state_dir, parent)
         return request.replace(tier=launch.tier, tmpdir=self._tmpdir.path)
 
     def _with_proxy(self, prepared: Prepared, request: Request) -> Prepared:

@@ -24,13 +24,17 @@ _RECORD_BYTES_MAX = 8192
 
 
 class HeldTmpdir:
-    """Such a directory in *parent*.
+    """Such a directory in *parent*; without a *state_dir* nothing says where it is.
 
     Raises:
         OSError: It can't be made.
     """
 
-    def __init__(self, state_dir: str, parent: str) -> None:
+    def __init__(self, state_dir: str | None, parent: str) -> None:
+        self._fd = -1
+        if state_dir is None:
+            self.path = scratch.make(parent)
+            return
         records = f"{state_dir}/{FOLDER}"
         private.ensure_directories(records)
         remove_left(records)
@@ -51,9 +55,11 @@ class HeldTmpdir:
         """
         try:
             scratch.remove(self.path)
-            os.unlink(self._record)
+            if self._fd >= 0:
+                os.unlink(self._record)
         finally:
-            os.close(self._fd)
+            if self._fd >= 0:
+                os.close(self._fd)
 
 
 def remove_left(records: str) -> None:
