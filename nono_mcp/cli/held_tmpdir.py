@@ -39,9 +39,10 @@ class HeldTmpdir:
         private.ensure_directories(records)
         remove_left(records)
         self._record = f"{records}/{os.urandom(_RANDOM_BYTES).hex()}"
-        # Nobody takes it for one that was left: it's empty until it's locked.
+        # Nobody takes it for one that was left: it's empty until it's locked. Who looks whether it
+        # is one has it locked for a moment.
         self._fd = private.open_file(self._record, private.NEW)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
         self.path = scratch.make(parent)
         status = os.stat(self.path, follow_symlinks=False)
         written = json.dumps([self.path, status.st_dev, status.st_ino])
@@ -68,8 +69,8 @@ def remove_left(records: str) -> None:
         path = f"{records}/{name}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # its run has ended meanwhile
+        except OSError:
+            continue  # its run has ended meanwhile, or it's another user's (sudo)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             data = os.read(fd, _RECORD_BYTES_MAX)

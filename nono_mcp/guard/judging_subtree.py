@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nono_mcp.guard.tree import Kept, Print
 
 ACTIONS_MAX = 200
-"""That are told one by one; of others the number is told."""
+"""Of each kind that are told one by one; of others the number is told."""
 BARE = "a repository in a directory itself, whose settings or hooks can run commands"
 _IN_PACKAGES = "settings of editors, agents, shells or package managers, {} of them in packages"
 _SLACK_NS = 2 * 10**9
@@ -36,6 +36,7 @@ class SubtreeJudging:
         self._since_ns = since_ns
         """Where only times tell what is new: when that begins; else 0."""
         self._actions: list[Action] = []
+        self._told: dict[str, int] = {}
         self._more: dict[str, int] = {}
         self._in_packages: dict[tuple[str, ...], int] = {}
 
@@ -176,7 +177,10 @@ class SubtreeJudging:
         return action.action
 
     def _tell(self, action: Action) -> None:
-        if len(self._actions) < ACTIONS_MAX:
+        # What was put right doesn't keep what was left from being told.
+        told = self._told.get(action.action, 0)
+        if told < ACTIONS_MAX:
+            self._told[action.action] = told + 1
             self._actions.append(action)
         else:
             self._more[action.action] = self._more.get(action.action, 0) + 1

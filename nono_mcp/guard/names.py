@@ -155,12 +155,13 @@ _IGNORED = frozenset(
     "\U0001d179\U0001d17a"
 )
 """What counts for nothing in a name (Default_Ignorable_Code_Point), to ext4 and to HFS+."""
+_ODD = _IGNORED.union(map(chr, _FOLDED))
 _IGNORED_FIRST, _IGNORED_LAST = "\U000e0000", "\U000e0fff"
 
 
 def folded(name: str) -> str:
     """Return *name* in small letters, without what counts for nothing in it."""
-    if name.isascii():
+    if name.isascii() or (_ODD.isdisjoint(name) and max(name) < _IGNORED_FIRST):
         return name.lower()
     kept = [
         char

@@ -29,6 +29,9 @@ SWEEP_S_MAX = 5.0
 """How long a lane waits for killed processes to be gone before it says that some aren't."""
 BEGIN_S_MAX = 10.0
 """How long after its worker's end a call's beginning may be heard of, on however busy a machine."""
+_LOOKS_MIN = 20
+"""And how often it looks again before that, after it has killed them."""
+_SWEEP_PAUSE_S = 0.05
 _LOOK_S = 0.025
 _LOOK_S_LATER = 0.1
 _SIGXCPU, _SIGXFSZ = 24, 25
@@ -204,12 +207,14 @@ class CallMonitor:
     def sweep(self) -> bool:
         """Kill what is left of the call; tell whether all of it is gone."""
         deadline = time.monotonic() + SWEEP_S_MAX
+        looks_left = _LOOKS_MIN
         while self.reap():
             _kill_all()
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            # Both: this process may have been held up itself, with the clock going on.
+            if looks_left <= 0 and time.monotonic() >= deadline:
                 return False
-            select.select([self._signals], [], [], min(remaining, 0.05))
+            looks_left -= 1
+            select.select([self._signals], [], [], _SWEEP_PAUSE_S)
             drain(self._signals)
         if self._own_pids and _uapi.may_have_segments():
             for number, _, _ in list(resource_usage.segments()):

@@ -115,8 +115,12 @@ def _hang(mount: int, path: str) -> int:
 def _fill(root: int, confinement: Confinement, whole: Grant | None) -> None:
     """Add to the new root what *confinement* is about, and make it the root."""
     mounted = {} if whole is None else _hold_kernels_own(root, whole)
-    _bind_all(root, confinement.grants, mounted)
-    mask_all(root, confinement.denials, mounted)
+    bound = _bind_all(root, confinement, mounted)
+    if whole is not None:
+        bound.update((path, _uapi.open_beneath(root, path[1:], os.O_PATH)) for path in _OWN)
+    mask_all(root, confinement.denials, mounted, bound)
+    for fd in bound.values():
+        os.close(fd)
     _close_dev(root)
     for link in confinement.links:
         _repeat_link(root, link, mounted)
@@ -228,10 +232,15 @@ def _bind(root: int, path: str, source: str, attributes: int, *, may_make: bool 
     mount_points.attach_at(root, path, tree, directory=directory, may_make=may_make)
 
 
-def _bind_all(root: int, grants: Sequence[Grant], mounted: dict[str, Grant]) -> None:
-    """Bind each grant that adds something to the grants above it; note those bound."""
+def _bind_all(root: int, confinement: Confinement, mounted: dict[str, Grant]) -> dict[str, int]:
+    """Bind each grant that adds something to the grants above it; note those bound.
+
+    Returns those that something is denied in, open.
+    """
     pinned: set[str] = set()
-    for grant in sorted(grants, key=lambda grant: grant.path.split("/")):
+    bound: dict[str, int] = {}
+    denied = [denial.path + "/" for denial in confinement.denials]
+    for grant in sorted(confinement.grants, key=lambda grant: grant.path.split("/")):
         cover = cover_of(grant.path, mounted)
         # Beneath a source the tree is another one: what is granted of the machine's adds to it.
         shown = cover if cover and not cover.source else None
@@ -241,8 +250,15 @@ def _bind_all(root: int, grants: Sequence[Grant], mounted: dict[str, Grant]) -> 
         effective = grant.replace(access=access)
         if cover is None or cover.source:
             _hold_in_scratch(root, grant, pinned)
-        _bind_grant(root, effective, cover)
+        tree = _bind_grant(root, effective, cover)
         mounted[grant.path] = effective
+        if grant.path in bound:
+            os.close(bound.pop(grant.path))
+        if any(path.startswith(grant.path + "/") for path in denied):
+            bound[grant.path] = tree
+        else:
+            os.close(tree)
+    return bound
 
 
 def _hold_in_scratch(root: int, grant: Grant, pinned: set[str]) -> None:
@@ -251,10 +267,13 @@ def _hold_in_scratch(root: int, grant: Grant, pinned: set[str]) -> None:
     for scratch in _SCRATCH:
         if parent.startswith(scratch + "/") and parent not in pinned:
             os.close(mount_points.point(root, parent, directory=True, may_make=True))
-            pin(root, grant.path, scratch, pinned)
+            base = _uapi.open_beneath(root, scratch[1:], os.O_PATH)
+            pin(base, grant.path, scratch, pinned)
+            os.close(base)
 
 
-def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
+def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> int:
+    """Mount what *grant* names; return a descriptor of that mount."""
     tree = _copy(grant)
     directory = not grant.exact
     may_make = cover is None or cover.source is not None
@@ -264,7 +283,7 @@ def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> None:
         raise ConfinementError(
             f"can't mount the grant of {grant.path}: {error.strerror}"
         ) from error
-    os.close(tree)
+    return tree
 
 
 def _copy(grant: Grant) -> int:

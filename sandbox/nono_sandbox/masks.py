@@ -35,8 +35,10 @@ def cover_of(path: str, mounted: Mapping[str, Grant]) -> Grant | None:
         path = path.rpartition("/")[0] or "/"
 
 
-def pin(root: int, path: str, top: str, pinned: set[str]) -> None:
+def pin(base: int, path: str, top: str, pinned: set[str]) -> None:
     """Mount each directory above *path* and beneath *top* on itself; *pinned* are done already.
+
+    *base* is *top*, open.
 
     Raises:
         OSError: One of them isn't there, or is a symlink.
@@ -46,13 +48,24 @@ def pin(root: int, path: str, top: str, pinned: set[str]) -> None:
     for step in steps:
         at = f"{at}/{step}"
         if at not in pinned:
-            target = _uapi.open_beneath(root, at.lstrip("/"), os.O_PATH)
+            target = _in(base, top, at)
             _put_on(target, _uapi.open_tree_clone(target))
             pinned.add(at)
 
 
-def mask_all(root: int, denials: Sequence[Denial], mounted: Mapping[str, Grant]) -> None:
+def _in(base: int, top: str, path: str) -> int:
+    """Open *path* in the open *base*, which is *top*."""
+    beneath = path[len(top.rstrip("/")) :].lstrip("/")
+    return _uapi.open_beneath(base, beneath, os.O_PATH) if beneath else os.dup(base)
+
+
+def mask_all(
+    root: int, denials: Sequence[Denial], mounted: Mapping[str, Grant], bound: Mapping[str, int]
+) -> None:
     """Cover each denied path: with nothing that can be opened, or with itself read-only.
+
+    *bound* are the grants of *mounted* that something is denied in, open as they were mounted (but
+    for "/", which is *root*): the way to one may be others' to change, who have the same home.
 
     What covers it is made in the root's own /dev, which must be writable still.
     """
@@ -70,7 +83,10 @@ def mask_all(root: int, denials: Sequence[Denial], mounted: Mapping[str, Grant])
     covers.update((text, _script(dev, number, text)) for number, text in enumerate(scripts))
     pinned: set[str] = set()
     for denial in sorted(denials, key=lambda denial: denial.path.split("/")):
-        _deny(root, denial, cover_of(denial.path, mounted), covers, pinned)
+        cover = cover_of(denial.path, mounted)
+        if cover is not None:  # else it's not granted: nothing there to cover
+            base = root if cover.path == "/" else bound[cover.path]
+            _deny(base, denial, cover, covers, pinned)
     for fd in covers.values():
         os.close(fd)
     os.rmdir(_DIRECTORY, dir_fd=dev)
@@ -92,14 +108,13 @@ def _script(dev: int, number: int, text: str) -> int:
 
 
 def _deny(
-    root: int, denial: Denial, cover: Grant | None, covers: Mapping[str, int], pinned: set[str]
+    base: int, denial: Denial, cover: Grant, covers: Mapping[str, int], pinned: set[str]
 ) -> None:
-    if cover is None:
-        return  # not granted: nothing there to cover
+    """Cover what *denial* names in *cover*, which is *base*, open."""
     try:
         if cover.access & WRITE:
-            pin(root, denial.path, cover.path, pinned)
-        target = _uapi.open_beneath(root, denial.path.lstrip("/"), os.O_PATH)
+            pin(base, denial.path, cover.path, pinned)
+        target = _in(base, cover.path, denial.path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
             return  # nothing there to cover, or beneath another mask

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.guard import judging_subtree, quarantine
+from nono_mcp.guard import finding, judging_subtree, quarantine
 from nono_mcp.guard.guard import Guard
 from nono_mcp.guard.subtree_guard import SubtreeGuard
 
@@ -127,3 +127,17 @@ def test_an_entry_that_cannot_go_keeps_nothing_from_being_put_away(work: Path, k
         os.utime(kept / f"{index:020d}-x", (0, 0))
     (action,) = put_right(work)
     assert action.action == "removed"
+
+
+def test_what_is_put_right_leaves_room_to_tell_what_is_left(work: Path, kept: Path) -> None:
+    below = SubtreeGuard(str(kept.parent))
+    below.settle(str(work), ())
+    below.begin(None)
+    for index in range(MANY):
+        (work / f"p{index}").mkdir()
+        (work / f"p{index}" / ".envrc").write_text("")
+    deep = work / "/".join("d" * (finding.DEPTH_MAX + 1))
+    deep.mkdir(parents=True)
+    actions = below.end()
+    below.close()
+    assert [one.path for one in actions if one.action == "left"] == [str(deep)]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nono_sandbox import _uapi
 from nono_sandbox.confinement import NAMESPACES, READ, WRITE, Denial, Grant, Link
 from nono_sandbox.errors import ConfinementError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.sandbox.conftest import Confine, Sandbox, Yard
 
 pytestmark = [pytest.mark.linux, pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)]
@@ -202,6 +208,43 @@ def test_a_directory_may_stand_in_for_another(confine: Confine, yard: Yard) -> N
     assert outcome.said[f"content of {home}/notes"] == "as they were"
     assert [path.name for path in home.iterdir()] == ["precious"]
     assert (yard.workspace / "new").exists()
+
+
+def test_a_denial_holds_while_the_way_to_its_grant_is_changed(confine: Confine, yard: Yard) -> None:
+    """As another session's program does, which has the same home, and nothing mounted there."""
+    home = yard.path / "home"
+    (home / "data").mkdir(parents=True)
+    (home / "decoy").mkdir()
+    at = yard.path / "at"
+    (at / "data").mkdir(parents=True)
+    (at / "data" / "closed").write_text(yard.secret + "\n")
+    status = (at / "data").stat()
+    grants = (
+        Grant(str(at), READ | WRITE, source=str(home)),
+        Grant(str(at / "data"), READ, identity=(status.st_dev, status.st_ino)),
+    )
+    look = f"for n in $(seq 200); do read k < {at}/data/closed && echo $k; done 2>&-; true"
+    with flipping(home, "data", "decoy"):
+        for _ in range(12):
+            sandbox = confine(*grants, denials=(Denial(str(at / "data" / "closed")),))
+            assert yard.secret not in sandbox.run("sh", "-c", look).text
+
+
+@contextmanager
+def flipping(directory: Path, one: str, other: str) -> Iterator[None]:
+    """Have two names in *directory* change places, all the time."""
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from nono_sandbox import _uapi\n"
+        "fd = os.open(sys.argv[2], os.O_RDONLY)\n"
+        "while True: _uapi.rename_in(fd, sys.argv[3], sys.argv[4], 2)"
+    )
+    source = Path(_uapi.__file__).parent.parent
+    argv = [sys.executable, "-c", code, str(source), str(directory), one, other]
+    with subprocess.Popen(argv) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def test_a_denial_is_left_nowhere(confine: Confine, yard: Yard) -> None:

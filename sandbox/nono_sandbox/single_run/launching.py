@@ -219,8 +219,16 @@ class Launch:
             # Not before a call waits for it: few runs connect to anything.
             processes.start_answerer(message, fds)
         elif message[0] in _LAST:
+            if message[0] == "ended" and message[-1] and self.tier != SEATBELT:
+                message = (*message[:-1], not self._is_ended())
             self._leave_group()
         return message, fds
+
+    def _is_ended(self) -> bool:
+        """End what the lane couldn't, and it too; tell whether all of it is gone."""
+        from nono_sandbox.single_run import orphans
+
+        return orphans.end(*self._child)
 
     def _leave_group(self) -> None:
         if self._group is not None:
