@@ -251,7 +251,21 @@ class Client(Stream):
             return
         transport.write_eof()
         transport.resume_reading()
-        self._state.loop.call_later(_LINGER_S, transport.abort)
+        self._leave_later(transport)
+
+    def _leave_later(self, transport: asyncio.Transport) -> None:
+        left = transport.get_write_buffer_size()
+        self._state.loop.call_later(_LINGER_S, self._leave, transport, left)
+
+    def _leave(self, transport: asyncio.Transport, left: int) -> None:
+        """End it, unless the client still takes what was written."""
+        now = self._state.loop.time()
+        if transport.get_write_buffer_size() != left:
+            self._since = now
+        elif not left or now - self._since > self._state.config.limits.response_s:
+            transport.abort()
+            return
+        self._leave_later(transport)
 
     def eof_received(self) -> bool:
         """Take the end of what the client says; an answer on its way is still written."""

@@ -44,7 +44,7 @@ class Passage:
     def move(self, source: socket.socket) -> bool:
         """Pass on what has come; tell whether anything was."""
         room = min(self._body.left - _LOOK_BYTES_MIN, _LOOK_BYTES_MAX)
-        if room < _LOOK_BYTES_MIN or not self._free:
+        if room < _LOOK_BYTES_MIN or not self._free or not self._pipes.may_lend:
             return False
         data = source.recv(room, socket.MSG_PEEK)
         if len(data) < _LOOK_BYTES_MIN:

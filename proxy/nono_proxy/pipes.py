@@ -60,6 +60,11 @@ class Pipes:
         self._idle: list[Pipe] = []
         self._lent = 0
 
+    @property
+    def may_lend(self) -> bool:
+        """Tell whether there may be a pipe to be had."""
+        return self._able and self._lent < _LENT_MAX
+
     def fill(self, source: socket.socket, count: int) -> Pipe | None:
         """Return a pipe with up to *count* octets of those that have come to *source*.
 
@@ -83,7 +88,7 @@ class Pipes:
         return None
 
     def _take(self) -> Pipe | None:
-        if not self._able or self._lent >= _LENT_MAX:
+        if not self.may_lend:
             return None
         if self._idle:
             pipe = self._idle.pop()

@@ -1,6 +1,7 @@
 """What clients that leave, and calls that end, leave behind."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
@@ -8,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from nono_proxy import tunnel
-from nono_proxy.config import Config, HostRule, Route
+from nono_proxy import client, tunnel
+from nono_proxy.config import Config, HostRule, Limits, Route
 from tests.proxy.world import DEADLINE_S, OK, Peer, Roots, World, playing
 
 
@@ -129,5 +130,77 @@ def test_a_far_side_that_neither_takes_nor_closes_is_let_go_in_time(
             put_off[0]()
             await world.until(lambda: world.far.fileno() < 0)
             released.set()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_last_answer_waits_for_who_is_slow_to_take_it(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(client, "_LINGER_S", 0.05)
+    said = bytes(16384)
+
+    async def answering(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not stuck():
+                await peer.say(said)
+                sent.append(len(said))
+                await asyncio.sleep(0)
+
+    world = World(Roots())
+    sent: list[int] = []
+
+    def stuck() -> bool:
+        members = world.proxy._state.members  # noqa: SLF001 - who holds back what isn't taken
+        held = [one.transport for one in members if isinstance(one, client.Client)]
+        return any(each is not None and each.get_write_buffer_size() > 0 for each in held)
+
+    async def go() -> None:
+        await world.serve("plain.test", 80, answering, tls=False)
+        async with playing(world, Config(allow=(HostRule("plain.test", 80),))):
+            wire = await world.open()
+            wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            head = f"GET http://plain.test/ HTTP/{version}\r\nHost: plain.test\r\n".encode()
+            await wire.send(head + b"Connection: close\r\n" + world.password + b"\r\n")
+            await world.until(lambda: bool(world.records))
+            await asyncio.sleep(0.2)
+            wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await wire.reader.read()).count(0) == sum(sent)
+
+    asyncio.run(go())
+
+
+def test_who_takes_nothing_of_a_last_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_LINGER_S", 0.05)
+
+    async def answering(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        while not stuck():
+            await peer.say(bytes(16384))
+            await asyncio.sleep(0)
+
+    world = World(Roots())
+
+    def held() -> list[client.Client]:
+        members = world.proxy._state.members  # noqa: SLF001 - who holds back what isn't taken
+        return [one for one in members if isinstance(one, client.Client)]
+
+    def stuck() -> bool:
+        return any(one.transport and one.transport.get_write_buffer_size() for one in held())
+
+    async def go() -> None:
+        await world.serve("plain.test", 80, answering, tls=False)
+        config = Config(allow=(HostRule("plain.test", 80),), limits=Limits(response_s=0.2))
+        async with playing(world, config):
+            wire = await world.open()
+            wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            head = b"GET http://plain.test/ HTTP/1.1\r\nHost: plain.test\r\n"
+            await wire.send(head + b"Connection: close\r\n" + world.password + b"\r\n")
+            await world.until(lambda: not held())
 
     asyncio.run(go())

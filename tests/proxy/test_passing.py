@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nono_proxy import passing, pipes
+from nono_proxy.answer import Answer
 from nono_proxy.client import Client
 from nono_proxy.config import Limits
 from nono_proxy.records import Record
@@ -352,7 +353,16 @@ async def test_without_a_pipe_to_spare_it_is_copied(
     talk: Talk, spliced: Spliced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipes, "_LENT_MAX", 0)
+    looks: list[bytes] = []
+
+    def clear(_: Answer, data: bytes) -> int:
+        looks.append(data)
+        return len(data)
+
+    monkeypatch.setattr(Answer, "clear", clear)
     said = body(8 * MEGA)
     talk.says(head(len(said)), said)
     assert (await talk.ask(talk.request())).body == said
     assert spliced.count == 0
+    # Nor is anything looked at for one.
+    assert not looks
