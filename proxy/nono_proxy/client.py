@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from nono_proxy import head_verdict, heads, refusals
+from nono_proxy.closing import Closing
 from nono_proxy.errors import GrammarError, Refusal
 from nono_proxy.exchange import Exchange
 from nono_proxy.memory import Judged, Key
@@ -17,8 +18,6 @@ from nono_proxy.state import State, record_of
 from nono_proxy.streams import Stream
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_LINGER_S = 1.0
-_LINGER_BYTES_MAX = 1 << 20
 _GUESSES = frozenset({"authentication-failed", "token-unknown"})
 _CLIENT_ALERTS = ("alert unknown ca", "alert bad certificate", "alert certificate unknown")
 
@@ -54,22 +53,19 @@ class Client(Stream):
         self._relay: Callable[[bytes], None] | None = None
         self._failures = 0
         self._retires = False
-        self._lingered = 0
+        self._closing: Closing | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; a connection beyond the bound is told so and ended."""
         super().connection_made(transport)
+        most = self._state.config.limits.connections_max
         # What is inside a tunnel was counted when the tunnel was.
-        if self._inner is None and len(self._state.members) >= self._limit:
-            self._refuse(Plan(), "too-many-connections", "", close=True)
+        if self._inner is None and len(self._state.members) >= most:
+            self.refuse(Plan(), "too-many-connections", "")
             return
         self._state.members.add(self)
         if self._buffer:
             self._advance()
-
-    @property
-    def _limit(self) -> int:
-        return self._state.config.limits.connections_max
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
@@ -87,9 +83,8 @@ class Client(Stream):
         elif mode is Mode.RELAY and self._relay is not None:
             self._relay(data)
         elif mode is Mode.LINGER:
-            self._lingered += len(data)
-            if self._lingered > _LINGER_BYTES_MAX:
-                self.abort()
+            if self._closing is not None:
+                self._closing.discard(len(data))
         else:
             self._buffer += data
             if len(self._buffer) > self._state.config.limits.head_bytes_max:
@@ -102,7 +97,7 @@ class Client(Stream):
             try:
                 found = heads.cut(self._buffer, limits)
             except Refusal as refusal:
-                self._refuse(Plan(), refusal.code, refusal.detail, close=True)
+                self.refuse(Plan(), refusal.code, refusal.detail)
                 return
             if found is None:
                 return
@@ -131,7 +126,7 @@ class Client(Stream):
         except Refusal as refusal:
             self._exchange = None
             close = head_verdict.ends(judged.request)
-            self._refuse(judged.plan, refusal.code, refusal.detail, close=close)
+            self.refuse(judged.plan, refusal.code, refusal.detail, close=close)
 
     def _judge(self, key: Key, now: float) -> Judged | None:
         """Judge a head; None if it was answered here."""
@@ -142,7 +137,7 @@ class Client(Stream):
             # What comes next is judged as if it had come without.
             self.write(ESTABLISHED)
         else:
-            self._refuse(verdict.plan, verdict.code, verdict.detail, close=verdict.closes)
+            self.refuse(verdict.plan, verdict.code, verdict.detail, close=verdict.closes)
         return None
 
     def _begin(self, exchange: Exchange) -> None:
@@ -216,11 +211,8 @@ class Client(Stream):
         if buffer:
             to(buffer)
 
-    def refuse(self, plan: Plan, code: str, detail: str) -> None:
-        """Answer a CONNECT that was allowed and came to nothing."""
-        self._refuse(plan, code, detail, close=True)
-
-    def _refuse(self, plan: Plan, code: str, detail: str, *, close: bool) -> None:
+    def refuse(self, plan: Plan, code: str, detail: str, *, close: bool = True) -> None:
+        """Answer with a refusal, and record it."""
         self._state.record(record_of(plan, "refused", code, detail))
         if code in _GUESSES:
             self._failures += 1
@@ -240,32 +232,14 @@ class Client(Stream):
             self._mode = Mode.HEAD
 
     def _linger(self) -> None:
-        """Close when the client has read what it was told: a reset would take that away."""
+        """Close when the client has read what it was told."""
         self._mode = Mode.LINGER
-        self._since = self._state.loop.time()
         transport = self.transport
-        if transport is None or transport.is_closing():
-            return
-        if not transport.can_write_eof():
-            transport.close()
-            return
-        transport.write_eof()
-        transport.resume_reading()
-        self._leave_later(transport)
-
-    def _leave_later(self, transport: asyncio.Transport) -> None:
-        left = transport.get_write_buffer_size()
-        self._state.loop.call_later(_LINGER_S, self._leave, transport, left)
-
-    def _leave(self, transport: asyncio.Transport, left: int) -> None:
-        """End it, unless the client still takes what was written."""
-        now = self._state.loop.time()
-        if transport.get_write_buffer_size() != left:
-            self._since = now
-        elif not left or now - self._since > self._state.config.limits.response_s:
-            transport.abort()
-            return
-        self._leave_later(transport)
+        if transport is not None and not transport.is_closing():
+            self._closing = Closing(
+                self._state.loop, transport, self._state.config.limits.response_s
+            )
+            self._closing.begin()
 
     def eof_received(self) -> bool:
         """Take the end of what the client says; an answer on its way is still written."""
@@ -314,7 +288,7 @@ class Client(Stream):
         if self._exchange is not None:
             self._exchange.sweep(now)
         elif self._mode is Mode.HEAD and self._buffer and now - self._since > limits.head_s:
-            self._refuse(Plan(), "head-timeout", "", close=True)
+            self.refuse(Plan(), "head-timeout", "")
         elif self._mode is Mode.HEAD and now - self._since > limits.keep_alive_s:
             self.end()
 

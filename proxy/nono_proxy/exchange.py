@@ -17,6 +17,7 @@ from nono_proxy.memory import Judged
 from nono_proxy.passing import LONG_BYTES_MIN, Passage
 from nono_proxy.sending import Sending
 from nono_proxy.state import Come, State, record_of
+from nono_proxy.switched import Switched
 from nono_proxy.upstream import Upstream
 from nono_proxy.wires import Wire
 
@@ -144,9 +145,7 @@ class Exchange:
 
     def _passed(self, count: int) -> None:
         """Take that some of the answer's body went that way."""
-        self._active = self._state.loop.time()
-        self._down += count
-        self._spend(count)
+        self._relayed(0, count)
 
     def receive(self, piece: bytes, body: Body) -> None:
         """Take some of the answer's body.
@@ -220,27 +219,14 @@ class Exchange:
             raise GrammarError("an upgrade in the middle of a request")
         self._out.append(self._answer.switch(response))
         self.flush()
-        self._client.relay(self._relay_up)
-        rest = upstream.relay(self._relay_down)
-        if rest:
-            self._relay_down(rest)
+        Switched((self._client, upstream), self._answer, self._relayed, self.fail).begin()
 
-    def _relay_up(self, data: bytes) -> None:
+    def _relayed(self, up: int, down: int) -> None:
+        """Take that so many octets went either way."""
         self._active = self._state.loop.time()
-        if self._upstream is not None:
-            self._upstream.write(data)
-        self._up += len(data)
-        self._spend(len(data))
-
-    def _relay_down(self, data: bytes) -> None:
-        self._active = self._state.loop.time()
-        self._down += len(data)
-        try:
-            self._client.write(self._answer.relay(data))
-        except GrammarError as error:
-            self.fail("upstream-grammar", str(error))
-            return
-        self._spend(len(data))
+        self._up += up
+        self._down += down
+        self._spend(up + down)
 
     def finish(self) -> None:
         """Let the upstream go: the answer is complete, and once it's written this is over."""

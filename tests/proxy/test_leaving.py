@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nono_proxy import client, tunnel
+from nono_proxy import client, closing, tunnel
 from nono_proxy.config import Config, HostRule, Limits, Route
 from tests.proxy.world import DEADLINE_S, OK, Peer, Roots, World, playing
 
@@ -138,7 +138,7 @@ def test_a_far_side_that_neither_takes_nor_closes_is_let_go_in_time(
 def test_a_last_answer_waits_for_who_is_slow_to_take_it(
     monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    monkeypatch.setattr(client, "_LINGER_S", 0.05)
+    monkeypatch.setattr(closing, "CHECK_S", 0.05)
     said = bytes(16384)
 
     async def answering(peer: Peer) -> None:
@@ -175,7 +175,7 @@ def test_a_last_answer_waits_for_who_is_slow_to_take_it(
 
 
 def test_who_takes_nothing_of_a_last_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_LINGER_S", 0.05)
+    monkeypatch.setattr(closing, "CHECK_S", 0.05)
 
     async def answering(peer: Peer) -> None:
         await peer.head()
