@@ -19,7 +19,7 @@ from nono_sandbox import _uapi, mount_points
 from nono_sandbox.confinement import READ, WRITE, Confinement, Grant, Link
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.granted import open_judged
-from nono_sandbox.masks import cover_of, mask_all, pin
+from nono_sandbox.masks import around, cover_of, mask_all, pin
 from nono_sandbox.private import Unmasked
 
 TYPE_CHECKING = False
@@ -116,8 +116,8 @@ def _fill(root: int, confinement: Confinement, whole: Grant | None) -> None:
     """Add to the new root what *confinement* is about, and make it the root."""
     mounted = {} if whole is None else _hold_kernels_own(root, whole)
     bound = _bind_all(root, confinement, mounted)
-    if whole is not None:
-        bound.update((path, _uapi.open_beneath(root, path[1:], os.O_PATH)) for path in _OWN)
+    for path in around(confinement.denials).intersection(_OWN if whole else ()):
+        bound[path] = _uapi.open_beneath(root, path[1:], os.O_PATH)
     mask_all(root, confinement.denials, mounted, bound)
     for fd in bound.values():
         os.close(fd)
@@ -239,7 +239,7 @@ def _bind_all(root: int, confinement: Confinement, mounted: dict[str, Grant]) ->
     """
     pinned: set[str] = set()
     bound: dict[str, int] = {}
-    denied = [denial.path + "/" for denial in confinement.denials]
+    denied = around(confinement.denials)
     for grant in sorted(confinement.grants, key=lambda grant: grant.path.split("/")):
         cover = cover_of(grant.path, mounted)
         # Beneath a source the tree is another one: what is granted of the machine's adds to it.
@@ -254,7 +254,7 @@ def _bind_all(root: int, confinement: Confinement, mounted: dict[str, Grant]) ->
         mounted[grant.path] = effective
         if grant.path in bound:
             os.close(bound.pop(grant.path))
-        if any(path.startswith(grant.path + "/") for path in denied):
+        if grant.path in denied:
             bound[grant.path] = tree
         else:
             os.close(tree)

@@ -35,6 +35,17 @@ def cover_of(path: str, mounted: Mapping[str, Grant]) -> Grant | None:
         path = path.rpartition("/")[0] or "/"
 
 
+def around(denials: Sequence[Denial]) -> set[str]:
+    """Return every path at or above what is denied, but for the root."""
+    found: set[str] = set()
+    for denial in denials:
+        path = denial.path
+        while path and path not in found:
+            found.add(path)
+            path = path.rpartition("/")[0]
+    return found
+
+
 def pin(base: int, path: str, top: str, pinned: set[str]) -> None:
     """Mount each directory above *path* and beneath *top* on itself; *pinned* are done already.
 

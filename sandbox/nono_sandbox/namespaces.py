@@ -14,7 +14,7 @@ import _struct as struct
 import fcntl
 import posix as os
 
-from nono_sandbox import _uapi
+from nono_sandbox import _uapi, kernel_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ def _arrive(ids: Ids) -> None:
     if ids:
         uid, gid = ids
         # Without this the kernel lets nobody but a privileged parent map groups.
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+        kernel_file.write("/proc/self/setgroups", "deny")
+        kernel_file.write("/proc/self/uid_map", f"{uid} {uid} 1")
+        kernel_file.write("/proc/self/gid_map", f"{gid} {gid} 1")
     # AppArmor on some distributions lets the unshare pass and refuses this.
     _uapi.mount_private()
 
@@ -138,13 +138,9 @@ def _bound_pids(proc: int, processes_max: int) -> None:
     """
     if not bounds_pids(os.uname().release):
         return
-    fd = os.open("sys/kernel/pid_max", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
-    try:
-        # The lowest numbers are given out once only.
-        pid_max = _PIDS_RESERVED + tasks_max(processes_max)
-        os.write(fd, str(min(pid_max, PIDS_MAX)).encode())
-    finally:
-        os.close(fd)
+    # The lowest numbers are given out once only.
+    pid_max = _PIDS_RESERVED + tasks_max(processes_max)
+    kernel_file.write("sys/kernel/pid_max", str(min(pid_max, PIDS_MAX)), proc)
 
 
 def close_network() -> None:
@@ -181,11 +177,3 @@ def listener(port: int) -> _socket.socket:
 def asking() -> _socket.socket:
     """Return a channel on which the kernel tells of the local sockets of this process's network."""
     return _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from nono_sandbox import kernel_file
 from nono_sandbox.cgroups import hierarchy
 from nono_sandbox.cgroups.membership import RESERVED_TASKS
 from nono_sandbox.errors import LaneLostError
@@ -152,7 +153,7 @@ class Group:
     def kill(self) -> None:
         """Kill whatever is in it, its lane too."""
         with contextlib.suppress(OSError):
-            hierarchy.write(f"{self.path}/cgroup.kill", "1")
+            kernel_file.write(f"{self.path}/cgroup.kill", "1")
 
     def close(self) -> None:
         """Be of no more use; the group stays until its last process has gone."""

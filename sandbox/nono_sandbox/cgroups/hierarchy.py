@@ -15,6 +15,7 @@ import contextlib
 import os
 import time
 
+from nono_sandbox import kernel_file
 from nono_sandbox.cgroups import ancestry, delegation
 
 TYPE_CHECKING = False
@@ -158,7 +159,7 @@ def _move_down(directory: str, keeper: str, pid: int, child: int) -> None:
         ours = ancestry.family(_members(directory), pid, child)
         for one in ours:
             with contextlib.suppress(ProcessLookupError):
-                write(f"{keeper}/cgroup.procs", one)
+                kernel_file.write(f"{keeper}/cgroup.procs", one)
         if not ours or not child:
             return
 
@@ -175,7 +176,7 @@ def _control(directory: str, sign: str, names: Iterable[str]) -> None:
     """Give the groups in *directory* controllers, or take them away."""
     text = " ".join(f"{sign}{name}" for name in names)
     if text:
-        write(f"{directory}/cgroup.subtree_control", text)
+        kernel_file.write(f"{directory}/cgroup.subtree_control", text)
 
 
 def _undo(directory: str, top: str, pid: int, before: Iterable[str]) -> None:
@@ -193,14 +194,14 @@ def _undo(directory: str, top: str, pid: int, before: Iterable[str]) -> None:
             _control(each, "-", names)
     for one in kept:
         with contextlib.suppress(OSError):
-            write(f"{directory}/cgroup.procs", one)
+            kernel_file.write(f"{directory}/cgroup.procs", one)
     discard(top)
 
 
 def remove(top: str) -> bool:
     """Kill what is in a group of ours and beneath it, and remove it; tell whether it's gone."""
     with contextlib.suppress(OSError):
-        write(f"{top}/cgroup.kill", "1")
+        kernel_file.write(f"{top}/cgroup.kill", "1")
     deadline = time.monotonic() + _REMOVAL_S_MAX
     while not discard(top):
         if time.monotonic() > deadline:
@@ -272,15 +273,6 @@ def _directories(path: str) -> list[str]:
 
 def _is_root(directory: str) -> bool:
     return not os.path.exists(f"{directory}/cgroup.type")
-
-
-def write(path: str, text: str) -> None:
-    """Write to a file of a group, which is there."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
 
 
 def _read(path: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nono_sandbox import kernel_file
 from nono_sandbox.cgroups import hierarchy
 from nono_sandbox.cgroups.hierarchy import KEEPER, UnavailableError
 
@@ -113,7 +114,7 @@ def test_a_single_run_moves_down_with_its_lane_and_whom_that_has_forked(
             for each, members in procs.items():
                 Path(each, name).write_text("".join(f"{one}\n" for one in members))
 
-    monkeypatch.setattr(hierarchy, "write", as_the_kernel)
+    monkeypatch.setattr(kernel_file, "write", as_the_kernel)
     top = Path(hierarchy.make(str(pretended), OWN, child))
     assert procs[str(pretended)] == []
     everybody = sorted(map(str, (OWN, *family)))
@@ -247,7 +248,7 @@ def test_where_a_limit_is_missing_we_arent_killed_with_what_we_made(
             else:
                 handed_on.get(group, set()).difference_update(names)
 
-    monkeypatch.setattr(hierarchy, "write", as_the_kernel)
+    monkeypatch.setattr(kernel_file, "write", as_the_kernel)
     with pytest.raises(UnavailableError, match="can't be divided"):
         hierarchy.make(str(pretended), OWN)
     assert killed == []
@@ -258,14 +259,14 @@ def test_where_a_limit_is_missing_we_arent_killed_with_what_we_made(
 def test_what_cant_be_divided_is_left_as_it_was(
     pretended: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = hierarchy.write
+    write = kernel_file.write
 
     def busy(path: str, text: str) -> None:
         if path.endswith("subtree_control"):
             raise OSError(16, os.strerror(16))
         write(path, text)
 
-    monkeypatch.setattr(hierarchy, "write", busy)
+    monkeypatch.setattr(kernel_file, "write", busy)
     with pytest.raises(UnavailableError, match="can't be divided"):
         hierarchy.make(str(pretended), OWN)
     assert (pretended / "cgroup.procs").read_text().strip() == str(OWN)
