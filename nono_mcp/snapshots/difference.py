@@ -83,12 +83,21 @@ class Comparison:
             lost(step, error)
 
         roots = self.before.entry, self.after.entry
-        for step in steps(self._objects, *roots, self.relinked, noted):
+        for step in steps(self._objects, roots, self.relinked, noted):
             if len(found) <= STEPS_KEPT_MAX:
                 found.append(step)
             yield step
         if len(found) <= STEPS_KEPT_MAX and whole:
             self._steps = found
+
+    def steps_to_do(self) -> Iterator[Step]:
+        """Yield the same in the order in which they can be done, whatever names are one name.
+
+        Raises:
+            DamagedStoreError: A tree can't be read.
+        """
+        roots = self.before.entry, self.after.entry
+        return steps(self._objects, roots, self.relinked, removed_first=True)
 
     def changes(self, patterns: Patterns) -> Iterator[tuple[Step, Change]]:
         """Yield what differs where *patterns* match; without any, everywhere."""

@@ -129,7 +129,7 @@ class Restore:
         try:
             applier = Applier(self._workspace.index, staging, self._replaced, self._on_progress)
             with database.reading(self._workspace.store.db):
-                steps = self._comparison.steps()
+                steps = self._comparison.steps_to_do()
                 applied = applier.run(self._workspace.fd, steps, staged_count or None)
             return self._verify(applied, dirty)
         except (OSError, sqlite3.Error, SnapshotError) as error:

@@ -118,6 +118,11 @@ class _Directory:
         self.pending = differing[::-1]
 
 
+def _comes(pair: Pair) -> bool:
+    _, _, after = pair
+    return after is not None
+
+
 def _differing(objects: Objects, step: Step, lost: Lost | None, *, every: bool) -> list[Pair]:
     try:
         both = _tree(objects, step.before), _tree(objects, step.after)
@@ -139,25 +144,35 @@ def _tree(objects: Objects, entry: Entry | None) -> bytes:
 
 def steps(
     objects: Objects,
-    before: Entry,
-    after: Entry,
+    between: tuple[Entry, Entry],
     relinked: Relinked | None = None,
     lost: Lost | None = None,
+    *,
+    removed_first: bool = False,
 ) -> Iterator[Step]:
-    """Yield the steps from the root *before* to the root *after*.
+    """Yield the steps *between* two roots, from the first to the second, ordered by name.
+
+    With *removed_first* what goes from a directory goes before anything comes there, which may be
+    what another spelling of it names.
 
     If what is in a directory can't be read, *lost* hears of that, and may raise it.
 
     Raises:
         DamagedStoreError: A tree can't be read, and nobody hears of it. It names the directory.
     """
+    before, after = between
     relinked = relinked or Relinked()
     if before == after and not relinked.keys:
         return
     top = Step(ENTER, Node(None, b""), before, after)
     yield top
     every = bool(relinked.keys)
-    stack = [_Directory(top, None, _differing(objects, top, lost, every=every))]
+
+    def found(step: Step) -> list[Pair]:
+        differing = _differing(objects, step, lost, every=every)
+        return sorted(differing, key=_comes) if removed_first else differing
+
+    stack = [_Directory(top, None, found(top))]
     while stack:
         directory = stack[-1]
         if not directory.pending:
@@ -181,4 +196,4 @@ def steps(
         step = put._replace(what=ENTER)
         yield step
         then = put if new is not None and not becomes else None
-        stack.append(_Directory(step, then, _differing(objects, step, lost, every=every)))
+        stack.append(_Directory(step, then, found(step)))

@@ -195,7 +195,7 @@ def _name_files(store: Store, root: bytes, prefix: str, needing: dict[bytes, lis
         top = store.objects.root(root)
         note(top.links, "")
         # What lies beneath a damaged directory isn't known any more; the directory is named.
-        for step in steps(store.objects, _NOTHING, top.entry, lost=lambda *_: None):
+        for step in steps(store.objects, (_NOTHING, top.entry), lost=lambda *_: None):
             if step.after is None or step.what == LEAVE or step.after.kind in _WITHOUT_OBJECT:
                 continue
             path = os.fsdecode(step.node.path())
