@@ -85,9 +85,10 @@ def test_on_ports_nothing_but_tcp_is_connected_or_bound(kind: Kind) -> None:
 
 
 def test_a_closed_network_has_no_address_and_an_open_one_every() -> None:
+    closed = Network(CLOSED, connect_ports=(5432,), bind_ports=(5432,))
     for make in (addresses.connecting, lambda *args: addresses.binding(*args, both=True)):
         with pytest.raises(PermissionError):
-            make(inet("127.0.0.1", 5432), TCP, Network(CLOSED))
+            make(inet("127.0.0.1", 5432), TCP, closed)
         assert make(inet("192.0.2.1", 1), TCP, Network(OPEN)) == inet("192.0.2.1", 1)
 
 
@@ -153,3 +154,18 @@ def test_what_is_no_path_is_refused(raw: bytes, refusal: int) -> None:
 def test_a_path_ends_at_its_zero_or_with_the_address() -> None:
     assert addresses.path_of(b"\x01\x00/a/b\x00rest") == b"/a/b"
     assert addresses.path_of(b"\x01\x00" + b"a" * 108) == b"a" * 108
+
+
+@pytest.mark.claim("net.unix-names")
+def test_a_name_stands_for_no_other_however_long_it_is() -> None:
+    """And for one that begins as ours do: nobody gets out of them by what is cut off."""
+    beginning = b"\0nono-0123456789abcdef/"
+    written = [
+        b"\1\0\0" + name for name in (b"n", b"n\0", b"n" * 106, b"n" * 107, b"n" * 106 + b"\0")
+    ]
+    made = [addresses.named(raw, beginning) for raw in written]
+    assert len(set(made)) == len(written)
+    for raw in made:
+        assert raw.startswith(b"\1\0" + beginning)
+        assert len(raw) <= 110
+        assert addresses.named(raw, beginning) == raw
