@@ -158,7 +158,7 @@ def test_a_path_ends_at_its_zero_or_with_the_address() -> None:
 
 @pytest.mark.claim("net.unix-names")
 def test_a_name_stands_for_no_other_however_long_it_is() -> None:
-    """And for one that begins as ours do: nobody gets out of them by what is cut off."""
+    """What is cut off makes none another, and what begins as ours do stands for itself."""
     beginning = b"\0nono-0123456789abcdef/"
     written = [
         b"\1\0\0" + name for name in (b"n", b"n\0", b"n" * 106, b"n" * 107, b"n" * 106 + b"\0")

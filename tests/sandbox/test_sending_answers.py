@@ -63,6 +63,7 @@ ALIKE = """
         told(f"{kind} less than none",
              message(pair(kind), spans=held(struct.pack("=QQ", 16, 1 << 63))))
         told(f"{kind} control nowhere", message(pair(kind), control_bytes=32))
+        told(f"{kind} control without end", message(pair(kind), control_bytes=1 << 40))
         told(f"{kind} cut control", message(pair(kind), control=bytes(8)))
         told(f"{kind} control that lies", message(pair(kind), control=rights(0, length=64)))
         told(f"{kind} short control", message(pair(kind), control=rights(0, length=8)))

@@ -144,6 +144,7 @@ def test_a_token_that_was_issued_for_us_opens_its_owners_session(
         {"exp": 1},
         {"exp": "soon"},
         {"nbf": 9e12},
+        {"nbf": True},
     ],
 )
 def test_a_token_that_wasnt_opens_nothing(

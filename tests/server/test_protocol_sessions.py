@@ -1,12 +1,15 @@
-"""Which requests open a protocol session, told by their beginnings."""
+"""Which requests open a protocol session, told by their beginnings, and when one is over."""
 
 import json
+from typing import Any
 
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from nono_mcp.server.protocol_sessions import OPENING_BYTES_MAX, Opening
+from nono_mcp.server.addressing import Who
+from nono_mcp.server.protocol_sessions import OPENING_BYTES_MAX, Opening, ask
+from nono_mcp.server.tenant import Tenant
 
 pytestmark = pytest.mark.anyio
 
@@ -45,3 +48,46 @@ async def test_nothing_else_opens_one(body: bytes) -> None:
 async def test_nobody_is_there_for_whom_one_would_be_opened(body: bytes) -> None:
     with pytest.raises(ClientDisconnect):
         await opening(part(body, more=True), LEAVES).begins()
+
+
+async def test_no_more_is_read_to_tell_than_one_may_be_long() -> None:
+    long = part(b" " * (OPENING_BYTES_MAX + 1), more=True)
+    assert not await opening(long, LEAVES).begins()
+
+
+ID = [(b"mcp-session-id", b"given")]
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "left"),
+    [
+        ("POST", (200, ID), False),
+        ("POST", (200, []), True),
+        ("POST", (400, ID), True),
+        ("POST", None, True),
+        ("DELETE", (200, ID), True),
+        ("DELETE", (404, ID), False),
+    ],
+)
+async def test_a_session_that_was_not_opened_or_is_ended_is_not_kept(
+    method: str, answer: tuple[int, list[tuple[bytes, bytes]]] | None, *, left: bool
+) -> None:
+    async def app(scope: object, receive: object, send: Any) -> None:  # noqa: ANN401 - the SDK's
+        del scope, receive
+        if answer is None:
+            raise OSError
+        start = {"type": "http.response.start", "status": answer[0], "headers": answer[1]}
+        await send(start)
+
+    nothing: Any = None
+    tenant = Tenant(Who.anew("alice"), nothing, nothing, app)
+    tenant.protocol_id = "given" if method == "DELETE" else None
+
+    async def send(message: Message) -> None:
+        assert message["type"] == "http.response.start"
+
+    try:
+        await ask(tenant, {"method": method}, opening(), send)
+    except OSError:
+        assert answer is None
+    assert tenant.left.is_set() == left
