@@ -15,7 +15,7 @@ from nono_mcp.guard import names, ways
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 def as_guarded(name: str, directory: int) -> str:
@@ -26,6 +26,42 @@ def as_guarded(name: str, directory: int) -> str:
 def as_guarded_inside(around: str, name: str, directory: int) -> str:
     """Return the same of a name that is guarded in a directory *around* it, the open one."""
     return _if_one(names.spelled_inside(around, name), name, directory)
+
+
+def way_as_guarded(root: str, parts: Sequence[str]) -> list[str]:
+    """Return a way from the directory *root* by the guarded names that find the same.
+
+    In a repository by the names that Git has for what is guarded there.
+    """
+    way: list[str] = []
+    at = root
+    for name in parts:
+        written = _spelled_in(way[-1] if way else "", name)
+        way.append(written if written != name and _is_one_at(at, written, name) else name)
+        at = f"{at}/{name}"
+    return way
+
+
+def _spelled_in(around: str, name: str) -> str:
+    if names.is_git(around):
+        return names.folded(name)
+    inside = names.spelled_inside(around, name) if names.is_around(around) else name
+    return inside if inside != name else names.spelled(name)
+
+
+def _is_one_at(path: str, name: str, other: str) -> bool:
+    """Tell whether the directory at *path* finds the same by both names, and lists but one."""
+    try:
+        directory = os.open(path, ways.DIRECTORY)
+    except OSError:
+        return False
+    try:
+        # Two hard links may be called so anywhere.
+        return is_one(name, other, directory) and not {name, other}.issubset(os.listdir(directory))
+    except OSError:
+        return False
+    finally:
+        os.close(directory)
 
 
 def guarded(directory: int) -> tuple[str, ...]:

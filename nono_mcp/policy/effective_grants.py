@@ -100,17 +100,18 @@ def closings(
 
 
 def given_up(
-    bypasses: Sequence[Asked], is_protected: Callable[[str], bool], own: Sequence[Place]
+    bypasses: Sequence[Asked], protected_as: Callable[[str], str], own: Sequence[Place]
 ) -> list[str]:
     """Return the protected locations that the *bypasses* give up.
 
     A bypass counts if it names something protected, or something within: `~` gives nothing up.
+    *protected_as* returns a path as it's written by what protects it, or nothing.
 
     Raises:
         PolicyError: A bypass of the person's names nothing protected.
         RefusedError: A bypass names our own state.
     """
-    given = []
+    given: list[str] = []
     for asked in bypasses:
         path = asked.place.path
         if any(covers(place.path, path) for place in own):
@@ -118,11 +119,12 @@ def given_up(
                 f"{asked.text}: the sandbox's own state is never open", code=OWN, path=path
             )
         # By the name as written, or by where it leads: a protected directory may be a symlink.
-        if not is_protected(asked.place.text) and not is_protected(path):
+        protected = protected_as(path)
+        if not protected and not protected_as(asked.place.text):
             if asked.layer.kind in (SHIPPED, TOOLS):
                 continue
             raise asked.error("is not a protected path", hint="a bypass names one, and no more")
-        given.append(path)
+        given += dict.fromkeys((path, protected or path))
     return given
 
 

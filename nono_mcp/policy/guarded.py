@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nono_mcp.guard import names, spots
+from nono_mcp.guard import names, spelling, spots
 from nono_mcp.policy import resolve
 from nono_mcp.policy.paths import covers
 from nono_mcp.policy.protection import Protected
@@ -41,15 +41,16 @@ def present(grants: Sequence[Asked], home: str) -> Iterator[Protected]:
                 yield Protected(place, WRITE, spot.what)
 
 
-def is_guarded(path: str, grants: Sequence[Asked]) -> bool:
-    """Tell whether the guard looks at *path*, or at something beneath it."""
+def as_guarded(path: str, grants: Sequence[Asked]) -> str:
+    """Return *path* as the guard has it, who looks at it or at something beneath it; or nothing."""
     for asked in grants:
         root = asked.place.path
         if asked.access & WRITE and covers(root, path) and path != root:
-            parts = path[len(root.rstrip("/")) + 1 :].split("/")
+            top = root.rstrip("/")
+            parts = spelling.way_as_guarded(root, path[len(top) + 1 :].split("/"))
             if any(map(names.is_git, parts)) or names.guards(parts):
-                return True
-    return False
+                return "/".join((top, *parts))
+    return ""
 
 
 def roots(prepared: Prepared) -> list[tuple[str, tuple[int, int] | None]]:

@@ -53,7 +53,7 @@ def shut(request: Request, wanted: Wanted) -> Shut:
         protected = _with_guarded(protected, grants, home)
     given = effective_grants.given_up(
         rules.bypasses(wanted.layers, wanted.look),
-        lambda path: _is_protected(path, protected, grants),
+        lambda path: _protected_as(path, protected, grants),
         own,
     )
     denials = rules.denials(wanted.layers, wanted.look)
@@ -144,15 +144,17 @@ def _with_guarded(
     return found.replace(present=(*found.present, *more))
 
 
-def _is_protected(path: str, protected: protection.Protection, grants: Sequence[Asked]) -> bool:
+def _protected_as(path: str, protected: protection.Protection, grants: Sequence[Asked]) -> str:
+    """Return *path* as it's written by what protects it, or nothing if nothing does."""
     if protected.catalogue.match(path) is not None:
-        return True
-    if any(one.place.path == path for one in protected.present):
-        return True
+        return path
+    # As its directory lists it, which may be in another case than the catalogue has it.
+    if any(covers(one.place.path, path) for one in protected.present):
+        return path
     # Only who gives one up pays for the import.
     from nono_mcp.policy import guarded
 
-    return guarded.is_guarded(path, grants)
+    return guarded.as_guarded(path, grants)
 
 
 def _with_root_only(found: protection.Protection, scope: protection.Scope) -> protection.Protection:

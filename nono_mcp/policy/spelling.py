@@ -17,22 +17,24 @@ from nono_sandbox.opath import LOOK
 
 def is_found_otherwise(location: str, status: os.stat_result) -> bool:
     """Tell whether what has that *status*, at *location*, is found in another case as well."""
-    other = _in_other_case(location)
-    if other == location:
+    named, beneath = _lettered(location)
+    if not named:
         return False
+    other = _in_other_case(named)
     try:
-        if not os.path.samestat(os.lstat(other), status):
+        if not os.path.samestat(os.lstat(other + beneath), status):
             return False
         # Two hard links may be called so anywhere.
-        names = {os.path.basename(location), os.path.basename(other)}
-        return not names.issubset(os.listdir(os.path.dirname(location)))
+        names = {os.path.basename(named), os.path.basename(other)}
+        return not names.issubset(os.listdir(os.path.dirname(named)))
     except OSError:
         return False
 
 
 def is_loose(location: str, descriptor: int) -> bool:
     """Tell whether the other spelling of what is open is a name of its own to the kernel."""
-    other = os.open(_in_other_case(location), LOOK)
+    named, beneath = _lettered(location)
+    other = os.open(_in_other_case(named) + beneath, LOOK)
     try:
         names = {os.readlink(f"/proc/self/fd/{one}") for one in (descriptor, other)}
     finally:
@@ -46,6 +48,14 @@ def as_written(location: str) -> str:
     for name in location.split("/")[1:]:
         written = f"{written}/{_listed(written or '/', name)}"
     return written
+
+
+def _lettered(location: str) -> tuple[str, str]:
+    """Part *location* behind the last of its names that has letters."""
+    named = location
+    while named and _in_other_case(named) == named:
+        named = named.rpartition("/")[0]
+    return named, location[len(named) :]
 
 
 def _in_other_case(location: str) -> str:

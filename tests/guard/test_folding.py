@@ -137,6 +137,46 @@ def test_what_is_another_name_where_names_are_told_apart_stays(bench: Bench, at:
     assert (bench.workspace / at / ".ENVRC").exists()
 
 
+WAYS = {
+    "d/.VSCODE/x": "d/.vscode/x",
+    ".Git/CONFIG": ".git/config",
+    ".GITHUB/Hooks": ".github/hooks",
+    "SRC/x": "SRC/x",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_way_is_found_as_the_guard_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    (tmp_path / way).parent.mkdir(parents=True)
+    (tmp_path / way).touch()
+    assert spelling.way_as_guarded(str(tmp_path), way.split("/")) == way.split("/")
+    monkeypatch.setattr(spelling, "is_one", lambda *_: True)
+    assert spelling.way_as_guarded(str(tmp_path), way.split("/")) == WAYS[way].split("/")
+
+
+def test_the_name_of_another_hard_link_gives_up_no_guarded_one(tmp_path: Path) -> None:
+    (tmp_path / ".envrc").touch()
+    (tmp_path / ".ENVRC").hardlink_to(tmp_path / ".envrc")
+    assert spelling.way_as_guarded(str(tmp_path), [".ENVRC"]) == [".ENVRC"]
+
+
+@pytest.mark.folding
+@pytest.mark.parametrize("top", [".", "d"])
+@pytest.mark.parametrize("written", [".envrc", ".EnvRC", ".ENVRC"])
+@pytest.mark.parametrize("given", [".envrc", ".EnvRC", ".ENVRC"])
+def test_what_is_given_up_by_any_spelling_may_be_changed(
+    folds: Folding, top: str, written: str, given: str
+) -> None:
+    mine = folds.workspace / top / written
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    bypass = (str(folds.workspace / top / given),)
+    assert folds.run(f"echo theirs > {top}/.Envrc", bypass=bypass) == []
+    assert mine.read_text() == "theirs\n"
+
+
 PLANTED = {
     ".vscode": "mkdir .VSCODE && echo '{}' > .VSCODE/tasks.json",
     ".envrc": "echo evil > t && mv t .EnvRC",

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.policy import spelling
-from nono_mcp.policy.errors import RefusedError
+from nono_mcp.policy import shut, spelling
+from nono_mcp.policy.effective_grants import given_up
+from nono_mcp.policy.errors import PolicyError, RefusedError
+from nono_mcp.policy.paths import Place
+from nono_mcp.policy.protection import Catalogue, Protected, Protection
 from nono_mcp.policy.resolve import resolve
-from nono_sandbox.confinement import LANDLOCK
+from nono_mcp.policy.rules import FLAGS, Layer, Look, bypasses
+from nono_sandbox.confinement import LANDLOCK, READ
 from tests.policy.views import denied, granted
 
 if TYPE_CHECKING:
@@ -52,6 +56,14 @@ def test_a_path_is_as_it_is_listed(folds: Path) -> None:
     assert spelling.as_written(f"{folds}/src/none") == f"{folds}/Src/none"
 
 
+def test_a_name_without_letters_is_found_by_other_spellings_of_its_directory(folds: Path) -> None:
+    (folds / "Src" / "1").mkdir(parents=True)
+    (folds / "Src" / "1" / "2").touch()
+    asked = f"{folds}/src/1/2"
+    assert spelling.is_found_otherwise(asked, (folds / "Src" / "1" / "2").stat())
+    assert spelling.as_written(asked) == f"{folds}/Src/1/2"
+
+
 def test_where_names_are_told_apart_each_is_itself(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "A").touch()
@@ -89,3 +101,22 @@ def test_what_a_mount_would_cover_by_one_spelling_alone_isnt_denied(
 def test_what_has_no_letters_has_no_other_spelling(tmp_path: Path) -> None:
     (tmp_path / "1").touch()
     assert not spelling.is_found_otherwise(str(tmp_path / "1"), (tmp_path / "1").lstat())
+    assert not spelling.is_found_otherwise("/", os.lstat("/"))
+
+
+def test_what_is_protected_is_given_up_by_the_name_that_is_listed(machine: Machine) -> None:
+    """What looks for `.ssh` where `.Ssh` is listed finds that."""
+    listed = machine.home / ".Ssh"
+    found = Place(str(machine.home / ".ssh"), str(listed), "directory")
+    kept = Protection((Protected(found, READ, "keys"),), (), Catalogue(str(machine.home), {}))
+
+    def given(text: str) -> list[str]:
+        flags = Layer("flags", machine.flags(bypass=(text,)), FLAGS)
+        look = Look({}, str(machine.workspace), lambda path: Place(path, path, "file"))
+        asked = bypasses([flags], look)
+        return given_up(asked, lambda path: shut._protected_as(path, kept, ()), ())  # noqa: SLF001
+
+    assert given(str(listed)) == [str(listed)]
+    assert given(f"{listed}/config") == [f"{listed}/config"]
+    with pytest.raises(PolicyError, match="not a protected path"):
+        given(f"{listed}x")
