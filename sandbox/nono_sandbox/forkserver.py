@@ -93,7 +93,7 @@ def trial() -> str:
             in_new_pids(namespaces.new_proc)
             text = b""
         except OSError as error:
-            text = str(error).encode()
+            text = (error.strerror or str(error)).encode()
         os.write(write_end, text)
         os._exit(0)
     os.close(write_end)

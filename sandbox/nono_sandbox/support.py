@@ -199,11 +199,9 @@ def unavailable(support: Support, tier: str) -> str:
     if not support.filter_known:
         return f"no table of system calls for {support.machine}"
     if tier == NAMESPACES and support.namespaces_reason:
-        return f"no namespaces: {support.namespaces_reason}"
+        return support.namespaces_reason
     if not support.landlock_abi:
-        return (
-            "no Landlock: it isn't in this kernel, or wasn't turned on at boot (lsm=landlock,...)"
-        )
+        return "Landlock isn't in this kernel, or wasn't turned on at boot (lsm=landlock,...)"
     needed = ABI_REQUIRED[tier]
     if support.landlock_abi < needed:
         return f"Landlock ABI {support.landlock_abi}, and {needed} is needed"

@@ -4,7 +4,9 @@ import re
 import pytest
 
 from nono_mcp import doctor
+from nono_mcp.cli import doctor as report
 from nono_mcp.policy.keys import GUARANTEES
+from nono_sandbox import forkserver
 from nono_sandbox.support import Support
 
 from .conftest import Person
@@ -71,6 +73,26 @@ def test_it_says_what_may_stand_in_the_way_of_namespaces(
 ) -> None:
     remarks = doctor.remarks_on(FACTS, lambda name: knobs.get(name, ""), lambda path: path in files)
     assert any(told in remark for remark in remarks)
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        (FACTS, "namespaces: not here: unshare: Operation not permitted"),
+        (FACTS.replace(landlock_abi=0), "landlock: not here: Landlock isn't in this kernel, "),
+    ],
+)
+def test_it_says_once_why_a_tier_isnt_here(facts: Support, told: str) -> None:
+    tier = doctor._tier(facts, told.partition(":")[0])  # noqa: SLF001 - of such a machine
+    assert report._tier(tier, chosen=False)[0].startswith(told)  # noqa: SLF001 - likewise
+
+
+def test_why_no_namespaces_are_to_be_had_says_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(1, "unshare: Operation not permitted")
+
+    monkeypatch.setattr("nono_sandbox.namespaces.enter", refuse)
+    assert forkserver.trial() == "unshare: Operation not permitted"
 
 
 def test_where_namespaces_are_to_be_had_nothing_stands_in_the_way() -> None:
