@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from nono_mcp.credentials.fetch import Sources, take
 from nono_mcp.credentials.secret import CredentialError
 from nono_mcp.credentials.vault import Vault
+from nono_mcp.held_scratch import HeldScratch
 from nono_mcp.policy import egress
 from nono_proxy.config import HostRule, Narrow
 from nono_proxy.environment import OWNED
 from nono_proxy.errors import CredentialUnavailableError
 from nono_proxy.proxy import Proxy
-from nono_sandbox import private, scratch
+from nono_sandbox import private
 from nono_sandbox.confinement import NAMESPACES, READ, Grant
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ class Trusted(Protocol):
 class Bundle:
     """The file by which workers trust their proxy: there before they're confined, filled after."""
 
-    def __init__(self) -> None:
-        self._directory = scratch.make(os.path.realpath(tempfile.gettempdir()))
-        self.path = f"{self._directory}/ca.pem"
+    def __init__(self, state_dir: str) -> None:
+        self._directory = HeldScratch(state_dir, os.path.realpath(tempfile.gettempdir()))
+        self.path = f"{self._directory.path}/ca.pem"
         self._fd = private.open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def grant(self) -> Grant:
@@ -82,20 +83,20 @@ class Bundle:
     def remove(self) -> None:
         """Remove the file."""
         os.close(self._fd)
-        scratch.remove(self._directory)
+        self._directory.remove()
 
 
 class SessionProxy:
     """The proxy of a session: the socket and the bundle, from before it runs; then it itself."""
 
-    def __init__(self, tier: str) -> None:
+    def __init__(self, tier: str, state_dir: str) -> None:
         self._own: socket.socket | None = None
         self.port = 0
         """The loopback port that workers have to be allowed, where they've no network of theirs."""
         if tier != NAMESPACES:
             self._own = socket.create_server((ADDRESS, 0), backlog=_BACKLOG)
             self.port = self._own.getsockname()[1]
-        self._bundle = Bundle()
+        self._bundle = Bundle(state_dir)
         self._gateway: Gateway | None = None
 
     def around(self, confinement: Confinement) -> Confinement:

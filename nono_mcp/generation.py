@@ -11,9 +11,9 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
+from nono_mcp.held_scratch import HeldScratch
 from nono_mcp.policy import egress, home, load, required
 from nono_mcp.policy.paths import covers
-from nono_sandbox import scratch
 from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
 
@@ -88,13 +88,13 @@ class Generation:
         server: ForkServer,
         prepared: Prepared,
         closed: Closed,
-        scratch_directory: str | None,
+        scratch: HeldScratch | None,
         proxy: SessionProxy | None = None,
     ) -> None:
         self.server = server
         self.proxy = proxy
         """By which its calls reach hosts, if its policy names any."""
-        self._scratch = scratch_directory
+        self._scratch = scratch
         grants = [
             (grant.source or grant.path, grant.identity)
             for grant in prepared.confinement.grants
@@ -185,7 +185,7 @@ class Generation:
             self.proxy.end()
             self.proxy = None
         if self._scratch is not None:
-            scratch.remove(self._scratch)
+            self._scratch.remove()
             self._scratch = None
 
 
@@ -225,14 +225,14 @@ def start(request: Request, tier: str | None, starter: ProxyStarter) -> tuple[Ge
     try:
         request = request.replace(tier=server.tier)
         if server.tier != NAMESPACES and request.tmpdir is None:
-            directory = scratch.make(tempfile.gettempdir())
-            request = request.replace(tmpdir=directory)
+            directory = HeldScratch(request.state_dir, tempfile.gettempdir())
+            request = request.replace(tmpdir=directory.path)
         prepared = load.prepare(request)
         if prepared.document.network.mode == egress.PROXY:
             # Only a policy with a proxy pays for the import.
             from nono_mcp import gateway  # noqa: PLC0415
 
-            proxy = gateway.SessionProxy(server.tier)
+            proxy = gateway.SessionProxy(server.tier, request.state_dir)
             if proxy.port:
                 prepared = load.prepare(request.replace(proxy_port=proxy.port))
             prepared = prepared.replace(confinement=proxy.around(prepared.confinement))
@@ -249,6 +249,6 @@ def start(request: Request, tier: str | None, starter: ProxyStarter) -> tuple[Ge
         if proxy is not None:
             proxy.end()
         if directory is not None:
-            scratch.remove(directory)
+            directory.remove()
         raise
     return Generation(server, prepared, closed, directory, proxy), prepared

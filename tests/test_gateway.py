@@ -25,7 +25,7 @@ import anyio
 import pip
 import pytest
 
-from nono_mcp import gateway
+from nono_mcp import gateway, held_scratch
 from nono_mcp.commands import CommandError
 from nono_mcp.policy import egress
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
@@ -533,7 +533,8 @@ async def test_calls_at_once_have_phantoms_of_their_own(world: World) -> None:
 
 def test_nothing_is_left_of_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    way = gateway.SessionProxy(LANDLOCK)
-    assert len(list(tmp_path.iterdir())) == 1
+    way = gateway.SessionProxy(LANDLOCK, str(tmp_path / "state"))
+    assert len(list(tmp_path.glob("nono-*"))) == 1
     way.end()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("nono-*")) == []
+    assert list((tmp_path / "state" / held_scratch.FOLDER).iterdir()) == []

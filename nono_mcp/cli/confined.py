@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nono_mcp.cli.attend import Outcome
-    from nono_mcp.cli.held_tmpdir import HeldTmpdir
     from nono_mcp.cli.options import Parsed
     from nono_mcp.cli.remember_run import RunToRemember
     from nono_mcp.cli.run_proxy import RunProxy
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from nono_mcp.guard.after_run import AfterRun
     from nono_mcp.guard.guard import Guard
     from nono_mcp.guard.subtree_guard import SubtreeGuard
+    from nono_mcp.held_scratch import HeldScratch
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.single_run.launching import Launch
 
@@ -63,7 +63,7 @@ class Run:
         self._argv = argv
         self._start = start
         self._to_remember: RunToRemember | None = None
-        self._tmpdir: HeldTmpdir | None = None
+        self._tmpdir: HeldScratch | None = None
         self._arrived: signals.Signals | None = None
         self._actions: tuple[Action, ...] = ()
         self._settled: tuple[Any, ...] = ()
@@ -133,7 +133,7 @@ class Run:
         return request, load.prepare(request)
 
     def _without_namespaces(self, request: Request, launch: Launch) -> Request:
-        from nono_mcp.cli.held_tmpdir import HeldTmpdir
+        from nono_mcp.held_scratch import HeldScratch
 
         # Before there is what is to be removed again, however this ends.
         self._arrived = signals.Signals(*signals.PASSED_ON, signals.TSTP)
@@ -141,13 +141,13 @@ class Run:
         parent = place if place.startswith("/") else TMP
         # A dry run writes nothing of ours.
         state_dir = None if self._parsed.flag(DRY_RUN) else request.state_dir
-        self._tmpdir = HeldTmpdir(state_dir, parent)
+        self._tmpdir = HeldScratch(state_dir, parent)
         return request.replace(tier=launch.tier, tmpdir=self._tmpdir.path)
 
     def _with_proxy(self, prepared: Prepared, request: Request) -> Prepared:
         from nono_mcp.cli.run_proxy import RunProxy
 
-        self._proxy = RunProxy(request.tier, quiet=self._parsed.flag(options.QUIET))
+        self._proxy = RunProxy(request, quiet=self._parsed.flag(options.QUIET))
         if not self._proxy.port:
             return prepared
         from nono_mcp.policy import load

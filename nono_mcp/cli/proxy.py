@@ -95,7 +95,8 @@ def main(argv: list[str]) -> int:
         say.note(notice)
     from nono_mcp.cli.proxy_alone import Place, StandaloneProxy
 
-    place = Place(_absolute(parsed.one(INTO.name)), parsed.one(CA_PATH.name))
+    into = _absolute(parsed.one(INTO.name))
+    place = Place(into, parsed.one(CA_PATH.name), request.state_dir)
     proxy = StandaloneProxy(request, prepared, place, quiet=parsed.flag(options.QUIET))
     return proxy.status((host, port), known_as, lambda given: _tell(parsed, given))
 

@@ -21,10 +21,11 @@ from nono_mcp.audit.errors import AuditError
 from nono_mcp.cli import audited, say, signals
 from nono_mcp.cli.options import FailedError, shown
 from nono_mcp.cli.run_proxy import Notes
+from nono_mcp.held_scratch import HeldScratch
 from nono_mcp.policy import trust_roots
 from nono_mcp.policy.errors import RefusedError
 from nono_mcp.recording import network, policy_digest
-from nono_sandbox import private, scratch
+from nono_sandbox import private
 from nono_sandbox.confinement import LANDLOCK
 
 TYPE_CHECKING = False
@@ -54,9 +55,10 @@ class Place:
     One that somebody named is one proxy's at a time: what it writes it takes away at its end.
     """
 
-    def __init__(self, directory: str | None, told_path: str | None) -> None:
+    def __init__(self, directory: str | None, told_path: str | None, state_dir: str) -> None:
         self._directory = directory
-        self._scratch: str | None = None
+        self._state_dir = state_dir
+        self._scratch: HeldScratch | None = None
         self._held: int | None = None
         self._told_path = told_path
         self._written: list[str] = []
@@ -71,7 +73,8 @@ class Place:
             FailedError: Another proxy holds it.
         """
         if self._directory is None:
-            self._scratch = scratch.make(os.path.realpath(tempfile.gettempdir()))
+            parent = os.path.realpath(tempfile.gettempdir())
+            self._scratch = HeldScratch(self._state_dir, parent)
         else:
             private.ensure_directories(self._directory)
             self._hold(self._directory)
@@ -86,10 +89,11 @@ class Place:
 
     @property
     def _where(self) -> str:
-        where = self._directory or self._scratch
-        if where is None:
+        if self._directory is not None:
+            return self._directory
+        if self._scratch is None:
             raise RuntimeError("the directory isn't there yet")
-        return where
+        return self._scratch.path
 
     def fill(self, pem: str) -> None:
         """Write the certificates, for whoever programs run as."""
@@ -114,7 +118,7 @@ class Place:
     def close(self) -> None:
         """Take away what was written."""
         if self._scratch is not None:
-            scratch.remove(self._scratch)
+            self._scratch.remove()
             return
         for path in self._written:
             with contextlib.suppress(FileNotFoundError):

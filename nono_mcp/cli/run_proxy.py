@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nono_mcp.credentials.vault import Use
-    from nono_mcp.policy.request import Prepared
+    from nono_mcp.policy.request import Prepared, Request
     from nono_proxy.records import Record
     from nono_sandbox.confinement import Call, Confinement
     from nono_sandbox.single_run.launching import Launch
@@ -45,13 +45,13 @@ class Notes:
 class RunProxy:
     """What a run whose policy names hosts has around it; a context manager."""
 
-    def __init__(self, tier: str, *, quiet: bool) -> None:
+    def __init__(self, request: Request, *, quiet: bool) -> None:
         enable_site()
         from nono_mcp import gateway
 
         self._quiet = quiet
         self._notes = Notes()
-        self._session_proxy = gateway.SessionProxy(tier)
+        self._session_proxy = gateway.SessionProxy(request.tier, request.state_dir)
         self.port = self._session_proxy.port
         """The loopback port that the program has to be allowed, if any."""
         self.record: Callable[[Record, Use | None], None] | None = None

@@ -13,6 +13,21 @@ from nono_sandbox.opath import open_up
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RANDOM_BYTES = 8
+_LEAD = "nono-"
+_DIGITS = frozenset("0123456789abcdef")
+
+
+def unused(parent: str) -> str:
+    """Return the path of one to make in *parent*, which nobody knows yet."""
+    return f"{parent.rstrip('/')}/{_LEAD}{os.urandom(_RANDOM_BYTES).hex()}"
+
+
+def is_name(name: str) -> bool:
+    """Tell whether such a directory may have the name *name*."""
+    digits = name.removeprefix(_LEAD)
+    return (
+        len(digits) == 2 * _RANDOM_BYTES and name == _LEAD + digits and _DIGITS.issuperset(digits)
+    )
 
 
 def make(parent: str) -> str:
@@ -21,7 +36,7 @@ def make(parent: str) -> str:
     Raises:
         OSError: It can't be made.
     """
-    path = f"{parent.rstrip('/')}/nono-{os.urandom(_RANDOM_BYTES).hex()}"
+    path = unused(parent)
     private.make_directory(path)
     return path
 

@@ -1,17 +1,14 @@
 """`nono run`: what a program gets, what comes back of it, and what is said of how it ended."""
 
-import fcntl
 import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from nono_mcp.cli import held_tmpdir
 from nono_sandbox.confinement import LANDLOCK
 
 from .conftest import LONG_ENOUGH_S, NONO, Person, eventually, running
@@ -548,26 +545,3 @@ def test_what_a_run_that_was_killed_left_goes_with_the_next(person: Person) -> N
     (left / "mine").touch()
     subprocess.run([*words, "true"], cwd=person.workspace, env=environment, check=True)
     assert (left / "mine").exists()
-
-
-def test_that_others_look_at_a_record_that_is_being_made_fails_no_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state, parent = tmp_path / "state", tmp_path / "tmp"
-    state.mkdir()
-    parent.mkdir()
-    flock = fcntl.flock
-    looked: list[int] = []
-
-    def meanwhile(fd: int, how: int) -> None:
-        if not looked:
-            (record,) = (state / held_tmpdir.FOLDER).iterdir()
-            looked.append(os.open(record, os.O_RDONLY))
-            flock(looked[0], fcntl.LOCK_EX)
-            threading.Timer(0.1, os.close, looked).start()
-        flock(fd, how)
-
-    monkeypatch.setattr(fcntl, "flock", meanwhile)
-    held = held_tmpdir.HeldTmpdir(str(state), str(parent))
-    held.remove()
-    assert not list((state / held_tmpdir.FOLDER).iterdir())
