@@ -161,12 +161,20 @@ def _token(glob: str, at: int) -> tuple[str, int]:
 
 def _class(found: re.Match[str]) -> str:
     members = re.escape(found["first"])
+    begins, ends = bool(members), False
     for one in re.finditer(r"\\(.)|\[:([a-z]+):\]|(-)|(.)", found["rest"], re.DOTALL):
         escaped, named, dash, plain = one.groups()
-        if named is not None:
-            members += _NAMED_CLASSES.get(named, "")
+        # What may begin a range and what ends one; elsewhere a dash is itself (git's wildmatch.c),
+        # and escaped, since two of them are to mean something else one day (re).
+        if dash and begins:
+            members += dash
+            begins, ends = False, True
+            continue
+        if named is None:
+            members += re.escape(escaped or dash or plain)
         else:
-            members += dash or re.escape(escaped or plain)
+            members += _NAMED_CLASSES.get(named, "")
+        begins, ends = named is None and not ends, False
     negation = "^" if found["not"] else ""
     # No class matches a slash.
     return f"(?!/)[{negation}{members}]" if members else "(?!)"

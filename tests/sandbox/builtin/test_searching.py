@@ -183,6 +183,32 @@ def test_it_is_ripgreps_output(tmp_path: Path) -> None:
         assert raw(tmp_path, "py", **changes) == ({"whole": True, "skipped": []}, done.stdout)
 
 
+@pytest.mark.parametrize(
+    ("glob", "chosen"),
+    [
+        ("[a-c]", "abc"),
+        ("[a-c-e]", "abc-e"),
+        ("[--0]", "-./0"),
+        ("[+--]", "+,-"),
+        ("[a-]", "a-"),
+        ("[-a]", "-a"),
+        ("[---]", "-"),
+        ("[]-a]", "]^_`a"),
+        ("[[:digit:]-a]", "0123456789-a"),
+        ("[a\\-c]", "a-c"),
+    ],
+)
+def test_a_dash_is_a_range_or_itself(glob: str, chosen: str) -> None:
+    found = globs.pattern(glob)
+    assert found is not None
+    matching = {one for one in map(chr, range(32, 127)) if found.matching.fullmatch(one)}
+    assert matching == set(chosen) - {"/"}
+
+
+def test_a_range_of_none_is_no_pattern() -> None:
+    assert globs.pattern("[?--]") is None
+
+
 @given(st.text(alphabet="ab*?[]!^-\\/{} .", max_size=12))
 def test_no_pattern_breaks_the_parser(text: str) -> None:
     for one in globs.parse(text):
