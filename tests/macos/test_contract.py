@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.macos.conftest import Mac
 
 TESTS = Path(__file__).parents[1]
-LONG_ENOUGH_S = 300
+LONG_ENOUGH_S = 900
 CONTRACT = (
     ("files", "environment", "launch_races", "descriptors", "network"),
     ("processes", "resources", "client"),

@@ -1,6 +1,5 @@
 """What is kept around a call, what the answer says of it, and what is in no call's reach."""
 
-import os
 import shutil
 import stat
 import threading
@@ -25,7 +24,7 @@ from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots import upkeep
 from nono_mcp.snapshots.snapshots import Snapshots
-from nono_mcp.snapshots.values import Reason, Retention, Snapshot
+from nono_mcp.snapshots.values import Progress, Reason, Retention, Snapshot
 from nono_mcp.undo import thinning
 from nono_mcp.undo.keeping import Keeping
 from nono_mcp.undo.values import Kept, Wanted
@@ -116,21 +115,27 @@ async def test_progress_is_told_of_long_work(
 ) -> None:
     monkeypatch.setattr(progress, "PROGRESS_S", 0.005)
     heard: list[tuple[float, str | None]] = []
+    is_heard = threading.Event()
+    take_in = progress.Told.hear
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
         assert total is None
         heard.append((progress, message))
+        is_heard.set()
+
+    def long(told: progress.Told, how_far: Progress) -> None:
+        take_in(told, how_far)
+        assert is_heard.wait(60), "nobody is told while it goes on"
 
     async with serving(machine) as agent:
         text = text_of(await agent.call("snapshot", name="empty"))
         assert text.startswith("kept: ")
         for number in range(600):
             (machine.workspace / f"{number}").write_bytes(b"%d" % number * 100)
-        (machine.workspace / "z").write_bytes(os.urandom(32 << 20))
+        monkeypatch.setattr(progress.Told, "hear", long)
         given: dict[str, dict[str, object]]
         given = {"snapshot": {}, "diff": {"base": "empty"}, "rollback": {"snapshot": "empty"}}
         await agent.client.call_tool(tool, given[tool], progress_callback=hear)
-    assert heard
     assert [count for count, _ in heard] == sorted({count for count, _ in heard})
     assert (heard[0][1] or "").startswith("scan: ")
 
