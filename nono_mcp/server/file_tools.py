@@ -193,11 +193,12 @@ class FileTools:
         output, rest = result.output.ends()
         if result.status == _RG_FAILED and not output:
             return None  # it found nothing to search: the worker will say what is wrong with it
-        if result.status == _RG_FAILED and output.startswith((b"rg: ", b"regex ", b"error: ")):
-            raise ToolError(_why(self, path, output))
+        found = _found(arguments, output, path)
+        if result.status == _RG_FAILED and not found:
+            raise ToolError(_why(self, path, output))  # all that it printed is what it complains of
         if result.status not in (0, _NO_MATCH, _RG_FAILED):
             raise ToolError(_ended(result))
-        return answers.of_found(_found(arguments, output, path), path, (), is_whole=not rest)
+        return answers.of_found(found, path, (), is_whole=not rest)
 
     async def _done(
         self,
@@ -253,7 +254,8 @@ def _ended(result: Result) -> str:
 
 
 def _why(tools: FileTools, path: str, output: bytes) -> str:
-    text = " ".join(output.decode("utf-8", "replace").split())
+    # What it advises is to give it other options.
+    text, _, _ = " ".join(output.decode("utf-8", "replace").split()).partition(" Consider ")
     denied = tools.denial(path, "read") if text.startswith("rg: /") else ""
     return denied or shortened(text.removeprefix("rg: "))
 
@@ -265,6 +267,7 @@ def _found(arguments: given.SearchArguments, output: bytes, path: str) -> list[s
 
 def _ripgrep(arguments: given.SearchArguments, path: str) -> tuple[str, ...]:
     argv = ["rg", "--no-config", "--no-messages", "--color=never", "--sort=path", "--null"]
+    argv += ["--crlf"]  # so that $ is before a line's end, whichever it has
     argv += [f"--glob={glob}" for glob in arguments.globs or ()]
     if arguments.everything:
         argv += ["--hidden", "--no-ignore"]

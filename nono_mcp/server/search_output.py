@@ -15,7 +15,7 @@ from nono_mcp.policy.errors import quoted
 from nono_mcp.server.text import readable
 
 _NAME_CHARACTERS_MAX = 400
-_GAP = b"--\n"
+_GAP = re.compile(rb"--\r?\n")
 # What ripgrep says of a file that it doesn't show stands without a NUL.
 _SAID = re.compile(
     rb": (binary file matches|WARNING: stopped searching binary file after match)[^\n]*\n"
@@ -33,9 +33,9 @@ def lines(output: bytes, top: str) -> list[str]:
     found: list[str] = []
     at = 0
     while at < len(output):
-        if output.startswith(_GAP, at):
+        if gap := _GAP.match(output, at):
             found.append("--")
-            at += len(_GAP)
+            at = gap.end()
             continue
         end_of_name = output.find(b"\0", at)
         said = _SAID.search(output, at, len(output) if end_of_name < 0 else end_of_name)

@@ -66,6 +66,7 @@ async def test_a_search_is_the_same_without_ripgrep(connect: Connect, machine: M
         path = machine.workspace / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("zero\none\ntwo\n")
+    (machine.workspace / "dos.txt").write_bytes(b"zero\r\ntwelve\r\n" + b"\r\n" * 5 + b"twelve")
     asked: list[dict[str, Any]] = [
         {"pattern": "one"},
         {"pattern": "ONE", "ignore_case": True, "context": 1},
@@ -73,6 +74,9 @@ async def test_a_search_is_the_same_without_ripgrep(connect: Connect, machine: M
         {"globs": ["!*.py"]},
         {"pattern": "e.o", "literal": True},
         {"pattern": "one", "path": "a.py"},
+        {"pattern": "twelve$", "context": 1},
+        {"globs": ["*.{py,rs}"]},
+        {"globs": ["sub/*"], "path": "sub"},
     ]
     async with connect() as agent:
         answers = [await told(agent, "search_files", **one) for one in asked]
@@ -80,6 +84,7 @@ async def test_a_search_is_the_same_without_ripgrep(connect: Connect, machine: M
         assert [await told(agent, "search_files", **one) for one in asked] == answers
         assert "No such file" in await agent.refused("search_files", pattern="x", path="missing")
         assert "pattern: " in await agent.refused("search_files", pattern="(")
+        assert "glob '[a'" in await agent.refused("search_files", globs=["[a"])
     assert answers[1].startswith(f"in {machine.workspace}:\na.py-1-zero\na.py:2:one\n")
 
 
@@ -228,6 +233,10 @@ async def test_what_only_reads_is_all_that_a_read_only_policy_offers(connect: Co
         ("edit_file", {"path": "file", "edits": [{"old": "", "new": "x"}]}, "bad arguments"),
         ("edit_file", {"path": "missing", **EDIT}, "No such file"),
         ("search_files", {"pattern": "("}, "("),
+        ("search_files", {"pattern": "x{999}{9999}"}, "size limit"),
+        ("search_files", {"pattern": "a\nb"}, "not allowed"),
+        ("search_files", {"globs": ["[a"]}, "[a"),
+        ("search_files", {"pattern": "x", "path": "/etc/shadow"}, "/etc/shadow"),
         ("search_files", {"pattern": "x", "context": 100}, "bad arguments: context"),
     ],
 )

@@ -35,7 +35,11 @@ _NAMED_CLASSES = {
 
 PATTERN_CHARACTERS_MAX = 8192
 """What is longer matches nothing: no path is half as long."""
+ALTERNATIVES_MAX = 256
+"""What the braces of one glob may come to."""
 _STAR, _DIRECTORIES = "*", "**/"
+_INNERMOST = re.compile(r"((?:\\.|[^\\])*?)\{((?:\\.|[^\\{}])*)\}", re.DOTALL)
+_COMMA = re.compile(r"(?<!\\),")
 
 
 class Pattern(Value):
@@ -68,19 +72,49 @@ class Rules(Value):
         return None
 
 
-def left_out(path: str, rules: Sequence[Rules], *, is_directory: bool) -> bool:
-    """Tell whether *path* is ignored by *rules*, of which the last ones go first."""
+def verdict(path: str, rules: Sequence[Rules], *, is_directory: bool) -> bool | None:
+    """Tell whether *rules*, of which the last ones go first, leave *path* out; None: none does."""
     for one in reversed(rules):
-        verdict = one.verdict(path, is_directory=is_directory)
-        if verdict is not None:
-            return verdict
-    return False
+        found = one.verdict(path, is_directory=is_directory)
+        if found is not None:
+            return found
+    return None
 
 
 def parse(text: str) -> tuple[Pattern, ...]:
     """Return the patterns of a gitignore file."""
     found = (pattern(line) for line in text.removeprefix("\ufeff").split("\n"))
     return tuple(one for one in found if one is not None)
+
+
+def of_search(glob: str) -> tuple[Pattern, ...]:
+    """Return a glob of a search: a line of gitignore(5) in which braces are alternatives.
+
+    Raises:
+        ValueError: It is no glob.
+    """
+    if len(glob) > PATTERN_CHARACTERS_MAX:
+        raise ValueError("it's longer than any path")
+    lines = _without_braces(glob)
+    patterns = [pattern(one) for one in lines if one.strip("!") and not one.startswith("#")]
+    found = tuple(one for one in patterns if one is not None)
+    if len(found) < len(patterns):
+        raise ValueError("a class isn't closed, or nothing is escaped")
+    return found
+
+
+def _without_braces(glob: str) -> list[str]:
+    """Return *glob* once for each choice among the alternatives in its braces."""
+    wholes = [glob]
+    while any(found := [_INNERMOST.match(one) for one in wholes]):
+        wholes = [
+            f"{braces[1]}{text}{whole[braces.end() :]}" if braces else whole
+            for whole, braces in zip(wholes, found, strict=True)
+            for text in (_COMMA.split(braces[2]) if braces else [""])
+        ]
+        if len(wholes) > ALTERNATIVES_MAX:
+            raise ValueError(f"its braces come to more than {ALTERNATIVES_MAX} globs")
+    return wholes
 
 
 def pattern(line: str) -> Pattern | None:

@@ -29,7 +29,7 @@ _IMAGES = (
     (b"GIF89a", "image/gif"),
 )
 # Looked up here, since a codec is a module.
-_MARKS = tuple(
+MARKS = tuple(
     (mark, codecs.lookup(name))
     for mark, name in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 )
@@ -49,7 +49,7 @@ def read_file(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
         if image and status.st_size <= IMAGE_BYTES_MAX:
             rest = stream.read(IMAGE_BYTES_MAX + 1 - len(head))
             return facts | {"kind": "image", "mime_type": image}, head + rest
-        for mark, codec in _MARKS:
+        for mark, codec in MARKS:
             if head.startswith(mark):
                 data = head + stream.read(DECODED_BYTES_MAX)
                 text = codec.decode(data[len(mark) :], "replace")[0]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 
 from nono_sandbox.builtin.failures import FailedError
 from nono_sandbox.builtin.opening import regular
+from nono_sandbox.builtin.reading import MARKS
 from nono_sandbox.builtin.walking import Walk
 
 TYPE_CHECKING = False
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
+_LOOKED_AT_BYTES = 64 * 1024
+"""A NUL in the first so many makes a file a binary one, which only who names it has searched."""
+_UTF8_MARK = b"\xef\xbb\xbf"
 _GAP = "--\n"
+_MATCHES = "binary file matches"
+_STOPPED = "WARNING: stopped searching binary file after match"
 
 
 def search_files(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
@@ -27,19 +34,21 @@ def search_files(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
     `bytes_max` bounds the output; what there is beyond isn't looked for.
     """
     top = request["path"]
+    is_named = False
     if not os.path.isdir(top):
-        os.stat(top)  # raises if there is nothing
+        os.close(regular(top)[0])  # raises if nothing is to be searched there
         folder, name = os.path.split(top)
         paths: Iterable[str] = [name]
-        top = folder
+        top, is_named = folder, True
     else:
+        os.close(os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))  # likewise
         paths = Walk(top, request["globs"], everything=request["everything"]).files()
     search = _Search(request) if request["pattern"] is not None else None
     output, is_whole = [], True
     size = 0
     for path in paths:
         name = f"{top.rstrip('/')}/{path}"
-        found = [f"{name}\0"] if search is None else search.of_file(name)
+        found = [f"{name}\0"] if search is None else search.of_file(name, is_named=is_named)
         for line in found:
             if size > request["bytes_max"]:
                 is_whole = False
@@ -59,10 +68,17 @@ class _Search:
     def __init__(self, request: Mapping[str, Any]) -> None:
         text = re.escape(request["pattern"]) if request["literal"] else request["pattern"]
         flags = re.MULTILINE | (re.IGNORECASE if request["ignore_case"] else 0)
+        if "\n" in text:
+            raise FailedError("pattern: lines are searched one by one, and hold no line break")
         try:
-            self._pattern = re.compile(text, flags)
-        except (re.error, OverflowError) as error:
-            raise FailedError(f"pattern: {error}") from error
+            with warnings.catch_warnings():
+                # Of a set that means another thing to ripgrep, such as [[:alpha:]].
+                warnings.simplefilter("error", FutureWarning)
+                self._pattern = re.compile(text, flags)
+        except (re.error, OverflowError, FutureWarning) as error:
+            raise FailedError(
+                f"pattern: {error} (there is no ripgrep: as Python has it)"
+            ) from error
         # These two mean a line's ends, and in the whole the whole's.
         self._about_ends = "\\A" in text or "\\Z" in text
         self._context = request["context"]
@@ -71,9 +87,12 @@ class _Search:
         self._any_shown = False
         self.skipped: list[str] = []
 
-    def of_file(self, path: str) -> Iterator[str]:
+    def of_file(self, path: str, *, is_named: bool) -> Iterator[str]:
         """Yield what is shown of the file *path*: lines, with ends."""
-        data = self._content(path)
+        data = _as_utf8(self._content(path))
+        nul = data.find(b"\0")
+        if nul >= 0 and not is_named:
+            data = data[:nul] if nul >= _LOOKED_AT_BYTES else b""
         text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
         # Whatever matches in a line matches in the whole, so most files need no more than this.
         if not self._about_ends and self._pattern.search(text) is None:
@@ -86,10 +105,11 @@ class _Search:
             return
         if self._names_only:
             yield f"{path}\0"
-        elif b"\0" in data:
-            yield f"{path}: binary file matches\n"
-        else:
+            return
+        if nul < 0 or not is_named:
             yield from self._shown(path, lines, hits)
+        if nul >= 0:
+            yield f"{path}: {_MATCHES if is_named else _STOPPED}\n"
 
     def _content(self, path: str) -> bytes:
         try:
@@ -112,7 +132,17 @@ class _Search:
                 yield _GAP
             for number in range(start, min(hit + self._context + 1, len(lines))):
                 mark = ":" if number in matching else "-"
-                line = lines[number][: self._line_max]
-                yield f"{path}\0{number + 1}{mark}{line}\n"
+                yield f"{path}\0{number + 1}{mark}{self._beginning(lines[number])}\n"
                 last = number
                 self._any_shown = True
+
+    def _beginning(self, line: str) -> str:
+        cut = len(line) > self._line_max
+        return f"{line[: self._line_max]} [... omitted end of long line]" if cut else line
+
+
+def _as_utf8(data: bytes) -> bytes:
+    for mark, codec in MARKS:
+        if data.startswith(mark):
+            return codec.decode(data[len(mark) :], "replace")[0].encode("utf-8", "replace")
+    return data.removeprefix(_UTF8_MARK)

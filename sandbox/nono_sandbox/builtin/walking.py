@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 
 from nono_sandbox.builtin import globs
+from nono_sandbox.builtin.failures import FailedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 IGNORE_BYTES_MAX = 1 << 20
+_SHOWN_CHARACTERS_MAX = 80
 _IN_REPOSITORIES = ".gitignore"
-_EVERYWHERE = ".ignore"
+_EVERYWHERE = (".ignore", ".rgignore")
 
 
 class Walk:
@@ -25,10 +27,9 @@ class Walk:
     def __init__(self, top: str, wanted: Sequence[str], *, everything: bool) -> None:
         self._top = os.path.realpath(top)
         self._everything = everything
-        self._repository = not everything and _repository(self._top) is not None
-        patterns = [globs.pattern(one) for one in wanted]
+        self._repository = None if everything else _repository(self._top)
         # ripgrep's --glob: what matches is in, and if anything must be in, all else is out.
-        self._wanted = globs.Rules("", tuple(one for one in patterns if one is not None))
+        self._wanted = globs.Rules("", _patterns(wanted), _way_from_cwd(self._top))
         self._is_selective = any(not one.negated for one in self._wanted.patterns)
 
     def files(self) -> Iterator[str]:
@@ -64,13 +65,18 @@ class Walk:
             return True
         if self._everything:
             return False
-        return name.startswith(".") or globs.left_out(path, rules, is_directory=is_directory)
+        ignored = globs.verdict(path, rules, is_directory=is_directory)
+        # What is named there to be kept is, even if it's hidden.
+        return name.startswith(".") if ignored is None else ignored
 
     def _rules_in(self, below: str) -> list[globs.Rules]:
-        return self._rules_of(f"{self._top}/{below}", below, "")
+        names = _EVERYWHERE if self._repository is None else (_IN_REPOSITORIES, *_EVERYWHERE)
+        return self._rules_of(f"{self._top}/{below}", names, below, "")
 
-    def _rules_of(self, directory: str, below: str, above: str) -> list[globs.Rules]:
-        names = (_IN_REPOSITORIES, _EVERYWHERE) if self._repository else (_EVERYWHERE,)
+    @staticmethod
+    def _rules_of(
+        directory: str, names: Sequence[str], below: str, above: str
+    ) -> list[globs.Rules]:
         found = []
         for name in names:
             text = _text(f"{directory}/{name}")
@@ -81,18 +87,38 @@ class Walk:
     def _rules_above(self) -> list[globs.Rules]:
         """Return the rules of the directories above, the topmost first."""
         found: list[globs.Rules] = []
-        root = _repository(self._top) or self._top
+        directory = "/"
+        names: tuple[str, ...] = _EVERYWHERE
+        for part in self._top.split("/")[1:] if self._top != "/" else []:
+            if directory == self._repository:
+                names = (_IN_REPOSITORIES, *_EVERYWHERE)
+            above = f"{os.path.relpath(self._top, directory)}/"
+            found += self._rules_of(directory, names, "", above)
+            directory = os.path.join(directory, part)
         if self._repository:
-            way = os.path.relpath(self._top, root)
+            way = os.path.relpath(self._top, self._repository)
+            text = _text(f"{self._repository}/.git/info/exclude")
             above = "" if way == "." else f"{way}/"
-            text = _text(f"{root}/.git/info/exclude")
-            found += [globs.Rules("", globs.parse(text), above)] if text else []
-        directory = root
-        for part in os.path.relpath(self._top, root).split("/") if self._top != root else []:
-            way = os.path.relpath(self._top, directory)
-            found += self._rules_of(directory, "", f"{way}/")
-            directory = f"{directory}/{part}"
+            found.insert(0, globs.Rules("", globs.parse(text), above))
         return found
+
+
+def _patterns(wanted: Sequence[str]) -> tuple[globs.Pattern, ...]:
+    found: list[globs.Pattern] = []
+    for one in wanted:
+        try:
+            found += globs.of_search(one)
+        except ValueError as error:
+            raise FailedError(f"glob {one[:_SHOWN_CHARACTERS_MAX]!a}: {error}") from error
+    return tuple(found)
+
+
+def _way_from_cwd(top: str) -> str:
+    """Return what globs see before the names below *top*: they are the current directory's."""
+    cwd = os.getcwd()
+    if top == cwd:
+        return ""
+    return f"{top.removeprefix(f'{cwd}/')}/"
 
 
 def _repository(directory: str) -> str | None:

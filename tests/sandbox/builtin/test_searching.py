@@ -121,26 +121,71 @@ def test_rules_come_from_everywhere_that_git_looks(tmp_path: Path) -> None:
         (["*.py", "!a.py"], ["c/b.py"]),
         (["c/**"], ["c/b.py", "c/d.txt"]),
         (["*.none"], []),
+        (["*.{py,md}"], ["a.py", "c/b.py"]),
+        (["{a,c/{b,x}}.py"], ["a.py", "c/b.py"]),
+        (["!*.{py,md}"], ["c/d.txt"]),
+        (["a{,.py}"], ["a.py"]),
+        (["a.{py"], []),
+        ([r"*.\{py,md\}"], []),
+        (["# not one"], ["a.py", "c/b.py", "c/d.txt"]),
     ],
 )
-def test_globs_choose_files(tmp_path: Path, wanted: Sequence[str], found: Sequence[str]) -> None:
+def test_globs_choose_files(
+    tmp_path: Path,
+    wanted: Sequence[str],
+    found: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     make(tmp_path, "a.py", "c/b.py", "c/d.txt")
+    monkeypatch.chdir(tmp_path)
     assert search(tmp_path, globs=wanted) == found
+
+
+def test_globs_see_names_from_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "src/a", "src/src/b", "src/c/d")
+    monkeypatch.chdir(tmp_path)
+    assert search(tmp_path / "src", globs=["src/*"]) == ["a"]
+    assert search(tmp_path / "src", globs=["src/**"]) == ["a", "c/d", "src/b"]
+    assert search(tmp_path / "src", globs=["/a"]) == []
+    monkeypatch.chdir("/")
+    assert search(tmp_path / "src", globs=["c/*"]) == []
+    assert search(tmp_path / "src", globs=["**/c/*"]) == ["c/d"]
+
+
+@pytest.mark.parametrize("wanted", ["[a", "\\", "x" * 9000, "{a,b}" * 9])
+def test_what_is_no_glob_is_told(tmp_path: Path, wanted: str) -> None:
+    (told,) = search(tmp_path, globs=["*", wanted])
+    assert told.startswith("glob '")
+
+
+def test_what_ignoring_files_name_to_be_kept_is_shown_though_hidden(tmp_path: Path) -> None:
+    make(tmp_path, ".github/x", ".env", "sub/.kept", "sub/.other")
+    (tmp_path / ".ignore").write_text("!.github\n!.kept\n")
+    assert search(tmp_path) == [".github/x", "sub/.kept"]
+
+
+def test_ignoring_files_above_count_without_a_repository(tmp_path: Path) -> None:
+    make(tmp_path, "sub/a", "sub/b", "sub/c")
+    (tmp_path / ".ignore").write_text("a\n")
+    (tmp_path / ".rgignore").write_text("b\n")
+    assert search(tmp_path / "sub") == ["c"]
 
 
 def test_lines_are_found_and_shown(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("first\nSecond (x)\nthird\n\nfifth\nsixth")
     (tmp_path / "two").write_bytes(b"second\r\n" + b"caf\xe9 second\n")
     (tmp_path / "binary").write_bytes(b"second\0")
+    assert search(tmp_path / "binary", "second") == ["binary: binary file matches"]
     assert search(tmp_path, "second") == [
-        "binary: binary file matches",
         "two:1:second",
         "two:2:caf\udce9 second",
     ]
     assert search(tmp_path, "SECOND (", literal=True, ignore_case=True) == ["one:2:Second (x)"]
     assert search(tmp_path, "^s.*d$") == ["two:1:second"]
     assert search(tmp_path, r"\Asixth\Z") == ["one:6:sixth"]
-    assert search(tmp_path, "second", names_only=True) == ["binary", "two"]
+    assert search(tmp_path, "second", names_only=True) == ["two"]
     assert search(tmp_path / "one", "third|sixth", context=1) == [
         "one:2-Second (x)",
         "one:3:third",
@@ -151,6 +196,31 @@ def test_lines_are_found_and_shown(tmp_path: Path) -> None:
     assert search(tmp_path / "one", "first|sixth", context=1)[2] == "--"
     assert "pattern: " in search(tmp_path, "(")[0]
     assert "No such file" in search(tmp_path / "missing", "x")[0]
+
+
+def test_encodings_and_long_lines_are_shown_as_ripgrep_shows_them(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("\ufefffound".encode("utf-16-le"))
+    (tmp_path / "b").write_bytes("\ufefffound".encode())
+    (tmp_path / "c").write_text("found" + "x" * 200)
+    (tmp_path / "d").write_bytes(b"found\n" + b"\n" * 70_000 + b"\0found\n")
+    assert search(tmp_path, "^found") == [
+        "a:1:found",
+        "b:1:found",
+        f"c:1:found{'x' * 95} [... omitted end of long line]",
+        "d:1:found",
+        "d: WARNING: stopped searching binary file after match",
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["[[:alpha:]]", "[a&&b]", "one\ntwo"])
+def test_a_pattern_that_would_mean_something_else_is_refused(tmp_path: Path, pattern: str) -> None:
+    assert "pattern: " in search(tmp_path, pattern)[0]
+
+
+def test_what_is_named_and_cant_be_searched_is_told(tmp_path: Path) -> None:
+    subprocess.run(["mkfifo", tmp_path / "fifo"], check=True)
+    assert "no regular file" in search(tmp_path / "fifo", "x")[0]
+    assert "No such file" in search(tmp_path / "missing")[0]
 
 
 def test_what_cant_be_searched_is_passed_over(tmp_path: Path) -> None:
@@ -176,6 +246,7 @@ def test_it_is_ripgreps_output(tmp_path: Path) -> None:
         (["--files-with-matches"], {"names_only": True}),
         (["--ignore-case", "--hidden", "--no-ignore"], {"everything": True, "ignore_case": True}),
         (["--glob=!*.py"], {"globs": ["!*.py"]}),
+        (["--glob=*.{py,txt}", "--glob=!a.*"], {"globs": ["*.{py,txt}", "!a.*"]}),
     ):
         command = [ripgrep, "--no-config", "--sort=path", "-n", "--no-heading", "--null"]
         command += [*options, "py", str(tmp_path)]
