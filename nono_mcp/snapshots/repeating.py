@@ -27,25 +27,27 @@ if TYPE_CHECKING:
     from nono_mcp.snapshots.values import Reason, Snapshot
     from nono_mcp.snapshots.workspace import Workspace
 
-    _Row = tuple[str, int, Reason, str | None, str | None, str, bool]
+    _Row = tuple[str, int, Reason, str | None, str | None, str]
     """What `_WRITE` calls `said`."""
 
 _ID_BYTES: Final = 8
-_COLUMNS: Final = 7
+_COLUMNS: Final = 6
 _WAITING: Final = f"PRAGMA busy_timeout = {int(LOCK_WAIT_S * 1000)}"
 _UNWAITING: Final = "PRAGMA busy_timeout = 0"
 _BEGIN: Final = "BEGIN IMMEDIATE"
 _ROW: Final = f"({', '.join('?' * _COLUMNS)})"
+_IS_THERE: Final = (
+    "SELECT 1 FROM snapshots AS last WHERE id = ?"
+    " AND NOT EXISTS (SELECT 1 FROM restores WHERE workspace = last.workspace)"
+    " AND NOT EXISTS (SELECT 1 FROM links WHERE workspace = last.workspace)"
+)
 _WRITE: Final = (
-    "WITH said (id, time_ns, reason, call, owner, last, first) AS (VALUES {rows})"
+    "WITH said (id, time_ns, reason, call, owner, last) AS (VALUES {rows})"
     " INSERT INTO snapshots (workspace, id, time_ns, reason, call, root, files, bytes, unprotected,"
     " listed, rules, generation, owner)"
     " SELECT workspace, said.id, said.time_ns, said.reason, said.call, root, files, bytes,"
     " unprotected, listed, rules, generation, said.owner"
-    " FROM said CROSS JOIN snapshots AS last ON last.id = said.last WHERE NOT said.first"
-    " OR (NOT EXISTS (SELECT 1 FROM restores WHERE workspace = last.workspace)"
-    " AND NOT EXISTS (SELECT 1 FROM links WHERE workspace = last.workspace))"
-    " RETURNING seq, id"
+    " FROM said CROSS JOIN snapshots AS last ON last.id = said.last"
 )
 
 
@@ -65,7 +67,7 @@ class Repeating:
         self._commit()
         with suppress(sqlite3.Error):  # of which whoever writes next is told, and so are people
             self._db.execute(_WAITING)
-            self._inserted(self._said)
+            self._insert()
             self._said.clear()
         return self
 
@@ -93,28 +95,28 @@ class Repeating:
         self._turn.release()
 
     def again(self, last: Snapshot, reason: Reason, call: str | None) -> Snapshot | None:
-        """Write down that the workspace is once more as *last* has it, if *last* is still there.
+        """Say that the workspace is once more as *last* has it, if *last* is still there.
 
         Not if a restore was interrupted, nor where a file has other names: what is written through
         one of those shows nowhere else. And this waits for nobody. It has to be our turn, and till
-        the next turn, or `commit`, others can write nothing.
+        the next turn, or `commit`, which writes it down, others can write nothing: so *last* stays.
+        What this returns has the number of *last*.
         """
-        row = self._row(last, reason, call, first=True)
+        row = self._row(last, reason, call)
         try:
             self._db.execute(_BEGIN)
-            seq = self._inserted([*self._said, row]).get(row[0])
+            is_there = self._db.execute(_IS_THERE, row[-1:]).fetchone()
         except sqlite3.Error:
             self._roll_back()
             return None  # whoever looks at the workspace instead is told why
-        if seq is None:
+        if not is_there:
             self._commit()
             return None
-        # Should it not be committed, it's written later.
-        self._said.append((*row[:-1], False))
-        return _said(row, last, seq)
+        self._said.append(row)
+        return _said(row, last)
 
     def commit(self) -> None:
-        """Let others see what `again` wrote, and write."""
+        """Write down what `again` said, and let others write."""
         if self.try_turn():  # else who has it has done so
             self.leave_turn()
 
@@ -123,9 +125,9 @@ class Repeating:
 
         What this returns has the number of *last*. It has to be our turn.
         """
-        row = self._row(last, reason, call, first=False)
+        row = self._row(last, reason, call)
         self._said.append(row)
-        return _said(row, last, last.seq)
+        return _said(row, last)
 
     def write(self) -> bool:
         """Write down what was said, waiting for nobody; tell whether all is written."""
@@ -136,7 +138,6 @@ class Repeating:
         try:
             if self._said:
                 self._db.execute(_BEGIN)
-                self._inserted(self._said)
                 self._commit()
         except sqlite3.Error:
             self._roll_back()
@@ -155,24 +156,23 @@ class Repeating:
         finally:
             self.leave_turn()
 
-    def _row(self, last: Snapshot, reason: Reason, call: str | None, *, first: bool) -> _Row:
+    def _row(self, last: Snapshot, reason: Reason, call: str | None) -> _Row:
         # By its id, since another's row may have the number of one that couldn't be committed; and
         # while *last* itself isn't, by the one that it says once more.
-        base = next((each[5] for each in self._said if each[0] == last.id), last.id)
+        base = next((each[-1] for each in self._said if each[0] == last.id), last.id)
         name, owner = os.urandom(_ID_BYTES).hex(), self._workspace.owner
-        return name, time.time_ns(), reason, call, owner, base, first
+        return name, time.time_ns(), reason, call, owner, base
 
-    def _inserted(self, rows: list[_Row]) -> dict[str, int]:
-        if not rows:
-            return {}
-        values = [value for each in rows for value in each]
-        found = self._db.execute(_statement(len(rows)), values).fetchall()
-        return {name: seq for seq, name in found}
+    def _insert(self) -> None:
+        if self._said:
+            values = [value for each in self._said for value in each]
+            self._db.execute(_statement(len(self._said)), values)
 
     def _commit(self) -> None:
-        """End what was begun, all that was said being written then."""
+        """End what was begun with all that was said; what can't be written now is later."""
         try:
             if self._db.in_transaction:
+                self._insert()
                 self._db.execute("COMMIT")
                 self._said.clear()
         except sqlite3.ProgrammingError:
@@ -190,8 +190,6 @@ def _statement(rows_count: int) -> str:
     return _WRITE.format(rows=", ".join([_ROW] * rows_count))
 
 
-def _said(row: _Row, last: Snapshot, seq: int) -> Snapshot:
-    name, time_ns, reason, call, owner, _, _ = row
-    return replace(
-        last, id=name, seq=seq, time_ns=time_ns, reason=reason, name=None, call=call, owner=owner
-    )
+def _said(row: _Row, last: Snapshot) -> Snapshot:
+    name, time_ns, reason, call, owner, _ = row
+    return replace(last, id=name, time_ns=time_ns, reason=reason, name=None, call=call, owner=owner)

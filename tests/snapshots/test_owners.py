@@ -23,9 +23,10 @@ def test_anothers_snapshot_is_found_by_all_of_its_id_alone(place: Place, other: 
     place.write("file", "1")
     with opened(place, "alice") as mine, opened(place, other) as theirs, place.open() as person:
         first = mine.take("named", name="mine")
-        second = mine.again(first, "before-call", "0" * 16)
-        assert second is not None
+        again = mine.again(first, "before-call", "0" * 16)
+        assert again is not None
         mine.commit()
+        second = mine.get(again.id)
         place.write("file", "2")
         own = theirs.take("named", name="theirs")
         assert [one.owner for one in person.list()] == [other, "alice", "alice"]
