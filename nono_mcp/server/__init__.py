@@ -6,7 +6,8 @@
   `protocol_sessions`.
 - Who gets in: `http_access`, `oauth`; how much they take: `unauthenticated`, `request_quota`.
 - Shared by several: `shared`, `team`, `tenants`, `tenant`, `fair_queue`, `co_tenants`, `metrics`.
-- What is offered: `offered`, `policy_text`, `enforcement`, `prompts`, `completing`.
+- What is offered: `offered`, `policy_text`, `enforcement`, `prompts`, `completing`; and called by
+  `direct_calls`.
 - What clients pass: `arguments`, `file_arguments`, `job_arguments`, `client_info`.
 - Commands: `tools`, `attending`, `results`, `text`, `hints`; that go on: `jobs`, `job_tools`.
 - Files: `file_tools`, `file_calls`, `file_answers`, `search_output`.

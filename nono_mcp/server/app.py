@@ -17,12 +17,14 @@ from pydantic import ValidationError
 
 from nono_mcp import __version__
 from nono_mcp.audit.errors import AuditError
+from nono_mcp.audit.spans import configured_tracer
 from nono_mcp.server import policy_text
 from nono_mcp.server.arguments import mistakes
 from nono_mcp.server.audit_resources import AuditResources
 from nono_mcp.server.client_info import asked_by
 from nono_mcp.server.co_tenants import CoTenants
 from nono_mcp.server.completing import Completions
+from nono_mcp.server.direct_calls import DirectCalls
 from nono_mcp.server.enforcement import Enforcement
 from nono_mcp.server.jobs import Jobs
 from nono_mcp.server.notifications import Notifications
@@ -84,6 +86,21 @@ class App(MCPServer[None]):
             self.session.refused(reason, tool=tool, asked=asked_by(context) if context else {})
         except AuditError as error:
             raise ToolError(f"{reason} (and not recorded: {error})") from error
+
+    def shorten(self) -> None:
+        """Do without what the SDK does twice for a call, and without spans that nobody wants."""
+        if configured_tracer() is None:
+            # By its name, since the SDK's module is its own: where that is another, spans are made.
+            self.middleware[:] = [
+                one for one in self.middleware if type(one).__name__ != "OpenTelemetryMiddleware"
+            ]
+
+        def is_direct(name: str) -> bool:
+            tool = self._tool_manager.get_tool(name)
+            return tool is not None and not tool.resolved_params
+
+        info = self._lowlevel_server.server_info_stamp
+        self.middleware.append(DirectCalls(self._handle_call_tool, is_direct, info))
 
     def serve_subscriptions(self, notifications: Notifications) -> None:
         """Serve what clients of the 2025 protocols ask for to hear of changes."""
@@ -150,4 +167,5 @@ def build(session: Session, co_tenants: CoTenants = CoTenants.NOBODY) -> App:
     Outputs(jobs, notifications).offer(app)
     Completions(session, jobs, co_tenants).offer(app)
     app.serve_subscriptions(notifications)
+    app.shorten()
     return app
