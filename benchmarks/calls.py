@@ -9,6 +9,7 @@ firejail from the distribution. A peer that is missing is said to be.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -215,6 +216,12 @@ def _print_memory(name: str, pids: list[int]) -> None:
     sys.stdout.write(f"{name:<44} {total / 1024:>10.1f} {own / 1024:>8.1f}\n")
 
 
+async def _done(client: Client, tool: str, **arguments: object) -> None:
+    answer = await client.call_tool(tool, arguments)
+    if answer.is_error:
+        raise RuntimeError(f"{tool}: {answer.content}")
+
+
 async def over_mcp(base: Path) -> None:
     """Compare a tool call that runs a program with the SDK's own round trip."""
     nothing = StdioServerParameters(
@@ -224,10 +231,15 @@ async def over_mcp(base: Path) -> None:
         command=NONO, args=["serve", "--workspace", str(base / "workspace")]
     )
     bare = "a tool that does nothing (the SDK's own cost)"
+    (base / "workspace" / "file").write_text("one\n" * 20)
+    there_and_back = (("one", "two"), ("two", "one"))
+    edits = itertools.cycle({"old": old, "new": new, "all": True} for old, new in there_and_back)
     async with Client(stdio_client(nothing)) as noop, Client(stdio_client(real)) as nono:
         contenders: dict[str, Callable[[], Awaitable[object]]] = {
-            bare: lambda: noop.call_tool("noop", {}),
-            "run_sandboxed true": lambda: nono.call_tool("run_sandboxed", {"argv": [TRUE]}),
+            bare: lambda: _done(noop, "noop"),
+            "run_sandboxed true": lambda: _done(nono, "run_sandboxed", argv=[TRUE]),
+            "read_file": lambda: _done(nono, "read_file", path="file"),
+            "edit_file": lambda: _done(nono, "edit_file", path="file", edits=[next(edits)]),
         }
         rows = await interleaved_async(contenders, rounds=ROUNDS, bare=bare)
     show("over MCP, stdio", rows)

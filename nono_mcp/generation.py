@@ -9,6 +9,7 @@ import asyncio
 import os
 import tempfile
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nono_mcp.held_scratch import HeldScratch
@@ -18,15 +19,16 @@ from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nono_mcp.credentials.vault import Vault
     from nono_mcp.gateway import Heard, SessionProxy
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.client import Lane
+    from nono_sandbox.confinement import Call
 
 LANES_MIN = 2
-"""In the second tier, so that one gets ready while the other runs a call."""
+"""Of those whose workers wait, so that one gets ready while the other runs a call."""
 LANES_KEPT = 4
 """Idle ones that stay; each has 2 MiB to itself."""
 LANE_IDLE_S_MAX = 20.0
@@ -80,6 +82,63 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+class _Lanes:
+    """The lanes of one kind; of those that get ready after a call, more than one is kept."""
+
+    def __init__(self, start: Callable[[], Lane], *, get_ready: bool) -> None:
+        self._start = start
+        self._get_ready = get_ready
+        self._idle: list[tuple[Lane, float]] = []
+        """Since when each one is, the longest first."""
+        self._trimming: asyncio.TimerHandle | None = None
+        self.busy_count = 0
+
+    def take(self) -> Lane:
+        """Return a lane that runs nothing.
+
+        Raises:
+            LaneLostError: The fork server died.
+        """
+        wanted = LANES_MIN - self.busy_count if self._get_ready else 1
+        while len(self._idle) < max(wanted, 1):
+            self._idle.append((self._start(), time.monotonic()))
+        # The last, whose memory is at hand, and so that some are idle long enough to be ended; but
+        # of those that get ready after a call the one before it, which had the time.
+        lane, _ = self._idle.pop(-2 if self._get_ready and len(self._idle) > 1 else -1)
+        self.busy_count += 1
+        return lane
+
+    def give_back(self, lane: Lane, *, keep: bool) -> None:
+        """Take *lane* back; without *keep* it is ended with whatever it still runs."""
+        self.busy_count -= 1
+        if keep and not lane.is_spent():
+            self._idle.append((lane, time.monotonic()))
+            self._trim_later()
+        else:
+            lane.close()
+
+    def _trim_later(self) -> None:
+        if self._trimming is None and len(self._idle) > LANES_KEPT:
+            due_s = self._idle[0][1] + LANE_IDLE_S_MAX - time.monotonic()
+            self._trimming = asyncio.get_running_loop().call_later(max(0.0, due_s), self._trim)
+
+    def _trim(self) -> None:
+        """End lanes that nobody has needed for a while."""
+        self._trimming = None
+        due = time.monotonic() - LANE_IDLE_S_MAX
+        while len(self._idle) > LANES_KEPT and self._idle[0][1] <= due:
+            self._idle.pop(0)[0].close()
+        self._trim_later()
+
+    def end_idle(self) -> None:
+        """End those that run nothing."""
+        if self._trimming is not None:
+            self._trimming.cancel()
+        for lane, _ in self._idle:
+            lane.close()
+        self._idle.clear()
+
+
 class Generation:
     """A fork server and its lanes, for as long as the objects that were granted stay the same."""
 
@@ -106,10 +165,10 @@ class Generation:
         self._closed = closed
         grants.sort(key=lambda pair: pair[0] not in writable)
         self._looked_at = grants[:IDENTITIES_MAX]
-        self._idle: list[tuple[Lane, float]] = []
-        """Since when each one is, the longest first."""
-        self._trimming: asyncio.TimerHandle | None = None
-        self._busy_count = 0
+        self._lanes = _Lanes(server.lane, get_ready=server.tier == LANDLOCK)
+        self._of_files = self._lanes
+        if server.tier == NAMESPACES:
+            self._of_files = _Lanes(partial(server.lane, waits=True), get_ready=True)
         self._retired = False
 
     def usable(self) -> bool:
@@ -128,57 +187,31 @@ class Generation:
             return True
         return self._closed.changed()
 
-    def take(self) -> Lane:
-        """Return a lane that runs nothing.
+    def take(self, call: Call) -> Lane:
+        """Return a lane for *call* that runs nothing; `give_back` it.
+
+        To fork a worker takes longer than all that a file tool does in it, so of those one waits.
 
         Raises:
             LaneLostError: The fork server died.
         """
-        prepares = self.server.tier == LANDLOCK
-        wanted = LANES_MIN - self._busy_count if prepares else 1
-        while len(self._idle) < max(wanted, 1):
-            self._idle.append((self.server.lane(), time.monotonic()))
-        # The last, whose memory is at hand, and so that some are idle long enough to be ended; but
-        # of those that get ready after a call the one before it, which had the time.
-        lane, _ = self._idle.pop(-2 if prepares and len(self._idle) > 1 else -1)
-        self._busy_count += 1
-        return lane
+        return (self._of_files if call.builtin else self._lanes).take()
 
-    def give_back(self, lane: Lane, *, keep: bool) -> None:
+    def give_back(self, lane: Lane, call: Call, *, keep: bool) -> None:
         """Take *lane* back; without *keep* it is ended with whatever it still runs."""
-        self._busy_count -= 1
-        if keep and not self._retired and not lane.is_spent():
-            self._idle.append((lane, time.monotonic()))
-            self._trim_later()
-        else:
-            lane.close()
+        lanes = self._of_files if call.builtin else self._lanes
+        lanes.give_back(lane, keep=keep and not self._retired)
         self._end_if_unused()
-
-    def _trim_later(self) -> None:
-        if self._trimming is None and len(self._idle) > LANES_KEPT:
-            due_s = self._idle[0][1] + LANE_IDLE_S_MAX - time.monotonic()
-            self._trimming = asyncio.get_running_loop().call_later(max(0.0, due_s), self._trim)
-
-    def _trim(self) -> None:
-        """End lanes that nobody has needed for a while."""
-        self._trimming = None
-        due = time.monotonic() - LANE_IDLE_S_MAX
-        while len(self._idle) > LANES_KEPT and self._idle[0][1] <= due:
-            self._idle.pop(0)[0].close()
-        self._trim_later()
 
     def retire(self) -> None:
         """End the fork server, once the calls that still use it have ended."""
         self._retired = True
-        if self._trimming is not None:
-            self._trimming.cancel()
-        for lane, _ in self._idle:
-            lane.close()
-        self._idle.clear()
+        self._lanes.end_idle()
+        self._of_files.end_idle()
         self._end_if_unused()
 
     def _end_if_unused(self) -> None:
-        if not self._retired or self._busy_count:
+        if not self._retired or self._lanes.busy_count or self._of_files.busy_count:
             return
         self.server.close()
         if self.proxy is not None:

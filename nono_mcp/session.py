@@ -166,7 +166,7 @@ class Session(InForce):
 
     async def _run_on_a_lane(self, generation: Generation, one: _Asked, call: Call) -> Result:
         """Run *call* on a lane, and lend it the use of the proxy for as long as it runs."""
-        lane = generation.take()
+        lane = generation.take(call)
         keep = False
         loan = None
         try:
@@ -182,7 +182,7 @@ class Session(InForce):
         finally:
             if loan is not None:
                 loan.end()
-            generation.give_back(lane, keep=keep)
+            generation.give_back(lane, call, keep=keep)
         return result
 
     async def _run_kept(
@@ -192,15 +192,14 @@ class Session(InForce):
         recording, stdin = one.recording, one.command.stdin
         tier, network = generation.server.tier, self._own_network(generation)
         start = partial(recording.start, call, stdin, tier, self._policy_sha256)
-        async with self._kept(one.id, call, recording, start, network) as kept:
-            with (
-                self._guarded(recording) as actions,
-                Running(lane, call, one.on_output, one.live) as program,
-            ):
-                program.begin(stdin)
-                if self.undo is not None:
-                    self.undo.commit()
-                outcome = await program.to_its_end()
+        with Running(lane, call, one.on_output, one.live) as program:
+            program.prepare(stdin)
+            async with self._kept(one.id, call, recording, start, network) as kept:
+                with self._guarded(recording) as actions:
+                    program.begin()
+                    if self.undo is not None:
+                        self.undo.commit()
+                    outcome = await program.to_its_end()
         return Result(one.id, *outcome, call.cwd, (*actions, *kept.guarded), kept.changed)
 
     def _kept(

@@ -6,9 +6,10 @@ it, `kill(-1)` reaches those and no others, and `wait` says when none is left.
 
 In the first tier a lane that serves enters the Landlock domain of its calls, which it runs one at a
 time and shares with no other lane, and starts their programs itself (vfork(2)). What a process has
-to set for a single call, such as a limit, is set in a worker forked for that call. Elsewhere a lane
-keeps the next call's worker forked and confined ahead of need, waiting for its program. From its
-calls it is kept apart by what process 1 is to them, by being undumpable, and by their filter.
+to set for a single call, such as a limit, is set in a worker forked for that call. A lane that is
+asked for as one that waits, and elsewhere every one, keeps the next call's worker forked and
+confined ahead of need, waiting for its program. From its calls it is kept apart by what process 1
+is to them, by being undumpable, and by their filter.
 
 Architecture invariant: a lane never reads what a worker writes, save the message that says why
 nothing was executed, and ends with whoever holds the other end of its control channel.
@@ -37,7 +38,7 @@ def serve(control: _socket.socket, requests: list[_socket.socket], plan: Plan) -
     They arrive by *requests*, which is one channel, or none if this lane starts their programs.
     """
     signals = _uapi.signalfd(_uapi.SIGCHLD)
-    if plan.spawns:
+    if not requests:
         _serve_spawning(control, plan, signals)
     (arriving,) = requests
     # Only who waits pays for the import; the fork server has imported it.
@@ -80,15 +81,18 @@ def _serve_spawning(control: _socket.socket, plan: Plan, signals: int) -> Never:
 
 
 def _next_call(control: _socket.socket) -> tuple[Call, tuple[int, ...]]:
-    """Wait for a call; what is said before it was meant for the one before.
+    """Wait for a call, and till it may run; all else that is said was meant for the one before.
 
     Raises:
         ClosedError: There will be none. Exit.
     """
+    prepared: tuple[Call, tuple[int, ...]] | None = None
     while True:
         message, fds = wire.receive(control)
-        if message[0] == "call":
-            return message[1], tuple(fds)
+        if message[0] == "prepare":
+            prepared = message[1], tuple(fds)
+        elif message[0] == "begin" and prepared is not None:
+            return prepared
 
 
 def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> WorkerProcess | tuple[int, str]:

@@ -8,9 +8,10 @@ import pytest
 from mcp.server.mcpserver import Context
 
 from nono_mcp import generation
-from nono_mcp.server import attending
+from nono_mcp.server import attending, file_calls
 from nono_mcp.session import LANES_MAX, Command, Session
 from nono_sandbox.client import ForkServer, Lane
+from nono_sandbox.confinement import NAMESPACES
 from tests.server.conftest import TIER, Connect, Machine, Marked
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
@@ -42,8 +43,8 @@ def _started(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
     started: list[Lane] = []
     start = ForkServer.lane
 
-    def told(server: ForkServer) -> Lane:
-        started.append(start(server))
+    def told(server: ForkServer, *, waits: bool = False) -> Lane:
+        started.append(start(server, waits=waits))
         return started[-1]
 
     monkeypatch.setattr(ForkServer, "lane", told)
@@ -75,6 +76,32 @@ async def test_lanes_that_nobody_needs_for_a_while_are_ended_but_a_few(
             # The one that was used last is one of those that stay.
             assert (await session.run(Command(("/bin/true",)))).status == 0
             assert len(started) == count
+
+
+def children_of(pid: int) -> int:
+    """Return how many children a process has; none, if it's gone."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return len(text.split())
+
+
+async def test_a_worker_waits_for_what_file_tools_ask(machine: Machine) -> None:
+    """To fork one when a call has come takes longer than all that the call does."""
+    (machine.workspace / "file").write_text("")
+    request = {"path": str(machine.workspace / "file"), "offset": 1, "limit": 1, "bytes_max": 1}
+    asking = file_calls.asking("read_file", request, LONG_ENOUGH_S)
+    with anyio.fail_after(LONG_ENOUGH_S):
+        async with Session.open(machine.request(), tier=TIER) as session:
+            await session.run(Command(("/bin/true",)))
+            in_first_tier = session.tier == NAMESPACES
+            for _ in range(3):
+                assert (await session.run(asking)).status == 0
+                expected = [0, 1, 1] if in_first_tier else [1, 1]
+                # The last one's next worker is forked when its call has been answered.
+                while sorted(map(children_of, lanes_of(session))) != expected:  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
 
 
 async def test_many_callers_have_the_lanes_there_may_be_and_no_thread_each(
