@@ -65,9 +65,14 @@ and in its lane, with all that it imports first of all and no group before has."
 
 LATER = frozenset(
     f"nono_sandbox.{name}"
-    for name in ("deleted_files", "disk_growth", "disk_reserve", "resource_usage")
+    for name in (
+        # Once the program has started, which goes on meanwhile.
+        *("call_end", "call_events", "call_monitor"),
+        # Hardly ever: most calls are over by then.
+        *("deleted_files", "disk_growth", "disk_reserve", "resource_usage"),
+    )
 )
-"""What of these doesn't run before something of it is asked for: most calls are over by then."""
+"""What of these isn't read before something of it is asked for."""
 
 _LENGTH_BYTES = 4
 
@@ -181,7 +186,10 @@ class Bundle:
     def _load_group(self, last: str) -> None:
         """Load what the module *last* is imported together with, and have its own code at hand."""
         part = self._groups.pop(last, None)
-        members: tuple[Member, ...] = (None if part is None else self._part(*part)) or ()
+        descriptor = -1 if part is None else self._opened()
+        if part is None or descriptor < 0:
+            return
+        members: tuple[Member, ...] = self._loaded(descriptor, *part) or ()
         for member in members:
             name, mtime_ns, size, code = member
             if name == last:
@@ -189,8 +197,11 @@ class Bundle:
             elif name not in sys.modules:
                 spec = self._spec(name, mtime_ns, size)
                 if spec is None:
-                    return
-                self._run(name, spec, code)
+                    break
+                self._run(name, spec, code, descriptor)
+        # What runs later is read from it, where the file has no path any more.
+        if not any(isinstance(member[-1], tuple) for member in members):
+            os.close(descriptor)
 
     def _load(self, name: str) -> None:
         """Have *name* in `sys.modules`, as an import would, unless that has to see to it."""
@@ -203,7 +214,9 @@ class Bundle:
         if spec is not None and code is not None and name not in sys.modules:
             self._run(name, spec, code)
 
-    def _run(self, name: str, spec: ModuleSpec, code: "CodeType | bytes") -> None:
+    def _run(
+        self, name: str, spec: ModuleSpec, code: "CodeType | Part", descriptor: int = -1
+    ) -> None:
         module: ModuleType = type(sys)(name)
         module.__spec__ = spec
         module.__loader__ = spec.loader
@@ -215,8 +228,9 @@ class Bundle:
             module.__path__ = spec.submodule_search_locations
         sys.modules[name] = module
         try:
-            if isinstance(code, bytes):
-                _run_later(module, code)
+            if isinstance(code, tuple):
+                at, length = code
+                _run_later(module, descriptor, self._start + at, length)
             else:
                 exec(code, module.__dict__)  # noqa: S102 - as an import does
         except BaseException:
@@ -250,7 +264,7 @@ class Bundle:
         """Return the code of the module *name*, or None if the file was replaced meanwhile."""
         if name in self._at_hand:
             here = self._at_hand.pop(name)[-1]
-            return marshal.loads(here) if isinstance(here, bytes) else here  # noqa: S302 - as below
+            return self._part(*here) if isinstance(here, tuple) else here
         if name not in self._entries:
             return None
         _, _, at, length, _ = self._entries[name]
@@ -259,20 +273,32 @@ class Bundle:
 
     def _part(self, at: int, length: int) -> "Any":  # noqa: ANN401 - each part's own
         """Return what a part of the file says, or None if that was replaced, or is damaged."""
+        descriptor = self._opened()
+        if descriptor < 0:
+            return None
+        try:
+            return self._loaded(descriptor, at, length)
+        finally:
+            os.close(descriptor)
+
+    def _opened(self) -> int:
+        """Return a descriptor of the file, or -1 if it's another one by now."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            return None
+            return -1
+        if _identity(descriptor) == self._identity:
+            return descriptor
+        os.close(descriptor)
+        return -1
+
+    def _loaded(self, descriptor: int, at: int, length: int) -> "Any":  # noqa: ANN401 - likewise
         try:
-            if _identity(descriptor) != self._identity:
-                return None
             # As trusted as the .pyc beside it.
             return marshal.loads(os.pread(descriptor, length, self._start + at))  # noqa: S302
         except (EOFError, TypeError, ValueError):
             _remove(self._path)  # the next start makes it anew
             return None
-        finally:
-            os.close(descriptor)
 
 
 def _extension_spec(name: str, path: str) -> ModuleSpec | None:
@@ -282,15 +308,16 @@ def _extension_spec(name: str, path: str) -> ModuleSpec | None:
     return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
 
 
-def _run_later(module: "ModuleType", data: bytes) -> None:
-    """Have *module* run the code that *data* says when it's asked for what it hasn't got (PEP 562).
+def _run_later(module: "ModuleType", descriptor: int, at: int, length: int) -> None:
+    """Have *module* run its code when it's asked for what it hasn't got (PEP 562).
 
-    That may be where no file of ours can be read any more.
+    That is read then, from the open file. There may be no path to it any more.
     """
 
     def ask(name: str) -> object:
         del module.__dict__["__getattr__"]
-        exec(marshal.loads(data), module.__dict__)  # noqa: S102, S302 - as above
+        code = marshal.loads(os.pread(descriptor, length, at))  # noqa: S302 - as above
+        exec(code, module.__dict__)  # noqa: S102 - as above
         return getattr(module, name)
 
     module.__dict__["__getattr__"] = ask

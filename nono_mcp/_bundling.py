@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     Part: TypeAlias = tuple[int, int]
     # For each process that a run has, what is imported together in it.
     Groups: TypeAlias = tuple[tuple[str, ...], ...]
-    # A module's name, its source's modification time and size, and its code: as what `marshal`
-    # makes of it, where that runs later.
-    Member: TypeAlias = tuple[str, int, int, CodeType | bytes]
+    # A module's name, its source's modification time and size, and its code: where that is in the
+    # file, if it runs later.
+    Member: TypeAlias = tuple[str, int, int, CodeType | Part]
 
 EXTENSIONS = ("_ctypes",)
 """What every run needs of the standard library, and isn't built in everywhere: where those are is
@@ -71,7 +71,7 @@ def write(
                 (
                     name,
                     *entries[name][:2],
-                    marshal.dumps(codes[name]) if name in later else codes[name],
+                    entries[name][2:4] if name in later else codes[name],
                 )
                 for name in names
             )

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-    from nono_sandbox.call_monitor import CallMonitor, WorkerProcess
+    from nono_sandbox.call_monitor import CallMonitor
+    from nono_sandbox.spawning import WorkerProcess
 
 
 def tell(control: _socket.socket, report: tuple[object, ...]) -> None:

@@ -13,15 +13,14 @@ import time
 
 from nono_sandbox import _uapi, call_end, disk_growth, disk_reserve, resource_usage, wire
 from nono_sandbox.confinement import NAMESPACES, Places
-from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Iterator
 
-    from nono_sandbox.cgroups.membership import Membership
     from nono_sandbox.confinement import Limits
+    from nono_sandbox.spawning import WorkerProcess
 
 OWN_PLACES = ("/tmp", "/dev/shm")  # noqa: S108 - the session's own, in the first tier
 NOWHERE = Places()
@@ -35,17 +34,6 @@ _SWEEP_PAUSE_S = 0.05
 _LOOK_S = 0.025
 _LOOK_S_LATER = 0.1
 _SIGXCPU, _SIGXFSZ = 24, 25
-
-
-class WorkerProcess(Value):
-    """A worker that waits for its program, or runs it."""
-
-    pid: int
-    report_fd: int
-    word: tuple[int, int] = wire.NO_WORD
-    """By which its lane sends descriptors."""
-    membership: Membership | None = None
-    """Where the kernel holds the call's memory, by which it's seen that it had to."""
 
 
 class CallMonitor:

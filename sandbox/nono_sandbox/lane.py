@@ -21,7 +21,8 @@ import posix as os
 import select
 
 from nono_sandbox import _uapi, call_events, sealing, spawning, wire, worker
-from nono_sandbox.call_monitor import CallMonitor, WorkerProcess
+from nono_sandbox.call_monitor import CallMonitor
+from nono_sandbox.spawning import WorkerProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import os
 from contextlib import suppress
 
 from nono_sandbox import wire, worker
-from nono_sandbox.call_monitor import CallMonitor, WorkerProcess, drain
+from nono_sandbox.call_monitor import CallMonitor, drain
 from nono_sandbox.confinement import NAMESPACES, Call, Limits
+from nono_sandbox.spawning import WorkerProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ import errno
 import posix as os
 
 from nono_sandbox import _uapi, landlock, namespaces, spawning, wire
-from nono_sandbox.call_monitor import NOWHERE
-from nono_sandbox.confinement import LANDLOCK
+from nono_sandbox.confinement import LANDLOCK, Places
 from nono_sandbox.errors import UnsupportedError
 from nono_sandbox.values import Value
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from nono_sandbox.cgroups.membership import Membership
-    from nono_sandbox.confinement import Grant, Network, Places
+    from nono_sandbox.confinement import Grant, Network
 
     Programs: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[int, int]]
     """The base seccomp program, what `filters.narrowing_programs` returned, and the base's word."""
@@ -48,7 +47,7 @@ class Plan(Value):
     """What a call's processes are bounded by; in the second tier by counting alone."""
     writable: tuple[Grant, ...] = ()
     """In the second tier: what workers may write, for whoever acts on their behalf."""
-    places: Places = NOWHERE
+    places: Places = Places()
     """Of what workers may write."""
     sockets: tuple[tuple[int, int], ...] = ()
     """Those of others that they may connect to."""

@@ -14,22 +14,23 @@ import errno
 import fcntl
 import posix as os
 
-from nono_sandbox import _uapi
-from nono_sandbox.call_monitor import WorkerProcess
+from nono_sandbox import _uapi, wire
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.fresh_root import DEVICES
 from nono_sandbox.opath import is_there
+from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
+    from nono_sandbox.cgroups.membership import Membership
     from nono_sandbox.confinement import Call
     from nono_sandbox.sealing import Plan
 
     Execute = Callable[[str, tuple[str, ...], Mapping[str, str]], int]
-    Started: TypeAlias = WorkerProcess | tuple[int, str]
+    Started: TypeAlias = "WorkerProcess | tuple[int, str]"
     """A call's process, or a status and why nothing was executed."""
     Start: TypeAlias = Callable[[Call, tuple[int, ...], Plan], Started]
 
@@ -42,6 +43,17 @@ _PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin"
 _SIGNALS = tuple(number for number in range(1, 65) if number not in (9, 19, 32, 33))
 """All that may be ignored; a program's start ignores none. (glibc asks about others before it sets
 them, which is one system call more for each; 32 and 33 are its own.)"""
+
+
+class WorkerProcess(Value):
+    """A worker that waits for its program, or runs it."""
+
+    pid: int
+    report_fd: int
+    word: tuple[int, int] = wire.NO_WORD
+    """By which its lane sends descriptors."""
+    membership: Membership | None = None
+    """Where the kernel holds the call's memory, by which it's seen that it had to."""
 
 
 def _spawn(call: Call, stdio: Sequence[int], tier: str) -> int | tuple[int, str]:

@@ -79,7 +79,8 @@ def test_what_descendants_hold_is_counted_once(how: str) -> None:
 ENDING = """
 import json, os, sys, time
 sys.path[:0] = json.loads(sys.argv[1])
-from nono_sandbox.call_monitor import CallMonitor, WorkerProcess
+from nono_sandbox.call_monitor import CallMonitor
+from nono_sandbox.spawning import WorkerProcess
 from nono_sandbox.confinement import LANDLOCK, Limits
 kill = ["sh", "-c", "kill -" + sys.argv[2] + " $$"]
 # Python ignores two signals, and what it starts would too.

@@ -10,8 +10,8 @@ import gc
 import posix as os
 import select
 
-from nono_sandbox import _uapi, call_events, sealing, spawning, wire
-from nono_sandbox.call_monitor import CallMonitor, WorkerProcess
+from nono_sandbox import _uapi, call_events, call_monitor, sealing, spawning, wire
+from nono_sandbox.spawning import WorkerProcess
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def run(control: _socket.socket, call: Call, stdio: tuple[int, ...], sealed: Sea
     gc.freeze()
     gc.enable()
     stops = control if call.tty else None
-    monitor = CallMonitor(started, signals, plan.tier, plan.places, stops)
+    monitor = call_monitor.CallMonitor(started, signals, plan.tier, plan.places, stops)
     monitor.begin(call.limits)
     waits = _Waits(control, sealed) if sealed.fds else None
     call_events.tell(control, call_events.attend(monitor, started, control, signals, waits))
