@@ -85,6 +85,8 @@ SHM_INFO = 14
 MNT_DETACH = 2
 OPEN_TREE_CLONE = 1
 AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_NO_AUTOMOUNT = 0x800
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
@@ -280,6 +282,13 @@ def open_tree_clone(fd: int) -> int:
     """Return a detached copy of the mounts at and below the object *fd* refers to."""
     flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE)
     return syscall("open_tree", SYS_OPEN_TREE, fd, b"", flags)
+
+
+def open_tree_clone_at(path: str) -> int:
+    """Return a detached copy of the mounts at and below what *path* names, itself if a symlink."""
+    itself = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
+    flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | itself)
+    return syscall("open_tree", SYS_OPEN_TREE, AT_FDCWD, _encoded(path), flags)
 
 
 def open_tree_clone_of(path: str) -> int:

@@ -288,9 +288,7 @@ def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> int:
 
 def _copy(grant: Grant) -> int:
     """Return a detached copy of the mounts at and below what *grant* names."""
-    source = open_judged(grant)
-    tree = _uapi.open_tree_clone(source)
-    os.close(source)
+    tree = open_judged(grant, _uapi.open_tree_clone_at)
     writable = grant.access & WRITE
     _uapi.mount_setattr(tree, _INERT if writable else _INERT | _uapi.MOUNT_ATTR_RDONLY)
     return tree

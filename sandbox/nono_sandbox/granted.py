@@ -13,18 +13,26 @@ from nono_sandbox.opath import LOOK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nono_sandbox.confinement import Grant
 
 
-def open_judged(grant: Grant) -> int:
+def _open(path: str) -> int:
+    return os.open(path, LOOK)
+
+
+def open_judged(grant: Grant, opened: Callable[[str], int] = _open) -> int:
     """Return a descriptor of what *grant* names, to look at, once it is what was judged.
+
+    Or what else is *opened* of it: a copy of its mount.
 
     Raises:
         ConfinementError: It is gone, or another object stands there now.
     """
     path = grant.source or grant.path
     try:
-        fd = os.open(path, LOOK)
+        fd = opened(path)
     except OSError as error:
         raise ConfinementError(
             f"can't open the grant of {path}: {error.strerror}; start a new session"
