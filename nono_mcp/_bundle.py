@@ -64,13 +64,15 @@ GROUPS = (
 and in its lane, with all that it imports first of all and no group before has."""
 
 LATER = frozenset(
-    f"nono_sandbox.{name}"
-    for name in (
-        # Once the program has started, which goes on meanwhile.
-        *("call_end", "call_events", "call_monitor"),
-        # Hardly ever: most calls are over by then.
-        *("deleted_files", "disk_growth", "disk_reserve", "resource_usage"),
-    )
+    {
+        # Asked when the program has started, which goes on meanwhile.
+        *("nono_sandbox.call_end", "nono_sandbox.call_events", "nono_sandbox.call_monitor"),
+        # Asked by calls that last.
+        *("nono_sandbox.deleted_files", "nono_sandbox.disk_growth"),
+        *("nono_sandbox.disk_reserve", "nono_sandbox.resource_usage"),
+        # Asked where something is kept or put right.
+        *("nono_mcp.guard.tree", "nono_sandbox.scratch"),
+    }
 )
 """What of these isn't read before something of it is asked for."""
 

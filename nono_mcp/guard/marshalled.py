@@ -7,14 +7,16 @@ Architecture invariant: pure. What isn't as it was written is None, and never ha
 
 from __future__ import annotations
 
+from nono_mcp.guard import tree
 from nono_mcp.guard.closed_paths import ClosedPaths
 from nono_mcp.guard.judging_spots import Seen
-from nono_mcp.guard.tree import Kept
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from nono_mcp.guard.tree import Kept
 
     Key = tuple[tuple[str, ...], str]
 
@@ -71,7 +73,7 @@ def to_kept(value: Any) -> Kept | None:  # noqa: ANN401 - whatever was read
         return None
     kind, mode, data, entries, is_whole = value
     inner = tuple((name, _kept(one)) for name, one in entries)
-    return Kept(kind, mode, data, inner, is_whole)
+    return tree.Kept(kind, mode, data, inner, is_whole)
 
 
 def _kept(value: object) -> Kept:

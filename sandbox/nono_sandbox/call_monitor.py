@@ -11,7 +11,8 @@ import posix as os
 import select
 import time
 
-from nono_sandbox import _uapi, call_end, disk_growth, disk_reserve, resource_usage, wire
+from nono_sandbox import _uapi, disk_growth, disk_reserve, resource_usage, wire
+from nono_sandbox.call_end import limit_of
 from nono_sandbox.confinement import NAMESPACES, Places
 
 TYPE_CHECKING = False
@@ -177,9 +178,7 @@ class CallMonitor:
             self._memory_kib_max = max(self._memory_kib_max, memory_kib)
             if pid == self._process.pid:
                 self.status = status
-                self.limit = self.limit or call_end.limit_of(
-                    status, self._limits, _SIGXCPU, _SIGXFSZ
-                )
+                self.limit = self.limit or limit_of(status, self._limits, _SIGXCPU, _SIGXFSZ)
                 if not self.begun:
                     self._look_at = time.monotonic() + BEGIN_S_MAX
         return False
