@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from nono_mcp.cli.options import Parsed
     from nono_mcp.server import Http
 
+OF_ONE = "--token-file"
 OPERANDS = (
     ("--http", "[HOST:]PORT"),
+    (OF_ONE, "FILE"),
     ("--team", "FILE"),
     ("--tls-cert", "FILE"),
     ("--tls-key", "FILE"),
@@ -28,6 +30,8 @@ ABOUT = """\
   --http [HOST:]PORT       serve on loopback by HTTP (port 0: any free one), and not on standard
                            input and output; the address and a token come on standard error,
                            and a client that adds /NAME to it has a session of its own
+  --token-file FILE        the token is the one in this file, which is made if it isn't there:
+                           so it's the same after a restart
   --team FILE              serve those whom the file names: each a workspace, policy, sessions
   --tls-cert, --tls-key FILE  serve HTTPS, which another address than loopback takes
   --unsafe-plain-http      yes, plain HTTP on another address: whoever is on the way reads it all
@@ -55,6 +59,9 @@ def read(parsed: Parsed, options: Sequence[Option]) -> Http | None:
         raise UsageError("--tls-cert and --tls-key belong together", "give both")
     team = parsed.one("--team")
     if team is not None:
+        if parsed.all(OF_ONE):
+            hint = "say tokens_sha256 in the file"
+            raise UsageError(f"--team and {OF_ONE} contradict each other", hint)
         for option in options:
             if parsed.all(option.name) and option.name not in OF_TEAMS:
                 hint = "say it in the profiles that the file names"
@@ -67,6 +74,7 @@ def read(parsed: Parsed, options: Sequence[Option]) -> Http | None:
         plain=parsed.flag(PLAIN),
         drain_s=0.0 if drain is None else option_values.whole(drain, "--drain", DRAIN_S_MAX),
         team=_path(team),
+        token_file=_path(parsed.one(OF_ONE)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from nono_mcp.cli import options, say
 from nono_mcp.cli.http_flags import PLAIN
@@ -20,11 +21,13 @@ DRY_RUN = Option("--dry-run")
 UNINSTALL = Option("--uninstall")
 URL = Option("--url", "URL")
 TOKEN_ENV = Option("--token-env", "NAME")
+TOKEN_FILE = Option("--token-file", "FILE")
 OPTIONS = (
     SCOPE,
     Option("--project", "DIR"),
     URL,
     TOKEN_ENV,
+    TOKEN_FILE,
     PLAIN,
     DRY_RUN,
     UNINSTALL,
@@ -48,6 +51,8 @@ the old file is kept beside it (.before-nono).
                            its own: URL/mcp/NAME, with the NAME that you say or a random one
   --token-env NAME         the variable in the host's environment that holds the token
                            (default: NONO_TOKEN; vscode asks for it instead)
+  --token-file FILE        the file that nono serve --token-file has the token in; it's made if it
+                           isn't there, and how the host gets the token from it is told
   --unsafe-plain-http      yes, plain HTTP beyond this machine: whoever is on the way reads it all
   --dry-run                only show what would change
   --uninstall              take the server out again
@@ -122,7 +127,7 @@ def _told_of(host: Host, name: str, path: str, parsed: Parsed) -> Host:
     if parsed.flag(UNINSTALL):
         return host
     if url is None:
-        for option in (TOKEN_ENV, PLAIN):
+        for option in (TOKEN_ENV, TOKEN_FILE, PLAIN):
             if parsed.all(option.name):
                 raise UsageError(f"{option.name} is about a server by HTTP", "add --url URL")
         return host.local()
@@ -133,17 +138,45 @@ def _told_of(host: Host, name: str, path: str, parsed: Parsed) -> Host:
         remote.check_variable(variable or remote.VARIABLE)
     except InstallError as error:
         raise UsageError(f"{asked.name}: {error}") from None
+    _make_token(parsed)
     told = address.url(name, edit.present(host, path))
     return host.by_http(told, variable or remote.VARIABLE)
+
+
+def _make_token(parsed: Parsed) -> None:
+    """See to it that the token's file is there, if one is named; a dry run only looks.
+
+    Raises:
+        FailedError: It isn't this person's alone, holds no token, or can't be made.
+    """
+    from nono_mcp.server import ServeError, own_token
+
+    path = _token_file(parsed)
+    if path is None or (parsed.flag(DRY_RUN) and not os.path.lexists(path)):
+        return
+    try:
+        own_token.read_or_make(path)
+    except ServeError as error:
+        raise FailedError(str(error)) from error
 
 
 def _about_token(host: Host, parsed: Parsed) -> str:
     from nono_mcp.install import remote
 
+    path = _token_file(parsed)
+    holding = "nono serve says which file holds it" if path is None else f"it's in {quoted(path)}"
     if host.beside is not None:
-        return "it asks for the token: nono serve says which file holds it"
+        return f"it asks for the token: {holding}"
     variable = parsed.one(TOKEN_ENV.name) or remote.VARIABLE
-    return f"it takes the token from {variable}: nono serve says which file holds it"
+    if path is None:
+        return f"it takes the token from {variable}: {holding}"
+    command = f'export {variable}="$(cat {shlex.quote(path)})"'
+    return f"it takes the token from {variable}; have where it is started say: {say.plain(command)}"
+
+
+def _token_file(parsed: Parsed) -> str | None:
+    path = parsed.one(TOKEN_FILE.name)
+    return None if path is None else os.path.abspath(path)
 
 
 def _told(planned: Plan, *, is_done: bool) -> str:

@@ -4,7 +4,8 @@
 
 - The wire: `stdio`, `streams`, `messages`; or `http`, `listening`, `paths`, `addressing`,
   `protocol_sessions`.
-- Who gets in: `http_access`, `oauth`; how much they take: `unauthenticated`, `request_quota`.
+- Who gets in: `http_access`, `own_token`, `oauth`; how much they take: `unauthenticated`,
+  `request_quota`.
 - Shared by several: `shared`, `team`, `tenants`, `tenant`, `fair_queue`, `co_tenants`, `metrics`.
 - What is offered: `offered`, `policy_text`, `enforcement`, `prompts`, `completing`; and called by
   `direct_calls`.
@@ -48,7 +49,9 @@ class Http:
     drain_s: float = 0.0
     """How long calls may still take once a signal came."""
     team: str | None = None
-    """The file that says who; None is whoever holds the token made at the start."""
+    """The file that says who; None is whoever holds the token."""
+    token_file: str | None = None
+    """Which has the token, or gets it; None is a token made at the start, and gone at the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
-import secrets
 import socket
 import ssl
 import sys
@@ -28,14 +27,8 @@ if TYPE_CHECKING:
 
     from nono_mcp.server import Http
 
-TOKEN_BYTES = 32
 _CERTIFICATE_BYTES_MAX = 1 << 20
 _LOCALHOST = "localhost"
-
-
-def new_token() -> str:
-    """Return a token that nobody has."""
-    return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from nono_mcp.policy.document import AskSection
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.policy.keys import LISTED
 from nono_mcp.server import http as serving
-from nono_mcp.server import listening, team
+from nono_mcp.server import listening, own_token, team
 from nono_mcp.server.addressing import Who
 from nono_mcp.server.app import build
 from nono_mcp.server.audit_log import open_log
@@ -84,8 +84,11 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
     address = listening.judge(http)
     listening.check_keys(http)
     options = _with_open_files(options)
-    token = listening.new_token()
+    token = ""
     if http.team is None:
+        token = (
+            own_token.new() if http.token_file is None else own_token.read_or_make(http.token_file)
+        )
         clientele = _alone(options, http, token)
     else:
         clientele = await anyio.to_thread.run_sync(clientele_of, options, http, http.team)
@@ -104,13 +107,11 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
             if http.team is None:
                 # There from the start, so that what is refused is told now.
                 await stack.enter_async_context(tenants.session(Who(ALONE)))
-                told = stack.enter_context(_told(options.request.state_dir, port, token))
+                told = stack.enter_context(_told(options.request.state_dir, http, port, token))
             else:
                 told = f"its people are in {quoted(http.team)}"
             named = f"a client that adds a name ({PATH}/NAME) has a session of its own"
-            listening.announce(
-                address, port, [f"{named}; {told}"], token if http.team is None else ""
-            )
+            listening.announce(address, port, [f"{named}; {told}"], token)
             await serving.listen(guard, http, listener, draining)
 
 
@@ -149,7 +150,10 @@ async def _begun(
 
 
 @contextlib.contextmanager
-def _told(state_dir: str, port: int, token: str) -> Iterator[str]:
+def _told(state_dir: str, http: Http, port: int, token: str) -> Iterator[str]:
+    if http.token_file is not None:
+        yield f"its token stays in {quoted(http.token_file)}"
+        return
     with listening.token_file(state_dir, port, token) as path:
         yield f"its token is in {quoted(path)}"
 
@@ -218,7 +222,8 @@ def read(path: str) -> Team:
 
 def _closed(request: Request, http: Http, *paths: str) -> Request:
     """Return *request* with what is nobody's closed."""
-    secrets = tuple(os.path.realpath(path) for path in (*paths, http.key) if path is not None)
+    own = (*paths, http.key, http.token_file)
+    secrets = tuple(os.path.realpath(path) for path in own if path is not None)
     filesystem = request.flags.filesystem
     closed = filesystem.replace(deny=(*filesystem.deny, *secrets))
     return request.replace(flags=request.flags.replace(filesystem=closed))

@@ -14,7 +14,7 @@ from nono_mcp import server
 from nono_mcp.policy.document import Document
 from nono_mcp.policy.request import Request
 from nono_mcp.server import app as app_module
-from nono_mcp.server import http, listening, shared
+from nono_mcp.server import http, own_token, shared
 from tests.conformance import fixtures
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nono_mcp.session import Session
 
 
-TOKEN = listening.new_token()
+TOKEN = own_token.new()
 
 
 class Admitting(http.Guard):
@@ -47,7 +47,7 @@ def build(session: "Session", co_tenants: "CoTenants") -> "App":
 # Names of the module that serves, which `server.main` imports.
 setattr(shared, "build", build)  # noqa: B010 - to mypy it isn't the module's to give
 setattr(http, "Guard", Admitting)  # noqa: B010 - likewise
-setattr(listening, "new_token", lambda: TOKEN)  # noqa: B010 - likewise
+setattr(own_token, "new", lambda: TOKEN)  # noqa: B010 - likewise
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """An agent's host that is told of a server by HTTP."""
 
 import json
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,28 @@ def test_a_person_says_it_on_the_command_line(tmp_path: Path) -> None:
     assert "--token-env" in told
     assert "s3cret" not in told
     assert "--url" in install(tmp_path, "codex", "--token-env", "A", status=2).stderr
+
+
+def test_it_is_told_how_the_token_comes_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "the token"
+    words = ("codex", "--url", URL, "--token-file", str(file))
+    dry = install(tmp_path, *words, "--dry-run")
+    assert not file.exists()
+    done = install(tmp_path, *words)
+    token = file.read_text().strip()
+    assert file.stat().st_mode & 0o777 == 0o600
+    command = f"export NONO_TOKEN=\"$(cat '{file}')\""
+    assert command in done.stderr
+    assert command in dry.stderr
+    shell = subprocess.run(
+        ["sh", "-c", f'{command}; printf %s "$NONO_TOKEN"'],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shell.stdout == token
+    assert token not in done.stdout + done.stderr
+    assert install(tmp_path, *words).stdout == ""
+    assert file.read_text().strip() == token
+    assert str(file) in install(tmp_path, "vscode", *words[1:]).stderr
+    file.chmod(0o644)
+    assert "others may read" in install(tmp_path, *words, status=1).stderr
+    assert "--url" in install(tmp_path, "codex", "--token-file", str(file), status=2).stderr

@@ -95,10 +95,10 @@ class Website:
 
 
 @contextmanager
-def listening(machine: Machine, *before: str) -> Iterator[Website]:
-    """Have a server that the command *before* starts, if there is one."""
+def listening(machine: Machine, *before: str, more: tuple[str, ...] = ()) -> Iterator[Website]:
+    """Have a server that the command *before* starts, if there is one, with *more* options."""
     process = subprocess.Popen(
-        [*before, *serving(machine, "--http", "0")],
+        [*before, *serving(machine, "--http", "0", *more)],
         stderr=subprocess.PIPE,
         env=machine.environ,
         text=True,
@@ -240,6 +240,48 @@ def test_the_token_is_in_a_file_of_the_persons_alone(website: Website, machine: 
     website.process.send_signal(signal.SIGTERM)
     assert website.process.wait(30) == 128 + signal.SIGTERM
     assert not website.token_file.exists()
+
+
+@pytest.mark.anyio
+async def test_a_token_in_a_file_of_the_persons_outlives_the_server(machine: Machine) -> None:
+    """And is read by no call, wherever it lies."""
+    place = machine.root / "granted"
+    place.mkdir()
+    (place / "other").write_text("not the token")
+    file = place / "token"
+    options = ("--token-file", str(file), "--read", str(place))
+    tokens = []
+    for _ in range(2):
+        with listening(machine, more=options) as website:
+            assert website.token_file == file
+            assert not list((machine.root / "state").rglob("*.token"))
+            assert website.post(PING)[0] != 401
+            assert website.post(PING, Authorization=f"Bearer {website.token}x")[0] == 401
+            tokens.append(website.token)
+            website.process.send_signal(signal.SIGTERM)
+            assert website.process.wait(30) == 128 + signal.SIGTERM
+    assert tokens[0] == tokens[1] == file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with listening(machine, more=options) as website:
+        async with website.client(MODERN) as agent:
+            told = await agent.run(f"cat {place}/other; cat {file}; ln {file} here; cat here")
+    assert "not the token" in told
+    assert tokens[0] not in told
+
+
+def test_a_token_that_others_can_read_is_refused(machine: Machine) -> None:
+    file = machine.root / "token"
+    file.write_text("t" * 43)
+    file.chmod(0o644)
+    command = serving(machine, "--http", "0", "--token-file", str(file))
+    done = subprocess.run(command, env=machine.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "others may read or write" in done.stderr
+    assert "t" * 43 not in done.stderr
+    team = serving(machine, "--http", "0", "--token-file", str(file), "--team", "t.toml")
+    done = subprocess.run(team, env=machine.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "contradict" in done.stderr
 
 
 def test_it_listens_on_loopback_alone(website: Website, machine: Machine) -> None:
