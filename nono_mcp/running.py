@@ -37,7 +37,8 @@ _BRIEF_S = 0.002
 """What a call prints in so long is read at its end, or when this is over."""
 _ROWS, _COLUMNS = 40, 120
 _END_OF_INPUT = b"\x04"
-"""What a terminal takes for it, at the beginning of a line."""
+"""What a terminal takes for it, at the beginning of a line; within one, for the end of that."""
+_LINE_ENDS = (b"\n", b"\r", _END_OF_INPUT)
 
 
 def new_id() -> str:
@@ -55,6 +56,8 @@ class Live:
         """The call's."""
         self._lane: Lane | None = None
         self._fd = -1
+        self._is_within_line = False
+        """What was written to the terminal last ended no line."""
 
     def attach(self, lane: Lane, fd: int) -> None:
         """Be of use until `detach`; input goes to *fd*, its to close, if that isn't -1."""
@@ -80,7 +83,9 @@ class Live:
         view = memoryview(data)
         while view and self.takes_input:
             try:
-                view = view[os.write(self._fd, view) :]
+                count = os.write(self._fd, view)
+                self._is_within_line = bytes(view[count - 1 : count]) not in _LINE_ENDS
+                view = view[count:]
             except BlockingIOError:
                 with suppress(anyio.ClosedResourceError):
                     await anyio.wait_writable(self._fd)
@@ -93,7 +98,7 @@ class Live:
     async def end_input(self) -> None:
         """Let the program see the end of its input."""
         if self.terminal:
-            await self.write(_END_OF_INPUT)
+            await self.write(_END_OF_INPUT * (2 if self._is_within_line else 1))
         else:
             self.close_input()
 

@@ -7,6 +7,7 @@ megabyte, or a secret.
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 TIMEOUT_S_DEFAULT = 120.0
 TIMEOUT_S_MAX = 3600.0
 _IDLE_MIN = 10**9
+_LENGTH = re.compile(r"Value should have (at (?:least|most) [0-9]+) items? after validation")
 ERRORS_MAX = 4
 """How many mistakes one answer names."""
 
@@ -211,12 +213,18 @@ def _mistake(
         return message
     if kind != "extra_forbidden":
         at, _ = _place(where, known)
-        return f"{at}: {message.replace('Input should be', 'must be')}"
+        return f"{at}: {_said(message)}"
     at, known = _place(where[:-1], known)
     name = str(where[-1])[:40]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
     return f"{at and f'{at}: '}unknown argument {name!a}: {hint}"
+
+
+def _said(message: str) -> str:
+    message = message.replace("Input should be", "must be")
+    # pydantic's words for a text that was looked at first.
+    return _LENGTH.sub(r"must have \1 characters", message)
 
 
 def _place(where: tuple[int | str, ...], known: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -78,8 +78,7 @@ class JobTools:
         """
         job = self._jobs.find(arguments.job)
         if not job.live.takes_input:
-            why = "has ended" if job.ended else "takes no input: it needs keep_stdin or tty"
-            raise ToolError(f"job {job.id} {why}")
+            raise ToolError(f"job {job.id} {_why_no_input(job)}")
         text = (arguments.text or "").encode()
         before = job.output.end
         self._record(job, {"stdin": text, "end": bool(arguments.end)}, "send_input", context)
@@ -149,6 +148,14 @@ async def _put_right(job: Job, session: Session) -> tuple[Action, ...]:
         return await session.put_right(job.id, tool="run_sandboxed", asked={})
     except AuditError as error:
         raise ToolError(f"what the job made was put right, but not recorded: {error}") from error
+
+
+def _why_no_input(job: Job) -> str:
+    if job.ended:
+        return "has ended"
+    if job.live.wants_input:
+        return "takes no more input: that was ended"
+    return "takes no input: it needs keep_stdin or tty"
 
 
 def _state(job: Job, session: Session) -> str:

@@ -113,6 +113,9 @@ async def test_a_job_is_sent_input_and_its_end(connect: Connect) -> None:
         whole = await told(agent, "read_output", job=job, offset=0)
         assert whole.split("\n")[1:] == ["got a", "got b", "got c", "end"]
         assert "has ended" in await agent.refused("send_input", job=job, text="d\n")
+        other = job_of(await agent.run("exec sleep 1000", keep_stdin=True, yield_s=0.1))
+        await told(agent, "send_input", job=other, end=True, wait_s=0)
+        assert "that was ended" in await agent.refused("send_input", job=other, text="x")
         other = job_of(await agent.run("sleep 1000", yield_s=0.1))
         assert "keep_stdin" in await agent.refused("send_input", job=other, text="x")
         assert "no job" in await agent.refused("send_input", job="none", text="x")
@@ -131,6 +134,13 @@ async def test_a_job_has_a_terminal_if_it_is_to(connect: Connect) -> None:
         await until_told(agent, "exit status 0", job=job)
         # Once as the terminal's echo, once from cat.
         assert (await told(agent, "read_output", job=job, offset=0)).count("typed") == 2
+        # In the middle of a line too, where the terminal's own sign for it ends the line alone.
+        job = job_of(await agent.run("cat; echo en''ded; exec cat", tty=True, yield_s=0.1))
+        await told(agent, "send_input", job=job, text="typed")
+        await told(agent, "send_input", job=job, text=" on", end=True)
+        await until_told(agent, "ended", job=job, offset=0)
+        await told(agent, "send_input", job=job, end=True)
+        await until_told(agent, "exit status 0", job=job)
         job = job_of(await agent.run("echo rea''dy; exec sleep 1000", tty=True, yield_s=0.1))
         await until_told(agent, "ready", job=job, offset=0)
         await told(agent, "send_input", job=job, text="\x03")

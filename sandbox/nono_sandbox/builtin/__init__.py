@@ -59,10 +59,17 @@ def answer(name: str, request: Mapping[str, Any]) -> tuple[dict[str, object], by
     except OSError as error:
         code = error.errno or errno.EIO
         # Where it really is: a symlink's name says nothing of what was refused.
-        path = os.path.realpath(error.filename) if isinstance(error.filename, str) else ""
+        path = _leading_to(error.filename) if isinstance(error.filename, str) else ""
         return {"error": os.strerror(code), "errno": code, "path": path}, b""
     except RecursionError:
         return {"error": "it is nested too deeply"}, b""
+
+
+def _leading_to(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path  # some links of /proc may not even be read
 
 
 def _all_of(fd: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 
@@ -22,6 +23,7 @@ SHOWN_BYTES_MAX = 64 * 1024
 """Of each side of such a block."""
 _CHUNK_BYTES = 1 << 16
 _CONTEXT = 3
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LISTED_MAX = 5
 
 
@@ -47,11 +49,15 @@ def edit_file(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
 def _replaced(data: bytes, edit: Mapping[str, Any], which: str, path: str) -> tuple[bytes, int]:
     old, new = edit["old"].encode("utf-8"), edit["new"].encode("utf-8")
     count = data.count(old)
-    if not count and b"\r\n" in data and b"\r" not in old:
+    if b"\r\n" in data and b"\r" not in old + new:
         # Lines are shown with plain ends, so that is how they come back.
-        old, new = old.replace(b"\n", b"\r\n"), new.replace(b"\n", b"\r\n")
-        count = data.count(old)
+        is_throughout = data.count(b"\r\n") == data.count(b"\n")
+        if not count or is_throughout:
+            old, new = old.replace(b"\n", b"\r\n"), new.replace(b"\n", b"\r\n")
+            count = data.count(old)
     if not count:
+        if data.startswith(_UTF16):
+            raise FailedError("it is UTF-16, which isn't edited here: use run_sandboxed", path)
         raise FailedError(f"{which}: old isn't in the file{_near(data, old)}", path)
     if count > 1 and not edit["all"]:
         lines = ", ".join(str(line) for line in _lines_of(data, old))
@@ -84,7 +90,7 @@ def _near(data: bytes, old: bytes) -> str:
     line = data.count(b"\n", 0, at) + 1
     found = b"\n".join(part.strip() for part in data[at : at + 4 * len(old)].split(b"\n"))
     if found.startswith(b"\n".join(wanted)):
-        return f"; it is at line {line} but for spaces"
+        return f"; it is at line {line} but for spaces or line ends"
     return f"; its first line is at line {line}, and then it goes on otherwise"
 
 

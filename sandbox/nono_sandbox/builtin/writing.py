@@ -41,7 +41,10 @@ def write_file(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
     """Make `content` the content of the file `path`; directories on the way are made."""
     data = request["content"].encode("utf-8")
     path = os.path.realpath(request["path"])
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    except FileExistsError as error:
+        raise FailedError("it is no directory, and nothing can be in it", error.filename) from error
     return {"path": path, "size_bytes": len(data)} | put(path, data), b""
 
 

@@ -276,6 +276,11 @@ def test_what_isnt_utf8_and_line_ends_stay_as_they_are(tmp_path: Path) -> None:
     path.write_bytes(b"caf\xe9\r\none\r\ntwo\r\n")
     edit(path, ("one\ntwo", "1\n2"))
     assert path.read_bytes() == b"caf\xe9\r\n1\r\n2\r\n"
+    edit(path, ("1", "1\n1.5"))
+    assert path.read_bytes() == b"caf\xe9\r\n1\r\n1.5\r\n2\r\n"
+    path.write_bytes(b"some\r\none\ntwo\n")
+    edit(path, ("one", "one\n1.5"))
+    assert path.read_bytes() == b"some\r\none\n1.5\ntwo\n"
     path.write_bytes(b"\0\xff binary \xfe")
     edit(path, ("binary", "still"))
     assert path.read_bytes() == b"\0\xff still \xfe"
@@ -284,8 +289,10 @@ def test_what_isnt_utf8_and_line_ends_stay_as_they_are(tmp_path: Path) -> None:
 def test_a_text_that_was_copied_badly_is_pointed_at(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("def f():\n    one\n    two\n")
-    assert "at line 2 but for spaces" in edit(path, ("one\n  two", "x"))
+    assert "at line 2 but for spaces or line ends" in edit(path, ("one\n  two", "x"))
     assert "first line is at line 2, and then" in edit(path, ("one\n    three", "x"))
+    path.write_bytes("one\n".encode("utf-16"))
+    assert "UTF-16" in edit(path, ("one", "x"))
 
 
 @pytest.mark.parametrize("change", [(3, 4), (0, 1), (9_000, 9_001), (4_000, 9_000)])
