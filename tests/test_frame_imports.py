@@ -61,7 +61,7 @@ def imports_of(*command: str, cwd: Path, home: Path | None = None) -> set[str]:
         cwd=cwd,
         env=None if home is None else {"HOME": str(home), "PATH": os.environ["PATH"]},
         text=True,
-        timeout=30,
+        timeout=120,
     )
     return set(re.findall(r"^import time:.*\| +(\S+)$", finished.stderr, re.MULTILINE))
 

@@ -64,7 +64,7 @@ def run(workspace: HostileWorkspace, *command: str, path: str) -> str:
         env=workspace.variables(path),
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     return finished.stdout
 
@@ -93,5 +93,5 @@ def test_otherwise_the_workspace_is_reached(workspace: HostileWorkspace, planted
     command = [str(COMMANDS / "nono-python"), "-c", "import nono_mcp"]
     variables = workspace.variables(".")
     del variables["PYTHONHOME"]
-    subprocess.run(command, check=False, cwd=workspace.path, env=variables, timeout=30)
+    subprocess.run(command, check=False, cwd=workspace.path, env=variables, timeout=120)
     assert workspace.reached.exists()

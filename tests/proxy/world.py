@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PUBLIC = "93.184.216.34"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 CREDENTIAL = b"sk-real-0123456789/abcdef+ghij"
 
 

@@ -303,7 +303,7 @@ def test_a_protocol_session_is_known_by_its_id_alone(website: Website, marked: M
 def called(website: Website, session_id: str, marked: Marked) -> http.client.HTTPConnection:
     params = {"name": "run_sandboxed", "arguments": {"command": marked.sleeper}}
     body = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params})
-    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
     headers = website.headers | {"Mcp-Session-Id": session_id}
     connection.request("POST", "/mcp", body=body, headers=headers)
     marked.await_appearance()
@@ -311,7 +311,7 @@ def called(website: Website, session_id: str, marked: Marked) -> http.client.HTT
 
 
 def delete(website: Website, session_id: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
     headers = website.headers | {"Mcp-Session-Id": session_id}
     connection.request("DELETE", "/mcp", headers=headers)
     answer = connection.getresponse()
@@ -321,7 +321,7 @@ def delete(website: Website, session_id: str) -> int:
 
 
 def sessions_count(website: Website) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
     connection.request("GET", "/metrics", headers=website.headers)
     text = connection.getresponse().read().decode()
     connection.close()
@@ -350,7 +350,7 @@ def test_what_opens_no_protocol_session_begins_none_of_ours(website: Website) ->
 
 
 def post_to(website: Website, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
     connection.request("POST", path, body=PING, headers=website.headers)
     answer = connection.getresponse()
     answer.read()

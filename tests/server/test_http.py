@@ -75,7 +75,7 @@ class Website:
         """Return the status and the text that a request is answered with."""
         given = self.headers | {name.replace("_", "-"): value for name, value in changes.items()}
         headers = {name: value for name, value in given.items() if value is not None}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request("POST", self.path, body=body, headers=headers)
             answer = connection.getresponse()
@@ -169,7 +169,7 @@ def test_a_request_needs_the_token_our_host_and_no_other_origin(abused: Website)
 def test_who_wants_another_protocol_is_answered_by_this_one(website: Website) -> None:
     upgrade = {"Connection": "keep-alive, Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     for protocol in ("websocket", "h2c", "TLS/1.3"):
-        connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
         connection.request("GET", "/healthz", headers={**upgrade, "Upgrade": protocol})
         answer = connection.getresponse()
         assert (answer.status, answer.getheader("Upgrade")) == (200, None)
@@ -182,7 +182,7 @@ def test_who_wants_another_protocol_is_answered_by_this_one(website: Website) ->
 
 
 def test_nothing_of_a_body_is_awaited_before_the_door_has_answered(abused: Website) -> None:
-    with socket.create_connection(("127.0.0.1", abused.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", abused.port), timeout=120) as connection:
         connection.sendall(
             b"POST /mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n"
         )
@@ -197,7 +197,7 @@ def test_what_follows_a_length_told_in_two_ways_is_no_request(abused: Website) -
         f"POST /mcp HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n"
         f"Content-Length: {len(second) + 5}\r\n\r\n0\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", abused.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", abused.port), timeout=120) as connection:
         connection.sendall((first + second).encode())
         answer = connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -214,7 +214,7 @@ def test_a_client_that_leaves_in_mid_request_is_no_error(
     else:
         headers |= {"MCP-Protocol-Version": version, "Mcp-Method": "server/discover"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    with socket.create_connection(("127.0.0.1", abused.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", abused.port), timeout=120) as connection:
         connection.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n{{".encode())
         until(lambda: in_hand(abused) == 1)
     until(lambda: in_hand(abused) == 0)
@@ -222,7 +222,7 @@ def test_a_client_that_leaves_in_mid_request_is_no_error(
 
 
 def in_hand(website: Website) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
     connection.request("GET", "/metrics", headers=website.headers)
     text = connection.getresponse().read().decode()
     connection.close()
@@ -447,7 +447,7 @@ def calling(website: Website, command: str, version: str | None) -> http.client.
         headers |= {"Mcp-Method": "tools/call", "Mcp-Name": "run_sandboxed"}
         params["_meta"] = ENVELOPE
     body = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params})
-    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
     connection.request("POST", website.path, body=body, headers=headers)
     return connection
 
@@ -457,7 +457,7 @@ def handshake(website: Website) -> str:
     info = {"name": "test", "version": "0"}
     params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params})
-    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
     connection.request("POST", website.path, body=body, headers=website.headers)
     answer = connection.getresponse()
     answer.read()

@@ -59,7 +59,7 @@ def certificate(directory: Path, *names: str) -> tuple[Path, Path]:
 def call(port: int, trusted: Path, token: str, host: str) -> int:
     """Return the status that a request by HTTPS is answered with."""
     context = ssl.create_default_context(cafile=trusted)
-    connection = http.client.HTTPSConnection("localhost", port, timeout=30, context=context)
+    connection = http.client.HTTPSConnection("localhost", port, timeout=120, context=context)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     headers |= {"Accept": "application/json, text/event-stream", "Host": f"{host}:{port}"}
     headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": "server/discover"}
@@ -85,7 +85,7 @@ def test_https_is_for_the_certificates_names_and_its_key_is_closed(tmp_path: Pat
         assert ("BEGIN CERTIFICATE" in told) == (root != team.root)
         assert "PRIVATE KEY" not in told
         assert not (team.workspace("alice") / "k").exists()
-        plain = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=30)
+        plain = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=120)
         plain.request("GET", "/healthz")
         with pytest.raises((OSError, http.client.HTTPException)):
             plain.getresponse()

@@ -157,7 +157,7 @@ def test_a_token_that_wasnt_opens_nothing(
 
 
 def test_who_has_none_is_told_where_there_are_some(shared: Shared, issuer: Issuer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=120)
     connection.request("POST", "/mcp", body=b"{}")
     answer = connection.getresponse()
     answer.read()

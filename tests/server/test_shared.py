@@ -47,7 +47,7 @@ def discover(website: Website) -> int:
 
 
 def get(website: Website, path: str, token: str = "") -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", website.port, timeout=120)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
@@ -222,7 +222,7 @@ def test_a_protocol_session_of_one_isnt_anothers(shared: Shared) -> None:
     session_id = handshake(bob)
     for website, status in ((alice, 404), (bob, 200)):
         assert website.post(PING, Mcp_Session_Id=session_id)[0] == status
-    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=120)
     headers = {"Authorization": f"Bearer {alice.token}", "Mcp-Session-Id": session_id}
     connection.request("DELETE", "/mcp", headers=headers)
     assert connection.getresponse().status == 404

@@ -29,7 +29,7 @@ from nono_mcp.undo import thinning
 from nono_mcp.undo.keeping import Keeping
 from nono_mcp.undo.values import Kept, Wanted
 from nono_sandbox.confinement import WRITE
-from tests.server.conftest import TIER, Agent, Machine, Marked, text_of
+from tests.server.conftest import DEADLINE_S, TIER, Agent, Machine, Marked, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 
@@ -182,7 +182,7 @@ async def test_a_job_says_at_its_end_what_it_changed(machine: Machine) -> None:
         started = await agent.run("cat > f", yield_s=0.1, keep_stdin=True)
         job = started.partition("job ")[2].split(":")[0]
         text = text_of(await agent.call("send_input", job=job, text="1", end=True))
-        with anyio.fail_after(20):
+        with anyio.fail_after(DEADLINE_S):
             while "changed" not in text:
                 text = text_of(await agent.call("read_output", job=job, wait_s=5))
         assert "[nono] changed: 1 added" in text
@@ -335,7 +335,7 @@ async def test_a_call_that_is_cancelled_is_kept_after_it_all_the_same(
             group.start_soon(session.run, sh(f"echo 1 > made; {marked.sleeper}"))
             await marked.appear()
             # The shell before it has the mark in its own words.
-            with anyio.fail_after(20):
+            with anyio.fail_after(DEADLINE_S):
                 while not (machine.workspace / "made").exists():  # noqa: ASYNC110 - another process
                     await anyio.sleep(0.01)
             group.cancel_scope.cancel()

@@ -165,7 +165,7 @@ def test_a_call_that_is_not_begun_leaves_the_index_to_others(tmp_path: Path, tie
             with pytest.raises(AuditWriteError):
                 await session.run(Command(("true",)))
             session._log = None  # noqa: SLF001
-            with closing(sqlite3.connect(index, timeout=20)) as db:
+            with closing(sqlite3.connect(index, timeout=60)) as db:
                 db.execute("BEGIN IMMEDIATE")
 
     anyio.run(refused)

@@ -108,7 +108,7 @@ def test_int_80_reaches_nothing(confined: Confined, yard: Path) -> None:
     subprocess.run(["gcc", "-o", program, yard / "old.c"], check=True, timeout=60)
 
     def old() -> list[int]:
-        output = subprocess.run([program], capture_output=True, check=False, timeout=30).stdout
+        output = subprocess.run([program], capture_output=True, check=False, timeout=120).stdout
         return [int(word) for word in output.split()]
 
     assert confined(old, OWN) == [-errno.ENOSYS] * 4
@@ -334,7 +334,7 @@ def test_processes_and_threads_can_be_made(confined: Confined, kernel: Kernel) -
         if pid == 0:
             os._exit(7)
         ran.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        ran.append(subprocess.run(["/bin/true"], check=False, timeout=30).returncode)
+        ran.append(subprocess.run(["/bin/true"], check=False, timeout=120).returncode)
         return ran
 
     assert confined(ordinary, OWN) == [1, 7, 0]

@@ -33,7 +33,7 @@ def defined(header: str, *flags: str) -> dict[str, int]:
         capture_output=True,
         check=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     macros = dict(re.findall(r"^#define __NR(\w+) (\w+)$", finished.stdout, re.MULTILINE))
     calls = {}
