@@ -119,9 +119,7 @@ class Running:
     """One call on its lane; as a context manager it lets go of its streams.
 
     with Running(lane, call, on_output, live) as running:
-        running.prepare(stdin)
-        ...  # what has to be done before it may run
-        running.begin()
+        running.begin(stdin)
         ended, output, duration_s = await running.to_its_end()
     """
 
@@ -136,56 +134,40 @@ class Running:
         self._call = call
         self._on_output = on_output
         self._live = live
-        self._began_at = 0.0
+        self._began_at = time.monotonic()
         self._output = Capture()
-        self._streams = (-1, -1, -1)
-        self._output_fd = self._input_fd = -1
-        self._lent: set[int] = set()
-        """Theirs, and not ours once it has begun."""
-        self._held: set[int] = set()
+        self._output_fd = -1
+        self._fds: list[int] = []
 
     def __enter__(self) -> Self:
         """Hold nothing yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the streams, if the call never ran to its end."""
-        self._let_go()
-
-    def _let_go(self) -> None:
+        """Let go of the streams."""
         if self._live is not None:
             self._live.detach()
-        for fds in (self._lent, self._held):
-            while fds:
-                os.close(fds.pop())
+        while self._fds:
+            os.close(self._fds.pop())
 
-    def prepare(self, stdin: bytes) -> None:
-        """Have the lane take the call in, with *stdin* to read unless somebody is to write to it.
+    def begin(self, stdin: bytes) -> None:
+        """Have the lane run the call, with *stdin* to read unless somebody is to write to it.
 
         Raises:
             LaneLostError: The lane is dead; nothing ran.
         """
-        self._streams, self._output_fd, self._input_fd = _streams(self._call, stdin, self._live)
+        theirs, self._output_fd, input_end = _streams(self._call, stdin, self._live)
         # Of the pipe for its output we keep the other end open: that the last who writes has gone
         # the lane says, and to be woken for both is twice the work.
-        held = () if self._call.tty else self._streams[1:2]
-        self._held = {self._output_fd, self._input_fd, *held} - {-1}
-        self._lent = {*self._streams} - {*held, -1}
-        self._lane.prepare(self._call, self._streams)
-
-    def begin(self) -> None:
-        """Have the lane run the call.
-
-        Raises:
-            LaneLostError: The lane is dead; nothing ran.
-        """
+        held = () if self._call.tty else theirs[1:2]
+        self._fds = [self._output_fd, *held]
         if self._live is not None:
-            self._held.discard(self._input_fd)
-            self._live.attach(self._lane, self._input_fd)
-        self._began_at = time.monotonic()
-        self._lane.begin(self._call, self._streams)
-        while self._lent:
-            os.close(self._lent.pop())
+            self._live.attach(self._lane, input_end)
+        try:
+            self._lane.begin(self._call, theirs)
+        finally:
+            for fd in {*theirs} - {*held, -1}:
+                os.close(fd)
 
     async def to_its_end(self) -> tuple[CallEnd, Capture, float]:
         """Return how it ended, what it printed and how long it took.
@@ -196,13 +178,11 @@ class Running:
         try:
             if not await self._attend():
                 await _end(self._lane, "wall")
-            self._drain()
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await _end(self._lane, "cancelled")
             raise
-        finally:
-            self._let_go()
+        self._drain()
         if self._lane.ended is None:
             raise LaneLostError("the call ended without a report; run it again")
         return self._lane.ended, self._output, time.monotonic() - self._began_at

@@ -192,14 +192,15 @@ class Session(InForce):
         recording, stdin = one.recording, one.command.stdin
         tier, network = generation.server.tier, self._own_network(generation)
         start = partial(recording.start, call, stdin, tier, self._policy_sha256)
-        with Running(lane, call, one.on_output, one.live) as program:
-            program.prepare(stdin)
-            async with self._kept(one.id, call, recording, start, network) as kept:
-                with self._guarded(recording) as actions:
-                    program.begin()
-                    if self.undo is not None:
-                        self.undo.commit()
-                    outcome = await program.to_its_end()
+        async with self._kept(one.id, call, recording, start, network) as kept:
+            with (
+                self._guarded(recording) as actions,
+                Running(lane, call, one.on_output, one.live) as program,
+            ):
+                program.begin(stdin)
+                if self.undo is not None:
+                    self.undo.commit()
+                outcome = await program.to_its_end()
         return Result(one.id, *outcome, call.cwd, (*actions, *kept.guarded), kept.changed)
 
     def _kept(

@@ -22,7 +22,7 @@ from nono_sandbox.errors import ConfinementError, LaneLostError, StartError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Any, Self
 
     from nono_sandbox.cgroups.groups import Group
@@ -170,7 +170,6 @@ class Lane:
         """Where who waits for a call's program reads; *control*, if that is the lane itself."""
         self.group = group
         """What its calls are held by, if anything is."""
-        self._is_prepared = False
         self.ended: CallEnd | None = None
         self.pidfd = -1
         """The running program's, once it was asked for and came; the lane's to close."""
@@ -179,49 +178,26 @@ class Lane:
         """Return the descriptor to wait on."""
         return self._control.fileno()
 
-    def prepare(self, call: Call, stdio: tuple[int, int, int]) -> None:
-        """Have *call* taken in, to be run once `begin` has the same, and never without that.
-
-        A lane that starts programs itself wakes up for it, while the caller does what has to be
-        done before it may run.
-
-        Raises:
-            LaneLostError: The lane is dead; nothing ran.
-        """
-        if self._requests is self._control:
-            self._make_ready(call)
-            self._ask(self._control, "prepare", call, fds=[fd for fd in stdio if fd >= 0])
-            self._is_prepared = True
-
     def begin(self, call: Call, stdio: tuple[int, int, int]) -> None:
         """Run *call* on *stdio*, which stays the caller's to close; -1 first is nothing to read.
 
         Raises:
             LaneLostError: The lane is dead; nothing ran.
         """
-        if self._requests is self._control:
-            if not self._is_prepared:
-                self.prepare(call, stdio)
-            self._is_prepared = False
-            self._ask(self._control, "begin")
-            return
-        self._make_ready(call)
-        with _something_to_read(stdio) as fds:
-            # In this order: who is woken first runs first, and the lane has only to watch.
-            self._ask(self._requests, "call", call, fds=fds)
-            self._ask(self._control, "begin", call.limits)
-
-    def _make_ready(self, call: Call) -> None:
         self.ended = None
         self._close_pidfd()
         if self.group is not None:
             self.group.limit(call.limits)
-
-    def _ask(
-        self, channel: _socket.socket, kind: str, *parts: object, fds: Sequence[int] = ()
-    ) -> None:
         try:
-            wire.send(channel, kind, *parts, fds=fds)
+            if self._requests is self._control:
+                wire.send(self._control, "call", call, fds=[fd for fd in stdio if fd >= 0])
+                return
+            with _something_to_read(stdio) as fds:
+                # In this order: who is woken first runs first, and the lane has only to watch.
+                wire.send(self._requests, "call", call, fds=fds)
+                wire.send(self._control, "begin", call.limits)
+        except StartError as error:
+            raise LaneLostError(str(error)) from error
         except wire.ClosedError as error:
             raise LaneLostError(self._last_words()) from error
 

@@ -82,18 +82,15 @@ def _serve_spawning(control: _socket.socket, plan: Plan, signals: int) -> Never:
 
 
 def _next_call(control: _socket.socket) -> tuple[Call, tuple[int, ...]]:
-    """Wait for a call, and till it may run; all else that is said was meant for the one before.
+    """Wait for a call; what is said before it was meant for the one before.
 
     Raises:
         ClosedError: There will be none. Exit.
     """
-    prepared: tuple[Call, tuple[int, ...]] | None = None
     while True:
         message, fds = wire.receive(control)
-        if message[0] == "prepare":
-            prepared = message[1], tuple(fds)
-        elif message[0] == "begin" and prepared is not None:
-            return prepared
+        if message[0] == "call":
+            return message[1], tuple(fds)
 
 
 def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> WorkerProcess | tuple[int, str]:

@@ -445,24 +445,3 @@ def test_calls_end_in_order_whatever_they_leave(sandbox: Sandbox) -> None:
 def test_errors_are_all_of_one_kind() -> None:
     for kind in (ConfinementError, LaneLostError, StartError):
         assert issubclass(kind, SandboxError)
-
-
-def test_what_was_prepared_runs_once_it_is_begun_and_not_before(confine: Confine) -> None:
-    """Who prepares another call instead learns by the order of a lane's work that none ran."""
-    sandbox = confine()
-    lane = sandbox.new_lane()
-    read_end, write_end = os.pipe()
-    nothing = os.open("/dev/null", os.O_RDONLY)
-    stdio = nothing, write_end, write_end
-    early, late = (
-        Call(("sh", "-c", f"echo {word}"), (("PATH", "/usr/bin:/bin"),), sandbox.cwd)
-        for word in ("early", "late")
-    )
-    lane.prepare(early, stdio)
-    lane.prepare(late, stdio)
-    lane.begin(late, stdio)
-    while not lane.receive():
-        select.select([lane], [], [], LONG_ENOUGH_S)
-    assert os.read(read_end, 100) == b"late\n"
-    for fd in (nothing, write_end, read_end):
-        os.close(fd)
