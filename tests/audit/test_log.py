@@ -480,6 +480,7 @@ def spawn(home: Home, count: int) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_chaos_eight_writers_killed_at_random_leave_a_log_that_verifies(home: Home) -> None:
     """Three rounds; half of the writers are killed at whatever they are doing."""
     for round_number in range(3):

@@ -280,6 +280,7 @@ def test_a_denial_in_a_read_grant_holds(confine: Confine, yard: Yard) -> None:
     assert outcome.done == ["read beside it"]
 
 
+@pytest.mark.slow
 def test_five_thousand_grants_and_denials_start(confine: Confine, yard: Yard) -> None:
     count = 5000
     for kind in ("granted", "denied"):
