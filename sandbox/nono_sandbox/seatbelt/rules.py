@@ -96,7 +96,12 @@ def equal_patterns(roots: frozenset[str], path: str, end: str) -> list[str]:
         return []
     equal = equal_names(path[len(root.rstrip("/")) + 1 :])
     prefixes = ("", DATA_VOLUME) if root == "/" else spellings(root)
-    return [f"^{escaped(prefix)}/{equal}{end}" for prefix in prefixes]
+    patterns = [f"^{escaped(prefix)}/{equal}{end}" for prefix in prefixes]
+    # An alias of a path in the root is none of the root's, and is as well spelled in many ways.
+    alias = path.removeprefix("/private")
+    if root == "/" and alias != path and alias in spellings(path):
+        patterns.append(f"^/{equal_names(alias[1:])}{end}")
+    return patterns
 
 
 def sockets(action: str, filters: list[tuple[Form, ...]]) -> Rules:
