@@ -16,6 +16,8 @@ from tests.server.conftest import Machine, Marked, Wire, serving, until
 pytestmark = pytest.mark.linux
 
 CONTENTS = ("a" * 200_000, "b" * 200_000)
+FILES = 1000
+"""Enough that a rollback of them is still going on when its first is seen to be done."""
 
 
 def call(wire: Wire, tool: str, **arguments: object) -> int:
@@ -44,7 +46,7 @@ def in_writing_files(wire: Wire, machine: Machine, marked: Marked) -> None:
 
 def in_a_rollback(wire: Wire, machine: Machine, _: Marked) -> None:
     wire.text(call(wire, "snapshot", name="empty"))
-    wire.text(wire.run("mkdir d; seq 3000 | while read n; do echo $n > d/$n; done"))
+    wire.text(wire.run(f"mkdir d; seq {FILES} | while read n; do echo $n > d/$n; done"))
     call(wire, "rollback", snapshot="empty")
     # The person's yes is the last thing before it acts.
     while (asked := wire.receive()).get("method") != "elicitation/create":
@@ -128,7 +130,7 @@ def test_however_it_ends_what_is_left_is_whole(
     try:
         again.initialize()
         assert "exit status 0" in again.text(again.run("true"))
-        assert len(list((machine.workspace / "d").glob("*"))) in (0, 3000)
+        assert len(list((machine.workspace / "d").glob("*"))) in (0, FILES)
     finally:
         again.close()
 
