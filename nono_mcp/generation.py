@@ -17,6 +17,7 @@ from nono_mcp.policy import egress, home, load, required
 from nono_mcp.policy.paths import covers
 from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
+from nono_sandbox.errors import ConfinementError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,12 +34,18 @@ LANES_KEPT = 4
 """Idle ones that stay; each has 2 MiB to itself."""
 LANE_IDLE_S_MAX = 20.0
 """How long the others wait for the next call: to start one takes as long as several calls."""
+STARTS_MAX = 3
+"""How often a policy is judged, where a grant is replaced before it's opened, as editors do."""
 SETTLED_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
 _KERNELS_OWN = ("/sys/devices/system", "/sys/kernel")
 """What is there as long as this kernel runs. To look at one costs as much as at five others."""
 IDENTITIES_MAX = 64
 """Grants that are looked at before each call; a replaced one among the others loses its grant."""
+
+
+class ReplacedError(ConfinementError):
+    """What stands at a grant isn't what was judged any more. Nothing was started."""
 
 
 class Closed:
@@ -250,9 +257,22 @@ class ProxyStarter:
 def start(request: Request, tier: str | None, starter: ProxyStarter) -> tuple[Generation, Prepared]:
     """Start a fork server for *request* and, if its policy has one, a proxy; blocks.
 
+    What is replaced while it starts is judged anew, as what was there from the start would be.
+
     Raises:
         PolicyError, RefusedError, SandboxError, OSError: Nothing was started.
     """
+    for _ in range(STARTS_MAX - 1):
+        try:
+            return _start(request, tier, starter)
+        except ReplacedError:
+            continue
+    return _start(request, tier, starter)
+
+
+def _start(
+    request: Request, tier: str | None, starter: ProxyStarter
+) -> tuple[Generation, Prepared]:
     server = ForkServer.start(tier, request.open_files_usual)
     directory = proxy = None
     try:
@@ -274,7 +294,7 @@ def start(request: Request, tier: str | None, starter: ProxyStarter) -> tuple[Ge
             required.check(prepared, facts, server.tier)
         home.ensure(prepared)
         closed = Closed(prepared)
-        server.configure(prepared.confinement)
+        _configure(server, prepared)
         if proxy is not None:
             starter.begin(proxy, prepared, server)
     except BaseException:
@@ -285,3 +305,19 @@ def start(request: Request, tier: str | None, starter: ProxyStarter) -> tuple[Ge
             directory.remove()
         raise
     return Generation(server, prepared, closed, directory, proxy), prepared
+
+
+def _configure(server: ForkServer, prepared: Prepared) -> None:
+    """Have *server* enforce what was *prepared*.
+
+    Raises:
+        ReplacedError: Something else stands at a grant by now. Close the server.
+        SandboxError: It can't be enforced. Close the server.
+    """
+    try:
+        server.configure(prepared.confinement)
+    except ConfinementError as error:
+        for grant in prepared.confinement.grants:
+            if grant.identity not in (None, _identity(grant.source or grant.path)):
+                raise ReplacedError(str(error)) from error
+        raise

@@ -51,7 +51,9 @@ def check(grant: Grant, path: str, status: os.stat_result) -> None:
     Raises:
         ConfinementError: Another object stands there, or one that can't be granted so.
     """
-    if grant.identity not in (None, (status.st_dev, status.st_ino)):
+    # A number is given out again: what is a link by now was none when it was judged.
+    is_other = stat.S_ISLNK(status.st_mode) and grant.identity is not None
+    if is_other or grant.identity not in (None, (status.st_dev, status.st_ino)):
         raise ConfinementError(f"{path} was replaced since it was granted; start a new session")
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         raise ConfinementError(f"{path} is a device, and devices can't be granted")
