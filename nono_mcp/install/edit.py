@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FILE_BYTES_MAX = 4 * 1024 * 1024
 BACKUP = ".before-nono"
 """What the old file's name ends in; one is kept."""
+_MARK = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,11 @@ def plan(host: Host, path: str, *, uninstall: bool) -> Plan:
     # A link into a collection of settings stays one.
     real = Path(path).resolve()
     before = _text(real)
-    after = _without(host, before or "") if uninstall else _with(host, before or "")
-    return Plan(real, before, after)
+    # A mark that some editors begin a file with; it stays, and is nothing of the document.
+    mark = _MARK if before is not None and before.startswith(_MARK) else ""
+    document = (before or "").removeprefix(mark)
+    after = _without(host, document) if uninstall else _with(host, document)
+    return Plan(real, before, mark + after)
 
 
 def present(host: Host, path: str) -> object:
@@ -72,7 +76,7 @@ def present(host: Host, path: str) -> object:
     Raises:
         InstallError: It can't be read.
     """
-    text = _text(Path(path).resolve()) or ""
+    text = (_text(Path(path).resolve()) or "").removeprefix(_MARK)
     document = tables.loads(text) if host.toml else jsonc.loads(text)
     return _at(document, (*host.path, host.address_key))
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from mcp.server import NotificationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
 from pydantic import ValidationError
 
 from nono_mcp import __version__
@@ -34,11 +36,13 @@ from nono_mcp.server.prompts import POLICY_URI, Prompts
 from nono_mcp.server.snapshot_resources import SnapshotResources
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mcp.server.mcpserver.context import Context
     from mcp.server.mcpserver.tools import Tool
     from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.message import SessionMessage
-    from mcp_types import CallToolResult, InputRequiredResult
+    from mcp_types import CallToolResult, GetPromptResult, InputRequiredResult
 
     from nono_mcp.session import Session
 
@@ -78,6 +82,25 @@ class App(MCPServer[None]):
                 self._record_refusal(name, str(error), context)
             # The SDK puts the tool's name before it, which the caller knows.
             raise (cause if isinstance(cause, ToolError) else error) from None
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[Any, Any] | None = None,
+    ) -> GetPromptResult | InputRequiredResult:
+        """Return the message of a prompt.
+
+        Raises:
+            MCPError: There is none of that name, or it takes no such argument.
+        """
+        prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
+        if name not in prompts:
+            raise MCPError(INVALID_PARAMS, f"no prompt {name[:40]!a}: known are {_listed(prompts)}")
+        known = [one.name for one in prompts[name].arguments or ()]
+        if not (arguments or {}).keys() <= set(known):
+            raise MCPError(INVALID_PARAMS, f"{name} takes no other arguments than {_listed(known)}")
+        return await super().get_prompt(name, arguments, context)
 
     def _record_refusal(self, tool: str, reason: str, context: Context[Any, Any] | None) -> None:
         if self.session is None:
@@ -125,6 +148,10 @@ class App(MCPServer[None]):
         """Serve one client until it leaves, in the protocol's era that it opens with."""
         server = self._lowlevel_server
         await server.run(received, sent, server.create_initialization_options())
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def build(session: Session, co_tenants: CoTenants = CoTenants.NOBODY) -> App:

@@ -63,7 +63,7 @@ def test_what_was_there_stays_and_is_kept_beside(tmp_path: Path) -> None:
     project = tmp_path / "project" / ".vscode"
     project.mkdir(parents=True)
     real = tmp_path / "dotfiles.json"
-    theirs = '{\n  // ours\n  "servers": {"other": {"command": "x"}}\n}\n'
+    theirs = '\ufeff{\n  // ours\n  "servers": {"other": {"command": "x"}}\n}\n'
     real.write_text(theirs)
     real.chmod(0o600)
     (project / "mcp.json").symlink_to(real)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from mcp import MCPError
 
 from nono_mcp.policy.document import Document, SnapshotsSection
 from tests.server.conftest import Connect, Machine, Wire
@@ -31,6 +32,17 @@ async def test_a_person_can_ask_by_name(connect: Connect, machine: Machine) -> N
             assert text in message.content.text
         (policy,) = (await agent.client.read_resource("nono://policy")).contents
         assert f"Workspace: {machine.workspace}" in getattr(policy, "text", "")
+
+
+async def test_what_is_asked_for_wrongly_is_told(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connect() as agent:
+        with pytest.raises(MCPError, match="no prompt 'undo': known are rollback, what-changed"):
+            await agent.client.get_prompt("undo")
+        with pytest.raises(MCPError, match="takes no other arguments than snapshot, path"):
+            await agent.client.get_prompt("rollback", {"id": "x"})
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_no_prompt_asks_for_what_isnt_offered(connect: Connect) -> None:
