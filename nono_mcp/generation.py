@@ -177,10 +177,15 @@ class Generation:
         if server.tier == NAMESPACES:
             self._of_files = _Lanes(partial(server.lane, waits=True), get_ready=True)
         self._retired = False
+        self._forsaken = False
 
     def usable(self) -> bool:
         """Tell whether the fork server lives and what was judged still stands where it stood."""
-        return self.server.alive() and not self.stale()
+        return not self._forsaken and self.server.alive() and not self.stale()
+
+    def forsake(self) -> None:
+        """Be usable no more: what it mounted was led away from, and is to be mounted anew."""
+        self._forsaken = True
 
     def stale(self) -> bool:
         """Tell whether what stands at a grant, or a denial, isn't what was judged any more."""

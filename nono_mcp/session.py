@@ -32,6 +32,7 @@ from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.beneath import Unkept
 from nono_mcp.undo.undo import Undo
 from nono_mcp.undo.values import Told
+from nono_sandbox.confinement import GRANT_MOVED
 from nono_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -174,7 +175,9 @@ class Session(InForce):
                 loan = generation.proxy.lend(one.id, call.environment, one.command.hosts)
                 call = call.replace(environment=loan.environment)
             result = await self._run_kept(generation, lane, one, call)
-            keep = not result.ended.leftovers
+            keep = not result.ended.is_lanes_last
+            if result.ended.limit == GRANT_MOVED:
+                generation.forsake()
         except (SandboxError, SnapshotError, anyio.get_cancelled_exc_class()) as error:
             cancelled = isinstance(error, anyio.get_cancelled_exc_class())
             one.recording.failed(error, cancelled=cancelled)

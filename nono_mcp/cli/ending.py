@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Prepared
     from nono_sandbox.confinement import Limits
 
+DIED = 125
 NOT_FOUND = 127
 SIGNALLED = 128
 KILLED = SIGNALLED + 9
@@ -32,6 +33,7 @@ OVER = {
     "processes": KILLED,
     "cpu": SIGNALLED + 24,
     "file-size": SIGNALLED + 25,
+    "grant-moved": DIED,
 }
 
 
@@ -49,7 +51,11 @@ class End:
         texts = []
         if self._outcome.failure is not None:
             texts.append(self._outcome.failure[1])
-        if self._outcome.limit:
+        if self._outcome.limit == "grant-moved":
+            from nono_mcp.policy.home import astray
+
+            texts.append(f"ended: {astray(self._prepared)}")
+        elif self._outcome.limit:
             texts.append(over(self._outcome.limit, self._prepared.confinement.limits))
         if self._outcome.leftovers:
             texts.append("a process is stuck in the kernel; it ends when it returns from there")

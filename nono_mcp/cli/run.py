@@ -31,9 +31,9 @@ everything else is an option's, a profile's or a trusted nono.toml's to grant.
 
 Exit status: COMMAND's, or 128+n for the signal n that ended it. 124: over --timeout. 152: over
 --cpu. 153: over --max-file-size. 137: over --memory, --max-processes or --max-disk, or a disk all
-but full of it. 125: the sandbox died. 126: refused (a line that begins REFUSED says why), or
-COMMAND can't be executed. 127: there is no COMMAND. 2: this usage. 1, with --rollback: COMMAND
-ended well and wasn't put back, as it was to be.
+but full of it. 125: the sandbox died, or another run moved away what was granted. 126: refused (a
+line that begins REFUSED says why), or COMMAND can't be executed. 127: there is no COMMAND. 2: this
+usage. 1, with --rollback: COMMAND ended well and wasn't put back, as it was to be.
 """
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp.policy.errors import PolicyError
+from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.paths import ancestors
 from nono_sandbox import private
 from nono_sandbox.confinement import NAMESPACES
@@ -23,6 +23,7 @@ GIT_CONFIG_BYTES_MAX = 64 * 1024
 GIT_CONFIGS = (".gitconfig", ".config/git/config")
 GIT_KEYS = ("name", "email")
 """All that is taken over from the person's Git settings: who makes a commit."""
+_TOLD_MAX = 4
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -83,6 +84,20 @@ def links(prepared: Prepared) -> Iterator[tuple[str, str]]:
     for link in prepared.confinement.links:
         if link.path.startswith(prefix):
             yield link.path[len(prefix) :], link.target
+
+
+def astray(prepared: Prepared) -> str:
+    """Return where writes may lie after what leads to a grant in the private home was moved."""
+    prefix = prepared.home + "/"
+    found = [one.path for one in prepared.confinement.grants if one.path.startswith(prefix)]
+    paths = {path: path for path in found if not set(found) & {*ancestors(path)}}
+    shown = [quoted(path) for path in list(paths)[:_TOLD_MAX]]
+    named = ", ".join(shown) + (" ..." if len(paths) > _TOLD_MAX else "")
+    return (
+        "what leads to a grant beneath the home was moved or removed meanwhile, by another session "
+        f"or run of this workspace or by itself: what it wrote to {named} may lie in "
+        f"{quoted(prepared.private_home or '')} instead; look there, and run it again"
+    )
 
 
 def _link(home: int, name: str, target: str) -> None:

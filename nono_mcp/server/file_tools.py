@@ -18,6 +18,7 @@ from nono_mcp.server import file_arguments as given
 from nono_mcp.server import file_calls, hints, search_output
 from nono_mcp.server.text import shortened
 from nono_mcp.session import Command
+from nono_sandbox.confinement import GRANT_MOVED
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -249,6 +250,8 @@ class FileTools:
 def _ended(result: Result) -> str:
     if result.ended.limit == "wall":
         return f"it took over {TIMEOUT_S:g} s: ask for less"
+    if result.ended.limit == GRANT_MOVED:
+        return "a grant was moved away while it ran; do it again"
     how = result.ended.limit or (result.ended.failure or (0, f"status {result.status}"))[1]
     return f"it ended early: {how}"
 

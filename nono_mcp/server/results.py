@@ -42,6 +42,7 @@ _LIMITS = {
     "file-size": "it made a file larger than it may",
     "disk": "it added more to the disk than it may",
     "disk-free": "it all but filled the disk it writes to",
+    "grant-moved": "a grant was moved away while it ran",
     "output": "it printed more than it may",
 }
 

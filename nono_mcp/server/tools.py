@@ -14,6 +14,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from nono_mcp.policy.decide import Deny, decide
 from nono_mcp.policy.egress import judge_host
 from nono_mcp.policy.errors import quoted
+from nono_mcp.policy.home import astray
 from nono_mcp.running import Live
 from nono_mcp.server import hints, policy_text, results
 from nono_mcp.server.attending import REFUSALS, refusal
@@ -23,6 +24,7 @@ from nono_mcp.server.job_tools import of_job
 from nono_mcp.server.jobs import Kept
 from nono_mcp.server.text import readable, shortened
 from nono_mcp.session import Command
+from nono_sandbox.confinement import GRANT_MOVED
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -154,6 +156,8 @@ class Tools:
         if result.ended.status == 0:
             return ""
         prepared = self._session.prepared
+        if result.ended.limit == GRANT_MOVED:
+            return astray(prepared)
         output = readable(b"\n".join(result.output.ends()))
         home = dict(prepared.confinement.environment).get("HOME", prepared.home)
         suspected = hints.suspects(output, result.cwd, home)

@@ -4,8 +4,8 @@
   `system`, `wsl`.
 - The supervisor's side: `client`, `wire`, `stream`, `exempt_send`, `anonymous_file`, `private`,
   `open_files_limit`.
-- A session: `forkserver`, `setup`, `namespaces`, `fresh_root`, `mount_points`, `masks`, `granted`,
-  `opath`, `domain`, `landlock`, `filters`, `seccomp`, `forward`, `behalf`.
+- A session: `forkserver`, `setup`, `namespaces`, `fresh_root`, `mount_points`, `ways`, `masks`,
+  `granted`, `opath`, `domain`, `landlock`, `filters`, `seccomp`, `forward`, `behalf`.
 - A call: `lane`, `sealing`, `spawning`, `call_events`, `call_monitor`, `rehearsal`, `worker`,
   `builtin`, `scratch`.
 - A single run: `single_run`.

@@ -100,6 +100,8 @@ FSCONFIG_SET_FLAG = 0
 FSCONFIG_CMD_CREATE = 6
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
+IN_DELETE_SELF = 0x400
+IN_MOVE_SELF = 0x800
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
@@ -371,6 +373,18 @@ def hard_limit(which: int) -> int:
 def set_limit(which: int, soft: int, hard: int) -> None:
     """Set a limit of this process (RLIMIT_*), and the bound up to which it may raise it."""
     checked(LIBC.call("prlimit", 0, which, _LIMITS.pack(soft, hard), None), "prlimit")
+
+
+def inotify() -> int:
+    """Return a new inotify instance, which doesn't wait where there is nothing to read."""
+    flags = os.O_CLOEXEC | os.O_NONBLOCK
+    return checked(LIBC.call("inotify_init1", flags), "inotify_init1")
+
+
+def inotify_add_watch(instance: int, path: str, mask: int) -> None:
+    """Have *instance* told of what *mask* says of the object at *path*."""
+    arguments = instance, _encoded(path), _foreign.UInt(mask)
+    checked(LIBC.call("inotify_add_watch", *arguments), "inotify_add_watch")
 
 
 def _signal_set(*numbers: int) -> bytes:

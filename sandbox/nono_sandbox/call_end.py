@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posix as os
 
+from nono_sandbox.confinement import GRANT_MOVED
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
@@ -20,7 +21,10 @@ class CallEnd(Value):
     wait_status: int | None
     """As wait(2) has it; None if the program outlived SIGKILL for now."""
     limit: str
-    """The limit that ended the call (wall, cpu, memory, processes, file-size, ...), or nothing."""
+    """The limit that ended the call (wall, cpu, memory, processes, file-size, ...), or nothing.
+
+    Or GRANT_MOVED: whatever the program came to, it counts as killed.
+    """
     failure: tuple[int, str] | None
     """Status and reason if nothing was executed."""
     user_s: float
@@ -29,6 +33,11 @@ class CallEnd(Value):
     """Resident high-water mark of the largest process."""
     leftovers: bool
     """Some process is stuck in the kernel and will end when it returns from there."""
+
+    @property
+    def is_lanes_last(self) -> bool:
+        """Tell whether its lane runs no other."""
+        return self.leftovers or self.limit == GRANT_MOVED
 
     @property
     def status(self) -> int:

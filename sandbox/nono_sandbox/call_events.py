@@ -11,6 +11,7 @@ import select
 
 from nono_sandbox import wire
 from nono_sandbox.call_monitor import drain, send_signal
+from nono_sandbox.confinement import GRANT_MOVED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 def tell(control: _socket.socket, report: tuple[object, ...]) -> None:
     """Send what `attend` returned."""
     wire.send(control, str(report[0]), *report[1:])
+
+
+def is_last(report: tuple[object, ...]) -> bool:
+    """Tell whether a lane whose call ended so is to run no other."""
+    return report[0] != "ended" or bool(report[-1]) or report[2] == GRANT_MOVED
 
 
 def attend(
@@ -40,6 +46,10 @@ def attend(
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
+    changed = -1
+    if call.ways is not None:
+        changed = call.ways.fd
+        poll.register(changed, select.POLLIN)
     if waits is not None:
         waits(poll, {})
     while not call.over:
@@ -54,6 +64,8 @@ def attend(
             drain(signals)
             call.reap()
         call.look()
+        if changed in events:
+            call.limit = GRANT_MOVED
     return call.report(gone=call.sweep())
 
 

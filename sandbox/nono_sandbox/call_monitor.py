@@ -13,7 +13,7 @@ import time
 
 from nono_sandbox import _uapi, disk_growth, disk_reserve, resource_usage, wire
 from nono_sandbox.call_end import limit_of
-from nono_sandbox.confinement import NAMESPACES, Places
+from nono_sandbox.confinement import GRANT_MOVED, NAMESPACES, Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nono_sandbox.confinement import Limits
     from nono_sandbox.spawning import WorkerProcess
+    from nono_sandbox.ways import Ways
 
 OWN_PLACES = ("/tmp", "/dev/shm")  # noqa: S108 - the session's own, in the first tier
 NOWHERE = Places()
@@ -49,6 +50,8 @@ class CallMonitor:
         stops: _socket.socket | None = None,
     ) -> None:
         self._process = process
+        self.ways: Ways | None = None
+        """Those that its grants in the private home are found by, if there are any."""
         self._places = places
         self._growth: disk_growth.Growth | None = None
         self._reserve: disk_reserve.Reserve | None = None
@@ -115,6 +118,8 @@ class CallMonitor:
         self._look_at = self._next_look(now)
 
     def _over(self, limits: Limits) -> str:
+        if self.ways is not None and self.ways.lost():
+            return GRANT_MOVED
         most = limits.processes_max
         if most is not None and resource_usage.crowded(most, own_pids=self._own_pids):
             return "processes"
@@ -212,10 +217,15 @@ class CallMonitor:
         """Close the books: how the call ended, or why its worker died before there was one."""
         failure = _failure(self._process.report_fd)
         if self._limits is None:
-            return ("broken", failure[1] if failure else "a worker died before its call")
+            moved = self.limit == GRANT_MOVED
+            why = "a grant was moved away" if moved else "a worker died"
+            return ("broken", failure[1] if failure else f"{why} before its call")
         # Whatever else ended it: the next call isn't to be taken for what this one came to.
         if self._killed_for_memory(self._limits) and not self.limit:
             self.limit = "memory"
+        if self.ways is not None and self.ways.lost():
+            # Its own status isn't to be taken for its work's.
+            self.limit, self.status = GRANT_MOVED, _uapi.SIGKILL
         peak = self._memory_kib_max
         return ("ended", self.status, self.limit, failure, self._cpu_s, peak, not gone)
 

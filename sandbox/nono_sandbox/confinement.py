@@ -78,6 +78,10 @@ PROCESSES_USUAL = 2048
 """Of a call of which nobody said how many it may have."""
 
 
+GRANT_MOVED = "grant-moved"
+"""For a limit: a grant in the private home was led away from, so writes may have gone astray."""
+
+
 class Limits(Value):
     """Upper bounds of one call; None sets none."""
 

@@ -129,13 +129,14 @@ def make_plan(confinement: Confinement, tier: str) -> sealing.Plan:
         SandboxError: The confinement can't be enforced. Exit.
         OSError: The kernel refused. Exit.
     """
+    ways = None
     if tier == NAMESPACES:
         namespaces.enter()
-        setup.settle(confinement)
+        ways = setup.settle(confinement)
     word = wire.new_word() if tier == LANDLOCK else wire.NO_WORD
     programs = session_program(confinement, tier, word), narrowing_programs(), word
     plan = setup.plan_for(confinement, tier, programs)
-    return plan.replace(places=disk_reserve.at_beginning(plan.places.paths))
+    return plan.replace(places=disk_reserve.at_beginning(plan.places.paths), ways=ways)
 
 
 def _serve(control: _socket.socket, plan: sealing.Plan, network: Network) -> Never:
@@ -144,9 +145,17 @@ def _serve(control: _socket.socket, plan: sealing.Plan, network: Network) -> Nev
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(signals, select.POLLIN)
+    changed = -1
+    if plan.ways is not None:
+        changed = plan.ways.fd
+        poll.register(changed, select.POLLIN)
     answerer = Answerer(poll)
     while True:
         events = dict(poll.poll(answerer.timeout_ms()))
+        if changed in events:
+            # The next call is to have another fork server, which makes the mounts anew. The lanes
+            # that run calls hear of it themselves.
+            os._exit(1)
         if signals in events:
             drain(signals)
             _reap(lanes)
@@ -212,7 +221,8 @@ def _start_lane(
         of_group: tuple[int, ...] = ()
         if group:
             plan, of_group = membership.join(plan, group)
-        kept = (*fds[:channels_count], plan.ruleset_fd, introduction.fileno())
+        watching = () if plan.ways is None else (plan.ways.fd,)
+        kept = (*fds[:channels_count], plan.ruleset_fd, introduction.fileno(), *watching)
         wire.keep_only(*kept, *of_group)
         sealing.introduce(introduction, network, setup.become_lane(plan), plan)
         introduction.close()

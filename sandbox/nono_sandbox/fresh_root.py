@@ -20,11 +20,14 @@ from nono_sandbox.confinement import READ, WRITE, Confinement, Grant, Link
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.granted import open_judged
 from nono_sandbox.masks import around, cover_of, mask_all, pin
+from nono_sandbox.opath import is_directory
 from nono_sandbox.private import Unmasked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nono_sandbox.ways import Ways
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 """All a program gets of /dev besides its own terminals and shared memory."""
@@ -47,10 +50,10 @@ SCRATCH_FILES_MAX = 500_000
 """And in how many files, which take memory that no limit counts; on small machines fewer."""
 
 
-def build(confinement: Confinement) -> None:
+def build(confinement: Confinement, ways: Ways | None = None) -> None:
     """Make the fresh root of *confinement* the root of this mount namespace.
 
-    The machine's /proc stays at /proc, for a lane to put its own in its place.
+    The machine's /proc stays at /proc, for a lane to put its own in its place. *ways* are laid.
 
     Raises:
         ConfinementError: A grant isn't what was judged, or can't be mounted. Exit.
@@ -61,7 +64,7 @@ def build(confinement: Confinement) -> None:
         root = _hang(_copy(whole) if whole else _empty(), _base(confinement.grants))
         _add_own_places(root, ours=whole is None)
         _bind(root, "/proc", "/proc", 0, may_make=whole is None)
-        _fill(root, confinement, whole)
+        _fill(root, confinement, whole, ways)
 
 
 def begin(proc_mount: int) -> int:
@@ -79,8 +82,8 @@ def begin(proc_mount: int) -> int:
     return root
 
 
-def finish(root: int, confinement: Confinement) -> bool:
-    """Make the fresh root that was begun the root of this mount namespace.
+def finish(root: int, confinement: Confinement, ways: Ways | None = None) -> bool:
+    """Make the fresh root that was begun the root of this mount namespace; *ways* are laid.
 
     Where the whole of the machine is granted it isn't fit, is taken away, and False returned.
 
@@ -93,7 +96,7 @@ def finish(root: int, confinement: Confinement) -> bool:
         _uapi.umount_detach(_COVERED)
         return False
     with Unmasked():
-        _fill(root, confinement, None)
+        _fill(root, confinement, None, ways)
     return True
 
 
@@ -112,10 +115,11 @@ def _hang(mount: int, path: str) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _fill(root: int, confinement: Confinement, whole: Grant | None) -> None:
+def _fill(root: int, confinement: Confinement, whole: Grant | None, ways: Ways | None) -> None:
     """Add to the new root what *confinement* is about, and make it the root."""
+    os.chdir(root)
     mounted = {} if whole is None else _hold_kernels_own(root, whole)
-    bound = _bind_all(root, confinement, mounted)
+    bound = _bind_all(root, confinement, mounted, ways)
     for path in around(confinement.denials).intersection(_OWN if whole else ()):
         bound[path] = _uapi.open_beneath(root, path[1:], os.O_PATH)
     mask_all(root, confinement.denials, mounted, bound)
@@ -124,12 +128,13 @@ def _fill(root: int, confinement: Confinement, whole: Grant | None) -> None:
     _close_dev(root)
     for link in confinement.links:
         _repeat_link(root, link, mounted)
-    os.chdir(root)
     os.close(root)
     _uapi.pivot_root(".", ".")
     _uapi.umount_detach(".")
     os.chdir("/")
     _set_attributes("/", _INERT | _uapi.MOUNT_ATTR_RDONLY, flags=0)
+    if ways is not None:
+        ways.finish()
 
 
 def _hold_kernels_own(root: int, whole: Grant) -> dict[str, Grant]:
@@ -157,16 +162,9 @@ def _base(grants: Sequence[Grant]) -> str:
     sources = [grant.source or grant.path for grant in grants]
     for base in _BASES:
         hides = any(source == base or source.startswith(base + "/") for source in sources)
-        if not hides and _is_directory(base):
+        if not hides and is_directory(base):
             return base
     raise ConfinementError(f"no directory to build in: every one of {', '.join(_BASES)} is granted")
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except OSError:
-        return False
 
 
 def _attach(mount: int, path: str) -> None:
@@ -232,7 +230,9 @@ def _bind(root: int, path: str, source: str, attributes: int, *, may_make: bool 
     mount_points.attach_at(root, path, tree, directory=directory, may_make=may_make)
 
 
-def _bind_all(root: int, confinement: Confinement, mounted: dict[str, Grant]) -> dict[str, int]:
+def _bind_all(
+    root: int, confinement: Confinement, mounted: dict[str, Grant], ways: Ways | None
+) -> dict[str, int]:
     """Bind each grant that adds something to the grants above it; note those bound.
 
     Returns those that something is denied in, open.
@@ -248,9 +248,12 @@ def _bind_all(root: int, confinement: Confinement, mounted: dict[str, Grant]) ->
         if shown and access == shown.access and not grant.source:
             continue
         effective = grant.replace(access=access)
-        if cover is None or cover.source:
+        is_beneath = ways is not None and ways.starts_at(cover)
+        if not is_beneath and (cover is None or cover.source):
             _hold_in_scratch(root, grant, pinned)
-        tree = _bind_grant(root, effective, cover)
+        tree = _bind_grant(root, effective, cover, ways if is_beneath else None)
+        if ways is not None and ways.starts_at(grant):
+            ways.begin(tree)
         mounted[grant.path] = effective
         if grant.path in bound:
             os.close(bound.pop(grant.path))
@@ -272,13 +275,16 @@ def _hold_in_scratch(root: int, grant: Grant, pinned: set[str]) -> None:
             os.close(base)
 
 
-def _bind_grant(root: int, grant: Grant, cover: Grant | None) -> int:
-    """Mount what *grant* names; return a descriptor of that mount."""
+def _bind_grant(root: int, grant: Grant, cover: Grant | None, ways: Ways | None) -> int:
+    """Mount what *grant* names, by *ways* if there are any; return a descriptor of that mount."""
     tree = _copy(grant)
     directory = not grant.exact
     may_make = cover is None or cover.source is not None
     try:
-        mount_points.put(root, grant.path, tree, directory=directory, may_make=may_make)
+        if ways is not None:
+            ways.lay(tree, grant.path, directory=directory)
+        else:
+            mount_points.put(root, grant.path, tree, directory=directory, may_make=may_make)
     except OSError as error:
         raise ConfinementError(
             f"can't mount the grant of {grant.path}: {error.strerror}"

@@ -48,12 +48,13 @@ def serve(control: _socket.socket, requests: list[_socket.socket], plan: Plan) -
     while True:
         process = _fork_ahead(arriving, plan)
         monitor = CallMonitor(process, signals, plan.tier, plan.places)
+        monitor.ways = plan.ways
         rehearsal.of_lane(monitor)
         report = call_events.attend(monitor, process, control, signals)
         if _took_back(arriving) and not monitor.limit:
             report = ("broken", "a worker died before its call")
         call_events.tell(control, report)
-        if report[0] != "ended" or report[-1]:
+        if call_events.is_last(report):
             os._exit(1)
 
 
@@ -74,10 +75,11 @@ def _serve_spawning(control: _socket.socket, plan: Plan, signals: int) -> Never:
             call_events.tell(control, spawning.not_executed(started))
             continue
         monitor = CallMonitor(started, signals, plan.tier, plan.places)
+        monitor.ways = plan.ways
         monitor.begin(call.limits)
         report = call_events.attend(monitor, started, control, signals)
         call_events.tell(control, report)
-        if report[0] != "ended" or report[-1]:
+        if call_events.is_last(report):
             os._exit(1)
 
 

@@ -71,7 +71,7 @@ def point(root: int, path: str, *, directory: bool, may_make: bool) -> int:
     parts = path.strip("/").split("/")
     fd = os.dup(root)
     for depth, name in enumerate(parts, start=1):
-        step = _made(fd, name, directory=directory or depth < len(parts))
+        step = made(fd, name, directory=directory or depth < len(parts))
         os.close(fd)
         fd = step
     return fd
@@ -84,7 +84,7 @@ def _make(parent: int, name: str, *, directory: bool) -> None:
         os.mknod(name, 0o600 | stat.S_IFREG, dir_fd=parent)
 
 
-def _made(parent: int, name: str, *, directory: bool) -> int:
+def made(parent: int, name: str, *, directory: bool) -> int:
     """Open *name* in *parent*, which is ours; whatever else has that name makes room."""
     flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from nono_sandbox.cgroups.membership import Membership
     from nono_sandbox.confinement import Grant, Network
+    from nono_sandbox.ways import Ways
 
     Programs: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[int, int]]
     """The base seccomp program, what `filters.narrowing_programs` returned, and the base's word."""
@@ -61,6 +62,8 @@ class Plan(Value):
     """So would one whose control group bounds its calls' processes."""
     membership: Membership | None = None
     """What it hears of its control group, if one holds its calls' memory and processes."""
+    ways: Ways | None = None
+    """Those that its calls' grants in the private home are found by, if there are any."""
 
 
 def seal(plan: Plan) -> tuple[int, ...]:

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     import _socket
 
     from nono_sandbox.confinement import Call, Confinement
+    from nono_sandbox.ways import Ways
 
 
-def settle(confinement: Confinement) -> None:
+def settle(confinement: Confinement) -> Ways | None:
     """Inside the session's namespaces: close the network but for ports, and change the root.
+
+    Returns what keeps the ways to what is mounted in the private home, if anything is.
 
     Raises:
         ConfinementError: A grant isn't what was judged.
@@ -44,7 +47,21 @@ def settle(confinement: Confinement) -> None:
         forward.hand_over(carrier, confinement.network)
     elif mode != OPEN:
         namespaces.close_network()
-    fresh_root.build(confinement)
+    ways = ways_of(confinement)
+    fresh_root.build(confinement, ways)
+    return ways
+
+
+def ways_of(confinement: Confinement) -> Ways | None:
+    """Return what keeps the ways to what is mounted in the private home, if anything is to be."""
+    paths = [grant.path for grant in confinement.grants]
+    for home in (grant.path for grant in confinement.grants if grant.source):
+        if any(path.startswith(home + "/") for path in paths):
+            # Only who has such a grant pays for the import, and while it's there to be imported.
+            from nono_sandbox.ways import Ways
+
+            return Ways(home)
+    return None
 
 
 def door(confinement: Confinement, tier: str) -> list[_socket.socket]:

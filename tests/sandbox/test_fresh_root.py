@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import pytest
 
 from nono_sandbox import _uapi
 from nono_sandbox.confinement import NAMESPACES, READ, WRITE, Denial, Grant, Link
-from nono_sandbox.errors import ConfinementError
+from nono_sandbox.errors import ConfinementError, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,8 +226,10 @@ def test_a_denial_holds_while_the_way_to_its_grant_is_changed(confine: Confine, 
     look = f"for n in $(seq 200); do read k < {at}/data/closed && echo $k; done 2>&-; true"
     with flipping(home, "data", "decoy"):
         for _ in range(12):
-            sandbox = confine(*grants, denials=(Denial(str(at / "data" / "closed")),))
-            assert yard.secret not in sandbox.run("sh", "-c", look).text
+            # Mostly it's seen that the way was changed, and nothing runs.
+            with suppress(SandboxError):
+                sandbox = confine(*grants, denials=(Denial(str(at / "data" / "closed")),))
+                assert yard.secret not in sandbox.run("sh", "-c", look).text
 
 
 @contextmanager

@@ -67,6 +67,7 @@ def run(control: _socket.socket, call: Call, stdio: tuple[int, ...], sealed: Sea
     gc.enable()
     stops = control if call.tty else None
     monitor = call_monitor.CallMonitor(started, signals, plan.tier, plan.places, stops)
+    monitor.ways = plan.ways
     monitor.begin(call.limits)
     waits = _Waits(control, sealed) if sealed.fds else None
     call_events.tell(control, call_events.attend(monitor, started, control, signals, waits))

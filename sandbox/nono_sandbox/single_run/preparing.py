@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nono_sandbox.confinement import Confinement
     from nono_sandbox.sealing import Plan, Programs
+    from nono_sandbox.ways import Ways
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTN = 0x80045430
@@ -83,6 +84,7 @@ class _Surroundings:
         self._network = network
         self._root = -1
         self._door_port = 0
+        self._ways: Ways | None = None
         if tier == NAMESPACES:
             self._root = fresh_root.begin(namespaces.new_proc())
 
@@ -108,9 +110,11 @@ class _Surroundings:
         self._check(confinement)
         if confinement.network.door_port != self._door_port:
             raise ConfinementError("the door isn't the one that was opened")
-        if self._tier == NAMESPACES and not fresh_root.finish(self._root, confinement):
-            fresh_root.build(confinement)
-            fresh_root.replace_proc(namespaces.new_proc())
+        if self._tier == NAMESPACES:
+            self._ways = setup.ways_of(confinement)
+            if not fresh_root.finish(self._root, confinement, self._ways):
+                fresh_root.build(confinement)
+                fresh_root.replace_proc(namespaces.new_proc())
         if carrier is not None:
             from nono_sandbox import forward
 
@@ -124,7 +128,7 @@ class _Surroundings:
             proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
             namespaces.shut(proc, plan.processes_max)
             os.close(proc)
-        return plan
+        return plan if self._ways is None else plan.replace(ways=self._ways)
 
 
 def _in_group(plan: Plan, group: list[int]) -> Plan:
