@@ -10,7 +10,6 @@ Architecture invariant: this module does no I/O.
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
-_ID = re.compile(r"[!-~]{1,128}", re.ASCII)
 _RANDOM_BYTES = 16
 
 
@@ -82,7 +80,7 @@ def asked(scope: Scope) -> Asked | None:
         return Asked()
     given = header(headers, MCP_SESSION_ID_HEADER)
     if given is not None:
-        return Asked(protocol_id=given if _ID.fullmatch(given) else "")
+        return Asked(protocol_id=given)
     return Asked(may_open=scope["method"] == "POST")
 
 

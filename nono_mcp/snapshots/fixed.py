@@ -14,7 +14,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Final
 
-from nono_mcp.snapshots.steps import LEAVE, PUT, in_place
+from nono_mcp.snapshots.steps import PUT, in_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,8 +44,6 @@ def _changed(steps: Iterable[Step], replaced: frozenset[bytes]) -> Iterator[Node
     """Yield what is changed or removed, and the directories in which names come or go."""
     for step in steps:
         before, after = step.before, step.after
-        if step.what == LEAVE:
-            continue
         if before is not None and after is not None and before.is_directory and after.is_directory:
             if before._replace(target=b"") != after._replace(target=b""):
                 yield step.node

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nono_mcp.install import edit
+from nono_mcp.install.errors import InstallError
 from nono_mcp.install.hosts import HOSTS
 
 NONO = Path(sys.executable).parent / "nono"
@@ -91,3 +93,24 @@ def test_what_cant_be_changed_is_left_as_it_is(tmp_path: Path) -> None:
     assert "did you mean" in install(tmp_path, "claude-cod", status=2).stderr
     assert "one HOST" in install(tmp_path, status=2).stderr
     assert [path.name for path in broken.parent.iterdir()] == [".mcp.json"]
+
+
+def test_a_file_is_read_that_is_no_longer_than_may_be(tmp_path: Path) -> None:
+    file = tmp_path / ".mcp.json"
+    file.write_text("{" + " " * edit.FILE_BYTES_MAX + "}")
+    with pytest.raises(InstallError, match="more than"):
+        edit.plan(HOSTS["claude-code"], str(file), uninstall=False)
+
+
+def test_what_somebody_wrote_since_it_was_planned_stays(tmp_path: Path) -> None:
+    file = tmp_path / ".mcp.json"
+    for before, meanwhile in ((None, "{}"), ("{}", '{"theirs": 1}')):
+        file.unlink(missing_ok=True)
+        if before is not None:
+            file.write_text(before)
+        planned = edit.plan(HOSTS["claude-code"], str(file), uninstall=False)
+        file.write_text(meanwhile)
+        with pytest.raises(InstallError, match="changed meanwhile"):
+            edit.write(planned)
+        assert file.read_text() == meanwhile
+        assert list(tmp_path.iterdir()) == [file]

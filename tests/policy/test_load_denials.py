@@ -21,6 +21,16 @@ def test_a_denial_closes_a_part_of_a_grant(machine: Machine) -> None:
     assert found[f"{machine.workspace}/hooks"] == WRITE
 
 
+def test_a_denial_stands_whatever_protection_is_given_up(machine: Machine) -> None:
+    machine.write(".aws/config")
+    flags = machine.flags(read=("~/.aws",), bypass=("~/.aws",))
+    assert granted(machine.prepare(flags=flags))[f"{machine.home}/.aws"] == READ
+    denying = machine.flags(read=("~/.aws",), bypass=("~/.aws",), deny=("~/.aws",))
+    with pytest.raises(RefusedError) as caught:
+        machine.prepare(flags=denying)
+    assert caught.value.code == "fs.denied"
+
+
 def test_without_namespaces_it_is_refused_with_its_path_and_a_remedy(machine: Machine) -> None:
     (machine.workspace / ".env").write_text("hunter2")
     with pytest.raises(RefusedError) as caught:

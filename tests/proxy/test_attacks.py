@@ -752,6 +752,7 @@ ENDPOINTS = [
     b"/v1/%5c..%5cadmin",
     b"/v1/x%00",
     b"/v1/x#y",
+    b"/v1/x?y#z",
     b"/v1/x%0d%0aHost:%20evil.example",
     b"//v1/x",
     b"/V1/x",
@@ -1608,6 +1609,19 @@ async def test_a_grant_opens_and_its_end_closes(stage: Stage) -> None:
     await stage.proxy.reconfigure(config(stage.roots))
     assert await wire.ended()
     wire.close()
+
+
+async def test_a_tunnel_for_anything_ends_where_tls_alone_is_granted_by_then(roots: Roots) -> None:
+    made = Stage(roots)
+    await made.prepare()
+    raw, tls = (HostRule("plain.example", 80, raw=raw) for raw in (True, False))
+    async with playing(made, config(roots, allow=(raw,))):
+        wire = await made.open()
+        assert (await wire.connect("plain.example:80")).status == 200
+        assert (await wire.ask(b"ANYTHING\r\n\r\n")).raw == OK
+        await made.proxy.reconfigure(config(roots, allow=(tls,)))
+        assert await wire.ended()
+        wire.close()
 
 
 async def test_when_the_log_cannot_be_written_nothing_leaves(roots: Roots) -> None:

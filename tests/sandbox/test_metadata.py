@@ -60,6 +60,26 @@ def ways(script: str) -> str:
 
 
 @pytest.mark.linux  # by Linux's calls, and what acts on behalf there
+@without_mounts
+def test_who_acts_on_behalf_opens_no_directory_that_is_shut_to_the_caller(
+    sandbox: Sandbox,
+) -> None:
+    """Nor does root without a capability."""
+    outcome = sandbox.attack(
+        """
+        os.mkdir("shut")
+        open("shut/file", "w").close()
+        attempt("open", lambda: os.chmod("shut/file", 0o600))
+        os.chmod("shut", 0)
+        attempt("shut", lambda: os.chmod("shut/file", 0o611))
+        os.chmod("shut", 0o700)
+        say("mode", oct(os.stat("shut/file").st_mode & 0o777))
+        """
+    )
+    assert outcome.said == {"open": "done", "shut": "EACCES", "mode": "0o600"}
+
+
+@pytest.mark.linux  # by Linux's calls, and what acts on behalf there
 @pytest.mark.claim("fs.metadata")
 def test_no_path_leads_to_the_metadata_of_what_cant_be_written(
     sandbox: Sandbox, yard: Yard

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import os
 import select
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,17 +126,58 @@ def test_lanes_take_turns_however_many_of_one_wait(
     assert rounds <= 10 * len(many)
 
 
+@pytest.mark.parametrize(
+    ("held_count", "room"), [(3, [64, 32, 16, 8]), (16, [16, 8, 4, 2])], ids=["calls", "held"]
+)
 def test_however_many_wait_there_is_room_for_those_of_another_lane(
     begin: tuple[Any, Callable[[int], Act | None]],
+    monkeypatch: pytest.MonkeyPatch,
+    held_count: int,
+    room: list[int],
 ) -> None:
     _, begun = begin
+    monkeypatch.setattr(Caller, "held_count", held_count)
     counts = []
     for lane in range(4):
         count = 0
         while begun(lane) is not None:
             count += 1
         counts.append(count)
-    assert counts == [64, 32, 16, 8]
+    assert counts == room
+
+
+def sent(one: socket.socket, at: int, size_bytes: int) -> int | None:
+    """Try once to send what lies *at* an address of this process, on behalf of itself."""
+    from nono_sandbox.behalf import caller_socket, messages, notifications, sending  # noqa: PLC0415
+
+    caller = notifications.Caller(os.getpid())
+    message = messages.Message(b"", ((at, size_bytes),), size_bytes, b"", 0)
+    kind = caller_socket.kind(one.fileno())
+    try:
+        return sending.Sending(caller, one.fileno(), kind, message, b"").attempt()
+    finally:
+        caller.close()
+
+
+def test_of_a_stream_one_try_sends_so_much_however_fast_it_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from nono_sandbox.behalf import sending  # noqa: PLC0415  # it's Linux's alone
+
+    monkeypatch.setattr(sending, "CHUNK_BYTES_MAX", 8)
+    held = ctypes.create_string_buffer(100)
+    one, other = socket.socketpair()
+    with one, other:
+        assert sent(one, ctypes.addressof(held), 100) is None
+        assert len(other.recv(100)) == 8 * sending.CHUNKS_MAX
+
+
+def test_nothing_is_copied_of_a_message_that_no_socket_holds() -> None:
+    """It may be as long as memory is: what isn't there is told only by who looks."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with one, other:
+        assert sent(one, 16, 1 << 30) == -errno.EMSGSIZE
+        assert sent(one, 16, 1) == -errno.EFAULT
 
 
 @pytest.mark.parametrize("tier", [LANDLOCK], indirect=True)

@@ -237,6 +237,26 @@ def test_what_could_not_be_committed_is_written_later(place: Place) -> None:
         assert rows(place) == TAKEN
 
 
+@pytest.mark.parametrize("said", ["write", "again"])
+def test_what_the_index_refused_is_written_later(place: Place, said: str) -> None:
+    """Nor is anything kept from others meanwhile: SQLite undoes the statement, and no more."""
+    with place.open() as snapshots:
+        before = left_for_later(snapshots)
+        db = snapshots._store.db  # noqa: SLF001 - what refuses is this connection's alone
+        db.execute(
+            "CREATE TEMP TRIGGER refusing BEFORE INSERT ON snapshots"
+            " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+        if said == "write":
+            assert not snapshots.write()
+        else:
+            assert snapshots.again(before, "before-call", "c2") is None
+        assert not db.in_transaction
+        db.execute("DROP TRIGGER refusing")
+        assert snapshots.write()
+        assert rows(place) == [*TAKEN, LATER]
+
+
 def test_what_says_more_of_what_could_not_be_committed_is_of_the_same_tree(place: Place) -> None:
     with place.open() as snapshots:
         before = snapshots.again(snapshots.take("auto"), "before-call", "c1")

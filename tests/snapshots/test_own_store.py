@@ -10,10 +10,13 @@ import pytest
 
 from nono_mcp.snapshots import database, place
 from nono_mcp.snapshots.errors import StoreError
+from nono_mcp.snapshots.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.snapshots.state import Place
 
 
 def of_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +122,38 @@ def test_an_index_that_is_damaged_or_another_versions_is_told_as_that(store: Pat
     index.chmod(0o600)
     with pytest.raises(StoreError, match="begin anew"):
         database.connect(state)
+
+
+def test_an_index_that_took_the_place_of_ours_is_not_used_as_ours(place: Place) -> None:
+    with place.open() as snapshots:
+        snapshots.take("auto")
+        index = place.state / "snapshots" / database.NAME
+        index.rename(index.with_name("old"))
+        (index.with_name(database.NAME)).write_bytes(index.with_name("old").read_bytes())
+        with pytest.raises(StoreError, match="put in their place"):
+            snapshots.take("auto")
+
+
+def test_two_at_once_write_into_packs_of_their_own(place: Place) -> None:
+    """Or one would write over what the other's index says is there."""
+    with Store(str(place.state)) as one, Store(str(place.state)) as other:
+        frames = [(each.packs.append(frame), frame) for each, frame in ((one, b"1"), (other, b"2"))]
+        assert len({number for (number, _), _ in frames}) == len(frames)
+        for (number, offset), frame in frames:
+            assert one.packs.read(number, offset, len(frame)) == frame
+
+
+def test_what_is_to_survive_a_loss_of_power_is_waited_for(place: Place) -> None:
+    """The index's log is synchronised then, and is not where nothing depends on it."""
+    full, normal = (2,), (1,)
+    with Store(str(place.state)) as store:
+
+        def synchronous() -> object:
+            return store.db.execute("PRAGMA synchronous").fetchone()
+
+        assert synchronous() == normal
+        with database.durable(store.db):
+            assert synchronous() == full
+        with pytest.raises(ZeroDivisionError), database.durable(store.db):
+            raise ZeroDivisionError
+        assert synchronous() == normal

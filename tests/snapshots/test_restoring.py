@@ -350,6 +350,29 @@ def test_no_space_while_it_is_prepared_leaves_all_as_it_was(
         assert snapshots.restore(snapshots.plan(taken.id)).verified
 
 
+def test_a_restore_that_would_fill_the_disk_is_not_begun(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("a", "x" * 5000)
+    fstatvfs = os.fstatvfs
+
+    def nearly_full(fd: int) -> object:
+        free = list(fstatvfs(fd))
+        free[1], free[4] = 1, 4999  # f_frsize and f_bavail
+        return os.statvfs_result(free)
+
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        place.write("a", "changed")
+        before = seen(place.workspace)
+        plan = snapshots.plan(taken.id)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fstatvfs", nearly_full)
+            with pytest.raises(StagingError, match="needs 5000 bytes, and 4999 are free"):
+                snapshots.restore(plan)
+        assert seen(place.workspace) == before
+
+
 def _without_store_writes(snapshots: Snapshots, plan: object, patch: pytest.MonkeyPatch) -> None:
     from nono_mcp.snapshots import place as store_place  # noqa: PLC0415
     from nono_mcp.snapshots.values import Plan  # noqa: PLC0415

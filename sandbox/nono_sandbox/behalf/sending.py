@@ -36,7 +36,7 @@ _OOB, _DONTROUTE, _DONTWAIT, _EOR, _CONFIRM, _NOSIGNAL, _MORE = (
 )
 _PASSED_ON = _OOB | _DONTROUTE | _EOR | _CONFIRM | _MORE
 _AT_ITS_END = _OOB | _EOR | _MORE
-_ZEROCOPY, _FASTOPEN = 0x400_0000, 0x2000_0000
+_ZEROCOPY = 0x400_0000
 _SO_SNDBUF = 7
 
 
@@ -141,8 +141,6 @@ def check(kind: Kind, message: Message, socket_fd: int) -> None:
     Raises:
         OSError: What the call is to return.
     """
-    if message.flags & _FASTOPEN:
-        raise OSError(errno.EPERM, "it would connect")
     if message.flags & _ZEROCOPY:
         # The bytes that the kernel would keep are those of whoever acts. Callers copy then.
         raise OSError(errno.ENOBUFS, "nothing is sent without a copy")
