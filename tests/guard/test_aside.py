@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import posix
@@ -416,3 +417,37 @@ def test_a_call_gets_at_nothing_that_is_aside(
     (left,) = bench.root.glob(".nono-put-away-*")
     assert left.read_text() == "mine\n"
     assert [path.name for path in bench.workspace.iterdir()] == []
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """Return what a server says that it puts away; it's where that leads by now."""
+    place = tmp_path / "quarantine"
+    place.mkdir(0o700)
+    (place / "tasks.json").touch()
+    record = tmp_path / "aside" / "record"
+    record.parent.mkdir(0o700)
+    record.touch(0o600)
+    record.write_text(json.dumps([str(tmp_path), [], "tasks.json", "aside.sample", str(place)]))
+    return record
+
+
+def test_what_a_server_that_lives_puts_away_is_left_to_it(record: Path) -> None:
+    with record.open() as held:
+        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
+        assert aside.finish(str(record.parent)) == ()
+        assert record.exists()
+    assert [one.action for one in aside.finish(str(record.parent))] == ["removed"]
+    assert not record.parent.exists()
+
+
+def test_what_was_put_away_since_it_was_looked_for_is_told_once(
+    record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(fd: int, how: int) -> None:
+        record.unlink()
+        flock(fd, how)
+
+    flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", ended)
+    assert aside.finish(str(record.parent)) == ()

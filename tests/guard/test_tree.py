@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tracemalloc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -140,3 +141,23 @@ def test_what_grows_while_it_is_read_isnt_held(
     assert kept is not None
     assert not kept.is_whole
     assert len(kept.data) <= len("mine") + 1
+
+
+def test_what_is_deeper_than_is_looked_into_is_told_from_outside(tmp_path: Path) -> None:
+    """Or each level would hold another descriptor, and the stack another frame."""
+    root = at = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(1200):
+            os.mkdir("d", dir_fd=at)
+            below = os.open("d", os.O_RDONLY, dir_fd=at)
+            if at != root:
+                os.close(at)
+            at = below
+        os.close(at)
+        assert tree.look("d", root) == tree.look("d", root)
+        kept = tree.keep("d", root)
+        assert kept is not None
+        assert not kept.is_whole
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
+        os.close(root)
