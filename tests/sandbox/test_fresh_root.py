@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox import _uapi
+from nono_sandbox import _uapi, masks
 from nono_sandbox.confinement import NAMESPACES, READ, WRITE, Denial, Grant, Link
 from nono_sandbox.errors import ConfinementError, SandboxError
 
@@ -325,3 +325,35 @@ def test_a_workspace_in_tmp_is_there_though_the_whole_root_is_granted(
         )
         assert outcome.done == ["write", "read"]
         assert (yard.workspace / "new").read_text() == "spoilt"
+
+
+@pytest.mark.usefixtures("tier")
+def test_what_is_covered_is_in_the_grant_as_it_was_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something else may stand at its path by then, which a race meets now and then alone."""
+    root, mounted = tmp_path / "root", tmp_path / "mounted"
+    (root / "dev").mkdir(parents=True)
+    for directory in (root / "at" / "data", mounted):
+        directory.mkdir(parents=True)
+        (directory / "closed").touch()
+    covered: list[int] = []
+
+    def cover(target: int, tree: int) -> None:
+        covered.append(os.fstat(target).st_ino)
+        os.close(target)
+        os.close(tree)
+
+    # Who may mount nothing here is told of what would be, too.
+    monkeypatch.setattr(_uapi, "open_tree_clone", os.dup)
+    monkeypatch.setattr(_uapi, "mount_setattr", lambda *_: None)
+    monkeypatch.setattr(masks, "_put_on", cover)
+    bound = os.open(mounted, os.O_PATH)
+    top = os.open(root, os.O_PATH)
+    try:
+        grant = Grant("/at/data", READ)
+        masks.mask_all(top, [Denial("/at/data/closed")], {grant.path: grant}, {grant.path: bound})
+    finally:
+        os.close(top)
+        os.close(bound)
+    assert covered == [(mounted / "closed").stat().st_ino]
