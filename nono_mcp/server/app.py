@@ -122,8 +122,11 @@ class App(MCPServer[None]):
             tool = self._tool_manager.get_tool(name)
             return tool is not None and not tool.resolved_params
 
-        info = self._lowlevel_server.server_info_stamp
-        self.middleware.append(DirectCalls(self._handle_call_tool, is_direct, info))
+        # Neither has a public name: an SDK that has them no more goes its own way.
+        call = getattr(self, "_handle_call_tool", None)
+        info = getattr(self._lowlevel_server, "server_info_stamp", None)
+        if call is not None and info is not None:
+            self.middleware.append(DirectCalls(call, is_direct, info))
 
     def serve_subscriptions(self, notifications: Notifications) -> None:
         """Serve what clients of the 2025 protocols ask for to hear of changes."""

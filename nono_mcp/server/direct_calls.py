@@ -71,9 +71,15 @@ class DirectCalls(ServerMiddleware[Any]):
             and isinstance(params.get("arguments"), dict)
             and _is_token(params.get("_meta", {}))
             and self._is_direct(params["name"])
-            # What was asked for before there was a handshake, the SDK refuses.
-            and ctx.session._connection.initialize_accepted  # noqa: SLF001 - it has no public name
+            and _is_begun(ctx)
         )
+
+
+def _is_begun(ctx: Asked) -> bool:
+    """Tell whether there was a handshake, as far as is known: without it the SDK refuses."""
+    # No public name tells: an SDK that has it no more is left to judge.
+    connection = getattr(ctx.session, "_connection", None)
+    return bool(getattr(connection, "initialize_accepted", False))
 
 
 def _is_token(meta: object) -> bool:
