@@ -92,11 +92,11 @@ def test_without_a_grant_the_workspace_is_out_of_reach(person: Person, tier: str
 
 def test_without_a_grant_it_starts_in_a_home_of_its_own(person: Person, tier: str) -> None:
     (person.home / "mine").touch()
-    status, output, _ = run(
+    status, output, told = run(
         person, tier, "--", "sh", "-c", 'cd "$HOME" && pwd && ls -A; cd - && pwd'
     )
+    assert status == 0, told
     home, *names, _, started_in = output.splitlines()
-    assert status == 0
     assert started_in == home
     assert "mine" not in names
 
