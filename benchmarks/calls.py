@@ -25,7 +25,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from benchmarks.timing import interleaved, interleaved_async, show
-from nono_mcp.generation import LANE_IDLE_S_MAX, LANES_KEPT
+from nono_mcp.kept_lanes import LANE_IDLE_S_MAX, LANES_KEPT
 from nono_mcp.policy.document import Document, FilesystemSection
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Session

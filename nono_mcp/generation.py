@@ -1,11 +1,7 @@
-"""A fork server and its lanes, for as long as what was granted stays the same.
-
-Architecture invariant: a lane is idle, runs one call, or is ended.
-"""
+"""A fork server and its lanes, for as long as what was granted stays the same."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 import time
@@ -13,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nono_mcp.held_scratch import HeldScratch
+from nono_mcp.kept_lanes import KeptLanes
 from nono_mcp.policy import egress, home, load, required
 from nono_mcp.policy.paths import covers
 from nono_sandbox.client import ForkServer
@@ -20,7 +17,7 @@ from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
 from nono_sandbox.errors import ConfinementError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from nono_mcp.credentials.vault import Vault
     from nono_mcp.gateway import Heard, SessionProxy
@@ -28,12 +25,6 @@ if TYPE_CHECKING:
     from nono_sandbox.client import Lane
     from nono_sandbox.confinement import Call
 
-LANES_MIN = 2
-"""Of those whose workers wait, so that one gets ready while the other runs a call."""
-LANES_KEPT = 4
-"""Idle ones that stay; each has 2 MiB to itself."""
-LANE_IDLE_S_MAX = 20.0
-"""How long the others wait for the next call: to start one takes as long as several calls."""
 STARTS_MAX = 3
 """How often a policy is judged, where a grant is replaced before it's opened, as editors do."""
 SETTLED_NS = 3 * 10**9
@@ -89,63 +80,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-class _Lanes:
-    """The lanes of one kind; of those that get ready after a call, more than one is kept."""
-
-    def __init__(self, start: Callable[[], Lane], *, get_ready: bool) -> None:
-        self._start = start
-        self._get_ready = get_ready
-        self._idle: list[tuple[Lane, float]] = []
-        """Since when each one is, the longest first."""
-        self._trimming: asyncio.TimerHandle | None = None
-        self.busy_count = 0
-
-    def take(self) -> Lane:
-        """Return a lane that runs nothing.
-
-        Raises:
-            LaneLostError: The fork server died.
-        """
-        wanted = LANES_MIN - self.busy_count if self._get_ready else 1
-        while len(self._idle) < max(wanted, 1):
-            self._idle.append((self._start(), time.monotonic()))
-        # The last, whose memory is at hand, and so that some are idle long enough to be ended; but
-        # of those that get ready after a call the one before it, which had the time.
-        lane, _ = self._idle.pop(-2 if self._get_ready and len(self._idle) > 1 else -1)
-        self.busy_count += 1
-        return lane
-
-    def give_back(self, lane: Lane, *, keep: bool) -> None:
-        """Take *lane* back; without *keep* it is ended with whatever it still runs."""
-        self.busy_count -= 1
-        if keep and not lane.is_spent():
-            self._idle.append((lane, time.monotonic()))
-            self._trim_later()
-        else:
-            lane.close()
-
-    def _trim_later(self) -> None:
-        if self._trimming is None and len(self._idle) > LANES_KEPT:
-            due_s = self._idle[0][1] + LANE_IDLE_S_MAX - time.monotonic()
-            self._trimming = asyncio.get_running_loop().call_later(max(0.0, due_s), self._trim)
-
-    def _trim(self) -> None:
-        """End lanes that nobody has needed for a while."""
-        self._trimming = None
-        due = time.monotonic() - LANE_IDLE_S_MAX
-        while len(self._idle) > LANES_KEPT and self._idle[0][1] <= due:
-            self._idle.pop(0)[0].close()
-        self._trim_later()
-
-    def end_idle(self) -> None:
-        """End those that run nothing."""
-        if self._trimming is not None:
-            self._trimming.cancel()
-        for lane, _ in self._idle:
-            lane.close()
-        self._idle.clear()
-
-
 class Generation:
     """A fork server and its lanes, for as long as the objects that were granted stay the same."""
 
@@ -172,10 +106,10 @@ class Generation:
         self._closed = closed
         grants.sort(key=lambda pair: pair[0] not in writable)
         self._looked_at = grants[:IDENTITIES_MAX]
-        self._lanes = _Lanes(server.lane, get_ready=server.tier == LANDLOCK)
+        self._lanes = KeptLanes(server.lane, get_ready=server.tier == LANDLOCK)
         self._of_files = self._lanes
         if server.tier == NAMESPACES:
-            self._of_files = _Lanes(partial(server.lane, waits=True), get_ready=True)
+            self._of_files = KeptLanes(partial(server.lane, waits=True), get_ready=True)
         self._retired = False
         self._forsaken = False
 

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from mcp.server.mcpserver import Context
 
-from nono_mcp import generation
+from nono_mcp import kept_lanes
 from nono_mcp.server import attending, file_calls
 from nono_mcp.session import LANES_MAX, Command, Session
 from nono_sandbox.client import ForkServer, Lane
@@ -17,7 +17,7 @@ from tests.server.conftest import TIER, Connect, Machine, Marked
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 
 LONG_ENOUGH_S = 60
-MANY = generation.LANES_KEPT + 3
+MANY = kept_lanes.LANES_KEPT + 3
 
 
 def lanes_of(session: Session) -> set[int]:
@@ -54,7 +54,7 @@ def _started(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
 async def test_lanes_that_many_calls_needed_serve_the_next_many(
     machine: Machine, started: list[Lane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "LANE_IDLE_S_MAX", LONG_ENOUGH_S)
+    monkeypatch.setattr(kept_lanes, "LANE_IDLE_S_MAX", LONG_ENOUGH_S)
     with anyio.fail_after(LONG_ENOUGH_S):
         async with Session.open(machine.request(), tier=TIER) as session:
             await run_many(session)
@@ -66,12 +66,12 @@ async def test_lanes_that_many_calls_needed_serve_the_next_many(
 async def test_lanes_that_nobody_needs_for_a_while_are_ended_but_a_few(
     machine: Machine, started: list[Lane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "LANE_IDLE_S_MAX", 0.1)
+    monkeypatch.setattr(kept_lanes, "LANE_IDLE_S_MAX", 0.1)
     with anyio.fail_after(LONG_ENOUGH_S):
         async with Session.open(machine.request(), tier=TIER) as session:
             await run_many(session)
             count = len(started)
-            while len(lanes_of(session)) != generation.LANES_KEPT:  # noqa: ASYNC110 - others' ends
+            while len(lanes_of(session)) != kept_lanes.LANES_KEPT:  # noqa: ASYNC110 - others' ends
                 await anyio.sleep(0.01)
             # The one that was used last is one of those that stay.
             assert (await session.run(Command(("/bin/true",)))).status == 0

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from nono_mcp import running
-from nono_mcp.generation import LANES_MIN
+from nono_mcp.kept_lanes import LANES_MIN
 from nono_mcp.session import Command, Session
 from nono_sandbox.confinement import NAMESPACES
 from nono_sandbox.errors import LaneLostError
