@@ -89,6 +89,7 @@ class CallMonitor:
         if limits.disk_bytes_max is not None:
             self._growth = disk_growth.Growth(self._places.paths, self._own_places)
         self._look_at = self._next_look(self._began_at)
+        self._name_limit()
 
     def _next_look(self, now: float) -> float:
         limits = self._limits
@@ -183,10 +184,16 @@ class CallMonitor:
             self._memory_kib_max = max(self._memory_kib_max, memory_kib)
             if pid == self._process.pid:
                 self.status = status
-                self.limit = self.limit or limit_of(status, self._limits, _SIGXCPU, _SIGXFSZ)
+                self._name_limit()
                 if not self.begun:
                     self._look_at = time.monotonic() + BEGIN_S_MAX
         return False
+
+    def _name_limit(self) -> None:
+        """Name the limit whose signal ended the program, once both are known, in either order."""
+        if self.status is not None and self._limits is not None:
+            named = limit_of(self.status, self._limits, _SIGXCPU, _SIGXFSZ)
+            self.limit = self.limit or named
 
     def _say_stopped(self, number: int) -> None:
         if self._stops is None:

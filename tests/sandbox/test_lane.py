@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -74,6 +75,40 @@ def test_what_descendants_hold_is_counted_once(how: str) -> None:
     before, after, grown = json.loads(finished.stdout)
     assert (before, after) == (0, 2)
     assert 64 * MIB <= grown < 96 * MIB
+
+
+SHORT = """
+import json, os, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from nono_sandbox import _uapi
+from nono_sandbox.call_monitor import CallMonitor
+from nono_sandbox.confinement import LANDLOCK, Limits
+from nono_sandbox.spawning import WorkerProcess
+read_end, write_end = os.pipe2(os.O_NONBLOCK)
+signals = _uapi.signalfd(_uapi.SIGCHLD)
+pid = os.fork()
+if pid == 0:
+    os._exit(int(sys.argv[2]))
+os.close(write_end)
+monitor = CallMonitor(WorkerProcess(pid, read_end), signals, LANDLOCK)
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+monitor.reap()
+told = [monitor.over]
+monitor.begin(Limits(cpu_s=1))
+print(json.dumps([*told, monitor.over, monitor.report(gone=True)[:3]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "limit"),
+    [(0, ""), (128 + signal.SIGXFSZ, "file-size"), (128 + signal.SIGXCPU, "cpu")],
+)
+def test_a_call_that_ends_before_its_limits_are_heard_of_ends_by_them(
+    status: int, limit: str
+) -> None:
+    argv = [sys.executable, "-I", "-S", "-c", SHORT, json.dumps(sys.path), str(status)]
+    finished = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60)
+    assert json.loads(finished.stdout) == [False, True, ["ended", status << 8, limit]]
 
 
 ENDING = """

@@ -389,7 +389,7 @@ def test_a_command_of_an_era_that_was_forged_runs_in_the_session_of_nobody_else(
         ("/mcp", [(b"mcp-protocol-version", b"2099-01-01")], Asked()),
         ("/mcp", [(b"mcp-session-id", b"x")], Asked(protocol_id="x")),
         ("/mcp", [(b"mcp-session-id", b"")], Asked(protocol_id="")),
-        ("/mcp", [(b"mcp-session-id", b"\xff")], Asked(protocol_id="")),
+        ("/mcp", [(b"mcp-session-id", b"\xff")], Asked(protocol_id="\xff")),
         ("/mcp/laptop", [(b"mcp-session-id", b"x")], Asked("laptop")),
         ("/mcp/a.b_c-9", [], Asked("a.b_c-9")),
         ("/mcp/\N{GREEK SMALL LETTER ALPHA}", [], None),
