@@ -112,15 +112,20 @@ OFTEN = 500
 LONG_S = 1.0
 
 
+def _counted(ways: Mapping[Any, int], often: int, besides: Collection[str]) -> list[Any]:
+    return [way for way, count in ways.items() if count >= often and way not in besides]
+
+
 def race(
     against: Iterable[Callable[[], object]],
     tried: Mapping[str, Callable[[], object]],
     awaited: Collection[str],
+    besides: Collection[str] = (),
 ) -> None:
     """Try it while threads of ours act *against* it again and again; tell all that came of each.
 
-    Each of the *awaited* has to have come out in two ways, so that threads and tries did meet:
-    often, or for long.
+    Each of the *awaited* has to have come out in two ways *besides* some, so that threads and tries
+    did meet: often, or for long.
     """
     going = [True]
 
@@ -135,7 +140,8 @@ def race(
     seen: dict[str, dict[Any, int]] = {name: {} for name in tried}
     end = time.monotonic() + LONG_S
     often = OFTEN
-    while any(sum(count >= often for count in seen[name].values()) < 2 for name in awaited):
+
+    while any(len(_counted(seen[name], often, besides)) < 2 for name in awaited):
         if time.monotonic() > end:
             often = 1
         for name, act in tried.items():

@@ -145,7 +145,7 @@ def test_a_target_that_is_replaced_meanwhile_gains_nothing(
             for _ in range(3):
                 connected("bound").close()
         tried = {"flipping": connect, "bind": bind, "bound": connect_to_bound}
-        race([flip, plant], tried, ["flipping"])
+        race([flip, plant], tried, ["flipping"], ["ENOENT"])
         """
         ),
         yard.outside,
