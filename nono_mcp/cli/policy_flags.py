@@ -76,7 +76,8 @@ What the program may reach (all of it may be given more than once):
   --bypass PATH            give up the protection of a protected path (~/.ssh, ...)
   --profile NAME|PATH      a shipped profile, one of yours, or a file (nono policy list)
   --workdir DIR            take that for the current directory, and start there
-  --unsafe-broad-workspace yes, / or the whole home is meant as the workspace
+  --unsafe-broad-workspace
+                           / or the whole home is meant as the workspace
 
 Its network, closed unless one of these or the profile opens it:
   --block-net              closed

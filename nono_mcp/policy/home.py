@@ -12,6 +12,7 @@ from nono_mcp.policy.errors import PolicyError, quoted
 from nono_mcp.policy.paths import ancestors
 from nono_sandbox import private
 from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.opath import open_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def ensure(prepared: Prepared) -> None:
     private.ensure_directories(homes.rpartition("/")[0])
     for directory in (homes, path):
         private.ensure_directory(directory)
-    home = os.open(path, _DIRECTORY)
+    home = _opened(path)
     try:
         _check_ours(home, path)
         _write_git_config(home, prepared.home)
@@ -61,11 +62,20 @@ def ensure(prepared: Prepared) -> None:
         os.close(home)
 
 
+def _opened(path: str, parent: int | None = None) -> int:
+    """Open a directory, which a call may have shut."""
+    try:
+        return os.open(path, _DIRECTORY, dir_fd=parent)
+    except PermissionError:
+        open_up(path, parent)
+        return os.open(path, _DIRECTORY, dir_fd=parent)
+
+
 def _check_ours(home: int, path: str) -> None:
     status = os.fstat(home)
     if status.st_uid != os.geteuid():
         raise PolicyError("the sandbox's own home belongs to somebody else", file=path)
-    if status.st_mode & 0o077:
+    if status.st_mode & 0o777 != 0o700:  # noqa: PLR2004 - a mode
         os.fchmod(home, 0o700)
 
 
@@ -90,6 +100,7 @@ def astray(prepared: Prepared) -> str:
     """Return where writes may lie after what leads to a grant in the private home was moved."""
     prefix = prepared.home + "/"
     found = [one.path for one in prepared.confinement.grants if one.path.startswith(prefix)]
+    found += [one.path for one in prepared.confinement.links if one.path.startswith(prefix)]
     paths = {path: path for path in found if not set(found) & {*ancestors(path)}}
     shown = [quoted(path) for path in list(paths)[:_TOLD_MAX]]
     named = ", ".join(shown) + (" ..." if len(paths) > _TOLD_MAX else "")
@@ -107,7 +118,7 @@ def _link(home: int, name: str, target: str) -> None:
     try:
         for part in above:
             private.ensure_directory(part, directory)
-            below = os.open(part, _DIRECTORY, dir_fd=directory)
+            below = _opened(part, directory)
             os.close(directory)
             directory = below
         os.symlink(target, last, dir_fd=directory)

@@ -74,7 +74,7 @@ def _plan(request: Request, asked: Wanted, shut: Shut) -> Plan:
         grants=planted.without(effective_grants.standing(grants, shut.closed, shut.given)),
         closed=shut.closed.all,
         absent=shut.absent,
-        private_home=private_home(request.state_dir, workspace.path),
+        private_home=private_home(request.state_dir, workspace.path, request.tier),
         proxy_port=request.proxy_port,
         tmpdir=None if request.tmpdir is None else directory("TMPDIR", request.tmpdir),
         environ=request.environ,
@@ -102,11 +102,16 @@ def _twins(closed: Mapping[str, int], grants: Sequence[Asked], workspace: str) -
     return hard_links.find(closed.items(), own)
 
 
-def private_home(state_dir: str, workspace: str) -> str:
-    """Return where the sandbox's own home for *workspace* is kept."""
+def private_home(state_dir: str, workspace: str, tier: str) -> str:
+    """Return where the sandbox's own home for *workspace* in *tier* is kept.
+
+    What leads from it to a grant is a mount point in one tier and a symlink in the other: of either
+    the other's programs would see a directory with nothing in it, or be led nowhere.
+    """
     from nono_mcp.policy.digest import sha256
 
-    return f"{state_dir}/homes/{sha256(os.fsencode(workspace))[:16]}"
+    whose = b"\0".join((os.fsencode(workspace), tier.encode()))
+    return f"{state_dir}/homes/{sha256(whose)[:16]}"
 
 
 def explain(prepared: Prepared, text: str, operation: str) -> tuple[str, Allow | Deny]:

@@ -127,7 +127,7 @@ def _fill(root: int, confinement: Confinement, whole: Grant | None, ways: Ways |
         os.close(fd)
     _close_dev(root)
     for link in confinement.links:
-        _repeat_link(root, link, mounted)
+        _repeat_link(root, link, mounted, ways)
     os.close(root)
     _uapi.pivot_root(".", ".")
     _uapi.umount_detach(".")
@@ -300,6 +300,9 @@ def _copy(grant: Grant) -> int:
     return tree
 
 
-def _repeat_link(root: int, link: Link, mounted: dict[str, Grant]) -> None:
-    if cover_of(link.path, mounted) is None:
+def _repeat_link(root: int, link: Link, mounted: dict[str, Grant], ways: Ways | None) -> None:
+    cover = cover_of(link.path, mounted)
+    if cover is None:
         mount_points.symlink(root, link.path, link.target)
+    elif ways is not None and ways.starts_at(cover):
+        ways.repeat(link)

@@ -14,6 +14,8 @@ import posix as os
 
 from nono_sandbox import _uapi
 
+_NAMED = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def attach_in(directory: int, name: str, mount: int) -> None:
     """Attach *mount* at *name* in the open *directory*, and close it."""
@@ -86,17 +88,46 @@ def _make(parent: int, name: str, *, directory: bool) -> None:
 
 def made(parent: int, name: str, *, directory: bool) -> int:
     """Open *name* in *parent*, which is ours; whatever else has that name makes room."""
-    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         _make(parent, name, directory=directory)
     except FileExistsError:
-        fd = os.open(name, flags, dir_fd=parent)
+        fd = os.open(name, _NAMED, dir_fd=parent)
         if stat.S_ISDIR(os.fstat(fd).st_mode) == directory:
             return fd
         os.close(fd)
         os.unlink(name, dir_fd=parent)
         _make(parent, name, directory=directory)
-    return os.open(name, flags, dir_fd=parent)
+    return os.open(name, _NAMED, dir_fd=parent)
+
+
+def linked(parent: int, name: str, target: str) -> int:
+    """Open the symlink *name* to *target* in *parent*, which is ours; see `made`.
+
+    Raises:
+        OSError: A directory has that name, and isn't empty.
+    """
+    try:
+        os.symlink(target, name, dir_fd=parent)
+    except FileExistsError:
+        fd = os.open(name, _NAMED, dir_fd=parent)
+        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+        if _target(fd) == target:
+            return fd
+        os.close(fd)
+        (os.rmdir if is_directory else os.unlink)(name, dir_fd=parent)
+        os.symlink(target, name, dir_fd=parent)
+    fd = os.open(name, _NAMED, dir_fd=parent)
+    if _target(fd) == target:
+        return fd
+    os.close(fd)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+
+
+def _target(fd: int) -> str | None:
+    try:
+        return os.readlink("", dir_fd=fd)
+    except OSError:
+        return None  # no symlink
 
 
 def symlink(root: int, path: str, target: str) -> None:

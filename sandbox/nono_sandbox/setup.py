@@ -55,12 +55,13 @@ def settle(confinement: Confinement) -> Ways | None:
 def ways_of(confinement: Confinement) -> Ways | None:
     """Return what keeps the ways to what is mounted in the private home, if anything is to be."""
     paths = [grant.path for grant in confinement.grants]
-    for home in (grant.path for grant in confinement.grants if grant.source):
-        if any(path.startswith(home + "/") for path in paths):
+    paths += [link.path for link in confinement.links]
+    for home, source in ((grant.path, grant.source) for grant in confinement.grants):
+        if source and any(path.startswith(home + "/") for path in paths):
             # Only who has such a grant pays for the import, and while it's there to be imported.
             from nono_sandbox.ways import Ways
 
-            return Ways(home)
+            return Ways(home, source)
     return None
 
 

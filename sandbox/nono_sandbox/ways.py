@@ -11,6 +11,8 @@ there; whoever ends a call looks once more. What was renamed raises an event bef
 directory is unlocked (vfs_rename), so it can't have been put back by then without one; and what was
 removed never comes back, though its event may wait for somebody who still stands in it.
 
+A symlink that leads from the home to what is granted elsewhere is such a way too.
+
 Architecture invariant: nobody reads the events: the first is final, for all who hold `Ways.fd`.
 """
 
@@ -25,9 +27,10 @@ from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nono_sandbox.confinement import Grant
+    from nono_sandbox.confinement import Grant, Link
 
 _MOVED = _uapi.IN_MOVE_SELF | _uapi.IN_DELETE_SELF
+_WAY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Ways:
@@ -36,8 +39,10 @@ class Ways:
     First it's told where *top* is by `begin`, then each mount by `lay`; `finish` ends that.
     """
 
-    def __init__(self, top: str) -> None:
+    def __init__(self, top: str, source: str) -> None:
         self.top = top
+        self._source = source
+        """Where *top* is outside."""
         self.fd = -1
         """Readable once a way was changed."""
         self._held: dict[str, int] = {}
@@ -75,13 +80,43 @@ class Ways:
         self._watch(point)
         _uapi.move_mount(mount, point)
         os.close(point)
-        self._ends.append((path, _identity(os.fstat(mount))))
+        self._end_at(path, os.fstat(mount))
+
+    def repeat(self, link: Link) -> None:
+        """Have *link* in its place, mounted on itself.
+
+        Raises:
+            ConfinementError: It can't be, or can't be watched.
+        """
+        parent, _, name = link.path.rpartition("/")
+        try:
+            made = mount_points.linked(self._hold(parent), name, link.target)
+            self._watch(made)
+            itself = _uapi.open_tree_clone(made)
+            _uapi.move_mount(itself, made)
+        except OSError as error:
+            raise ConfinementError(
+                f"can't have the symlink {link.path} in the private home: {error.strerror}; remove "
+                f"{self._source}{link.path[len(self.top) :]}"
+            ) from error
+        self._end_at(link.path, os.fstat(made))
+        os.close(itself)
+        os.close(made)
+
+    def _end_at(self, path: str, status: os.stat_result) -> None:
+        self._ends.append((path, _identity(status)))
+        # They come in the order of their paths: what isn't above this one is hardly needed again.
+        for each in [each for each in self._held if not path.startswith(each + "/")]:
+            os.close(self._held.pop(each))
 
     def _hold(self, path: str) -> int:
         """Mount the directory at *path* on itself, and those above it; return it, open."""
         if path in self._held:
             return self._held[path]
         parent, _, name = path.rpartition("/")
+        if any(path == each for each, _ in self._above):
+            self._held[path] = os.open(name, _WAY, dir_fd=self._hold(parent))
+            return self._held[path]
         directory = mount_points.made(self._hold(parent), name, directory=True)
         status = os.fstat(directory)
         if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nono_mcp.policy.errors import quoted
-from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from tests.cli.conftest import LONG_ENOUGH_S, Person, eventually
 
 pytestmark = [
@@ -57,3 +57,12 @@ def test_a_run_that_was_led_astray_says_where_its_writes_may_lie(person: Person)
     assert line.startswith("nono: ended: what leads to a grant beneath the home was moved")
     assert f"{quoted(str(docs))} may lie in " in line
     assert f"{person.home}/.local/state/nono/homes/" in line
+
+
+def test_a_run_in_the_one_tier_leads_none_in_the_other_astray(person: Person, tier: str) -> None:
+    docs = person.home / "docs"
+    docs.mkdir()
+    for number, each in enumerate((tier, LANDLOCK, tier)):
+        run = ("run", "--tier", each, "--allow", str(docs), "--", "sh", "-c")
+        assert person.nono(*run, f"echo x > ~/docs/{number}").returncode == 0
+    assert {path.name for path in docs.iterdir()} == {"0", "1", "2"}

@@ -8,7 +8,7 @@ import pytest
 
 from nono_mcp.policy import home
 from nono_mcp.policy.errors import PolicyError
-from nono_sandbox.confinement import LANDLOCK
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 from tests.policy.conftest import give_away
 
 if TYPE_CHECKING:
@@ -137,6 +137,19 @@ def test_a_home_that_others_could_enter_is_closed(machine: Machine) -> None:
     prepared = machine.prepare()
     path = made(prepared)
     path.chmod(0o777)
+    home.ensure(prepared)
+    assert path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0, 0o300, 0o500])
+@pytest.mark.parametrize("tier", [NAMESPACES, LANDLOCK])
+def test_what_a_call_shut_is_opened_again(machine: Machine, tier: str, mode: int) -> None:
+    machine.write(".config/tool/conf")
+    prepared = machine.prepare(tier=tier, flags=machine.flags(read=("~/.config/tool",)))
+    path = made(prepared)
+    (path / ".config").mkdir(exist_ok=True)
+    (path / ".config").chmod(mode)
+    path.chmod(mode)
     home.ensure(prepared)
     assert path.stat().st_mode & 0o777 == 0o700
 

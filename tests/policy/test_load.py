@@ -59,8 +59,10 @@ def test_the_home_is_the_sandboxs_own(machine: Machine) -> None:
     assert dict(first.confinement.environment)["HOME"] == str(machine.home)
     assert dict(first.confinement.environment)["TMPDIR"] == "/tmp"  # noqa: S108 - the worker's own
     second = machine.prepare(tier=LANDLOCK, tmpdir=str(machine.root))
-    assert Grant(private, READ | WRITE) in second.confinement.grants
-    assert dict(second.confinement.environment)["HOME"] == private
+    assert second.private_home is not None
+    assert second.private_home not in ("", private)
+    assert Grant(second.private_home, READ | WRITE) in second.confinement.grants
+    assert dict(second.confinement.environment)["HOME"] == second.private_home
     assert dict(second.confinement.environment)["TMPDIR"] == str(machine.root)
     assert granted(second)[str(machine.root)] == READ | WRITE
 
@@ -234,6 +236,6 @@ def test_nothing_is_made_by_asking(machine: Machine) -> None:
 
 
 def test_a_private_homes_name_is_plain_whatever_the_workspaces() -> None:
-    found = load.private_home("/state", "/work/\udcff\n")
+    found = load.private_home("/state", "/work/\udcff\n", LANDLOCK)
     assert found.startswith("/state/homes/")
     assert found.removeprefix("/state/homes/").isalnum()

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox.confinement import GRANT_MOVED, NAMESPACES, READ, WRITE, Grant, Limits
+from nono_sandbox.confinement import GRANT_MOVED, NAMESPACES, READ, WRITE, Grant, Limits, Link
 from nono_sandbox.errors import SandboxError
-from tests.sandbox.conftest import supervisor_argv
+from tests.sandbox.conftest import supervisor_argv, system_links
 from tests.sandbox.test_fresh_root import flipping
 from tests.sandbox.test_single_run import LONG_ENOUGH_S, Run, call_for
 
@@ -273,6 +273,78 @@ def test_a_call_that_shuts_what_is_above_it_shuts_nobody_out_for_good(shared: Sh
         outcome = again.attack('write(ARGUMENTS[0] + "/there")', shared.granted)
     assert outcome.ended.limit == ""
     assert (shared.granted / "there").exists()
+
+
+@pytest.fixture
+def linked(shared: Shared) -> dict[str, object]:
+    """Return a confinement's symlinks, one of them from the home to what is granted elsewhere."""
+    path = str(shared.home / "deep" / "link")
+    return {"links": (*system_links(), Link(path, str(shared.yard.workspace)))}
+
+
+def test_a_call_is_ended_when_another_session_replaces_a_symlink_it_writes_by(
+    shared: Shared, linked: dict[str, object]
+) -> None:
+    sandbox = shared.confine(shared.grants[0], **linked)
+    by_link = shared.home / "deep" / "link"
+    victim = sandbox.begin_attack(WRITE_ON, by_link, shared.stop)
+    victim.wait_for("began")
+    until((shared.yard.workspace / "written").exists)
+    shared.attack("os.unlink('deep/link')\nos.mkdir('deep/link')\n").wait()
+    until(lambda: bool(shared.astray) or victim.lane.receive())
+    shared.stop.touch()
+    outcome = victim.wait()
+    assert (outcome.ended.limit, outcome.status) == (GRANT_MOVED, 128 + 9)
+    (shared.yard.workspace / "written").unlink()
+    for written in shared.astray:
+        written.unlink()
+    with shared.confine(shared.grants[0], **linked) as again:
+        outcome = again.attack('write(ARGUMENTS[0] + "/written")', by_link)
+    assert outcome.ended.limit == ""
+    assert (shared.yard.workspace / "written").exists()
+
+
+def test_who_has_a_symlink_in_the_home_moves_nothing_of_it(
+    shared: Shared, linked: dict[str, object]
+) -> None:
+    sandbox = shared.confine(shared.grants[0], **linked)
+    outcome = sandbox.attack(
+        """
+        os.chdir(ARGUMENTS[0])
+        attempt("remove", lambda: os.unlink("deep/link"))
+        attempt("rename", lambda: os.rename("deep/link", "deep/other"))
+        attempt("rename what is above it", lambda: os.rename("deep", "other"))
+        attempt("write there", lambda: write("deep/link/there"))
+        """,
+        shared.home,
+    )
+    assert outcome.ended.limit == ""
+    assert outcome.done == ["write there"]
+    assert (shared.yard.workspace / "there").exists()
+
+
+def test_where_a_symlink_in_the_home_has_no_room_nothing_runs(
+    shared: Shared, linked: dict[str, object]
+) -> None:
+    kept = shared.private / "deep" / "link" / "kept"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    with pytest.raises(SandboxError, match=f"remove {kept.parent}"):
+        shared.confine(shared.grants[0], **linked)
+    assert kept.exists()
+
+
+def test_more_grants_than_descriptors_are_mounted(
+    shared: Shared, tier: str, call_for: Callable[..., Call]
+) -> None:
+    paths = [shared.home / f"above-{number}" / "granted" for number in range(80)]
+    for path in paths:
+        path.mkdir(parents=True)
+    grants = shared.grants[0], *(shared.yard.granted(path, READ) for path in paths)
+    by = ("/bin/sh", "-c", 'ulimit -n 64 && exec "$@"', "sh")
+    run = Run(tier, shared.yard.confinement(*grants), call_for("say('began', True)"), by=by)
+    answer, _ = run.wait()
+    assert answer[:3] == ("ended", 0, ""), answer
 
 
 def test_what_is_mounted_while_the_way_flips_is_never_written_past(shared: Shared) -> None:
