@@ -97,7 +97,8 @@ class Generation:
         self._scratch = scratch
         grants = [
             (grant.source or grant.path, grant.identity)
-            for grant in prepared.confinement.grants
+            # The system's come first, and there may be more of them than are looked at.
+            for grant in reversed(prepared.confinement.grants)
             if grant.identity is not None
             and not any(covers(own, grant.source or grant.path) for own in _KERNELS_OWN)
         ]

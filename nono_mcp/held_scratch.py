@@ -112,8 +112,8 @@ def remove_left(records: int) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_over(fd):
                 os.unlink(name, dir_fd=records)
-        except OSError:
-            continue  # it lives, or something in it can't be removed
+        except (OSError, ValueError):
+            continue  # it lives, something in it can't be removed, or what it says is no path
         finally:
             os.close(fd)
 
@@ -140,7 +140,7 @@ def _parsed(data: bytes) -> tuple[str, int, int] | None:
     try:
         path, device, inode = json.loads(data)
         said = os.fspath(path), int(device), int(inode)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     return said if path.startswith("/") and scratch.is_name(path.rpartition("/")[2]) else None
 

@@ -149,6 +149,14 @@ def test_a_record_of_what_is_never_made_counts_for_nothing(
         assert (kept / "kept" / "file").exists()
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, '["%s", 1e400, 1]', '["/\\u0000%s", 1, 1]', '["/\\ud800%s", 1, 1]']
+)
+def test_a_record_that_is_damaged_keeps_nobody_from_beginning(place: Place, text: str) -> None:
+    place.record(None).write_text(text.replace("%s", "/nono-0123456789abcdef"))
+    place.looked()
+
+
 @pytest.mark.parametrize("open_to", ["record", "directory"])
 def test_a_record_that_others_may_write_counts_for_nothing(
     tmp_path: Path, place: Place, open_to: str

@@ -90,7 +90,7 @@ CREDENTIALS: Table = (
                 ".my.cnf .mylogin.cnf .pgpass .pg_service.conf .odbc.ini .influxdbv2 .filezilla "
                 ".vnc"
             ),
-            ".config": "msmtp curlrc filezilla remmina freerdp tigervnc",
+            ".config": "msmtp curlrc filezilla remmina freerdp tigervnc nono-token*",
             ".local/share": "DBeaverData remmina",
         },
     ),

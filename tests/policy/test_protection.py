@@ -28,6 +28,7 @@ HIDDEN = """
 .bash_history .zsh_history .python_history .psql_history .node_repl_history .local/share/fish
 .claude .claude.json .claude.json.backup .codex/auth.json .gemini .electrum .bitcoin
 .config/Code .pgpass .my.cnf .local/share/uv/credentials .cache/huggingface/token .Xauthority
+.config/nono-token
 """
 UNWRITTEN = """
 .bashrc .bash_profile .profile .zshrc .zshenv .config/fish/config.fish .config/autostart/x.desktop

@@ -26,6 +26,11 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 _GAP = "--\n"
 _MATCHES = "binary file matches"
 _STOPPED = "WARNING: stopped searching binary file after match"
+_TOKEN = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|.", re.DOTALL)
+_BREAKS = frozenset({"\n", r"\n"})
+# What means a line's ends, and in the whole the whole's; and what may match in a line for want of
+# what is around that: lookaround that says no, conditions, and what gives nothing back.
+_OF_LINES_ALONE = re.compile(r"\\[AZ]|\(\?(?:<?!|>|\(|[a-z]*-)|[*+?}]\+")
 
 
 def search_files(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
@@ -68,7 +73,8 @@ class _Search:
     def __init__(self, request: Mapping[str, Any]) -> None:
         text = re.escape(request["pattern"]) if request["literal"] else request["pattern"]
         flags = re.MULTILINE | (re.IGNORECASE if request["ignore_case"] else 0)
-        if "\n" in text:
+        # A literal has its line breaks escaped by a backslash.
+        if "\n" in text or not _BREAKS.isdisjoint(_TOKEN.findall(text)):
             raise FailedError("pattern: lines are searched one by one, and hold no line break")
         try:
             with warnings.catch_warnings():
@@ -79,8 +85,7 @@ class _Search:
             raise FailedError(
                 f"pattern: {error} (there is no ripgrep: as Python has it)"
             ) from error
-        # These two mean a line's ends, and in the whole the whole's.
-        self._about_ends = "\\A" in text or "\\Z" in text
+        self._of_lines_alone = _OF_LINES_ALONE.search(text) is not None
         self._context = request["context"]
         self._names_only = request["names_only"]
         self._line_max = request["line_max"]
@@ -95,7 +100,7 @@ class _Search:
             data = data[:nul] if nul >= _LOOKED_AT_BYTES else b""
         text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
         # Whatever matches in a line matches in the whole, so most files need no more than this.
-        if not self._about_ends and self._pattern.search(text) is None:
+        if not self._of_lines_alone and self._pattern.search(text) is None:
             return
         lines = text.split("\n")
         if not lines[-1]:

@@ -200,6 +200,15 @@ def test_lines_are_found_and_shown(tmp_path: Path) -> None:
     assert "No such file" in search(tmp_path / "missing", "x")[0]
 
 
+@pytest.mark.parametrize(
+    "pattern", [r"one(?!\s)", r"(?<!\s)one", r"(?>one\s*)$", r"one\s*+$", "(?-m:^one$)"]
+)
+def test_a_line_is_searched_as_if_it_was_all_there_is(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "file").write_text("\n\none\n\ntwo\n")
+    assert search(tmp_path, pattern) == ["file:3:one"]
+    assert search(tmp_path, r"[^\n]\\n|w[^]\n]") == ["file:5:two"]
+
+
 def test_encodings_and_long_lines_are_shown_as_ripgrep_shows_them(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes("\ufefffound".encode("utf-16-le"))
     (tmp_path / "b").write_bytes("\ufefffound".encode())
@@ -214,7 +223,7 @@ def test_encodings_and_long_lines_are_shown_as_ripgrep_shows_them(tmp_path: Path
     ]
 
 
-@pytest.mark.parametrize("pattern", ["[[:alpha:]]", "[a&&b]", "one\ntwo"])
+@pytest.mark.parametrize("pattern", ["[[:alpha:]]", "[a&&b]", "one\ntwo", r"one\ntwo"])
 def test_a_pattern_that_would_mean_something_else_is_refused(tmp_path: Path, pattern: str) -> None:
     assert "pattern: " in search(tmp_path, pattern)[0]
 
