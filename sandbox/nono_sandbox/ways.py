@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import _stat as stat
 import posix as os
-import select
 
 from nono_sandbox import _uapi, mount_points
 from nono_sandbox.errors import ConfinementError
+from nono_sandbox.readable import is_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Ways:
         Who asks after its last act knows of each.
         """
         # In this order: what leads there again by now has raised an event.
-        return not _lead(self._ends) or bool(select.select([self.fd], [], [], 0)[0])
+        return not _lead(self._ends) or is_readable(self.fd)
 
     def _unwatched(self, error: OSError, what: str) -> ConfinementError:
         return ConfinementError(

@@ -27,6 +27,15 @@ IN_A_SESSION = (
     "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
+LEFT_OPEN_COUNT = 1_100
+"""More than select(2) takes a number of."""
+LEAVING_OPEN = (
+    "import os, resource, sys;"
+    "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1];"
+    f"resource.setrlimit(resource.RLIMIT_NOFILE, ({LEFT_OPEN_COUNT + 200}, hard));"
+    f"[os.set_inheritable(os.dup(0), True) for _ in range({LEFT_OPEN_COUNT})];"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -102,6 +111,11 @@ class Person:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+
+
+def with_many_left_open(*command: str) -> list[str]:
+    """Return what starts *command* with more descriptors than most programs ever have."""
+    return [sys.executable, "-I", "-S", "-c", LEAVING_OPEN, *command]
 
 
 @pytest.fixture

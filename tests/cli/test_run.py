@@ -11,7 +11,7 @@ import pytest
 
 from nono_sandbox.confinement import LANDLOCK
 
-from .conftest import LONG_ENOUGH_S, NONO, Person, eventually, running
+from .conftest import LONG_ENOUGH_S, NONO, Person, eventually, running, with_many_left_open
 
 pytestmark = pytest.mark.linux
 
@@ -211,6 +211,26 @@ def test_what_the_program_leaves_behind_ends_with_it(
     # The pipe it holds open doesn't hold the answer up.
     assert run(person, tier, "-q", "--", "sh", "-c", script)[0] == 4
     assert not running(mark)
+
+
+def test_what_its_parent_left_open_is_not_in_its_way(person: Person, tier: str) -> None:
+    (person.home / "granted").mkdir()
+    options = ("--tier", tier, "--allow-cwd", "--allow", str(person.home / "granted"))
+    # What is left behind has the lane wait for its end.
+    script = "sleep 100 & touch ran; exit 4"
+    command = with_many_left_open(str(NONO), "run", "-q", *options, "--", "sh", "-c", script)
+    done = subprocess.run(
+        command,
+        cwd=person.workspace,
+        env=person.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONG_ENOUGH_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (4, "")
+    assert (person.workspace / "ran").exists()
 
 
 LIMITS = [
