@@ -41,7 +41,7 @@ KEY = "recall.key"
 KEY_BYTES = 8
 BYTES_MAX = 1 << 20
 TAG_BYTES = 8
-_VERSION = 2
+_VERSION = 3
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATH_ALONE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
 NO_SUCH_NAME = -1
@@ -233,6 +233,15 @@ def _standing(root: str) -> tuple[tuple[Any, ...], ...]:
     return tuple((one.directory, one.name, one.rule, one.what) for one in spots.standing(root))
 
 
+def _other_names(
+    question: tuple[tuple[tuple[str, int], ...], tuple[str, ...]],
+) -> tuple[tuple[str, int, str, bool], ...]:
+    # Only who closes something within a grant pays for the import.
+    from nono_mcp.policy import hard_links
+
+    return hard_links.find(*question)
+
+
 def _source(path: str) -> tuple[int, ...] | int:
     try:
         status = os.stat(path)
@@ -260,6 +269,7 @@ SENSES: dict[str, Callable[[Any], Any]] = {
     "access": _access,
     "exists": _exists,
     "standing": _standing,
+    "other-names": _other_names,
     "source": _source,
 }
 """How each kind of question is asked."""

@@ -126,6 +126,27 @@ def test_what_is_protected_later_is_protected_in_the_next_run(person: Person) ->
 
 
 @with_namespaces
+@pytest.mark.claim("fs.denied-later")
+def test_another_name_that_a_closed_file_was_given_since_opens_nothing(person: Person) -> None:
+    """All that is closed lies within what is granted, our own state too."""
+    secret = person.home / ".ssh/id_ed25519"
+    secret.parent.mkdir()
+    secret.write_text("hunter2")
+    copy = person.workspace / "copy"
+    options = ("run", "--read", str(person.home), "--allow-cwd", "--")
+    assert was_judged(person, *options, "true")
+    assert not was_judged(person, *options, "true")
+    # What was installed is remembered for itself.
+    assert person.nono(*options, "true").returncode == 0
+    copy.hardlink_to(secret)
+    for _ in range(2):
+        done = person.nono(*options, "cat", str(copy))
+        assert (done.returncode, done.stdout) == (1, "")
+    assert was_judged(person, *options, "true")
+    assert not was_judged(person, *options, "true")
+
+
+@with_namespaces
 @pytest.mark.claim("fs.deny-by-default")
 def test_a_grant_that_leads_elsewhere_opens_what_it_did_no_more(person: Person) -> None:
     around = person.home.parent

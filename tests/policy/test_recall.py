@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.policy import answers, load, recall
+from nono_mcp.policy import answers, hard_links, load, recall
 from nono_mcp.policy import witness as witness_module
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.policy.recall import Outcome
@@ -79,6 +79,7 @@ def furnish(machine: Machine) -> Machine:
     (machine.workspace / ".git/hooks/pre-commit").write_text("#!/bin/sh\n")
     (machine.workspace / ".vscode").mkdir()
     (machine.workspace / "sources").mkdir()
+    (machine.workspace / "sources/tool").touch()
     return machine
 
 
@@ -97,7 +98,9 @@ CHANGES: dict[str, Callable[[Machine], object]] = {
         machine.home / ".netrc", machine.home / "data"
     ),
     "a guarded name in the workspace": lambda machine: (machine.workspace / ".mcp.json").touch(),
-    "another hook": lambda machine: (machine.workspace / ".git/hooks/post-merge").touch(),
+    "a hook with another name": lambda machine: os.link(
+        machine.workspace / "sources/tool", machine.workspace / ".git/hooks/post-merge"
+    ),
     "a policy in the workspace": lambda machine: (machine.workspace / "nono.toml").touch(),
     "a grant leads elsewhere": lambda machine: _turn(machine.home / "linked", machine.home / "bin"),
     "a grant is another directory": lambda machine: _again(machine.home / "data"),
@@ -106,10 +109,30 @@ CHANGES: dict[str, Callable[[Machine], object]] = {
     "another name of what is closed": lambda machine: os.link(
         machine.home / ".netrc", machine.workspace / "copy"
     ),
+    "another name of what is in a closed directory": lambda machine: os.link(
+        machine.home / ".ssh/id_ed25519", machine.workspace / "sources/copy"
+    ),
     "our own state is a symlink": lambda machine: _turn(
         machine.home / ".local/state/nono", machine.home / "data"
     ),
 }
+
+
+def test_what_is_in_closed_directories_counts_for_its_other_names_alone(
+    furnished: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own state is one, and changes with every run; others hold thousands of files."""
+    for number in range(witness_module.NOTES_MAX):
+        (furnished.home / ".ssh" / f"{number}").touch()
+    request = asked(furnished)
+    prepared, witness = judged(request)
+    notes = kept(witness, monkeypatch, furnished.root / "elsewhere")
+    assert notes is not None
+    (furnished.state / "new").mkdir()
+    (furnished.home / ".ssh/0").rename(furnished.home / ".ssh/new")
+    (furnished.workspace / ".git/hooks/post-merge").touch()
+    assert recall.hold(notes)
+    assert load.prepare(request) == prepared
 
 
 def _turn(path: Path, target: Path) -> None:
@@ -274,7 +297,7 @@ def test_a_newer_source_than_the_run_is_not_kept_by(
 
 def test_nothing_is_asked_past_the_witness(furnished: Machine) -> None:
     # What a module that has `posix` for `os` asks, nobody notes.
-    noting = (witness_module.__name__, answers.__name__, recall.__name__)
+    noting = [one.__name__ for one in (witness_module, answers, hard_links, recall)]
     unseen = set()
 
     def see(frame: FrameType, event: str, called: object) -> None:
