@@ -124,7 +124,7 @@ def tag_of(secret: bytes, data: bytes) -> bytes:
 
 
 def read(path: str, bytes_max: int) -> bytes | None:
-    """Return what is in the file *path*, if it's this user's alone to write and isn't larger."""
+    """Return what the file *path* begins with, if it's this user's alone to write."""
     try:
         descriptor = os.open(path, _OPEN)
     except OSError:
@@ -132,9 +132,7 @@ def read(path: str, bytes_max: int) -> bytes | None:
     try:
         status = os.fstat(descriptor)
         own = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if not own or not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
-            return None
-        return os.read(descriptor, bytes_max)
+        return os.read(descriptor, bytes_max) if own and stat.S_ISREG(status.st_mode) else None
     finally:
         os.close(descriptor)
 
