@@ -24,7 +24,7 @@ from nono_mcp.held_scratch import HeldScratch
 from nono_mcp.policy import trust_roots
 from nono_mcp.policy.errors import RefusedError
 from nono_mcp.recording import network, policy_digest
-from nono_sandbox import private
+from nono_sandbox import open_files_limit, private
 from nono_sandbox.confinement import LANDLOCK
 from nono_sandbox.readable import is_readable
 
@@ -198,6 +198,7 @@ class StandaloneProxy:
 
     def _start(self, listener: socket.socket, known_as: tuple[str, int] | None) -> Gateway:
         gateway.keep_memory_shut()
+        open_files_limit.raise_own()
         rules = self._prepared.document.network
         host, port = listener.getsockname()[:2]
         name, named_port = known_as or (f"[{host}]" if ":" in host else host, port)

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -34,7 +34,6 @@ from nono_mcp.server.paths import PATH
 from nono_mcp.server.tenant import Allowance
 from nono_mcp.server.tenants import REQUESTS_MAX, Tenants
 from nono_mcp.session import LANES_MAX, Session
-from nono_sandbox import open_files_limit
 from nono_sandbox.confinement import NAMESPACES
 
 if TYPE_CHECKING:
@@ -83,7 +82,6 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
     """
     address = listening.judge(http)
     listening.check_keys(http)
-    options = _with_open_files(options)
     token = ""
     if http.team is None:
         token = (
@@ -113,12 +111,6 @@ async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> Non
             named = f"a client that adds a name ({PATH}/NAME) has a session of its own"
             listening.announce(address, port, [f"{named}; {told}"], token)
             await serving.listen(guard, http, listener, draining)
-
-
-def _with_open_files(options: ServeOptions) -> ServeOptions:
-    """Let this server open as many files as it may, and what its sessions run as many as before."""
-    usual = open_files_limit.raise_own()
-    return replace(options, request=options.request.replace(open_files_usual=usual))
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import posix as os
 
-from nono_sandbox import _uapi, call_events, sealing, spawning, wire, worker
+from nono_sandbox import _uapi, call_events, open_files_limit, sealing, spawning, wire, worker
 from nono_sandbox.call_monitor import CallMonitor
 from nono_sandbox.readable import is_readable
 from nono_sandbox.spawning import WorkerProcess
@@ -38,6 +38,8 @@ def serve(control: _socket.socket, requests: list[_socket.socket], plan: Plan) -
 
     They arrive by *requests*, which is one channel, or none if this lane starts their programs.
     """
+    # It has few, and its programs start with what it has.
+    open_files_limit.put_back(plan.open_files_usual)
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     if not requests:
         _serve_spawning(control, plan, signals)
