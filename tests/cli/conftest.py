@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import nono_mcp
+import nono_sandbox
 from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 
@@ -96,6 +98,25 @@ class Person:
             env=self.environment(**(environment or {})),
             errors="surrogateescape",
             input=stdin,
+            timeout=LONG_ENOUGH_S,
+        )
+
+    def nono_after(
+        self, before: str, *arguments: str, python: tuple[str, ...] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command line to its end in an interpreter that runs the code *before* first."""
+        packages = (nono_mcp, nono_sandbox)
+        roots = sorted({str(Path(*package.__path__).parent) for package in packages})
+        ours = f"import sys; sys.path += {roots!r}\n{before}\n"
+        code = f"{ours}from nono_mcp.__main__ import run; run()"
+        return subprocess.run(
+            [sys.executable, "-I", "-S", *python, "-c", code, *arguments],
+            capture_output=True,
+            check=False,
+            cwd=self.workspace,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            text=True,
             timeout=LONG_ENOUGH_S,
         )
 

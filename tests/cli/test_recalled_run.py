@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import nono_mcp
-import nono_sandbox
 from nono_mcp.policy import recall
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 
@@ -24,18 +21,8 @@ JUDGING = "nono_mcp.policy.load"
 
 def imports(person: Person, *arguments: str, before: str = "", **more: str) -> set[str]:
     """Run a command line well, after the code *before*; return what of ours it imported."""
-    roots = sorted({str(Path(*package.__path__).parent) for package in (nono_mcp, nono_sandbox)})
-    code = f"import sys; sys.path += {roots!r}\n{before}\nfrom nono_mcp.__main__ import run; run()"
-    finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-X", "importtime", "-c", code, *arguments],
-        capture_output=True,
-        check=True,
-        cwd=person.workspace,
-        env=person.environment(**more),
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=60,
-    )
+    finished = person.nono_after(before, *arguments, python=("-X", "importtime"), **more)
+    finished.check_returncode()
     return set(re.findall(r"^import time:.*\| +(nono\S+)$", finished.stderr, re.MULTILINE))
 
 
