@@ -72,15 +72,28 @@ class Ways:
         The working directory is the new root, which has a /proc.
 
         Raises:
-            ConfinementError: Something of it can't be watched.
+            ConfinementError: Something of it can't be watched, or has no room.
             OSError: The kernel refused.
         """
-        parent, _, name = path.rpartition("/")
-        point = mount_points.made(self._hold(parent), name, directory=directory)
+        point = self._point(path, directory=directory)
         self._watch(point)
         _uapi.move_mount(mount, point)
         os.close(point)
         self._end_at(path, os.fstat(mount))
+
+    def _point(self, path: str, *, directory: bool) -> int:
+        parent, _, name = path.rpartition("/")
+        above = self._hold(parent)
+        try:
+            return mount_points.made(above, name, directory=directory)
+        except IsADirectoryError:
+            pass  # where a file is granted
+        try:
+            # An empty one holds nothing that could be lost; what is in another is somebody's.
+            os.rmdir(name, dir_fd=above)
+            return mount_points.made(above, name, directory=directory)
+        except OSError as error:
+            raise self._without_room("the grant of", path, error) from error
 
     def repeat(self, link: Link) -> None:
         """Have *link* in its place, mounted on itself.
@@ -95,10 +108,7 @@ class Ways:
             itself = _uapi.open_tree_clone(made)
             _uapi.move_mount(itself, made)
         except OSError as error:
-            raise ConfinementError(
-                f"can't have the symlink {link.path} in the private home: {error.strerror}; remove "
-                f"{self._source}{link.path[len(self.top) :]}"
-            ) from error
+            raise self._without_room("the symlink", link.path, error) from error
         self._end_at(link.path, os.fstat(made))
         os.close(itself)
         os.close(made)
@@ -156,6 +166,12 @@ class Ways:
         """
         # In this order: what leads there again by now has raised an event.
         return not _lead(self._ends) or is_readable(self.fd)
+
+    def _without_room(self, what: str, path: str, error: OSError) -> ConfinementError:
+        return ConfinementError(
+            f"can't have {what} {path} in the private home: {error.strerror}; remove "
+            f"{self._source}{path[len(self.top) :]}"
+        )
 
     def _unwatched(self, error: OSError, what: str) -> ConfinementError:
         return ConfinementError(
