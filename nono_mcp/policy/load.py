@@ -11,6 +11,7 @@ import os
 from nono_mcp.policy import ceiling, effective_grants, planted, resolve
 from nono_mcp.policy.compile import Plan, compile_policy
 from nono_mcp.policy.denials import Twin
+from nono_mcp.policy.paths import as_any_process_names_it
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS
 from nono_mcp.policy.shut import shut
@@ -122,4 +123,7 @@ def explain(prepared: Prepared, text: str, operation: str) -> tuple[str, Allow |
     from nono_mcp.policy.decide import judge
 
     place = resolve.resolve(absolute("the path", text))
-    return place.path, judge(prepared, place, operation)
+    path = as_any_process_names_it(os.path.normpath(text), place.path, f"/proc/{os.getpid()}")
+    if path != place.path:
+        place = place.replace(path=path, links=())
+    return path, judge(prepared, place, operation)
