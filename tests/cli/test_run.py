@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -365,7 +367,10 @@ def test_the_home_as_a_workspace_needs_an_explicit_yes(person: Person, tier: str
     refused = person.nono(*words, cwd=person.home)
     assert refused.returncode == 126
     assert refused.stderr.startswith("REFUSED ")
-    assert "--unsafe-broad-workspace" in refused.stderr
+    added = refused.stderr.partition("or add ")[2].partition(")")[0]
+    # Without namespaces a home can't be granted as a whole anyway, for what is closed in it.
+    told = person.nono("run", added, *words[1:], cwd=person.home).stderr
+    assert told == "" or "that can't be enforced" in told
 
 
 def test_a_denial_inside_a_grant_holds_or_is_refused(person: Person, tier: str) -> None:
@@ -442,10 +447,34 @@ def test_what_would_run_outside_later_is_put_right(person: Person, tier: str) ->
     assert status == 0
     lines = told.splitlines()
     assert lines[0].startswith("nono: taken away again: ")
-    assert "/.envrc (what a shell runs on entering the directory); --bypass lets it be" in lines[0]
+    assert "/.envrc (what a shell runs on entering the directory); --bypass " in lines[0]
     assert "/.git/config (settings of Git, which can run commands)" in lines[1]
     assert sorted(path.name for path in person.workspace.iterdir()) == [".git", "kept"]
     assert not (person.workspace / ".git" / "config").exists()
+
+
+LETS_IT_BE = re.compile(r"--bypass \S+(?= lets it be)")
+
+
+def test_what_is_told_to_let_it_be_lets_it_be(person: Person, tier: str) -> None:
+    """Of what is guarded for its name; what is for what it holds no option can name."""
+    script = (
+        "echo x > .envrc; git init -q nested; echo x > nested/.git/hooks/update; mkdir bare;"
+        "cd bare; mkdir refs objects hooks; echo ref: refs/heads/x > HEAD; echo x > hooks/update"
+    )
+    words = ("--", "sh", "-c", script)
+    status, _, told = run(person, tier, "--allow-cwd", *words)
+    assert (status, len(told.splitlines())) == (0, 2 + 1)
+    options = [word for option in LETS_IT_BE.findall(told) for word in option.split()]
+    assert len(options) == 2 * 2
+    for name in ("nested", "bare"):
+        shutil.rmtree(person.workspace / name)
+    status, _, told = run(person, tier, "--allow-cwd", *options, *words)
+    assert status == 0
+    (line,) = told.splitlines()
+    assert "/bare/HEAD (a repository in a directory itself" in line
+    assert "--bypass" not in line
+    assert (person.workspace / "nested/.git/hooks/update").exists()
 
 
 @pytest.mark.claim("guard.after-run")
