@@ -10,8 +10,6 @@ import os
 
 from nono_mcp.policy import ceiling, effective_grants, planted, resolve
 from nono_mcp.policy.compile import Plan, compile_policy
-from nono_mcp.policy.denials import Twin
-from nono_mcp.policy.paths import as_any_process_names_it
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS
 from nono_mcp.policy.shut import shut
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nono_mcp.policy.decide import Allow, Deny
+    from nono_mcp.policy.denials import Twin
     from nono_mcp.policy.rules import Asked
     from nono_mcp.policy.shut import Shut
     from nono_mcp.policy.wanted import Wanted
@@ -95,12 +94,12 @@ def _twins(closed: Mapping[str, int], grants: Sequence[Asked], workspace: str) -
     # Only who closes something pays for the import.
     from nono_mcp.policy import hard_links
 
-    own = {
-        asked.place.path: None
+    own = (
+        asked.place.path
         for asked in grants
         if asked.layer.kind not in (SHIPPED, TOOLS) or asked.place.path == workspace
-    }
-    return [Twin(*found) for found in hard_links.find(tuple(closed.items()), tuple(own))]
+    )
+    return hard_links.find(closed.items(), own)
 
 
 def private_home(state_dir: str, workspace: str, tier: str) -> str:
@@ -123,7 +122,4 @@ def explain(prepared: Prepared, text: str, operation: str) -> tuple[str, Allow |
     from nono_mcp.policy.decide import judge
 
     place = resolve.resolve(absolute("the path", text))
-    path = as_any_process_names_it(os.path.normpath(text), place.path, f"/proc/{os.getpid()}")
-    if path != place.path:
-        place = place.replace(path=path, links=())
-    return path, judge(prepared, place, operation)
+    return place.path, judge(prepared, place, operation)

@@ -17,8 +17,8 @@
 - Resources: `outputs`, `snapshot_resources`, `audit_resources`, `notifications`.
 - The log: `audit_log`, `audit_tools`, `telemetry`. Why there is no server: `errors`.
 
-Architecture invariant: this package itself imports nothing of the SDK, which takes a second:
-the session starts meanwhile.
+Architecture invariant: this package itself imports nothing of the SDK, which takes most of
+a second: what refuses a start is told before.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A server's life: start, serve, end by whatever comes first.
 
-The SDK takes a second to import. That happens in a thread, while the session starts.
+The SDK takes most of a second to import. That comes last, so that what refuses a start is told
+before it, and in a thread, so that signals are heard meanwhile.
 
 Architecture invariant: workers end with this process, however it ends. What is done about
 signals here makes that orderly, not true.
@@ -10,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import os
 import signal
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,13 +26,12 @@ import anyio.to_thread
 from nono_mcp.server.audit_log import open_log
 from nono_mcp.server.errors import ServeError
 from nono_mcp.session import Session
-from nono_sandbox import open_files_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from nono_mcp.server import ServeOptions
+    from nono_mcp.server import Http, ServeOptions
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _STDERR = 2
@@ -48,15 +48,7 @@ def run(options: ServeOptions) -> int:
         # Until there is a loop to answer them there is nothing to end in order.
         signal.signal(number, signal.SIG_DFL)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="nono: %(message)s")
-    importing = threading.Thread(target=_import, args=(options,), daemon=True)
-    importing.start()
-    return anyio.run(_serve, _with_open_files(options), importing)
-
-
-def _with_open_files(options: ServeOptions) -> ServeOptions:
-    """Let this server open as many files as it may, and what its sessions run as many as before."""
-    usual = open_files_limit.raise_own()
-    return replace(options, request=options.request.replace(open_files_usual=usual))
+    return anyio.run(_serve, options)
 
 
 def _fill_standard_descriptors(options: ServeOptions) -> None:
@@ -75,48 +67,53 @@ def _fill_standard_descriptors(options: ServeOptions) -> None:
         )
 
 
-def _import(options: ServeOptions) -> None:
-    # Hundreds of thousands of objects are made here, and none of them is garbage.
-    gc.disable()
-    try:
-        _transport(options)
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-def _transport(options: ServeOptions) -> ModuleType:
-    # The second of import that this module is about.
-    if options.http is None:
-        from nono_mcp.server import stdio  # noqa: PLC0415 - see above
-
-        return stdio
-    from nono_mcp.server import shared  # noqa: PLC0415 - see above
-
-    return shared
-
-
-async def _serve(options: ServeOptions, importing: threading.Thread) -> int:
+async def _serve(options: ServeOptions) -> int:
     http = options.http
     ending = Ending() if http is None else Ending(SHARED_GRACE_S, http.drain_s)
     with ending.by_signals():
         if http is not None:
-            await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)
-            await _transport(options).serve(options, http, ending.draining)
+            await _serve_by_http(options, http, ending.draining)
         else:
-            await _serve_one(options, importing)
+            await _serve_one(options)
     return ending.status
 
 
-async def _serve_one(options: ServeOptions, importing: threading.Thread) -> None:
+async def _serve_by_http(options: ServeOptions, http: Http, draining: anyio.Event) -> None:
+    # Of what it needs, standard input and output need nothing.
+    from nono_mcp.server import listening  # noqa: PLC0415 - see above
+
+    with listening.reached(http) as site:
+        shared = await _imported("nono_mcp.server.shared")
+        await shared.serve(options, http, site, draining)
+
+
+async def _serve_one(options: ServeOptions) -> None:
     async with (
         open_log(options.request, options.audit_keep_days) as log,
         Session.open(options.request, tier=options.tier, log=log) as session,
     ):
         for notice in session.prepared.notices:
             logging.getLogger("nono").warning("%s", notice)
-        await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)
-        await _transport(options).serve(session)
+        stdio = await _imported("nono_mcp.server.stdio")
+        await stdio.serve(session)
+
+
+async def _imported(name: str) -> ModuleType:
+    """Return the module *name*, which imports the SDK."""
+    importing = threading.Thread(target=_import, args=(name,), daemon=True)
+    importing.start()
+    await anyio.to_thread.run_sync(importing.join, abandon_on_cancel=True)
+    return importlib.import_module(name)
+
+
+def _import(name: str) -> None:
+    # Hundreds of thousands of objects are made here, and none of them is garbage.
+    gc.disable()
+    try:
+        importlib.import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class Ending:

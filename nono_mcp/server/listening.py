@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from nono_mcp.policy.errors import quoted
-from nono_mcp.server import unauthenticated
+from nono_mcp.server import own_token, unauthenticated
 from nono_mcp.server.errors import ServeError
 from nono_mcp.server.paths import PATH
 from nono_sandbox import private
@@ -39,6 +39,39 @@ class Address:
     """An IP address."""
     names: frozenset[str]
     scheme: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where clients come."""
+
+    address: Address
+    listener: socket.socket
+    token: str
+    """What lets them in; empty where a team's file says who comes."""
+
+    @property
+    def port(self) -> int:
+        """The port, which may be any that was free."""
+        found: int = self.listener.getsockname()[1]
+        return found
+
+
+@contextlib.contextmanager
+def reached(http: Http) -> Iterator[Site]:
+    """Be reached as *http* says while the body runs.
+
+    Raises:
+        ServeError: The address, the certificate, the token or the port isn't to be had like that.
+    """
+    address = judge(http)
+    check_keys(http)
+    token = ""
+    if http.team is None:
+        file = http.token_file
+        token = own_token.new() if file is None else own_token.read_or_make(file)
+    with listening(address.host, http.port) as listener:
+        yield Site(address, listener, token)
 
 
 def judge(http: Http) -> Address:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,7 +21,7 @@ from nono_mcp.policy.document import AskSection
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_mcp.policy.keys import LISTED
 from nono_mcp.server import http as serving
-from nono_mcp.server import listening, own_token, team
+from nono_mcp.server import listening, team
 from nono_mcp.server.addressing import Who
 from nono_mcp.server.app import build
 from nono_mcp.server.audit_log import open_log
@@ -34,6 +34,7 @@ from nono_mcp.server.paths import PATH
 from nono_mcp.server.tenant import Allowance
 from nono_mcp.server.tenants import REQUESTS_MAX, Tenants
 from nono_mcp.session import LANES_MAX, Session
+from nono_sandbox import open_files_limit
 from nono_sandbox.confinement import NAMESPACES
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from nono_mcp.policy.request import Request
     from nono_mcp.server import Http, ServeOptions
+    from nono_mcp.server.listening import Site
     from nono_mcp.server.team import Team
     from nono_mcp.server.tenant import Tenant
     from nono_mcp.undo.values import Kept
@@ -72,45 +74,45 @@ class Clientele:
     """Calls of each principal's sessions that run and may write the one workspace they have."""
 
 
-async def serve(options: ServeOptions, http: Http, draining: anyio.Event) -> None:
-    """Serve as *options* and *http* say, until cancelled or drained.
+async def serve(options: ServeOptions, http: Http, site: Site, draining: anyio.Event) -> None:
+    """Serve as *options* and *http* say at *site*, until cancelled or drained.
 
     Raises:
-        ServeError: The address or the authorization server isn't to be had like that.
+        ServeError: The authorization server isn't to be had like that.
         PolicyError, RefusedError, SandboxError, SnapshotError: The team's file isn't one, or
             there is nothing to serve under somebody's policy.
     """
-    address = listening.judge(http)
-    listening.check_keys(http)
-    token = ""
+    options = _with_open_files(options)
     if http.team is None:
-        token = (
-            own_token.new() if http.token_file is None else own_token.read_or_make(http.token_file)
-        )
-        clientele = _alone(options, http, token)
+        clientele = _alone(options, http, site.token)
     else:
         clientele = await anyio.to_thread.run_sync(clientele_of, options, http, http.team)
-    with listening.listening(address.host, http.port) as listener:
-        port = listener.getsockname()[1]
-        access = HttpAccess.of(address.names, port, clientele.owners, address.scheme)
-        tenants = Tenants(
-            lambda tenant: _begun(options, clientele, access, tenant),
-            clientele.allowances,
-            Turns(clientele.calls_max),
-            sessions_max=clientele.sessions_max,
-            idle_s=clientele.idle_s,
-        )
-        guard = serving.Guard(tenants, access, readers=clientele.readers, oauth=clientele.oauth)
-        async with tenants.open(), contextlib.AsyncExitStack() as stack:
-            if http.team is None:
-                # There from the start, so that what is refused is told now.
-                await stack.enter_async_context(tenants.session(Who(ALONE)))
-                told = stack.enter_context(_told(options.request.state_dir, http, port, token))
-            else:
-                told = f"its people are in {quoted(http.team)}"
-            named = f"a client that adds a name ({PATH}/NAME) has a session of its own"
-            listening.announce(address, port, [f"{named}; {told}"], token)
-            await serving.listen(guard, http, listener, draining)
+    address, port = site.address, site.port
+    access = HttpAccess.of(address.names, port, clientele.owners, address.scheme)
+    tenants = Tenants(
+        lambda tenant: _begun(options, clientele, access, tenant),
+        clientele.allowances,
+        Turns(clientele.calls_max),
+        sessions_max=clientele.sessions_max,
+        idle_s=clientele.idle_s,
+    )
+    guard = serving.Guard(tenants, access, readers=clientele.readers, oauth=clientele.oauth)
+    async with tenants.open(), contextlib.AsyncExitStack() as stack:
+        if http.team is None:
+            # There from the start, so that what is refused is told now.
+            await stack.enter_async_context(tenants.session(Who(ALONE)))
+            told = stack.enter_context(_told(options.request.state_dir, http, port, site.token))
+        else:
+            told = f"its people are in {quoted(http.team)}"
+        named = f"a client that adds a name ({PATH}/NAME) has a session of its own"
+        listening.announce(address, port, [f"{named}; {told}"], site.token)
+        await serving.listen(guard, http, site.listener, draining)
+
+
+def _with_open_files(options: ServeOptions) -> ServeOptions:
+    """Let this server open as many files as it may, and what its sessions run as many as before."""
+    usual = open_files_limit.raise_own()
+    return replace(options, request=options.request.replace(open_files_usual=usual))
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ of a program that is Python's, which then asks the profile what it may.
 from __future__ import annotations
 
 import os
+import py_compile
 from pathlib import Path
 
 import nono_sandbox
@@ -52,6 +53,8 @@ def install(directory: Path) -> None:
 def judge(directory: Path) -> None:
     """Have what Pythons attempt under the stand-in in *directory* judged by their profiles."""
     roots = [str(HERE), str(Path(*nono_sandbox.__path__).parent)]
+    # Once, since what is judged keeps nothing.
+    py_compile.compile(str(HERE / "kernel.py"))
     (directory / "sandbox-exec.judges").write_text(JUDGES.format(roots=roots))
 
 

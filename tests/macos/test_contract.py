@@ -44,12 +44,13 @@ OF_THE_KERNEL = {
     "test_no_set_id_bit_is_planted_by_making_a_file_nor_by_programs[seatbelt]",
 }
 """What other programs than Python attempt, which are judged by a Mac's own kernel alone."""
-UNDECIDED = {
-    "test_a_grant_swapped_while_a_session_starts_never_leads_elsewhere[seatbelt]",
-    "test_a_link_swapped_while_a_worker_opens_it_never_leads_outside[seatbelt]",
-    "test_nothing_a_program_leaves_survives_its_end[seatbelt-a session of its own]",
-}
-"""Races that judging by names may lose, and a child that Linux doesn't tell whose it was."""
+UNDECIDED = (
+    "test_launch_races.py::test_a_grant_swapped_while_a_session_starts_never_leads_elsewhere",
+    "test_launch_races.py::test_a_link_swapped_while_a_worker_opens_it_never_leads_outside",
+    "test_processes.py::test_nothing_a_program_leaves_survives_its_end[seatbelt-a session of its",
+)
+"""How names begin of races that judging by names may lose, and of a child that Linux doesn't tell
+whose it was."""
 NEED_NOTHING = {
     "test_a_file_made_inside_belongs_to_the_person",
     "test_the_supervisors_environment_is_in_no_process_in_reach",
@@ -74,8 +75,9 @@ def outcomes(machine: Mac, names: tuple[str, ...]) -> dict[str, str]:
     )
     files = [TESTS / "sandbox" / name for name in names]
     found = [str(one if one.is_dir() else one.with_name(f"test_{one.name}.py")) for one in files]
+    left_out = [f"--deselect=tests/sandbox/{one}" for one in UNDECIDED]
     ended = subprocess.run(
-        [sys.executable, "-c", code, "-rA", *found],
+        [sys.executable, "-c", code, "-rA", *left_out, *found],
         capture_output=True,
         check=False,
         cwd=TESTS.parent,
@@ -93,7 +95,7 @@ def test_it_is_kept_where_its_profiles_are(on_mac: Mac, names: tuple[str, ...], 
     stand_in.judge(on_mac.machine.root)
     told = outcomes(on_mac, names)
     assert len(told) >= least
-    failed = {name for name, outcome in told.items() if outcome != "PASSED"} - UNDECIDED
+    failed = {name for name, outcome in told.items() if outcome != "PASSED"}
     assert failed == (OF_THE_STAND_IN | OF_THE_KERNEL) & told.keys()
     assert not [name for name in told if "denied" in name]
 

@@ -39,7 +39,7 @@ def while_a_person_is_asked(wire: Wire, machine: Machine, marked: Marked) -> Non
 
 def in_writing_files(wire: Wire, machine: Machine, marked: Marked) -> None:
     wire.run(marked.sleeper)
-    for n in range(60):
+    for n in range(20):
         call(wire, "write_file", path="file", content=CONTENTS[n % 2])
     until((machine.workspace / "file").exists)
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -303,6 +304,38 @@ def test_it_listens_on_loopback_alone(website: Website, machine: Machine) -> Non
         assert ended.returncode == 1
         assert "isn't a loopback address" in ended.stderr
         assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (("--http", "192.0.2.1:0"), 1),
+        (("--http", "0", "--token-file", "/missing/token"), 1),
+        (("--profile", "no-such-profile"), 126),
+    ],
+    ids=["the address", "the token", "the policy by standard input"],
+)
+def test_what_refuses_a_start_is_told_before_the_sdk_is_imported(
+    machine: Machine, options: tuple[str, ...], status: int
+) -> None:
+    code = "from nono_mcp.cli import main; status = main(sys.argv[1:])"
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; {code}; print(*sys.modules); sys.exit(status)",
+            *serving(machine, *options)[1:],
+        ],
+        capture_output=True,
+        check=False,
+        env=machine.environ,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == status, ended.stderr
+    imported = set(ended.stdout.split())
+    assert "nono_mcp.server.lifecycle" in imported
+    assert {"mcp", "pydantic"}.isdisjoint(imported)
 
 
 def test_a_policy_that_is_refused_is_told_on_one_line(machine: Machine) -> None:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import enum
 import re
+from functools import lru_cache
 
 from nono_sandbox.seatbelt.reader import MalformedError, read
 from nono_sandbox.seatbelt.sbpl import Pattern, Text
@@ -84,10 +85,6 @@ class Rule(Value):
     operations: tuple[str, ...]
     filters: tuple[Predicate, ...]
 
-    def closeness(self, operation: str) -> int:
-        """Return how closely this rule names *operation*: 0 not at all, more is closer."""
-        return max((_closeness(pattern, operation) for pattern in self.operations), default=0)
-
     def matches(self, query: Query) -> bool:
         """Return whether any filter, or no filter at all, matches *query*."""
         return not self.filters or any(matches(query) for matches in self.filters)
@@ -108,18 +105,27 @@ class Profile:
 
     def decide(self, query: Query, reading: Reading = Reading.SOURCE) -> Verdict:
         """Return what this profile says to *query*."""
-        decided: tuple[int, Rule] | None = None
-        for rule in self.rules:
-            closeness = rule.closeness(query.operation)
-            outranked = decided is not None and closeness < decided[0]
-            if not closeness or (outranked and reading is Reading.SPECIFIC):
-                continue
+        for rule in self._naming(query.operation, reading):
             if rule.matches(query):
-                decided = closeness, rule
-        return Verdict(decided[1].allows, decided[1].source) if decided else Verdict(allowed=False)
+                return Verdict(rule.allows, rule.source)
+        return Verdict(allowed=False)
+
+    def _naming(self, operation: str, reading: Reading) -> list[Rule]:
+        """Return the rules that name *operation*; of those that match, the first decides."""
+        named = [one for one in reversed(self.rules) if _closeness(one.operations, operation)]
+        if reading is Reading.SPECIFIC:
+            # Of rules that are as close, the sort leaves the last in front.
+            named.sort(key=lambda one: -_closeness(one.operations, operation))
+        return named
 
 
-def _closeness(pattern: str, operation: str) -> int:
+@lru_cache(maxsize=4096)
+def _closeness(patterns: tuple[str, ...], operation: str) -> int:
+    """Return how closely *patterns* name *operation*: 0 not at all, more is closer."""
+    return max(_closeness_of_one(pattern, operation) for pattern in patterns)
+
+
+def _closeness_of_one(pattern: str, operation: str) -> int:
     if pattern == operation:
         return len(pattern) + 1
     stem = pattern.removesuffix("*")
@@ -205,5 +211,5 @@ def _address(operations: tuple[str, ...], protocol: str, value: str) -> Predicat
 def _searcher(pattern: str) -> Callable[[str], bool]:
     # Python's $ also matches before a final newline, which a file's name may have.
     anchored = re.sub(r"(\\.)|\$", lambda found: found[1] or r"\Z", pattern, flags=re.DOTALL)
-    compiled = re.compile(anchored, re.ASCII)
-    return lambda text: compiled.search(text) is not None
+    # Compiled when it's first asked, as most aren't: that costs more than all else of a rule.
+    return lambda text: re.search(anchored, text, re.ASCII) is not None

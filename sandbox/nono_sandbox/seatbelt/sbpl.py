@@ -13,6 +13,8 @@ Architecture invariant: no I/O.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.values import Value
 
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     Form: TypeAlias = str | Text | Pattern | tuple["Form", ...]
 
 
+# Filters are written to be sorted, and again in their rule.
+@lru_cache(maxsize=4096)
 def write(form: Form) -> str:
     """Return *form* as text.
 
