@@ -27,7 +27,7 @@ BESIDES = {
     "nono_mcp/snapshots/preparing.py": "dressed by its descriptor, or as a name",
     "nono_mcp/snapshots/staging.py": "opened up when it's entered",
     "nono_sandbox/builtin/writing.py": "a worker's, with the person's umask",
-    "nono_sandbox/fresh_root.py": "without a umask",
+    "nono_sandbox/own_places.py": "in the fresh root, without a umask",
     "nono_sandbox/mount_points.py": "in the fresh root, without a umask",
     "nono_sandbox/cgroups/groups.py": "control groups: the kernel's own modes",
     "nono_sandbox/cgroups/hierarchy.py": "control groups: the kernel's own modes",

@@ -37,14 +37,8 @@ _NUMBERS = {
         "sendmsg": 211,
     },
 }
-SYS_OPEN_TREE = 428
-SYS_MOVE_MOUNT = 429
-SYS_FSOPEN = 430
-SYS_FSCONFIG = 431
-SYS_FSMOUNT = 432
 SYS_CLOSE_RANGE = 436
 SYS_OPENAT2 = 437
-SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_ADD_RULE = 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
@@ -78,26 +72,10 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-MS_REC = 0x4000
-MS_PRIVATE = 1 << 18
 IPC_RMID = 0
 SHM_INFO = 14
-MNT_DETACH = 2
-OPEN_TREE_CLONE = 1
 AT_FDCWD = -100
-AT_SYMLINK_NOFOLLOW = 0x100
-AT_NO_AUTOMOUNT = 0x800
 AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
-MOVE_MOUNT_F_EMPTY_PATH = 0x4
-MOVE_MOUNT_T_EMPTY_PATH = 0x40
-MOUNT_ATTR_RDONLY = 0x1
-MOUNT_ATTR_NOSUID = 0x2
-MOUNT_ATTR_NODEV = 0x4
-MOUNT_ATTR_NOEXEC = 0x8
-FSCONFIG_SET_STRING = 1
-FSCONFIG_SET_FLAG = 0
-FSCONFIG_CMD_CREATE = 6
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 IN_DELETE_SELF = 0x400
@@ -139,7 +117,7 @@ _NONE = _foreign.ULong(0)
 _NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
-def _encoded(name: str) -> bytes:
+def encoded(name: str) -> bytes:
     """Return *name* as `os.fsencode` does."""
     return name.encode(*_NAMES)
 
@@ -251,12 +229,6 @@ def setns(fd: int, kind: int) -> None:
     checked(LIBC.call("setns", fd, kind), "setns")
 
 
-def mount_private() -> None:
-    """Cut the propagation of every mount of this namespace."""
-    flags = _foreign.ULong(MS_REC | MS_PRIVATE)
-    checked(LIBC.call("mount", b"none", b"/", None, flags, None), "mount")
-
-
 def remove_segment(number: int) -> None:
     """Remove a System V shared memory segment; it goes when nobody is attached any more."""
     LIBC.call("shmctl", number, IPC_RMID, None)
@@ -269,79 +241,16 @@ def may_have_segments() -> bool:
     return LIBC.call("shmctl", 0, SHM_INFO, info) < 0 or _SHM_INFO.unpack(info)[0] > 0
 
 
-def umount_detach(path: str) -> None:
-    """Take the mount at *path* away, now from sight and later from memory."""
-    checked(LIBC.call("umount2", _encoded(path), MNT_DETACH), "umount2")
-
-
-def pivot_root(new_root: str, put_old: str) -> None:
-    """Make *new_root* the root of this mount namespace."""
-    old = _encoded(put_old)
-    syscall("pivot_root", number_of("pivot_root"), _encoded(new_root), old)
-
-
-def open_tree_clone(fd: int) -> int:
-    """Return a detached copy of the mounts at and below the object *fd* refers to."""
-    flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE)
-    return syscall("open_tree", SYS_OPEN_TREE, fd, b"", flags)
-
-
-def open_tree_clone_at(path: str) -> int:
-    """Return a detached copy of the mounts at and below what *path* names, itself if a symlink."""
-    itself = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
-    flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE | itself)
-    return syscall("open_tree", SYS_OPEN_TREE, AT_FDCWD, _encoded(path), flags)
-
-
-def open_tree_clone_of(path: str) -> int:
-    """Return a detached copy of the one mount at *path*, from there on."""
-    flags = _foreign.UInt(OPEN_TREE_CLONE | os.O_CLOEXEC)
-    return syscall("open_tree", SYS_OPEN_TREE, AT_FDCWD, _encoded(path), flags)
-
-
-def mount_setattr(fd: int, attributes: int, flags: int = AT_RECURSIVE) -> None:
-    """Add mount attributes to the mount *fd* refers to and, by default, all below it."""
-    attr = struct.pack("=QQQQ", attributes, 0, 0, 0)
-    at = _foreign.UInt(AT_EMPTY_PATH | flags)
-    syscall("mount_setattr", SYS_MOUNT_SETATTR, fd, b"", at, attr, _foreign.ULong(len(attr)))
-
-
-def move_mount(from_fd: int, to_fd: int, name: str = "") -> None:
-    """Attach the detached mount *from_fd* on the object *to_fd* refers to, or on *name* in it.
-
-    A symlink of that name isn't followed.
-    """
-    flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if name else MOVE_MOUNT_T_EMPTY_PATH)
-    syscall("move_mount", SYS_MOVE_MOUNT, from_fd, b"", to_fd, _encoded(name), flags)
-
-
-def new_mount(filesystem: str, attributes: int, **options: str) -> int:
-    """Return a detached mount of a new instance of *filesystem*."""
-    context = syscall("fsopen", SYS_FSOPEN, filesystem.encode(), 1)
-    try:
-        for name, text in options.items():
-            _fsconfig(context, FSCONFIG_SET_STRING if text else FSCONFIG_SET_FLAG, name, text)
-        _fsconfig(context, FSCONFIG_CMD_CREATE, "", "")
-        return syscall("fsmount", SYS_FSMOUNT, context, 1, attributes)
-    finally:
-        os.close(context)
-
-
-def _fsconfig(context: int, command: int, name: str, text: str) -> None:
-    key, value = name.encode() or None, text.encode() or None
-    syscall("fsconfig", SYS_FSCONFIG, context, command, key, value, 0)
-
-
 def open_beneath(directory_fd: int, path: str, flags: int) -> int:
     """Open *path*, relative, without leaving *directory_fd* or following any symlink."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     size = _foreign.ULong(len(how))
-    return syscall("openat2", SYS_OPENAT2, directory_fd, _encoded(path), how, size)
+    return syscall("openat2", SYS_OPENAT2, directory_fd, encoded(path), how, size)
 
 
 def rename_in(directory_fd: int, old: str, new: str, flags: int) -> None:
     """Rename *old* to *new* within one directory, as RENAME_NOREPLACE or RENAME_EXCHANGE says."""
-    names = _encoded(old), _encoded(new)
+    names = encoded(old), encoded(new)
     arguments = (directory_fd, names[0], directory_fd, names[1], _foreign.UInt(flags))
     syscall("renameat2", number_of("renameat2"), *arguments)
 
@@ -383,7 +292,7 @@ def inotify() -> int:
 
 def inotify_add_watch(instance: int, path: str, mask: int) -> None:
     """Have *instance* told of what *mask* says of the object at *path*."""
-    arguments = instance, _encoded(path), _foreign.UInt(mask)
+    arguments = instance, encoded(path), _foreign.UInt(mask)
     checked(LIBC.call("inotify_add_watch", *arguments), "inotify_add_watch")
 
 

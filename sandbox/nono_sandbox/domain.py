@@ -7,9 +7,9 @@ import posix as os
 from nono_sandbox import landlock
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, OPEN, READ, WRITE, Grant
 from nono_sandbox.errors import ConfinementError, UnsupportedError
-from nono_sandbox.fresh_root import DEVICES
 from nono_sandbox.granted import open_judged
 from nono_sandbox.opath import is_there
+from nono_sandbox.own_places import DEVICES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

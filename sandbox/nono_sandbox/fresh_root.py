@@ -15,7 +15,7 @@ import _stat as stat
 import errno
 import posix as os
 
-from nono_sandbox import _uapi, mount_points
+from nono_sandbox import _mounting, _uapi, mount_points, own_places
 from nono_sandbox.confinement import READ, WRITE, Confinement, Grant, Link
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.granted import open_judged
@@ -29,25 +29,12 @@ if TYPE_CHECKING:
 
     from nono_sandbox.ways import Ways
 
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-"""All a program gets of /dev besides its own terminals and shared memory."""
-_DEVICE_LINKS = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-)
 _BASES = ("/tmp", "/mnt", "/media", "/srv", "/run", "/opt", "/proc")  # noqa: S108 - mount points
 _COVERED = "/proc"
 """Where a root is begun before the grants are known: nothing of it is ever granted."""
-_INERT = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV
+_INERT = _mounting.MOUNT_ATTR_NOSUID | _mounting.MOUNT_ATTR_NODEV
 _OWN = ("/dev", "/proc", "/tmp")  # noqa: S108 - ours
 _SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - ours
-SCRATCH_SIZE = "25%"
-"""Of the machine's memory: the most that /tmp, and again /dev/shm, of a session may hold."""
-SCRATCH_FILES_MAX = 500_000
-"""And in how many files, which take memory that no limit counts; on small machines fewer."""
 
 
 def build(confinement: Confinement, ways: Ways | None = None) -> None:
@@ -62,7 +49,7 @@ def build(confinement: Confinement, ways: Ways | None = None) -> None:
     whole = _whole(confinement)
     with Unmasked():
         root = _hang(_copy(whole) if whole else _empty(), _base(confinement.grants))
-        _add_own_places(root, ours=whole is None)
+        own_places.add(root, ours=whole is None)
         _bind(root, "/proc", "/proc", 0, may_make=whole is None)
         _fill(root, confinement, whole, ways)
 
@@ -77,7 +64,7 @@ def begin(proc_mount: int) -> int:
     """
     with Unmasked():
         root = _hang(_empty(), _COVERED)
-        _add_own_places(root, ours=True)
+        own_places.add(root, ours=True)
         mount_points.attach_at(root, "/proc", proc_mount)
     return root
 
@@ -93,7 +80,7 @@ def finish(root: int, confinement: Confinement, ways: Ways | None = None) -> boo
     """
     if _whole(confinement):
         os.close(root)
-        _uapi.umount_detach(_COVERED)
+        _mounting.umount_detach(_COVERED)
         return False
     with Unmasked():
         _fill(root, confinement, None, ways)
@@ -106,7 +93,7 @@ def _whole(confinement: Confinement) -> Grant | None:
 
 
 def _empty() -> int:
-    return _uapi.new_mount("tmpfs", _INERT, mode="0755")
+    return _mounting.new_mount("tmpfs", _INERT, mode="0755")
 
 
 def _hang(mount: int, path: str) -> int:
@@ -125,14 +112,14 @@ def _fill(root: int, confinement: Confinement, whole: Grant | None, ways: Ways |
     mask_all(root, confinement.denials, mounted, bound)
     for fd in bound.values():
         os.close(fd)
-    _close_dev(root)
+    own_places.close_dev(root)
     for link in confinement.links:
         _repeat_link(root, link, mounted, ways)
     os.close(root)
-    _uapi.pivot_root(".", ".")
-    _uapi.umount_detach(".")
+    _mounting.pivot_root(".", ".")
+    _mounting.umount_detach(".")
     os.chdir("/")
-    _set_attributes("/", _INERT | _uapi.MOUNT_ATTR_RDONLY, flags=0)
+    _set_attributes("/", _INERT | _mounting.MOUNT_ATTR_RDONLY, flags=0)
     if ways is not None:
         ways.finish()
 
@@ -142,7 +129,7 @@ def _hold_kernels_own(root: int, whole: Grant) -> dict[str, Grant]:
     try:
         sys = _uapi.open_beneath(root, "sys", os.O_PATH)
         # Root without a capability still owns its files, and some name programs to run.
-        _uapi.mount_setattr(sys, _uapi.MOUNT_ATTR_RDONLY)
+        _mounting.mount_setattr(sys, _mounting.MOUNT_ATTR_RDONLY)
         os.close(sys)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EINVAL):  # there is none, or nothing mounted
@@ -153,7 +140,7 @@ def _hold_kernels_own(root: int, whole: Grant) -> dict[str, Grant]:
 
 def replace_proc(proc_mount: int) -> None:
     """Take the machine's /proc out of this mount namespace and put *proc_mount* there."""
-    _uapi.umount_detach("/proc")
+    _mounting.umount_detach("/proc")
     _attach(proc_mount, "/proc")
 
 
@@ -169,64 +156,23 @@ def _base(grants: Sequence[Grant]) -> str:
 
 def _attach(mount: int, path: str) -> None:
     target = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    _uapi.move_mount(mount, target)
+    _mounting.move_mount(mount, target)
     os.close(target)
     os.close(mount)
 
 
-def _set_attributes(path: str, attributes: int, flags: int = _uapi.AT_RECURSIVE) -> None:
+def _set_attributes(path: str, attributes: int, flags: int = _mounting.AT_RECURSIVE) -> None:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    _uapi.mount_setattr(fd, attributes, flags)
+    _mounting.mount_setattr(fd, attributes, flags)
     os.close(fd)
-
-
-def _add_own_places(root: int, *, ours: bool) -> None:
-    """Mount /dev, /dev/shm, /dev/pts and /tmp; link /var/tmp.
-
-    Unless the root is *ours*, it is the machine's own: nothing is made there.
-    """
-    dev = _uapi.new_mount("tmpfs", _INERT & ~_uapi.MOUNT_ATTR_NODEV, mode="0755")
-    mount_points.put(root, "/dev", dev, directory=True, may_make=ours)
-    # Nobody else has been in there: what is made by its name is what has it.
-    for name in DEVICES:
-        tree = _uapi.open_tree_clone_of(f"/dev/{name}")
-        # Read-only is about the node, whose mode root would otherwise still own.
-        _uapi.mount_setattr(tree, _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_RDONLY)
-        os.mknod(name, 0o600 | stat.S_IFREG, dir_fd=dev)
-        mount_points.attach_in(dev, name, tree)
-    for name, target in _DEVICE_LINKS:
-        os.symlink(target, name, dir_fd=dev)
-    noexec = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NOEXEC
-    terminals = _uapi.new_mount("devpts", noexec, ptmxmode="0666", mode="0620")
-    for name, mount in (("pts", terminals), ("shm", _scratch())):
-        os.mkdir(name, 0o755, dir_fd=dev)
-        mount_points.attach_in(dev, name, mount)
-    os.close(dev)
-    mount_points.attach_at(root, "/tmp", _scratch(), may_make=ours)  # noqa: S108 - ours
-    if ours:
-        mount_points.symlink(root, "/var/tmp", "/tmp")  # noqa: S108 - ours
-
-
-def _scratch() -> int:
-    """Return a mount for temporary files, which live in memory and so may not fill it."""
-    quarter = os.sysconf("SC_PHYS_PAGES") // 4
-    files_max = str(min(SCRATCH_FILES_MAX, quarter))
-    return _uapi.new_mount("tmpfs", _INERT, mode="1777", size=SCRATCH_SIZE, nr_inodes=files_max)
-
-
-def _close_dev(root: int) -> None:
-    """Make /dev itself read-only; what is mounted in it stays as it is."""
-    dev = _uapi.open_beneath(root, "dev", os.O_PATH)
-    _uapi.mount_setattr(dev, _uapi.MOUNT_ATTR_RDONLY, 0)
-    os.close(dev)
 
 
 def _bind(root: int, path: str, source: str, attributes: int, *, may_make: bool = True) -> None:
     fd = os.open(source, os.O_PATH | os.O_CLOEXEC)
     directory = stat.S_ISDIR(os.fstat(fd).st_mode)
-    tree = _uapi.open_tree_clone(fd)
+    tree = _mounting.open_tree_clone(fd)
     os.close(fd)
-    _uapi.mount_setattr(tree, attributes)
+    _mounting.mount_setattr(tree, attributes)
     mount_points.attach_at(root, path, tree, directory=directory, may_make=may_make)
 
 
@@ -294,9 +240,9 @@ def _bind_grant(root: int, grant: Grant, cover: Grant | None, ways: Ways | None)
 
 def _copy(grant: Grant) -> int:
     """Return a detached copy of the mounts at and below what *grant* names."""
-    tree = open_judged(grant, _uapi.open_tree_clone_at)
+    tree = open_judged(grant, _mounting.open_tree_clone_at)
     writable = grant.access & WRITE
-    _uapi.mount_setattr(tree, _INERT if writable else _INERT | _uapi.MOUNT_ATTR_RDONLY)
+    _mounting.mount_setattr(tree, _INERT if writable else _INERT | _mounting.MOUNT_ATTR_RDONLY)
     return tree
 
 

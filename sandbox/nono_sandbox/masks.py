@@ -14,7 +14,7 @@ import _stat as stat
 import errno
 import posix as os
 
-from nono_sandbox import _uapi
+from nono_sandbox import _mounting, _uapi
 from nono_sandbox.confinement import READ, WRITE, Denial, Grant
 from nono_sandbox.errors import ConfinementError
 
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_INERT = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV
+_INERT = _mounting.MOUNT_ATTR_NOSUID | _mounting.MOUNT_ATTR_NODEV
 _DIRECTORY, _FILE = ".denied", ".denied-file"
 
 
@@ -60,7 +60,7 @@ def pin(base: int, path: str, top: str, pinned: set[str]) -> None:
         at = f"{at}/{step}"
         if at not in pinned:
             target = _in(base, top, at)
-            _put_on(target, _uapi.open_tree_clone(target))
+            _put_on(target, _mounting.open_tree_clone(target))
             pinned.add(at)
 
 
@@ -134,12 +134,12 @@ def _deny(
         ) from error
     directory = stat.S_ISDIR(os.fstat(target).st_mode)
     hidden = covers[_DIRECTORY if directory else denial.says or _FILE]
-    tree = _uapi.open_tree_clone(hidden if denial.access & READ else target)
-    _uapi.mount_setattr(tree, _INERT | _uapi.MOUNT_ATTR_RDONLY)
+    tree = _mounting.open_tree_clone(hidden if denial.access & READ else target)
+    _mounting.mount_setattr(tree, _INERT | _mounting.MOUNT_ATTR_RDONLY)
     _put_on(target, tree)
 
 
 def _put_on(target: int, tree: int) -> None:
-    _uapi.move_mount(tree, target)
+    _mounting.move_mount(tree, target)
     os.close(tree)
     os.close(target)

@@ -12,14 +12,14 @@ import _stat as stat
 import errno
 import posix as os
 
-from nono_sandbox import _uapi
+from nono_sandbox import _mounting, _uapi
 
 _NAMED = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def attach_in(directory: int, name: str, mount: int) -> None:
     """Attach *mount* at *name* in the open *directory*, and close it."""
-    _uapi.move_mount(mount, directory, name)
+    _mounting.move_mount(mount, directory, name)
     os.close(mount)
 
 
@@ -36,7 +36,7 @@ def put(root: int, path: str, mount: int, *, directory: bool, may_make: bool) ->
     if may_make and _put_on_new(root, path, mount, directory=directory):
         return
     fd = point(root, path, directory=directory, may_make=may_make)
-    _uapi.move_mount(mount, fd)
+    _mounting.move_mount(mount, fd)
     os.close(fd)
 
 
@@ -49,7 +49,7 @@ def _put_on_new(root: int, path: str, mount: int, *, directory: bool) -> bool:
         return False
     try:
         _make(parent, name, directory=directory)
-        _uapi.move_mount(mount, parent, name)
+        _mounting.move_mount(mount, parent, name)
     except (FileExistsError, NotADirectoryError):
         return False
     finally:

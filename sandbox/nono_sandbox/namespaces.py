@@ -14,7 +14,7 @@ import _struct as struct
 import fcntl
 import posix as os
 
-from nono_sandbox import _uapi, kernel_file
+from nono_sandbox import _mounting, _uapi, kernel_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _arrive(ids: Ids) -> None:
         kernel_file.write("/proc/self/uid_map", f"{uid} {uid} 1")
         kernel_file.write("/proc/self/gid_map", f"{gid} {gid} 1")
     # AppArmor on some distributions lets the unshare pass and refuses this.
-    _uapi.mount_private()
+    _mounting.mount_private()
 
 
 def new_proc() -> int:
@@ -97,8 +97,8 @@ def new_proc() -> int:
         OSError: The machine's own /proc is partly covered, as in a container, and the kernel
             gives no complete one to such a namespace.
     """
-    inert = _uapi.MOUNT_ATTR_NOSUID | _uapi.MOUNT_ATTR_NODEV | _uapi.MOUNT_ATTR_NOEXEC
-    return _uapi.new_mount("proc", inert)
+    inert = _mounting.MOUNT_ATTR_NOSUID | _mounting.MOUNT_ATTR_NODEV | _mounting.MOUNT_ATTR_NOEXEC
+    return _mounting.new_mount("proc", inert)
 
 
 def shut(proc: int, processes_max: int | None) -> None:
@@ -111,7 +111,7 @@ def shut(proc: int, processes_max: int | None) -> None:
     """
     if processes_max is not None:
         _bound_pids(proc, processes_max)
-    _uapi.mount_setattr(proc, _uapi.MOUNT_ATTR_RDONLY, 0)
+    _mounting.mount_setattr(proc, _mounting.MOUNT_ATTR_RDONLY, 0)
 
 
 def tasks_max(processes_max: int) -> int:

@@ -16,8 +16,8 @@ import posix as os
 
 from nono_sandbox import _uapi, wire
 from nono_sandbox.confinement import NAMESPACES
-from nono_sandbox.fresh_root import DEVICES
 from nono_sandbox.opath import is_there
+from nono_sandbox.own_places import DEVICES
 from nono_sandbox.values import Value
 
 TYPE_CHECKING = False

@@ -22,7 +22,7 @@ import _stat as stat
 import posix as os
 import select
 
-from nono_sandbox import _uapi, mount_points
+from nono_sandbox import _mounting, _uapi, mount_points
 from nono_sandbox.errors import ConfinementError
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ class Ways:
         parent, _, name = path.rpartition("/")
         point = mount_points.made(self._hold(parent), name, directory=directory)
         self._watch(point)
-        _uapi.move_mount(mount, point)
+        _mounting.move_mount(mount, point)
         os.close(point)
         self._end_at(path, os.fstat(mount))
 
@@ -92,8 +92,8 @@ class Ways:
         try:
             made = mount_points.linked(self._hold(parent), name, link.target)
             self._watch(made)
-            itself = _uapi.open_tree_clone(made)
-            _uapi.move_mount(itself, made)
+            itself = _mounting.open_tree_clone(made)
+            _mounting.move_mount(itself, made)
         except OSError as error:
             raise ConfinementError(
                 f"can't have the symlink {link.path} in the private home: {error.strerror}; remove "
@@ -123,8 +123,8 @@ class Ways:
             # A call's doing. Who has to look there has no capability by then.
             os.chmod(_in_proc(directory), stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
         self._watch(directory)
-        held = self._held[path] = _uapi.open_tree_clone(directory)
-        _uapi.move_mount(held, directory)
+        held = self._held[path] = _mounting.open_tree_clone(directory)
+        _mounting.move_mount(held, directory)
         os.close(directory)
         self._above.append((path, _identity(status)))
         return held

@@ -16,7 +16,7 @@ import posix as os
 
 from nono_sandbox import _uapi, landlock, namespaces, spawning
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
-from nono_sandbox.fresh_root import DEVICES
+from nono_sandbox.own_places import DEVICES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

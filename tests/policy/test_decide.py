@@ -192,9 +192,9 @@ def test_no_operation_is_more_than_reading_and_writing(machine: Machine, tier: s
 
 @pytest.mark.linux
 def test_devices_are_those_of_the_mechanism() -> None:
-    from nono_sandbox import fresh_root  # noqa: PLC0415  # it's Linux's alone
+    from nono_sandbox import own_places  # noqa: PLC0415  # it's Linux's alone
 
-    assert DEVICES == fresh_root.DEVICES
+    assert DEVICES == own_places.DEVICES
 
 
 @pytest.mark.parametrize(

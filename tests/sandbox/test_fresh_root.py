@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_sandbox import _uapi, masks
+from nono_sandbox import _mounting, _uapi, masks
 from nono_sandbox.confinement import NAMESPACES, READ, WRITE, Denial, Grant, Link
 from nono_sandbox.errors import ConfinementError, SandboxError
 
@@ -345,8 +345,8 @@ def test_what_is_covered_is_in_the_grant_as_it_was_mounted(
         os.close(tree)
 
     # Who may mount nothing here is told of what would be, too.
-    monkeypatch.setattr(_uapi, "open_tree_clone", os.dup)
-    monkeypatch.setattr(_uapi, "mount_setattr", lambda *_: None)
+    monkeypatch.setattr(_mounting, "open_tree_clone", os.dup)
+    monkeypatch.setattr(_mounting, "mount_setattr", lambda *_: None)
     monkeypatch.setattr(masks, "_put_on", cover)
     bound = os.open(mounted, os.O_PATH)
     top = os.open(root, os.O_PATH)

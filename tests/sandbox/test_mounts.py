@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nono_sandbox import fresh_root
+from nono_sandbox import own_places
 from nono_sandbox.confinement import NAMESPACES
 from tests.sandbox.test_single_run import Run, call_for, said
 
@@ -33,7 +33,7 @@ SAY = """
     names = ("cgroup", "ipc", "mnt", "net", "pid")
     say("namespaces", {name: os.readlink("/proc/self/ns/" + name) for name in names})
 """
-WITH_DEVICES = {"/dev", "/dev/pts", *(f"/dev/{name}" for name in fresh_root.DEVICES)}
+WITH_DEVICES = {"/dev", "/dev/pts", *(f"/dev/{name}" for name in own_places.DEVICES)}
 
 
 def check(mounts: dict[str, Any], workspace: str) -> None:
