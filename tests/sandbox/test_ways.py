@@ -76,8 +76,12 @@ ATTACKS = {
         os.rename("work/data", "elsewhere")
         os.rename("elsewhere", "work/data")
         """,
+    "renames what is above it, and back": """
+        os.rename("work", "elsewhere")
+        os.rename("elsewhere", "work")
+        """,
 }
-AT_ONCE = {ATTACKS["renames it, and back"]}
+AT_ONCE = {ATTACKS["renames it, and back"], ATTACKS["renames what is above it, and back"]}
 """What leaves nothing to be led astray by."""
 
 
@@ -406,15 +410,22 @@ def being_made(shared: Shared, request: pytest.FixtureRequest) -> Iterator[subpr
 
 @pytest.mark.parametrize(
     ("being_made", "attack"),
-    [("_watch", "renames what is above it"), ("lay", "exchanges what is above it")],
+    [
+        ("_watch", ATTACKS["renames what is above it"]),
+        # Which it could lead elsewhere later, and back, without an event.
+        ("_watch", "os.rename('work', 'elsewhere')\nos.symlink('elsewhere', 'work')\n"),
+        ("lay", ATTACKS["exchanges what is above it"]),
+        ("lay", ATTACKS["renames it, and back"]),
+    ],
     indirect=["being_made"],
+    ids=["renamed", "a symlink", "exchanged", "back"],
 )
 def test_nothing_runs_where_the_way_was_changed_while_it_was_laid(
     shared: Shared, being_made: subprocess.Popen[bytes], attack: str
 ) -> None:
     assert being_made.stdout is not None
     assert being_made.stdout.read(3) == b"now"
-    shared.attack(f"os.makedirs('work/data', exist_ok=True)\n{ATTACKS[attack]}").wait()
+    shared.attack(f"os.makedirs('work/data', exist_ok=True)\n{attack}").wait()
     told, _ = being_made.communicate(b"\n", timeout=LONG_ENOUGH_S)
     assert b"was moved or removed meanwhile" in told
 
