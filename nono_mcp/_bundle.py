@@ -10,6 +10,7 @@ bundle. A worker can't write it: every policy keeps the directories of this prog
 """
 
 # Not even `__future__` is imported: its import would cost what a module's does from here.
+import _imp
 import marshal
 
 # Not `os`, by which others ask what is noted: this here asks for itself.
@@ -17,7 +18,7 @@ import posix as os
 import sys
 
 # What `importlib` is made of, and built in: the package itself would cost an import of its own.
-from _frozen_importlib import ModuleSpec
+from _frozen_importlib import BuiltinImporter, ModuleSpec
 from _frozen_importlib_external import MAGIC_NUMBER, ExtensionFileLoader, SourceFileLoader
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any, TypeAlias
 
-    from nono_mcp._bundling import Entry, Member, Part
+    from nono_mcp._bundling import Entry, Member, Part, Parts
 
     Identity: TypeAlias = tuple[int, int, int]
 
@@ -137,13 +138,13 @@ class Bundle:
         identity: "Identity",
         start: int,
         directory: str,
-        parts: "tuple[Part, dict[str, Part], dict[str, str]]",
+        parts: "Parts",
     ) -> None:
         self._path = path
         self._identity = identity
         self._start = start
         self._directory = directory
-        self._index, self._groups, self._extensions = parts
+        self._index, self._groups, self._builtins, self._extensions = parts
         self._known: Mapping[str, Entry] | None = None
         self._at_hand: dict[str, Member] = {}
 
@@ -191,6 +192,8 @@ class Bundle:
         descriptor = -1 if part is None else self._opened()
         if part is None or descriptor < 0:
             return
+        for name in self._builtins.get(last, ()):
+            _load_builtin(name)
         members: tuple[Member, ...] = self._loaded(descriptor, *part) or ()
         for member in members:
             name, mtime_ns, size, code = member
@@ -303,6 +306,22 @@ class Bundle:
             return None
 
 
+def _load_builtin(name: str) -> None:
+    """Have *name*, which is part of the interpreter, in `sys.modules`, as an import would.
+
+    Most of what an import of one takes is spent on asking who has it.
+    """
+    # Another Python of this version may have it in a file, which is found as others are.
+    if name in sys.modules or not _imp.is_builtin(name):
+        return
+    loader: Any = BuiltinImporter
+    spec = ModuleSpec(name, loader, origin="built-in")
+    module = _imp.create_builtin(spec)
+    module.__spec__, module.__loader__, module.__package__ = spec, loader, ""
+    sys.modules[name] = module
+    _imp.exec_builtin(module)
+
+
 def _extension_spec(name: str, path: str) -> ModuleSpec | None:
     """Return how to load *name* from *path*, if it's there and this Python would look there."""
     if path.rpartition("/")[0] not in sys.path or not os.access(path, os.R_OK):
@@ -351,9 +370,7 @@ def _read(path: str, directory: str) -> Bundle | None:
     try:
         identity = _identity(descriptor)
         length = int.from_bytes(os.read(descriptor, _LENGTH_BYTES), "little")
-        magic, of, size, *parts = marshal.loads(  # noqa: S302 - likewise
-            os.read(descriptor, length)
-        )
+        magic, of, size, parts = marshal.loads(os.read(descriptor, length))  # noqa: S302 - likewise
     except (EOFError, OSError, TypeError, ValueError):
         return None  # no bundle
     finally:
@@ -361,7 +378,7 @@ def _read(path: str, directory: str) -> Bundle | None:
     start = _LENGTH_BYTES + length
     if (magic, of, start + size) != (MAGIC_NUMBER, directory, identity[-1]):
         return None
-    return Bundle(path, identity, start, directory, (parts[0], parts[1], parts[2]))
+    return Bundle(path, identity, start, directory, parts)
 
 
 def _remove(path: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import marshal
 import os
+import sys
 from contextlib import suppress
 from importlib.util import MAGIC_NUMBER, find_spec
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     # A module's name, its source's modification time and size, and its code: where that is in the
     # file, if it runs later.
     Member: TypeAlias = tuple[str, int, int, CodeType | Part]
+    # Where the index of all entries is; each group by its last module, and which of the
+    # interpreter's own modules it needs; the files of EXTENSIONS.
+    Parts: TypeAlias = tuple[Part, dict[str, Part], dict[str, tuple[str, ...]], dict[str, str]]
 
 EXTENSIONS = ("_ctypes",)
 """What every run needs of the standard library, and isn't built in everywhere: where those are is
@@ -49,6 +53,7 @@ def write(
     """
     entries: dict[str, Entry] = {}
     codes: dict[str, CodeType] = {}
+    builtins: dict[str, tuple[str, ...]] = {}
     body = b""
     modules = dict(_modules(directory, folders))
     temporary = f"{path}.{os.getpid()}"
@@ -57,7 +62,9 @@ def write(
             # Before it is read, so that a source which is being changed won't count.
             status = os.stat(source)
             with open(source, "rb") as file:
-                needed, codes[name] = _compiled(name, source, file.read(), modules)
+                imported, codes[name] = _compiled(name, source, file.read())
+            needed = tuple(one for one in imported if one in modules and one != name)
+            builtins[name] = tuple(one for one in imported if one in sys.builtin_module_names)
             data = marshal.dumps(codes[name])
             entries[name] = status.st_mtime_ns, status.st_size, len(body), len(data), needed
             body += data
@@ -65,6 +72,7 @@ def write(
         for name in [name for name in entries if _imports(name, name, entries)]:
             entries[name] = *entries[name][:-1], entries[name][-1][:1]
         parts: dict[str, Part] = {}
+        builtins_of: dict[str, tuple[str, ...]] = {}
         together = dict(each for process in groups for each in _together(entries, process))
         for last, names in together.items():
             members: tuple[Member, ...] = tuple(
@@ -78,12 +86,12 @@ def write(
             data = marshal.dumps(members)
             parts[last] = len(body), len(data)
             body += data
+            now = (builtins[name] for name in names if name not in later)
+            builtins_of[last] = tuple(dict.fromkeys(one for each in now for one in each))
         index = marshal.dumps(entries)
-        place = len(body), len(index)
+        where: Parts = (len(body), len(index)), parts, builtins_of, _origins(EXTENSIONS)
         body += index
-        head = marshal.dumps(
-            (MAGIC_NUMBER, directory, len(body), place, parts, _origins(EXTENSIONS))
-        )
+        head = marshal.dumps((MAGIC_NUMBER, directory, len(body), where))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(temporary, flags, 0o644), "wb") as file:
             file.write(len(head).to_bytes(_LENGTH_BYTES, "little") + head + body)
@@ -133,30 +141,29 @@ def _imports(name: str, other: str, entries: Mapping[str, Entry]) -> bool:
     return other in seen
 
 
-def _compiled(
-    name: str, source: str, text: bytes, modules: Mapping[str, str]
-) -> tuple[tuple[str, ...], CodeType]:
-    """Return which of *modules* the module *name* imports first of all, and its code.
+def _compiled(name: str, source: str, text: bytes) -> tuple[tuple[str, ...], CodeType]:
+    """Return what the module *name* may import first of all, and its code.
 
-    That is without docstrings, annotations of functions and columns of lines, which nobody asks for
-    (less to read, and less memory to touch), and without an import of `__future__`, whose sense is
-    in the code.
+    Names that are imported from a module may be modules themselves. The code is without docstrings,
+    annotations of functions and columns of lines, which nobody asks for (less to read, and less
+    memory to touch), and without an import of `__future__`, whose sense is in the code.
     """
     # At the top of a module it would be an instruction to the compiler.
     import __future__  # noqa: PLC0415
 
     tree = ast.parse(text, source)
     flags = 0
-    needed = []
+    # A module's own package comes first. And that has to be there for what is in it.
+    imported = [name.rpartition(".")[0]]
     for at, node in enumerate(tree.body):
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             for feature in node.names:
                 flags |= getattr(__future__, feature.name).compiler_flag
             tree.body[at] = ast.copy_location(ast.Pass(), node)
         elif isinstance(node, ast.ImportFrom):
-            needed += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
+            imported += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
         elif isinstance(node, ast.Import):
-            needed += [one.name for one in node.names]
+            imported += [one.name for one in node.names]
     for inner in ast.walk(tree):
         if isinstance(inner, ast.FunctionDef):
             inner.returns = None
@@ -164,13 +171,9 @@ def _compiled(
             inner.annotation = None
         if isinstance(inner, (ast.expr, ast.stmt, ast.arg, ast.keyword, ast.excepthandler)):
             inner.end_lineno, inner.col_offset, inner.end_col_offset = inner.lineno, -1, -1
-    # A module's own package comes first. And that has to be there for what is in it.
-    needed.insert(0, name.rpartition(".")[0])
-    own = f"{name}."
-    within = [one for one in needed if one in modules and one != name and not one.startswith(own)]
-    return tuple(dict.fromkeys(within)), compile(
-        tree, source, "exec", flags, dont_inherit=True, optimize=2
-    )
+    outside = (one for one in imported if not one.startswith(f"{name}."))
+    code: CodeType = compile(tree, source, "exec", flags, dont_inherit=True, optimize=2)
+    return tuple(dict.fromkeys(outside)), code
 
 
 def _modules(directory: str, folders: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nono_mcp.held_scratch import HeldScratch
 from nono_mcp.kept_lanes import KeptLanes
-from nono_mcp.policy import egress, home, load, required
+from nono_mcp.policy import egress, home, load, replaced, required
 from nono_mcp.policy.paths import covers
 from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, WRITE
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from nono_sandbox.client import Lane
     from nono_sandbox.confinement import Call
 
-STARTS_MAX = 3
-"""How often a policy is judged, where a grant is replaced before it's opened, as editors do."""
 SETTLED_NS = 3 * 10**9
 """A directory that hasn't changed for so long has a ctime that its next change will change."""
 _KERNELS_OWN = ("/sys/devices/system", "/sys/kernel")
@@ -202,7 +200,7 @@ def start(request: Request, tier: str | None, starter: ProxyStarter) -> tuple[Ge
     Raises:
         PolicyError, RefusedError, SandboxError, OSError: Nothing was started.
     """
-    for _ in range(STARTS_MAX - 1):
+    for _ in range(replaced.STARTS_MAX - 1):
         try:
             return _start(request, tier, starter)
         except ReplacedError:
@@ -257,7 +255,6 @@ def _configure(server: ForkServer, prepared: Prepared) -> None:
     try:
         server.configure(prepared.confinement)
     except ConfinementError as error:
-        for grant in prepared.confinement.grants:
-            if grant.identity not in (None, _identity(grant.source or grant.path)):
-                raise ReplacedError(str(error)) from error
+        if replaced.is_any(prepared.confinement):
+            raise ReplacedError(str(error)) from error
         raise

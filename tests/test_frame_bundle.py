@@ -227,6 +227,32 @@ def test_a_changed_source_of_a_groups_last_counts_at_once(grouped: Installed) ->
     assert begun(grouped, "run")[-2:] == ["alone", "_Loader"]
 
 
+BUILT_IN = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+from nono_mcp import _bundle
+asked = []
+class Finder:
+    def find_spec(name, *_):
+        asked.append(name)
+sys.meta_path.insert(0, Finder)
+_bundle.begin(sys.argv[1], ["nono", "run"])
+errno = sys.modules["errno"]
+print("errno" in asked, errno.__spec__.origin, errno.__loader__.__name__, errno.__package__ == "",
+      errno.ENOENT, __import__("errno") is errno)
+"""
+
+
+def test_what_is_built_in_is_as_if_it_was_imported(installed: Installed) -> None:
+    begin_run = installed.directory / "nono_mcp/cli/begin_run.py"
+    begin_run.write_text("import errno\n")
+    installed.bundle().unlink()
+    installed.start()
+    command = [sys.executable, "-I", "-S", "-c", BUILT_IN, str(installed.directory)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    assert done.stdout.split() == ["False", "built-in", "BuiltinImporter", "True", "2", "True"]
+
+
 LATE = """
 import os, shutil, sys
 sys.path[:0] = [sys.argv[1]]

@@ -128,6 +128,16 @@ def test_a_module_that_says_it_does_no_io_does_none() -> None:
     assert broken == {}
 
 
+def test_nobody_waits_by_what_takes_small_descriptors_alone() -> None:
+    modules = [
+        module
+        for package in (nono_mcp, nono_sandbox, nono_proxy)
+        for module in Path(*package.__path__).rglob("*.py")
+    ]
+    assert len(modules) > 300
+    assert [module for module in modules if "select.select(" in module.read_text("utf-8")] == []
+
+
 def packages() -> list[Path]:
     """Return the directory of every package beneath ours, and of the two mechanisms."""
     found = [*Path(*nono_mcp.__path__).rglob("__init__.py")]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nono_mcp.generation import STARTS_MAX
 from nono_mcp.policy import load
 from nono_mcp.policy.document import Document, FilesystemSection
 from nono_mcp.policy.errors import RefusedError
+from nono_mcp.policy.replaced import STARTS_MAX
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.session import Command, Session
 from nono_sandbox.confinement import LANDLOCK, READ, Grant

@@ -54,7 +54,7 @@ class Choice:
             beneath = " and what is in it" if change.type == "directory" else ""
             self._prompt.say(f"{number:>4}  {changes.of_change(change)}{beneath}\n")
         if self._difference.cut:
-            self._prompt.say("and more, that nono rollback --paths puts back\n")
+            self._prompt.say("and more, that nono rollback --paths GLOB puts back\n")
         while True:
             answer = self._prompt.ask(CHOOSING)
             if not answer:

@@ -12,7 +12,7 @@ from nono_mcp import places
 from nono_mcp.cli import options, policy_flags, say, signals
 from nono_mcp.cli.options import Option, UsageError
 from nono_sandbox.confinement import NAMESPACES, Call
-from nono_sandbox.errors import SandboxError
+from nono_sandbox.errors import ConfinementError, SandboxError
 from nono_sandbox.single_run import launching
 
 TYPE_CHECKING = False
@@ -56,8 +56,16 @@ class Run:
     """One command line that runs a program, from its policy to its exit status."""
 
     def __init__(
-        self, name: str, parsed: Parsed, argv: tuple[str, ...], start: RunSoFar | None = None
+        self,
+        name: str,
+        parsed: Parsed,
+        argv: tuple[str, ...],
+        start: RunSoFar | None = None,
+        *,
+        starts_count: int = 0,
     ) -> None:
+        self._starts_count = starts_count
+        self._is_to_start_over = False
         self._name = name
         self._parsed = parsed
         self._argv = argv
@@ -91,6 +99,10 @@ class Run:
             launch = launching.start(policy_flags.tier(parsed), policy_flags.likely_network(parsed))
         try:
             return self._run(launch, self._prepared(launch))
+        except ConfinementError:
+            if not self._is_to_start_over:
+                raise
+            launch.abandon()
         finally:
             if self._undoing is not None:
                 self._undoing.close()
@@ -98,6 +110,13 @@ class Run:
                 self._proxy.end()
             if self._tmpdir is not None:
                 self._tmpdir.remove()
+        return self._anew().status()
+
+    def _anew(self) -> Run:
+        """Return the same run, of which nothing is begun, and nothing judged."""
+        start = None if self._start is None else self._start.replace(launch=None)
+        count = self._starts_count + 1
+        return Run(self._name, self._parsed, self._argv, start, starts_count=count)
 
     def _prepared(self, launch: Launch) -> Prepared:
         """Return the policy for the tier that this machine gives."""
@@ -250,11 +269,27 @@ class Run:
                 self._afterwards = AfterRun(*where, guard.began)
                 self._afterwards.begin(launch.has_news)
 
-        master = launch.run(prepared.confinement, call, look_beside)
+        try:
+            master = launch.run(prepared.confinement, call, look_beside)
+        except ConfinementError:
+            ended = arrived.ending()
+            if ended is not None:
+                return attend.never_begun(ended)
+            self._is_to_start_over = self._may_start_over(prepared)
+            raise
         # The rest is done while it runs.
         if self._to_remember is not None:
             self._to_remember.keep(prepared, call, launch)
         return attend.to_its_end(launch, master, arrived, self._afterwards)
+
+    def _may_start_over(self, prepared: Prepared) -> bool:
+        """Tell whether a grant was replaced since it was judged, and it may be judged anew."""
+        from nono_mcp.policy import replaced
+
+        # A proxy has threads, after which nothing is forked, and what is kept is kept once.
+        is_plain = self._proxy is None and self._undoing is None
+        may_be = is_plain and self._starts_count + 1 < replaced.STARTS_MAX
+        return may_be and replaced.is_any(prepared.confinement)
 
     def _put_right(self, guard: Guard, below: SubtreeGuard | None) -> None:
         self._actions += guard.end()

@@ -17,9 +17,10 @@ def texts(actions: Iterable[Action]) -> Iterator[str]:
         path = quoted(one.path)
         moved = f"; what was there now is {quoted(one.kept_in)}" if one.kept_in else ""
         why = f": {one.why}" if one.why else ""
+        let_be = f"; --bypass {path} lets it be" if one.by_name else ""
         if one.action == "removed":
-            yield f"taken away again: {path} ({one.what}){why}; --bypass lets it be{moved}"
+            yield f"taken away again: {path} ({one.what}){why}{let_be}{moved}"
         elif one.action == "restored":
-            yield f"put back as it was: {path} ({one.what}){why}; --bypass lets it be{moved}"
+            yield f"put back as it was: {path} ({one.what}){why}{let_be}{moved}"
         else:
             yield f"changed and NOT put back: {path} ({one.what}): {one.why}"

@@ -39,7 +39,7 @@ usage: nono install HOST [OPTION]...
 
 Put the server into the configuration of an agent's host: claude-code, codex, cursor, vscode,
 gemini or opencode. What else is in the file stays as it is, comments too; what changes is shown;
-the old file is kept beside it (.before-nono).
+the old file is kept beside it (.before-nono), and comes back with --uninstall.
 
   nono install claude-code
   nono install codex --dry-run
@@ -83,10 +83,10 @@ def main(argv: list[str]) -> int:
         host = _told_of(host, name, path, parsed)
         planned = edit.plan(host, path, uninstall=parsed.flag(UNINSTALL))
         is_done = planned.changes and not parsed.flag(DRY_RUN)
+        _check_token(parsed)
         if not parsed.flag(options.JSON):
             say.out(say.plain(planned.diff()))
-        if is_done:
-            edit.write(planned)
+        _do(planned, parsed, is_done=is_done)
     except InstallError as error:
         raise FailedError(f"{name}: {error}") from error
     if parsed.flag(options.JSON):
@@ -138,26 +138,47 @@ def _told_of(host: Host, name: str, path: str, parsed: Parsed) -> Host:
         remote.check_variable(variable or remote.VARIABLE)
     except InstallError as error:
         raise UsageError(f"{asked.name}: {error}") from None
-    _make_token(parsed)
     told = address.url(name, edit.present(host, path))
     return host.by_http(told, variable or remote.VARIABLE)
 
 
-def _make_token(parsed: Parsed) -> None:
-    """See to it that the token's file is there, if one is named; a dry run only looks.
+def _check_token(parsed: Parsed) -> None:
+    """See to it that the token's file is good, if one is named and it's there.
 
     Raises:
-        FailedError: It isn't this person's alone, holds no token, or can't be made.
+        FailedError: It isn't this person's alone, or holds no token.
     """
     from nono_mcp.server import ServeError, own_token
 
     path = _token_file(parsed)
-    if path is None or (parsed.flag(DRY_RUN) and not os.path.lexists(path)):
-        return
+    if path is not None and os.path.lexists(path):
+        try:
+            own_token.read_or_make(path)
+        except ServeError as error:
+            raise FailedError(str(error)) from error
+
+
+def _do(planned: Plan, parsed: Parsed, *, is_done: bool) -> None:
+    """Write what is *planned* if it's to be done, and a token's file if one is named and lacks.
+
+    Raises:
+        InstallError: It can't be; all is as it was.
+    """
+    from nono_mcp.install import writing
+    from nono_mcp.server import own_token
+
+    path = _token_file(parsed)
     try:
-        own_token.read_or_make(path)
-    except ServeError as error:
-        raise FailedError(str(error)) from error
+        is_made = path is not None and not parsed.flag(DRY_RUN) and own_token.make(path)
+    except OSError as error:
+        raise FailedError(f"the token's file {quoted(str(path))}: {error.strerror}") from error
+    try:
+        if is_done:
+            writing.write(planned)
+    except BaseException:
+        if is_made and path is not None:
+            os.unlink(path)
+        raise
 
 
 def _about_token(host: Host, parsed: Parsed) -> str:
@@ -175,6 +196,8 @@ def _about_token(host: Host, parsed: Parsed) -> str:
 
 
 def _token_file(parsed: Parsed) -> str | None:
+    if parsed.flag(UNINSTALL):
+        return None
     path = parsed.one(TOKEN_FILE.name)
     return None if path is None else os.path.abspath(path)
 
@@ -184,6 +207,9 @@ def _told(planned: Plan, *, is_done: bool) -> str:
     if not planned.changes:
         return f"nothing to do: {path} is as it should be"
     if not is_done:
-        return f"dry run: {path} would change"
-    kept = f"; as it was: {quoted(str(planned.backup))}" if planned.before is not None else ""
+        return f"dry run: {path} would {'go' if planned.after is None else 'change'}"
+    if planned.after is None:
+        return f"removed: {path}, which held nothing else"
+    has_kept = planned.before is not None and planned.kept_after is not None
+    kept = f"; as it was: {quoted(str(planned.backup))}" if has_kept else ""
     return f"written: {path}{kept}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import select
 import socket
 import tempfile
 import threading
@@ -25,8 +24,9 @@ from nono_mcp.held_scratch import HeldScratch
 from nono_mcp.policy import trust_roots
 from nono_mcp.policy.errors import RefusedError
 from nono_mcp.recording import network, policy_digest
-from nono_sandbox import private
+from nono_sandbox import open_files_limit, private
 from nono_sandbox.confinement import LANDLOCK
+from nono_sandbox.readable import is_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ class StandaloneProxy:
 
     def _start(self, listener: socket.socket, known_as: tuple[str, int] | None) -> Gateway:
         gateway.keep_memory_shut()
+        open_files_limit.raise_own()
         rules = self._prepared.document.network
         host, port = listener.getsockname()[:2]
         name, named_port = known_as or (f"[{host}]" if ":" in host else host, port)
@@ -227,9 +228,9 @@ class StandaloneProxy:
         until = time.monotonic() + (NEVER_S if longest_s is None else longest_s)
         number = 0
         while not number and (left_s := until - time.monotonic()) > 0:
-            select.select([arrived], [], [], min(left_s, 3600.0))
+            is_readable(arrived.fileno(), min(left_s, 3600.0))
             number = max(arrived.take(), default=0)
         ending = running.drain(GRACE_S)
-        while not ending.done() and not select.select([arrived], [], [], _LOOK_S)[0]:
+        while not ending.done() and not is_readable(arrived.fileno(), _LOOK_S):
             pass
         return 128 + number if number else TIMED_OUT

@@ -10,6 +10,7 @@ import posix as os
 
 from nono_mcp.policy import recall
 from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.errors import ConfinementError
 from nono_sandbox.single_run import launching
 
 TYPE_CHECKING = False
@@ -49,7 +50,8 @@ def run(
     if not recall.hold(memory.notes):
         launch.abandon()
         return None, key, None
-    return recalled.status(), key, launch
+    status = recalled.status()
+    return status, key, None if status is None and launch.tier == NAMESPACES else launch
 
 
 class _RecalledRun:
@@ -72,7 +74,8 @@ class _RecalledRun:
     def status(self) -> int | None:
         """Run what was asked for and return the exit status.
 
-        None if it has to be judged for another tier.
+        None if it has to be judged anew: for another tier, or since it can't be enforced as it
+        stands, where a grant was replaced meanwhile. Nothing ran then, and nothing will.
 
         Raises:
             SandboxError: Nothing ran.
@@ -95,8 +98,7 @@ class _RecalledRun:
             self._launch.go_ahead()
             if guard is not None:
                 afterwards = afterwards or self._afterwards(guard)
-            master = self._launch.begun()
-            outcome = _attended(self._launch, master, arrived, afterwards)
+            outcome = self._begun(arrived, afterwards)
         finally:
             if guard is not None:
                 actions += guard.end()
@@ -105,9 +107,25 @@ class _RecalledRun:
                     actions += self._looked(afterwards, arrived)
             if actions:
                 self._run().say_put_right(actions)
+        if outcome is None:
+            return None
         if arrived.cut_short_by:
             outcome = outcome.replace(cut_short_by=arrived.cut_short_by)
         return 0 if outcome.plain_success else self._told(outcome)
+
+    def _begun(self, arrived: signals.Signals, beside: AfterRun | None) -> Outcome | None:
+        """See to the program to its end; None if it hasn't run and has to be judged anew."""
+        from nono_mcp.cli import attend
+
+        try:
+            master = self._launch.begun()
+        except ConfinementError:
+            ended = arrived.ending()
+            if ended is not None:
+                return attend.never_begun(ended)
+            self._launch.abandon()
+            return None
+        return attend.to_its_end(self._launch, master, arrived, beside)
 
     def _call(self, *, tty: bool) -> list[object]:
         """Return the call of this command, as `wire.plain` has it."""
@@ -154,11 +172,3 @@ class _RecalledRun:
     def _told(self, outcome: Outcome) -> int:
         prepared = recall.prepared_of(self._outcome.prepared)
         return self._run().ended(outcome, prepared, self._launch)
-
-
-def _attended(
-    launch: Launch, master: int, arrived: signals.Signals, beside: AfterRun | None
-) -> Outcome:
-    from nono_mcp.cli import attend
-
-    return attend.to_its_end(launch, master, arrived, beside)

@@ -65,11 +65,14 @@ class RunProxy:
         """
         from nono_mcp import gateway
         from nono_mcp.policy import trust_roots
+        from nono_sandbox import open_files_limit
 
         rules = prepared.document.network
         confinement = self._session_proxy.around(prepared.confinement)
         launch.fit(confinement)
         door = -1 if self.port else launch.door(confinement)
+        # The lane, which has been forked, keeps the usual limit for its program.
+        open_files_limit.raise_own()
         config = trust_roots.config_for(prepared, launch.tier)
         self._session_proxy.begin(config, gateway.vault_for(rules), self._heard, door)
         loan = self._session_proxy.lend(_CALL, call.environment)

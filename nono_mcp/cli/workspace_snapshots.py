@@ -43,7 +43,8 @@ OPTIONS = (WORKSPACE, PROFILE, policy_flags.BROAD, options.JSON, options.HELP)
 ABOUT = """\
   --workspace DIR          the workspace (the current directory)
   --profile NAME           the policy whose [snapshots] says what is left out
-  --unsafe-broad-workspace a workspace that is / or a home is meant
+  --unsafe-broad-workspace
+                           a workspace that is / or a home is meant
   --json                   answer in JSON
 """
 _CHANGING: tuple[Phase, ...] = ("apply", "verify")
@@ -128,7 +129,7 @@ def open_at(
     Raises:
         PolicyError, RefusedError, SnapshotError: They aren't to be had.
     """
-    remedy = f"say {policy_flags.BROAD.name}, if it is meant"
+    remedy = f"add {policy_flags.BROAD.name}, if it is meant"
     where = request.state_dir, request.workspace
     restore_lock = RestoreLock(request.state_dir, request.workspace)
     kept: WorkspaceSnapshots | None = None

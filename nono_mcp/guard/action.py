@@ -38,6 +38,8 @@ class Action(Value):
     kept_in: str = ""
     """Where what a worker had put there is now."""
     why: str = ""
+    by_name: bool = True
+    """It's guarded for its name, so that a bypass can name it."""
 
 
 def undo(quarantine: Quarantine, path: str, spot: Spot, parent: int, before: Kept | None) -> Action:

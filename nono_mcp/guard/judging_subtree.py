@@ -137,7 +137,7 @@ class SubtreeJudging:
             kept_in = "" if action == LEFT else self._quarantine.entry
             why = "that is more than is told one by one" if action == LEFT else ""
             what = f"{count} more of what is guarded"
-            self._actions.append(Action(top, action, what, kept_in, why))
+            self._actions.append(Action(top, action, what, kept_in, why, by_name=False))
         return tuple(self._actions)
 
     def _was_there(self, spot: Spot, parent: int) -> bool:
@@ -173,7 +173,7 @@ class SubtreeJudging:
             return ""
         before = None if one is None or self._known.is_gitfile(spot) else one.kept
         action = undo(self._quarantine, self._known.path(spot), spot, parent, before)
-        self._tell(action)
+        self._tell(action.replace(by_name=False) if spot.what == BARE else action)
         return action.action
 
     def _tell(self, action: Action) -> None:

@@ -7,7 +7,7 @@ Architecture invariant: this module does no I/O.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nono_mcp.install.errors import InstallError
@@ -40,15 +40,23 @@ class Host:
     """Of a server by HTTP: what else has to stand in the document, and where."""
     stale: frozenset[str] = frozenset()
     """Keys of the other kind of server, that don't stand there any more."""
+    started: Mapping[str, object] = field(default_factory=dict)
+    """What stands there of a server that it starts itself, if that isn't `server`."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether it's told of a server by HTTP."""
+        return bool(self.started)
 
     def local(self) -> Host:
         """Return it as it is told of a server that it starts itself."""
-        return replace(self, beside=None, stale=frozenset({*self.remote} - {*self.server}))
+        return replace(self, stale=frozenset({*self.remote} - {*self.server}))
 
     def by_http(self, address: str, variable: str) -> Host:
         """Return it as it is told of a server at *address*; the token is in *variable*."""
         server = {key: _filled(value, address, variable) for key, value in self.remote.items()}
-        return replace(self, server=server, stale=frozenset({*self.server} - {*server}))
+        stale = frozenset({*self.server} - {*server})
+        return replace(self, server=server, stale=stale, started=self.server)
 
     @property
     def address_key(self) -> str:

@@ -143,6 +143,7 @@ def with_member(text: str, path: Sequence[str], value: object) -> str:
     if not text.strip():
         text = "{}\n"
     node, depth = _Reader(text).document(), 0
+    unit = _unit(text, node)
     while True:
         if not isinstance(node.value, dict):
             where = ".".join(path[:depth]) or "the whole"
@@ -151,11 +152,11 @@ def with_member(text: str, path: Sequence[str], value: object) -> str:
         if member is None:
             for name in reversed(path[depth + 1 :]):
                 value = {name: value}
-            return _inserted(text, node, path[depth], value, depth)
+            return _inserted(text, node, path[depth], value, (depth, unit))
         node, depth = member.node, depth + 1
         if depth == len(path):
             indent = _indent_at(text, member.start)
-            return text[: node.start] + _rendered(value, indent) + text[node.end :]
+            return text[: node.start] + _rendered(value, indent, unit) + text[node.end :]
 
 
 def without_member(text: str, path: Sequence[str]) -> str:
@@ -184,12 +185,19 @@ def without_member(text: str, path: Sequence[str]) -> str:
     return before + rest
 
 
-def _inserted(text: str, node: _Node, name: str, value: object, depth: int) -> str:
+def _unit(text: str, root: _Node) -> str:
+    """Return by what each level of the document *root* is indented."""
+    indents = (text[_line_start(text, one.start) : one.start] for one in root.members)
+    return next((indent for indent in indents if indent and not indent.strip(" \t")), _UNIT)
+
+
+def _inserted(text: str, node: _Node, name: str, value: object, at: tuple[int, str]) -> str:
+    depth, unit = at
     closing = node.end - 1
     outer = _indent_at(text, node.start) if depth else ""
     own_line = [m for m in node.members if not text[_line_start(text, m.start) : m.start].strip()]
-    indent = _indent_at(text, own_line[0].start) if own_line else outer + _UNIT
-    member = f"\n{indent}{json.dumps(name)}: {_rendered(value, indent)}"
+    indent = _indent_at(text, own_line[0].start) if own_line else outer + unit
+    member = f"\n{indent}{json.dumps(name)}: {_rendered(value, indent, unit)}"
     tail = len(text[:closing].rstrip())
     is_open = "\n" in text[tail:closing]
     rest = text[tail:] if is_open else f"\n{outer}{text[closing:]}"
@@ -203,8 +211,8 @@ def _inserted(text: str, node: _Node, name: str, value: object, depth: int) -> s
     return text[: last.node.end] + "," + text[last.node.end : tail] + member + rest
 
 
-def _rendered(value: object, indent: str) -> str:
-    text = json.dumps(value, indent=len(_UNIT), ensure_ascii=False)
+def _rendered(value: object, indent: str, unit: str) -> str:
+    text = json.dumps(value, indent=unit, ensure_ascii=False)
     return text.replace("\n", f"\n{indent}")
 
 

@@ -87,7 +87,7 @@ def without_table(text: str, path: Sequence[str]) -> str:
         while start and end == len(lines) and not lines[start - 1].strip():
             start -= 1
         del lines[start:end]
-    if len(path) > 1 and not table:
+    if len(path) > 1 and not table and _span(lines, path[:-1]) is None:
         # A table that only ours had made.
         _prune(expected, path[:-1])
     return _checked("".join(lines), expected, path)

@@ -14,7 +14,8 @@
 - What it comes to: `compile` (the confinement), `environment`, `egress`, `trust_roots`,
   `required`; `decide` (why a path or host is open or closed), `errors`.
 - What a person may add later: `ceiling`, `widening`.
-- What was judged before: `recall`, `witness`, `answers`, `digest`.
+- What was judged before: `recall`, `witness`, `answers`, `digest`; and is another since:
+  `replaced`.
 
 Architecture invariant: this package itself imports nothing, so that a command pays for the
 parts it uses.

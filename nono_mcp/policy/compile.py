@@ -171,7 +171,7 @@ def _check_write_only(grants: Sequence[Grant], own: Sequence[str]) -> None:
                 f"the sandbox has a {quoted(around[0])} of its own around it",
                 code="tier.write-only",
                 path=grant.path,
-                remedy=f"grant both by --{key}, or a directory elsewhere",
+                remedy=f"grant both by --{key} {quoted(grant.path)}, or a directory elsewhere",
             )
 
 
@@ -227,7 +227,7 @@ def _check_cwd(path: str, granted: Granted) -> None:
             f"the working directory {quoted(path)} lies outside what may be read",
             code="fs.cwd",
             path=path,
-            remedy=f"add --read {quoted(path)}, or start elsewhere by --workdir",
+            remedy=f"add --read {quoted(path)}, or start elsewhere by --workdir DIR",
         )
 
 

@@ -28,6 +28,13 @@ OPERATIONS = {"read": READ, "list": READ, "execute": READ, "write": WRITE}
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 """What stands in a worker's /dev besides its own terminals."""
 
+PROC_FILES = (
+    "cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version",
+    "sys/kernel/ngroups_max", "sys/kernel/osrelease", "sys/kernel/pid_max",
+    "sys/vm/max_map_count", "sys/vm/overcommit_memory",
+)  # fmt: skip
+"""What of /proc a worker may read that has none of its own."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLOSED_TEXT = "network: closed"
 
@@ -65,8 +72,9 @@ def decide(prepared: Prepared, path: str, operation: str, kind: str = "file") ->
         if _is_closed_by_rule(prepared, path, needed):
             return _closed(prepared, path, needed)
         return Allow(_granting(prepared, path, needed))
-    if covers("/dev", path):
-        return _of_devices(path, operation, confinement.tier)
+    for top, judge_in in _KERNELS.items():
+        if covers(top, path):
+            return judge_in(path, operation, confinement.tier)
     if operation == "list" and _is_way(prepared, path):
         return Allow("the directories on the way to what is granted can be listed")
     return _shut(prepared, path, operation, kind)
@@ -157,6 +165,19 @@ def _of_devices(path: str, operation: str, tier: str | None) -> Allow | Deny:
     return Deny("fs.own-tree", f"{quoted(path)} isn't in the /dev that the sandbox has of its own")
 
 
+def _of_proc(path: str, operation: str, tier: str | None) -> Allow | Deny:
+    name = path.removeprefix("/proc").removeprefix("/")
+    # The numbers that a person knows are those of the person's own processes.
+    if tier == NAMESPACES and not name.partition("/")[0].isdigit():
+        if operation != "write":
+            return Allow("every worker has a /proc of its own")
+        reason = f"{quoted(path)} is in the /proc that the sandbox has of its own, to be read alone"
+        return Deny("fs.own-tree", reason)
+    if tier == LANDLOCK and operation == "read" and name in PROC_FILES:
+        return Allow("every worker may read this of /proc")
+    return Deny("fs.own-tree", f"{quoted(path)} isn't shown to a worker")
+
+
 def _of_macos_devices(path: str, operation: str) -> Allow | Deny:
     from nono_sandbox.seatbelt import fixed
 
@@ -166,6 +187,9 @@ def _of_macos_devices(path: str, operation: str) -> Allow | Deny:
     ):
         return Allow("every worker has these devices")
     return Deny("fs.device", f"{quoted(path)} isn't among the devices that every worker has")
+
+
+_KERNELS = {"/dev": _of_devices, "/proc": _of_proc}
 
 
 def _granting(prepared: Prepared, path: str, needed: int) -> str:
@@ -234,7 +258,7 @@ def _half(prepared: Prepared, path: str, needed: int, remedy: str) -> Deny:
 
 def _outside(prepared: Prepared, path: str, remedy: str) -> Deny:
     shown = quoted(path)
-    if covers("/proc", path) or covers("/sys", path):
+    if covers("/sys", path):
         return Deny("fs.own-tree", f"{shown} isn't shown to a worker")
     if prepared.confinement.tier == NAMESPACES:
         if prepared.private_home is not None and covers(prepared.home, path):

@@ -149,7 +149,7 @@ def network(rules: NetworkSection, tier: str, proxy_port: int) -> Network:
         raise RefusedError(
             f"{quoted(rules.deny_domains[0])} can't be denied where the network is open",
             code="net.deny-domains",
-            remedy="name the hosts to allow by --allow-domain",
+            remedy="name each host to allow: --allow-domain HOST",
         )
     if rules.mode != PROXY:
         # Nothing leaves, or to the loopback alone: what is denied is.

@@ -10,6 +10,8 @@ import os
 
 from nono_mcp.policy import ceiling, effective_grants, planted, resolve
 from nono_mcp.policy.compile import Plan, compile_policy
+from nono_mcp.policy.denials import Twin
+from nono_mcp.policy.paths import as_any_process_names_it
 from nono_mcp.policy.request import Prepared, Request
 from nono_mcp.policy.rules import SHIPPED, TOOLS
 from nono_mcp.policy.shut import shut
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nono_mcp.policy.decide import Allow, Deny
-    from nono_mcp.policy.denials import Twin
     from nono_mcp.policy.rules import Asked
     from nono_mcp.policy.shut import Shut
     from nono_mcp.policy.wanted import Wanted
@@ -94,12 +95,12 @@ def _twins(closed: Mapping[str, int], grants: Sequence[Asked], workspace: str) -
     # Only who closes something pays for the import.
     from nono_mcp.policy import hard_links
 
-    own = (
-        asked.place.path
+    own = {
+        asked.place.path: None
         for asked in grants
         if asked.layer.kind not in (SHIPPED, TOOLS) or asked.place.path == workspace
-    )
-    return hard_links.find(closed.items(), own)
+    }
+    return [Twin(*found) for found in hard_links.find(tuple(closed.items()), tuple(own))]
 
 
 def private_home(state_dir: str, workspace: str, tier: str) -> str:
@@ -122,4 +123,7 @@ def explain(prepared: Prepared, text: str, operation: str) -> tuple[str, Allow |
     from nono_mcp.policy.decide import judge
 
     place = resolve.resolve(absolute("the path", text))
-    return place.path, judge(prepared, place, operation)
+    path = as_any_process_names_it(os.path.normpath(text), place.path, f"/proc/{os.getpid()}")
+    if path != place.path:
+        place = place.replace(path=path, links=())
+    return path, judge(prepared, place, operation)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from nono_sandbox.confinement import Link
 
+OWN_PROCESS = ("/proc/self", "/proc/thread-self")
+"""What leads each process to what the kernel tells of itself (proc_pid(5))."""
 VARIABLES = ("WORKSPACE", "HOME", "TMPDIR")
 PATH_CHARACTERS_MAX = 4096
 COMMAND_CHARACTERS_MAX = 255
@@ -48,6 +50,17 @@ class Place(Value):
 def covers(parent: str, path: str) -> bool:
     """Tell whether *path* is *parent* or lies beneath it; both are absolute and normal."""
     return parent in (path, "/") or path.startswith(parent + "/")
+
+
+def as_any_process_names_it(written: str, found: str, own: str) -> str:
+    """Return *found*, where the normal path *written* leads, by a name that leads there for all.
+
+    *own* is the /proc/PID of whoever looked. To another process /proc/self is another place, and
+    what lies behind it too: a working directory, a program.
+    """
+    if any(covers(name, written) for name in OWN_PROCESS):
+        return written
+    return f"{OWN_PROCESS[0]}{found[len(own) :]}" if covers(own, found) else found
 
 
 def ancestors(path: str) -> list[str]:

@@ -41,7 +41,7 @@ KEY = "recall.key"
 KEY_BYTES = 8
 BYTES_MAX = 1 << 20
 TAG_BYTES = 8
-_VERSION = 2
+_VERSION = 3
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATH_ALONE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC
 NO_SUCH_NAME = -1
@@ -124,7 +124,7 @@ def tag_of(secret: bytes, data: bytes) -> bytes:
 
 
 def read(path: str, bytes_max: int) -> bytes | None:
-    """Return what is in the file *path*, if it's this user's alone to write and isn't larger."""
+    """Return what the file *path* begins with, if it's this user's alone to write."""
     try:
         descriptor = os.open(path, _OPEN)
     except OSError:
@@ -132,9 +132,7 @@ def read(path: str, bytes_max: int) -> bytes | None:
     try:
         status = os.fstat(descriptor)
         own = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if not own or not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
-            return None
-        return os.read(descriptor, bytes_max)
+        return os.read(descriptor, bytes_max) if own and stat.S_ISREG(status.st_mode) else None
     finally:
         os.close(descriptor)
 
@@ -233,6 +231,15 @@ def _standing(root: str) -> tuple[tuple[Any, ...], ...]:
     return tuple((one.directory, one.name, one.rule, one.what) for one in spots.standing(root))
 
 
+def _other_names(
+    question: tuple[tuple[tuple[str, int], ...], tuple[str, ...]],
+) -> tuple[tuple[str, int, str, bool], ...]:
+    # Only who closes something within a grant pays for the import.
+    from nono_mcp.policy import hard_links
+
+    return hard_links.find(*question)
+
+
 def _source(path: str) -> tuple[int, ...] | int:
     try:
         status = os.stat(path)
@@ -260,6 +267,7 @@ SENSES: dict[str, Callable[[Any], Any]] = {
     "access": _access,
     "exists": _exists,
     "standing": _standing,
+    "other-names": _other_names,
     "source": _source,
 }
 """How each kind of question is asked."""

@@ -114,7 +114,7 @@ def _refuse_broad(workspace: str, home: str) -> None:
             f"{quoted(workspace)} holds more than one piece of work",
             code="fs.broad-workspace",
             path=workspace,
-            remedy="start in a project's directory, or say yes by --unsafe-broad-workspace",
+            remedy="start in a project's directory, or add --unsafe-broad-workspace",
         )
 
 

@@ -18,7 +18,7 @@ import os
 import sys
 
 from nono_mcp.guard import spots
-from nono_mcp.policy import answers, recall
+from nono_mcp.policy import answers, hard_links, recall
 from nono_sandbox import private
 
 TYPE_CHECKING = False
@@ -59,6 +59,7 @@ class Witness:
         self._replace(builtins, "open", self._giving_up(builtins.open))
         self._replace(io, "open", self._giving_up(io.open))
         self._replace(spots, "standing", self._standing(spots.standing))
+        self._replace(hard_links, "find", self._other_names(hard_links.find))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -241,6 +242,15 @@ class Witness:
                     setattr(os, name, function)
             told = tuple((one.directory, one.name, one.rule, one.what) for one in found)
             self.note("standing", path, told)
+            return found
+
+        return ask
+
+    def _other_names(self, look: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*question: Any) -> Any:  # noqa: ANN401 - as it takes and returns
+            # It asks past us; it's asked again as a whole.
+            found = look(*question)
+            self.note("other-names", question, found)
             return found
 
         return ask

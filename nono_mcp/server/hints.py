@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from nono_mcp.policy import ceiling, egress
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
+from nono_mcp.policy.paths import as_any_process_names_it
 from nono_mcp.server import policy_text
 from nono_sandbox.confinement import OPEN, WRITE
 
@@ -51,12 +52,12 @@ _ASKABLE = frozenset(
 _KINDS = {b"d": "directory", b"f": "file"}
 
 # What paths lead to is asked of a worker: it sees what it may, and nothing else. Its answer is
-# a line with the kind of each, then each path as it really is, ended by NUL.
+# a line with the kind of each, then its own process and each path as it really is, ended by NUL.
 LOCATE = """\
 for path; do
   if [ -d "$path" ]; then echo d; elif [ -e "$path" ]; then echo f; else echo -; fi
 done
-exec readlink -mz -- "$@"
+exec readlink -mz -- /proc/self "$@"
 """
 
 
@@ -88,12 +89,13 @@ def absolute(path: str, cwd: str, home: str) -> str:
 def located(paths: list[str], status: int, answer: bytes) -> list[Located]:
     """Return where the absolute *paths* lead, from what a worker that looked answered."""
     *kinds, rest = answer.split(b"\n", len(paths))
-    real = rest.split(b"\0")[:-1]
+    own, *real = map(os.fsdecode, rest.split(b"\0")[:-1] or [b""])
+    normal = [os.path.normpath(path) for path in paths]
     if status or len(kinds) != len(paths) or len(real) != len(paths):
-        return [Located(os.path.normpath(path), "") for path in paths]
+        return [Located(path, "") for path in normal]
     return [
-        Located(os.fsdecode(path), _KINDS.get(kind, ""))
-        for path, kind in zip(real, kinds, strict=True)
+        Located(as_any_process_names_it(path, found, own), _KINDS.get(kind, ""))
+        for path, found, kind in zip(normal, real, kinds, strict=True)
     ]
 
 

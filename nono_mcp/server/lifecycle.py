@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,6 +27,7 @@ import anyio.to_thread
 from nono_mcp.server.audit_log import open_log
 from nono_mcp.server.errors import ServeError
 from nono_mcp.session import Session
+from nono_sandbox import open_files_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +50,13 @@ def run(options: ServeOptions) -> int:
         # Until there is a loop to answer them there is nothing to end in order.
         signal.signal(number, signal.SIG_DFL)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="nono: %(message)s")
-    return anyio.run(_serve, options)
+    return anyio.run(_serve, _with_open_files(options))
+
+
+def _with_open_files(options: ServeOptions) -> ServeOptions:
+    """Let this server open as many files as it may, and what its sessions run as many as before."""
+    usual = open_files_limit.raise_own()
+    return replace(options, request=options.request.replace(open_files_usual=usual))
 
 
 def _fill_standard_descriptors(options: ServeOptions) -> None:

@@ -42,9 +42,7 @@ def read_or_make(path: str) -> str:
         ServeError: It can't be made, holds none, or isn't the person's alone.
     """
     try:
-        with suppress(FileExistsError):
-            if not os.path.lexists(path):
-                _make(path)
+        make(path)
         fd = os.open(path, _LOOK_IN)
     except OSError as error:
         raise ServeError(f"the token's file {quoted(path)}: {error.strerror}") from error
@@ -59,6 +57,19 @@ def read_or_make(path: str) -> str:
             "letters, digits and ._~+/=-; remove it, and one is made"
         )
     return data.decode("ascii").rstrip("\n")
+
+
+def make(path: str) -> bool:
+    """Make the file *path* with a new token, unless it's there; tell whether it was made.
+
+    Raises:
+        OSError: It can't be.
+    """
+    with suppress(FileExistsError):
+        if not os.path.lexists(path):
+            _make(path)
+            return True
+    return False
 
 
 def _check(path: str, status: os.stat_result) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -34,7 +34,6 @@ from nono_mcp.server.paths import PATH
 from nono_mcp.server.tenant import Allowance
 from nono_mcp.server.tenants import REQUESTS_MAX, Tenants
 from nono_mcp.session import LANES_MAX, Session
-from nono_sandbox import open_files_limit
 from nono_sandbox.confinement import NAMESPACES
 
 if TYPE_CHECKING:
@@ -82,7 +81,6 @@ async def serve(options: ServeOptions, http: Http, site: Site, draining: anyio.E
         PolicyError, RefusedError, SandboxError, SnapshotError: The team's file isn't one, or
             there is nothing to serve under somebody's policy.
     """
-    options = _with_open_files(options)
     if http.team is None:
         clientele = _alone(options, http, site.token)
     else:
@@ -107,12 +105,6 @@ async def serve(options: ServeOptions, http: Http, site: Site, draining: anyio.E
         named = f"a client that adds a name ({PATH}/NAME) has a session of its own"
         listening.announce(address, port, [f"{named}; {told}"], site.token)
         await serving.listen(guard, http, site.listener, draining)
-
-
-def _with_open_files(options: ServeOptions) -> ServeOptions:
-    """Let this server open as many files as it may, and what its sessions run as many as before."""
-    usual = open_files_limit.raise_own()
-    return replace(options, request=options.request.replace(open_files_usual=usual))
 
 
 @contextlib.asynccontextmanager

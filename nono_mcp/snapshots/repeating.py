@@ -150,7 +150,7 @@ class Repeating:
         if not self.try_turn():
             return False
         try:
-            return self._workspace.store.is_there() and self._workspace.is_interrupted()
+            return self._workspace.is_interrupted()
         except sqlite3.OperationalError:
             return False
         finally:

@@ -291,10 +291,12 @@ class Undo:
     async def _complete(self) -> None:
         """Complete what another server left when it was killed, unless somebody is at it."""
         self._restore_lock.leave()
-        with anyio.CancelScope(shield=True):  # whoever was in leaves in the end
-            if self._restore_lock.be_alone():
-                try:
+        with anyio.CancelScope(shield=True):
+            alone = self._restore_lock.be_alone()
+            try:
+                if alone:
                     await anyio.to_thread.run_sync(self._recover)
-                finally:
+            finally:
+                if alone:
                     self._restore_lock.let_in()
-            await self._enter()
+                await self._enter()  # whoever was in leaves in the end

@@ -13,5 +13,5 @@
 - Limits: `call_end`, `resource_usage`, `disk_growth`, `deleted_files`, `disk_reserve`; by control
   groups: `cgroups`.
 - macOS: `seatbelt`.
-- System calls: `_uapi`, `_mounting`, `_foreign`, `kernel_file`, `renaming`.
+- System calls: `_uapi`, `_mounting`, `_foreign`, `kernel_file`, `readable`, `renaming`.
 """

@@ -224,6 +224,11 @@ def fork_into(flags: int) -> int:
     return syscall("clone", number_of("clone"), flags_and_signal, _NONE, _NONE, _NONE, _NONE)
 
 
+def processor() -> int:
+    """Return the number of the processor that the calling thread runs on."""
+    return checked(LIBC.call("sched_getcpu"), "sched_getcpu")
+
+
 def setns(fd: int, kind: int) -> None:
     """Move the calling thread into the namespace *fd* refers to, which is of *kind*."""
     checked(LIBC.call("setns", fd, kind), "setns")

@@ -12,6 +12,7 @@ import select
 from nono_sandbox import wire
 from nono_sandbox.call_monitor import drain, send_signal
 from nono_sandbox.confinement import GRANT_MOVED
+from nono_sandbox.readable import is_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def attend(
             waits(poll, events)
         # All of it, before the program's end is looked at: the call's beginning may come behind
         # an order that was meant for the one before.
-        while select.select([control], [], [], 0)[0]:
+        while is_readable(control.fileno()):
             _obey(call, control, process)
         if signals in events:
             drain(signals)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import marshal
 import posix as os
-import select
 import time
 
 from nono_sandbox import _uapi, disk_growth, disk_reserve, resource_usage, wire
 from nono_sandbox.call_end import limit_of
 from nono_sandbox.confinement import GRANT_MOVED, NAMESPACES, Places
+from nono_sandbox.readable import is_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class CallMonitor:
             if looks_left <= 0 and time.monotonic() >= deadline:
                 return False
             looks_left -= 1
-            select.select([self._signals], [], [], _SWEEP_PAUSE_S)
+            is_readable(self._signals, _SWEEP_PAUSE_S)
             drain(self._signals)
         if self._own_pids and _uapi.may_have_segments():
             for number, _, _ in list(resource_usage.segments()):

@@ -41,8 +41,12 @@ if TYPE_CHECKING:
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM, _SIGPIPE = 1, 2, 3, 15, 13
 
 
-def main(control_fd: int, tier: str) -> Never:
-    """Serve one supervisor; *tier* is the one to insist on, or empty."""
+def main(control_fd: int, tier: str, open_files_usual: int | None) -> Never:
+    """Serve one supervisor; *tier* is the one to insist on, or empty.
+
+    *open_files_usual* is the limit that its programs are to have, if it has another itself: it
+    holds several descriptors of each lane.
+    """
     wire.fill_standard_streams()
     # What a terminal or a service manager sends is the supervisor's to answer.
     _uapi.ignore_signals(_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM, _SIGPIPE)
@@ -53,7 +57,7 @@ def main(control_fd: int, tier: str) -> Never:
         wire.send(control, "ready", found, reason)
         _import_for_workers()
         message, _ = wire.receive(control)
-        plan = make_plan(message[1], found)
+        plan = make_plan(message[1], found).replace(open_files_usual=open_files_usual)
         door = setup.door(message[1], found)
         _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
         _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
@@ -236,5 +240,4 @@ def _start_lane(
 
 def boot() -> Never:
     """Start from the command line: the descriptor, the tier, the usual number of open files."""
-    open_files_limit.put_back(sys.argv[3])
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), sys.argv[2], open_files_limit.told(sys.argv[3]))

@@ -35,7 +35,7 @@ def open_judged(grant: Grant, opened: Callable[[str], int] = _open) -> int:
         fd = opened(path)
     except OSError as error:
         raise ConfinementError(
-            f"can't open the grant of {path}: {error.strerror}; start a new session"
+            f"can't open the grant of {path}: {error.strerror}; try again"
         ) from error
     try:
         check(grant, path, os.fstat(fd))
@@ -54,7 +54,7 @@ def check(grant: Grant, path: str, status: os.stat_result) -> None:
     # A number is given out again: what is a link by now was none when it was judged.
     is_other = stat.S_ISLNK(status.st_mode) and grant.identity is not None
     if is_other or grant.identity not in (None, (status.st_dev, status.st_ino)):
-        raise ConfinementError(f"{path} was replaced since it was granted; start a new session")
+        raise ConfinementError(f"{path} was replaced since it was granted; try again")
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         raise ConfinementError(f"{path} is a device, and devices can't be granted")
     if stat.S_ISDIR(status.st_mode) == grant.exact:

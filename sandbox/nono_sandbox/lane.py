@@ -18,10 +18,10 @@ nothing was executed, and ends with whoever holds the other end of its control c
 from __future__ import annotations
 
 import posix as os
-import select
 
-from nono_sandbox import _uapi, call_events, sealing, spawning, wire, worker
+from nono_sandbox import _uapi, call_events, open_files_limit, sealing, spawning, wire, worker
 from nono_sandbox.call_monitor import CallMonitor
+from nono_sandbox.readable import is_readable
 from nono_sandbox.spawning import WorkerProcess
 
 TYPE_CHECKING = False
@@ -38,6 +38,8 @@ def serve(control: _socket.socket, requests: list[_socket.socket], plan: Plan) -
 
     They arrive by *requests*, which is one channel, or none if this lane starts their programs.
     """
+    # It has few, and its programs start with what it has.
+    open_files_limit.put_back(plan.open_files_usual)
     signals = _uapi.signalfd(_uapi.SIGCHLD)
     if not requests:
         _serve_spawning(control, plan, signals)
@@ -113,7 +115,7 @@ def _started(call: Call, stdio: tuple[int, ...], plan: Plan) -> WorkerProcess | 
 
 def _took_back(requests: _socket.socket) -> bool:
     """Take the call that no worker took, and that none may any more; tell whether there was one."""
-    there = bool(select.select([requests], [], [], 0)[0])
+    there = is_readable(requests.fileno())
     if there:
         _, fds = wire.receive(requests)
         for fd in fds:

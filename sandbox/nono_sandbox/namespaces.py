@@ -47,11 +47,13 @@ def enter() -> None:
     """
     ids = _to_map()
     _uapi.unshare(_EACH | (_uapi.CLONE_NEWUSER if ids else 0))
-    _arrive(ids)
+    settle_in(ids)
 
 
-def fork_first() -> tuple[int, Ids]:
-    """Fork process 1 of a PID namespace, which has to `settle_in`.
+def fork_first(*, network: bool) -> tuple[int, Ids]:
+    """Fork process 1 of a PID namespace into that and what `enter` enters; it has to `settle_in`.
+
+    With a *network* namespace of its own too, it has to `start_loopback`.
 
     Returns its process id, 0 in itself, and what it is told there.
 
@@ -59,27 +61,18 @@ def fork_first() -> tuple[int, Ids]:
         OSError: This machine gives no such namespaces. Nothing was forked.
     """
     ids = _to_map()
-    return _uapi.fork_into(_uapi.CLONE_NEWPID | (_uapi.CLONE_NEWUSER if ids else 0)), ids
+    # All at once: each call of its own would make and drop a set of all of them.
+    kinds = _uapi.CLONE_NEWPID | _EACH | (_uapi.CLONE_NEWUSER if ids else 0)
+    kinds |= _uapi.CLONE_NEWNET if network else 0
+    return _uapi.fork_into(kinds), ids
 
 
 def settle_in(ids: Ids) -> None:
-    """Enter the rest of the namespaces that `enter` does, as what `fork_first` forked.
+    """Make a process that has just come into such namespaces at home there.
 
     Raises:
         OSError: This machine gives no such namespaces. Exit.
     """
-    _uapi.unshare(_EACH)
-    _arrive(ids)
-
-
-def _to_map() -> Ids:
-    """Return the user and group to keep in a user namespace, if it takes one."""
-    if _uapi.effective_capabilities() >> CAP_SYS_ADMIN & 1:
-        return ()
-    return os.geteuid(), os.getegid()
-
-
-def _arrive(ids: Ids) -> None:
     if ids:
         uid, gid = ids
         # Without this the kernel lets nobody but a privileged parent map groups.
@@ -88,6 +81,13 @@ def _arrive(ids: Ids) -> None:
         kernel_file.write("/proc/self/gid_map", f"{gid} {gid} 1")
     # AppArmor on some distributions lets the unshare pass and refuses this.
     _mounting.mount_private()
+
+
+def _to_map() -> Ids:
+    """Return the user and group to keep in a user namespace, if it takes one."""
+    if _uapi.effective_capabilities() >> CAP_SYS_ADMIN & 1:
+        return ()
+    return os.geteuid(), os.getegid()
 
 
 def new_proc() -> int:
@@ -146,6 +146,11 @@ def _bound_pids(proc: int, processes_max: int) -> None:
 def close_network() -> None:
     """Move this process into a network namespace that has `lo` and nothing else."""
     _uapi.unshare(_uapi.CLONE_NEWNET)
+    start_loopback()
+
+
+def start_loopback() -> None:
+    """Have `lo` carry what is sent, as it doesn't in a new network namespace."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     try:
         request = struct.pack("16sH22x", b"lo", 0)

@@ -27,8 +27,16 @@ def raise_own() -> int | None:
     return soft
 
 
-def put_back(usual: str) -> None:
-    """Set this process's limit to the *usual* one, if that was told."""
-    if usual:
+def told(word: str) -> int | None:
+    """Return the usual limit that a process was told at its start, where whoever did has raised it.
+
+    As the *word* of its command line is: empty is none.
+    """
+    return int(word) if word else None
+
+
+def put_back(usual: int | None) -> None:
+    """Set this process's limit to the *usual* one, if it isn't that."""
+    if usual is not None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (int(usual), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (usual, hard))

@@ -64,6 +64,8 @@ class Plan(Value):
     """What it hears of its control group, if one holds its calls' memory and processes."""
     ways: Ways | None = None
     """Those that its calls' grants in the private home are found by, if there are any."""
+    open_files_usual: int | None = None
+    """How many files its programs may have open, where those that serve them may have more."""
 
 
 def seal(plan: Plan) -> tuple[int, ...]:

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import _stat as stat
 import posix as os
-import select
 
 from nono_sandbox import _mounting, _uapi, mount_points
 from nono_sandbox.errors import ConfinementError
+from nono_sandbox.readable import is_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,15 +72,28 @@ class Ways:
         The working directory is the new root, which has a /proc.
 
         Raises:
-            ConfinementError: Something of it can't be watched.
+            ConfinementError: Something of it can't be watched, or has no room.
             OSError: The kernel refused.
         """
-        parent, _, name = path.rpartition("/")
-        point = mount_points.made(self._hold(parent), name, directory=directory)
+        point = self._point(path, directory=directory)
         self._watch(point)
         _mounting.move_mount(mount, point)
         os.close(point)
         self._end_at(path, os.fstat(mount))
+
+    def _point(self, path: str, *, directory: bool) -> int:
+        parent, _, name = path.rpartition("/")
+        above = self._hold(parent)
+        try:
+            return mount_points.made(above, name, directory=directory)
+        except IsADirectoryError:
+            pass  # where a file is granted
+        try:
+            # An empty one holds nothing that could be lost; what is in another is somebody's.
+            os.rmdir(name, dir_fd=above)
+            return mount_points.made(above, name, directory=directory)
+        except OSError as error:
+            raise self._without_room("the grant of", path, error) from error
 
     def repeat(self, link: Link) -> None:
         """Have *link* in its place, mounted on itself.
@@ -95,10 +108,7 @@ class Ways:
             itself = _mounting.open_tree_clone(made)
             _mounting.move_mount(itself, made)
         except OSError as error:
-            raise ConfinementError(
-                f"can't have the symlink {link.path} in the private home: {error.strerror}; remove "
-                f"{self._source}{link.path[len(self.top) :]}"
-            ) from error
+            raise self._without_room("the symlink", link.path, error) from error
         self._end_at(link.path, os.fstat(made))
         os.close(itself)
         os.close(made)
@@ -155,7 +165,13 @@ class Ways:
         Who asks after its last act knows of each.
         """
         # In this order: what leads there again by now has raised an event.
-        return not _lead(self._ends) or bool(select.select([self.fd], [], [], 0)[0])
+        return not _lead(self._ends) or is_readable(self.fd)
+
+    def _without_room(self, what: str, path: str, error: OSError) -> ConfinementError:
+        return ConfinementError(
+            f"can't have {what} {path} in the private home: {error.strerror}; remove "
+            f"{self._source}{path[len(self.top) :]}"
+        )
 
     def _unwatched(self, error: OSError, what: str) -> ConfinementError:
         return ConfinementError(

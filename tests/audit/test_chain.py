@@ -4,18 +4,22 @@ Both verifiers are asked: this one's rules and the standalone one's.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nono_mcp.audit import canonical, record
+from nono_mcp.audit import canonical, files, notes, record, verify
 from nono_mcp.audit.chain import BrokenRecordError, Replay
 from nono_mcp.audit.keys import Checker, SigningKey
 from nono_mcp.audit.merkle import Frontier, leaf_hash
 from nono_mcp.audit.record import to_base64
+from nono_mcp.audit.walk import Reference
 from tests.audit.test_vectors import standalone
 
 SESSION = "ab" * 8
+OTHER = "ef" * 8
 TIME = "2026-01-02T03:04:05.000006Z"
 
 
@@ -104,7 +108,7 @@ def ended(forge: Forge) -> None:
 
 def two_starts(forge: Forge, **changes: Any) -> None:  # noqa: ANN401 - members of any type
     forge.session = SigningKey()
-    forge.start(**{"place": {"session": "ef" * 8}, **changes})
+    forge.start(**{"place": {"session": OTHER}, **changes})
 
 
 def anothers_key(forge: Forge) -> None:
@@ -224,7 +228,7 @@ def test_a_clock_set_back_is_told_and_no_error() -> None:
     assert replay.clock_set_back == [3]
 
 
-def pruned(forge: Forge, **changes: object) -> list[bytes]:
+def pruned(forge: Forge, kind: str = "prune", /, **changes: object) -> list[bytes]:
     """What stands for a log of four records that were pruned."""
     forge.create()
     forge.start()
@@ -232,7 +236,7 @@ def pruned(forge: Forge, **changes: object) -> list[bytes]:
     forge.say()
     boundary = {"hash": leaf_hash(forge.lines[-1]).hex(), "seq": 4, "state": forge.state()}
     boundary.update(changes)
-    forge.say("prune", {"boundary": boundary, "sessions": [SESSION]})
+    forge.say(kind, {"boundary": boundary, "sessions": [SESSION]})
     return [forge.lines[0], forge.lines[1], forge.lines[4]]
 
 
@@ -251,7 +255,7 @@ def test_a_pruned_log_goes_on_at_its_boundary() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ids=range(10),
+    ids=range(12),
     argvalues=[
         lambda lines: lines[1:],
         lambda lines: lines[:2],
@@ -263,6 +267,8 @@ def test_a_pruned_log_goes_on_at_its_boundary() -> None:
         lambda _lines: pruned(Forge(), seq=1),
         lambda _lines: pruned(Forge(), hash="x"),
         lambda lines: [lines[0], another_start(), lines[2]],
+        lambda _lines: pruned(Forge(), "guard"),
+        lambda _lines: pruned_after_an_end(Forge(), seq=1),
     ],
 )
 def test_what_does_not_lead_to_the_boundary_is_refused(
@@ -275,6 +281,33 @@ def test_what_does_not_lead_to_the_boundary_is_refused(
         standalone.Log(standalone.Ed25519().check).take_pruned(lines)
 
 
+def pruned_after_an_end(forge: Forge, **place: Any) -> list[bytes]:  # noqa: ANN401 - members of any type
+    """What stands for a session that ended and the beginning of another, which pruned them."""
+    forge.create()
+    forge.start()
+    forge.say("session.end")
+    ended = forge.session
+    two_starts(forge, place={"session": OTHER, **place})
+    boundary = {"hash": leaf_hash(forge.lines[-1]).hex(), "seq": 4, "state": forge.state()}
+    forge.say("prune", {"boundary": boundary, "sessions": [OTHER]}, session=OTHER)
+    forge.session = ended
+    return [forge.lines[0], forge.lines[1], forge.lines[3], forge.lines[4]]
+
+
+def test_a_session_that_was_pruned_with_its_end_is_not_open() -> None:
+    forge, replay, other = Forge(), Replay(Checker()), standalone.Log(standalone.Ed25519().check)
+    lines = pruned_after_an_end(forge)
+    replay.feed_pruned(lines)
+    other.take_pruned(lines)
+    replay.feed(lines[-1])
+    other.take(lines[-1])
+    forge.say()
+    with pytest.raises(BrokenRecordError, match="its session isn't open"):
+        replay.feed(forge.lines[-1])
+    with pytest.raises(standalone.Wrong):
+        other.take(forge.lines[-1])
+
+
 def test_the_prune_record_must_come_by_again() -> None:
     forge, replay = Forge(), Replay(Checker())
     lines = pruned(forge)
@@ -284,6 +317,46 @@ def test_the_prune_record_must_come_by_again() -> None:
     forge.say("guard")
     with pytest.raises(BrokenRecordError, match="isn't the prune record"):
         replay.feed(forge.lines[-1])
+
+
+def test_a_log_that_ends_before_the_record_of_its_pruning_isnt_whole(tmp_path: Path) -> None:
+    (tmp_path / files.PRUNED).write_bytes(b"".join(pruned(Forge())))
+    completeness = verify.verify_files(str(tmp_path)).completeness
+    assert (completeness.status, completeness.reason) == ("failed", "the prune record 4 is missing")
+
+
+@pytest.mark.parametrize("said", ["all", "root", "hash", "size"])
+def test_what_is_remembered_of_a_log_has_to_be_what_it_was(tmp_path: Path, said: str) -> None:
+    forge = Forge()
+    RIGHT["a session"](forge)
+    (tmp_path / f"{0:016d}.jsonl").write_bytes(b"".join(forge.lines))
+    frontier = Frontier()
+    for line in forge.lines[:3]:
+        frontier.append(leaf_hash(line))
+    right = Reference("it", 3, leaf_hash(forge.lines[2]).hex(), frontier.root())
+    reference = {
+        "all": right,
+        "root": replace(right, tree_root=bytes(32)),
+        "hash": replace(right, hash="00" * 32),
+        "size": replace(right, size=5),
+    }[said]
+    found = verify.verify_files(str(tmp_path), references=[reference]).completeness
+    assert found.status == ("ok" if said == "all" else "failed")
+
+
+def test_a_checkpoint_of_another_log_is_none_of_this_one_by_whomever_signed() -> None:
+    """What is signed says of which log it is, and the name beside the signature isn't signed."""
+    key, log_id = SigningKey(), "ab" * 16
+    for said in (log_id, "cd" * 16):
+        text = f"{notes.origin(said)}\n3\n{to_base64(bytes(32))}\n".encode()
+        name = notes.origin(log_id)
+        signature = to_base64(notes.key_id(name, key.public) + key.sign(text))
+        found = notes.parse_checkpoint(text + f"\n\u2014 {name} {signature}\n".encode())
+        if said == log_id:
+            notes.require_signed(found, log_id, key.public, Checker())
+            continue
+        with pytest.raises(notes.NoteError, match="another log"):
+            notes.require_signed(found, log_id, key.public, Checker())
 
 
 def another_start() -> bytes:

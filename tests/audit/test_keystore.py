@@ -12,7 +12,7 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 
-from nono_mcp.audit import files, keystore
+from nono_mcp.audit import files, keystore, ratchet
 from nono_mcp.audit.keystore import FileKeystore, KeyringKeystore, Keystore, KeystoreError
 from tests.audit.adversary import Backend
 
@@ -36,6 +36,25 @@ def test_what_was_put_is_got(store: Keystore) -> None:
     store.put("ratchet", "three")
     assert store.get("ratchet") == "three"
     assert store.get("head") == "two" * 900
+
+
+def test_a_key_is_one_logs_alone(store: Keystore) -> None:
+    """What another left signs nothing for this one, a checkpoint neither."""
+    public = ratchet.make(store, "ab" * 16, ratchet.NOTE_ENTRY)
+    assert ratchet.note_key(store, "ab" * 16).public == public
+    with pytest.raises(KeystoreError, match="another log's"):
+        ratchet.note_key(store, "cd" * 16)
+
+
+def test_no_more_is_read_of_a_key_file_than_one_can_hold(tmp_path: Path) -> None:
+    fd = files.open_directory(str(tmp_path / "keys"), create=True)
+    store = FileKeystore(fd)
+    store.put("head", "x" * keystore.SECRET_BYTES_MAX)
+    assert len(store.get("head") or "") == keystore.SECRET_BYTES_MAX
+    store.put("head", "x" * (keystore.SECRET_BYTES_MAX + 1))
+    with pytest.raises(files.AuditPathError, match="longer"):
+        store.get("head")
+    os.close(fd)
 
 
 def test_key_files_are_0600_and_replaced_whole(tmp_path: Path) -> None:

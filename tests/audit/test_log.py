@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from nono_mcp.audit import files, record, verify
+from nono_mcp.audit import files, ratchet, record, syncing, verify
 from nono_mcp.audit import heads as heads_module
+from nono_mcp.audit import session as session_module
 from nono_mcp.audit.create import restart
 from nono_mcp.audit.end import AuditTamperedError, AuditWriteError
 from nono_mcp.audit.files import AuditPathError
@@ -31,6 +35,10 @@ def verified(home: Home) -> Report:
     report = verify.verify(str(home.path), home.keychain)
     report.require()
     return report
+
+
+def kinds(home: Home) -> list[str]:
+    return [record.glimpse(line).kind for line in Editor(home.audit).lines()]
 
 
 def test_what_is_appended_is_in_the_log_before_append_returns(home: Home) -> None:
@@ -65,9 +73,10 @@ def test_a_torn_tail_is_set_aside_and_recorded(home: Home, cut: int) -> None:
     with last.open("ab") as file:
         file.write(torn)
     with home.open() as log, log.session({}) as session:
+        # Whether it says anything or is killed before.
+        assert kinds(home)[-2:] == ["session.start", "recovery"]
         session.append("call.start", CALL)
-    kinds = [record.glimpse(line).kind for line in Editor(home.audit).lines()]
-    assert kinds[-4:] == ["session.start", "recovery", "call.start", "session.end"]
+    assert kinds(home)[-4:] == ["session.start", "recovery", "call.start", "session.end"]
     data = record.parse(Editor(home.audit).lines()[-3]).data
     aside = home.audit / "torn" / str(data["sha256"])
     assert aside.read_bytes() == torn
@@ -390,27 +399,31 @@ def test_a_forked_copy_of_a_writer_cannot_write(home: Home) -> None:
 
 def test_threads_share_a_log_and_an_fsync(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    durable = files.durable
+    durable, last = files.durable, 161
 
     def counting(fd: int) -> None:
+        deadline = time.monotonic() + 60
+        # Whoever comes while this one is on its way shares the next.
+        while log._sync._asked < last and time.monotonic() < deadline:  # noqa: SLF001 - as above
+            time.sleep(0.001)
         synced.append(fd)
         durable(fd)
 
+    def write() -> None:
+        for number in range(20):
+            session.append("call.start", CALL, sync=number == 19)
+
     with home.open() as log, log.session({}) as session:
         log.segment_bytes_max = 10**9
-        monkeypatch.setattr("nono_mcp.audit.syncing.files.durable", counting)
-        threads = [
-            threading.Thread(
-                target=lambda: [session.append("call.start", CALL, sync=True) for _ in range(20)]
-            )
-            for _ in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert verified(home).size == 163
-    assert len(synced) < 160, "callers share"
+        with monkeypatch.context() as patched:
+            patched.setattr(syncing, "files", SimpleNamespace(durable=counting))
+            threads = [threading.Thread(target=write) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert len(synced) in (1, 2)
+    assert verified(home).size == last + 2
 
 
 def test_flooding_pushes_nothing_out(home: Home) -> None:
@@ -450,6 +463,59 @@ def test_a_huge_record_becomes_commitments_and_is_never_lost(home: Home) -> None
     assert b"$commit" in lines[2]
     assert b'"head":"yyyy' in lines[-2]
     verified(home)
+
+
+def test_what_even_its_commitments_are_too_long_for_is_not_written(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "DATA_BYTES_MAX", 1000)
+    much = {"code": "files", "target": ["x" * 100] * 11}
+    with home.open() as log, log.session({}) as session:
+        with pytest.raises(AuditWriteError, match="too many for a record"):
+            session.append("denial", much)
+        session.append("call.start", {**CALL, "argv": much["target"]})
+    assert b"too_large" in Editor(home.audit).lines()[2]
+    assert verified(home).size == 4
+
+
+def test_a_session_that_was_closed_says_nothing_more(home: Home) -> None:
+    with home.open() as log:
+        session = log.session({})
+        session.close()
+        with pytest.raises(AuditWriteError, match="has ended"):
+            session.append("call.start", CALL)
+    assert verified(home).size == 3
+
+
+def test_what_a_key_signed_is_on_the_disk_before_it_is_erased_and_a_head_before_it_is_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a loss of power leaves a log that asks for a key that's gone, or looks cut."""
+    durable, finish, write_head = files.durable, ratchet.finish, heads_module.write_head
+    sizes: list[int] = []
+
+    def noted(fd: int) -> None:
+        durable(fd)
+        sizes.append(os.fstat(fd).st_size)
+
+    def size() -> int:
+        return sum(len(line) for line in Editor(home.audit).lines())
+
+    def finished(*arguments: Any) -> None:  # noqa: ANN401 - passed on
+        assert sizes[-1] == size()
+        sizes.clear()
+        finish(*arguments)
+
+    def told(*arguments: Any) -> None:  # noqa: ANN401 - passed on
+        assert size() in sizes
+        write_head(*arguments)
+
+    with home.open() as log:
+        monkeypatch.setattr(files, "durable", noted)
+        monkeypatch.setattr(ratchet, "finish", finished)
+        monkeypatch.setattr(heads_module, "write_head", told)
+        log.session({}).close()
+    assert verified(home).size == 3
 
 
 WRITER = """

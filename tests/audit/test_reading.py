@@ -1,5 +1,6 @@
 """Reading: pages, filters, figures, proofs and exports; hostile strings can't act."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.audit import display, export, notes, prove, reading, record, verify
+from nono_mcp.audit import display, export, files, notes, prove, reading, record, verify
 from nono_mcp.audit.end import AuditTamperedError
 from nono_mcp.audit.keys import Checker
 from nono_mcp.audit.merkle import verify_consistency
@@ -43,6 +44,28 @@ def test_pages_follow_each_other_to_the_beginning(home: Home) -> None:
             break
         cursor = page.cursor
     assert seen == list(range(len(Editor(home.audit).lines())))
+
+
+def test_the_files_are_listed_and_opened_while_nobody_writes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one is removed in between, or half a line is read."""
+    segments = files.segments
+    found: list[str] = []
+
+    def listed(dir_fd: int) -> list[str]:
+        writer = os.open(home.audit, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(writer)
+        found.extend(segments(dir_fd))
+        return found
+
+    monkeypatch.setattr(files, "segments", listed)
+    assert reading.tail(str(home.path), Filters(), 5).broken is None
+    assert found
 
 
 def test_filters_choose(home: Home) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import nono_mcp
+import nono_sandbox
 from nono_sandbox.client import ForkServer
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 
@@ -25,6 +27,15 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 AT_LAST = "\0that was all\0"
 IN_A_SESSION = (
     "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+LEFT_OPEN_COUNT = 1_100
+"""More than select(2) takes a number of."""
+LEAVING_OPEN = (
+    "import os, resource, sys;"
+    "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1];"
+    f"resource.setrlimit(resource.RLIMIT_NOFILE, ({LEFT_OPEN_COUNT + 200}, hard));"
+    f"[os.set_inheritable(os.dup(0), True) for _ in range({LEFT_OPEN_COUNT})];"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
@@ -90,6 +101,25 @@ class Person:
             timeout=LONG_ENOUGH_S,
         )
 
+    def nono_after(
+        self, before: str, *arguments: str, python: tuple[str, ...] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command line to its end in an interpreter that runs the code *before* first."""
+        packages = (nono_mcp, nono_sandbox)
+        roots = sorted({str(Path(*package.__path__).parent) for package in packages})
+        ours = f"import sys; sys.path += {roots!r}\n{before}\n"
+        code = f"{ours}from nono_mcp.__main__ import run; run()"
+        return subprocess.run(
+            [sys.executable, "-I", "-S", *python, "-c", code, *arguments],
+            capture_output=True,
+            check=False,
+            cwd=self.workspace,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=LONG_ENOUGH_S,
+        )
+
     def start(self, *arguments: str, leads_a_group: bool = False) -> subprocess.Popen[str]:
         """Start a command line, as a job of its own or not; its standard streams are pipes."""
         return subprocess.Popen(
@@ -102,6 +132,11 @@ class Person:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+
+
+def with_many_left_open(*command: str) -> list[str]:
+    """Return what starts *command* with more descriptors than most programs ever have."""
+    return [sys.executable, "-I", "-S", "-c", LEAVING_OPEN, *command]
 
 
 @pytest.fixture

@@ -51,6 +51,15 @@ def test_a_protected_path_is_told_with_its_bypass(person: Person) -> None:
     assert f"--bypass {person.home}/.ssh" in cause
 
 
+def test_what_each_process_has_of_its_own_is_named_as_the_program_named_it(person: Person) -> None:
+    (person.workspace / "led").symlink_to("/proc/self/mounts")
+    words = ("--allow-cwd", "--", "cat", "/proc/self/status", "led")
+    assert told(person, *words, tier="landlock") == [
+        f"nono: likely cause: /proc/self/{name} isn't shown to a worker"
+        for name in ("status", "mounts")
+    ]
+
+
 def test_the_network_is_told(person: Person) -> None:
     command = ("sh", "-c", "exit 6", "curl", "https://example.org/x")
     assert told(person, "--allow-cwd", "--", *command) == [

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,10 +15,11 @@ import pytest
 
 from tests.upstream import Upstream
 
-from .conftest import LONG_ENOUGH_S, NONO, PATH, Person, eventually
+from .conftest import LONG_ENOUGH_S, NONO, PATH, Person, eventually, with_many_left_open
 
 pytestmark = pytest.mark.linux
 KEY = "REALKEY-" + os.urandom(12).hex()
+KEY_OF_OPENAI = "openai=env://REAL_ONE"
 
 
 @pytest.fixture
@@ -69,9 +70,9 @@ def start(person: Person, upstream: Upstream) -> Iterator[Start]:
     profile.chmod(0o600)
     started: list[subprocess.Popen[str]] = []
 
-    def start(*words: str) -> Proxy:
+    def start(*words: str, by: Sequence[str] = ()) -> Proxy:
         process = subprocess.Popen(
-            [NONO, "proxy", "--profile", "llm", "--credential", "openai=env://REAL_ONE", *words],
+            [*by, NONO, "proxy", "--profile", "llm", "--credential", KEY_OF_OPENAI, *words],
             cwd=person.workspace,
             env=person.environment(REAL_ONE=KEY, TMPDIR=str(person.home)),
             stdout=subprocess.PIPE,
@@ -237,8 +238,9 @@ def closed(host: str, port: int) -> bool:
     return False
 
 
-def test_it_ends_by_itself(start: Start) -> None:
-    proxy = start("--timeout", "0.2", "--json")
+@pytest.mark.parametrize("left_open", [(), with_many_left_open()], ids=["", "many left open"])
+def test_it_ends_by_itself(start: Start, left_open: Sequence[str]) -> None:
+    proxy = start("--timeout", "0.2", "--json", by=left_open)
     assert json.loads(proxy.printed)["environment"]["NO_PROXY"] == ""
     assert proxy.process.wait(LONG_ENOUGH_S) == 124
 

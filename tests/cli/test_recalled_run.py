@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import nono_mcp
-import nono_sandbox
 from nono_mcp.policy import recall
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 
@@ -24,18 +21,8 @@ JUDGING = "nono_mcp.policy.load"
 
 def imports(person: Person, *arguments: str, before: str = "", **more: str) -> set[str]:
     """Run a command line well, after the code *before*; return what of ours it imported."""
-    roots = sorted({str(Path(*package.__path__).parent) for package in (nono_mcp, nono_sandbox)})
-    code = f"import sys; sys.path += {roots!r}\n{before}\nfrom nono_mcp.__main__ import run; run()"
-    finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-X", "importtime", "-c", code, *arguments],
-        capture_output=True,
-        check=True,
-        cwd=person.workspace,
-        env=person.environment(**more),
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=60,
-    )
+    finished = person.nono_after(before, *arguments, python=("-X", "importtime"), **more)
+    finished.check_returncode()
     return set(re.findall(r"^import time:.*\| +(nono\S+)$", finished.stderr, re.MULTILINE))
 
 
@@ -123,6 +110,27 @@ def test_what_is_protected_later_is_protected_in_the_next_run(person: Person) ->
     hook.write_text("mine\n")
     done = person.nono("run", "--allow-cwd", "--", "sh", "-c", script)
     assert ("done" in done.stdout, hook.read_text()) == (False, "mine\n")
+
+
+@with_namespaces
+@pytest.mark.claim("fs.denied-later")
+def test_another_name_that_a_closed_file_was_given_since_opens_nothing(person: Person) -> None:
+    """All that is closed lies within what is granted, our own state too."""
+    secret = person.home / ".ssh/id_ed25519"
+    secret.parent.mkdir()
+    secret.write_text("hunter2")
+    copy = person.workspace / "copy"
+    options = ("run", "--read", str(person.home), "--allow-cwd", "--")
+    assert was_judged(person, *options, "true")
+    assert not was_judged(person, *options, "true")
+    # What was installed is remembered for itself.
+    assert person.nono(*options, "true").returncode == 0
+    copy.hardlink_to(secret)
+    for _ in range(2):
+        done = person.nono(*options, "cat", str(copy))
+        assert (done.returncode, done.stdout) == (1, "")
+    assert was_judged(person, *options, "true")
+    assert not was_judged(person, *options, "true")
 
 
 @with_namespaces

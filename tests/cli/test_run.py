@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +13,7 @@ import pytest
 
 from nono_sandbox.confinement import LANDLOCK
 
-from .conftest import LONG_ENOUGH_S, NONO, Person, eventually, running
+from .conftest import LONG_ENOUGH_S, NONO, Person, eventually, running, with_many_left_open
 
 pytestmark = pytest.mark.linux
 
@@ -213,6 +215,26 @@ def test_what_the_program_leaves_behind_ends_with_it(
     assert not running(mark)
 
 
+def test_what_its_parent_left_open_is_not_in_its_way(person: Person, tier: str) -> None:
+    (person.home / "granted").mkdir()
+    options = ("--tier", tier, "--allow-cwd", "--allow", str(person.home / "granted"))
+    # What is left behind has the lane wait for its end.
+    script = "sleep 100 & touch ran; exit 4"
+    command = with_many_left_open(str(NONO), "run", "-q", *options, "--", "sh", "-c", script)
+    done = subprocess.run(
+        command,
+        cwd=person.workspace,
+        env=person.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONG_ENOUGH_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (4, "")
+    assert (person.workspace / "ran").exists()
+
+
 LIMITS = [
     (("--timeout", "0.4"), "sleep 100", 124, "0.4 s (--timeout)"),
     (("--cpu", "1"), "while :; do :; done", 152, "1 s of CPU time (--cpu)"),
@@ -345,7 +367,10 @@ def test_the_home_as_a_workspace_needs_an_explicit_yes(person: Person, tier: str
     refused = person.nono(*words, cwd=person.home)
     assert refused.returncode == 126
     assert refused.stderr.startswith("REFUSED ")
-    assert "--unsafe-broad-workspace" in refused.stderr
+    added = refused.stderr.partition("or add ")[2].partition(")")[0]
+    # Without namespaces a home can't be granted as a whole anyway, for what is closed in it.
+    told = person.nono("run", added, *words[1:], cwd=person.home).stderr
+    assert told == "" or "that can't be enforced" in told
 
 
 def test_a_denial_inside_a_grant_holds_or_is_refused(person: Person, tier: str) -> None:
@@ -422,10 +447,34 @@ def test_what_would_run_outside_later_is_put_right(person: Person, tier: str) ->
     assert status == 0
     lines = told.splitlines()
     assert lines[0].startswith("nono: taken away again: ")
-    assert "/.envrc (what a shell runs on entering the directory); --bypass lets it be" in lines[0]
+    assert "/.envrc (what a shell runs on entering the directory); --bypass " in lines[0]
     assert "/.git/config (settings of Git, which can run commands)" in lines[1]
     assert sorted(path.name for path in person.workspace.iterdir()) == [".git", "kept"]
     assert not (person.workspace / ".git" / "config").exists()
+
+
+LETS_IT_BE = re.compile(r"--bypass \S+(?= lets it be)")
+
+
+def test_what_is_told_to_let_it_be_lets_it_be(person: Person, tier: str) -> None:
+    """Of what is guarded for its name; what is for what it holds no option can name."""
+    script = (
+        "echo x > .envrc; git init -q nested; echo x > nested/.git/hooks/update; mkdir bare;"
+        "cd bare; mkdir refs objects hooks; echo ref: refs/heads/x > HEAD; echo x > hooks/update"
+    )
+    words = ("--", "sh", "-c", script)
+    status, _, told = run(person, tier, "--allow-cwd", *words)
+    assert (status, len(told.splitlines())) == (0, 2 + 1)
+    options = [word for option in LETS_IT_BE.findall(told) for word in option.split()]
+    assert len(options) == 2 * 2
+    for name in ("nested", "bare"):
+        shutil.rmtree(person.workspace / name)
+    status, _, told = run(person, tier, "--allow-cwd", *options, *words)
+    assert status == 0
+    (line,) = told.splitlines()
+    assert "/bare/HEAD (a repository in a directory itself" in line
+    assert "--bypass" not in line
+    assert (person.workspace / "nested/.git/hooks/update").exists()
 
 
 @pytest.mark.claim("guard.after-run")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -66,6 +67,9 @@ for top in (os.environ["HOME"], os.environ.get("TMPDIR", "/tmp"), "."):
                 pass
 print("found", found)
 """
+
+
+TELL_AND_WAIT = "ulimit -Sn; ulimit -Hn; read line"
 
 
 @pytest.fixture
@@ -343,3 +347,25 @@ def test_the_key_of_a_real_keychain(llm: Person, upstream: Upstream) -> None:
     assert done.stdout.splitlines()[-1:] == ["Hello Bearer " + "*" * len(KEY)], done.stderr
     assert upstream.keys == {f"Bearer {KEY}"}
     assert holding(llm.workspace, KEY) == []
+
+
+def test_a_low_limit_on_open_files_is_its_programs_and_not_the_proxys(
+    person: Person, tier: str
+) -> None:
+    options = ["--tier", tier, "--allow-domain", "a.test"]
+    process = subprocess.Popen(
+        ["prlimit", "--nofile=80:", "--", NONO, "run", *options, "--", "sh", "-c", TELL_AND_WAIT],
+        cwd=person.workspace,
+        env=person.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        soft, hard = (process.stdout.readline() for _ in range(2))
+        proxys = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        process.communicate("\n", timeout=LONG_ENOUGH_S)
+    assert (process.returncode, soft) == (0, "80\n")
+    assert proxys[0] > 80
+    assert hard == ("unlimited\n" if proxys[1] == resource.RLIM_INFINITY else f"{proxys[1]}\n")

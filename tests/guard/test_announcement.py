@@ -121,6 +121,20 @@ def test_who_came_between_calls_is_known_to_the_next(tmp_path: Path, kind: str) 
     assert one.end() == other.end() == ()
 
 
+def test_who_finds_that_another_came_says_no_more_that_it_runs(tmp_path: Path) -> None:
+    """Till it's its turn: two that run would each go by what the other has told of."""
+    one, other = (Announcement(str(tmp_path), None) for _ in range(2))
+    one.arrive()
+    one.is_alone(one.arrived())
+    said = [(one.run_quietly(), one.own.runs, one.is_quiet)]
+    one.own.rest()
+    other.arrive()
+    said.append((one.run_quietly(), one.own.runs, one.is_quiet))
+    assert said == [(True, True, True), (False, False, False)]
+    one.close()
+    other.close()
+
+
 def test_who_is_there_and_runs_nothing_may_at_any_time(tmp_path: Path, kind: str) -> None:
     one, other = settled(tmp_path, kind), settled(tmp_path, kind)
     for server in (one, other):

@@ -94,6 +94,19 @@ def test_what_was_found_long_ago_is_over(tmp_path: Path, monkeypatch: pytest.Mon
         os.close(directory)
 
 
+@pytest.mark.parametrize("since", [b" " * 20, b"9" * 20])
+def test_what_tells_no_time_is_over_some_time_after_it_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: bytes
+) -> None:
+    monkeypatch.setattr(presence, "GRACE_NS", 0)
+    (tmp_path / "calls-x").write_bytes(b"rr" + BOOT + b" " + since + b"\n")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert [presence.look("calls-x", directory, "") for _ in range(2)] == [ENDING, LEFT]
+    finally:
+        os.close(directory)
+
+
 def test_where_boots_arent_told_apart_both_bytes_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nono_mcp.install import edit
+from nono_mcp.install import edit, writing
 from nono_mcp.install.errors import InstallError
 from nono_mcp.install.hosts import HOSTS
 
@@ -57,8 +57,9 @@ def test_it_is_installed_once_and_uninstalled(tmp_path: Path, host: str) -> None
     assert again.stdout == ""
     assert "nothing to do" in again.stderr
     assert list(files(tmp_path)) == [written]
-    install(tmp_path, host, "--uninstall")
-    assert "nono" not in (tmp_path / written).read_text()
+    assert "removed" in install(tmp_path, host, "--uninstall").stderr
+    assert files(tmp_path) == {}
+    assert "nothing to do" in install(tmp_path, host, "--uninstall").stderr
 
 
 def test_what_was_there_stays_and_is_kept_beside(tmp_path: Path) -> None:
@@ -78,7 +79,9 @@ def test_what_was_there_stays_and_is_kept_beside(tmp_path: Path) -> None:
     assert '"other": {"command": "x"}' in real.read_text()
     assert (tmp_path / "dotfiles.json.before-nono").read_text() == theirs
     install(tmp_path, "vscode", "--uninstall")
-    assert real.read_text() == theirs.replace('"x"}}', '"x"}\n  }')
+    assert (project / "mcp.json").is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert files(tmp_path) == {"dotfiles.json": theirs, "project/.vscode/mcp.json": theirs}
 
 
 def test_what_cant_be_changed_is_left_as_it_is(tmp_path: Path) -> None:
@@ -93,6 +96,13 @@ def test_what_cant_be_changed_is_left_as_it_is(tmp_path: Path) -> None:
     assert "did you mean" in install(tmp_path, "claude-cod", status=2).stderr
     assert "one HOST" in install(tmp_path, status=2).stderr
     assert [path.name for path in broken.parent.iterdir()] == [".mcp.json"]
+
+
+def test_a_link_that_leads_nowhere_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    loop = tmp_path / "project" / ".mcp.json"
+    loop.symlink_to(loop)
+    assert "Symlink loop" in install(tmp_path, "claude-code", status=1).stderr
 
 
 def test_a_file_is_read_that_is_no_longer_than_may_be(tmp_path: Path) -> None:
@@ -111,6 +121,6 @@ def test_what_somebody_wrote_since_it_was_planned_stays(tmp_path: Path) -> None:
         planned = edit.plan(HOSTS["claude-code"], str(file), uninstall=False)
         file.write_text(meanwhile)
         with pytest.raises(InstallError, match="changed meanwhile"):
-            edit.write(planned)
+            writing.write(planned)
         assert file.read_text() == meanwhile
         assert list(tmp_path.iterdir()) == [file]

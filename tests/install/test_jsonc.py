@@ -28,10 +28,10 @@ def test_a_member_is_put_in_and_nothing_else_is_touched() -> None:
         "// theirs\n",
         """// theirs
         "nono": {
-          "command": "nono",
-          "args": [
-            "serve"
-          ]
+            "command": "nono",
+            "args": [
+                "serve"
+            ]
         },
 """,
     )

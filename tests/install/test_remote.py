@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nono_mcp.install import edit, remote
+from nono_mcp.install import edit, remote, writing
 from nono_mcp.install.errors import InstallError
 from nono_mcp.install.hosts import HOSTS, Host
 from nono_mcp.server.addressing import asked
@@ -28,7 +28,7 @@ def put(host: Host, path: Path) -> Any:  # noqa: ANN401 - whatever the host read
     """Do to the file what is asked for, and return our entry in it, if it's there."""
     planned = edit.plan(host, str(path), uninstall=False)
     if planned.changes:
-        edit.write(planned)
+        writing.write(planned)
     return entry(host, path)
 
 
@@ -64,8 +64,8 @@ def test_each_host_is_told_where_and_which_variable_holds_the_token(
     assert not edit.plan(by_http, str(path), uninstall=False).changes
     assert put(host.local(), path) == local
     put(by_http, path)
-    edit.write(edit.plan(host, str(path), uninstall=True))
-    assert "nono" not in path.read_text()
+    writing.write(edit.plan(host, str(path), uninstall=True))
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_client_has_a_session_of_its_own_there(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_vscodes_other_questions_stay(tmp_path: Path) -> None:
     assert host.beside is not None
     path.write_text(json.dumps({"inputs": [{"id": "other"}, *host.beside[1]]}))  # type: ignore[misc]
     put(host, path)
-    edit.write(edit.plan(host, str(path), uninstall=True))
+    writing.write(edit.plan(host, str(path), uninstall=True))
     assert {"id": "other"} in document_of(host, path)["inputs"]
 
 

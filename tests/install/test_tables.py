@@ -32,6 +32,11 @@ def test_a_table_is_put_in_and_comes_out_again() -> None:
     assert tables.without_table(tables.with_table("", PATH, VALUES), PATH) == ""
 
 
+def test_a_table_that_the_person_wrote_stays_when_it_is_empty() -> None:
+    for text in ("[mcp_servers]\n", "[mcp_servers] # mine\n\n[features]\nshell_tool = false\n"):
+        assert tables.without_table(tables.with_table(text, PATH, VALUES), PATH) == text
+
+
 @pytest.mark.parametrize("text", ["mcp_servers = 1", 'mcp_servers = "nono"', "mcp_servers = []"])
 def test_nothing_comes_out_of_what_holds_no_tables(text: str) -> None:
     assert tables.without_table(text, PATH) == text

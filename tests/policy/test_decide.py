@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.policy.decide import DEVICES, OPERATIONS, Allow, Deny, decide, decide_host
+from nono_mcp.policy.decide import (
+    DEVICES,
+    OPERATIONS,
+    PROC_FILES,
+    Allow,
+    Deny,
+    decide,
+    decide_host,
+)
 from nono_mcp.policy.load import explain
 from nono_sandbox.confinement import LANDLOCK, NAMESPACES, READ, Network
 
@@ -71,6 +79,10 @@ def prepared(machine: Machine) -> Prepared:
         ("/bin/sh", "execute", "profile system: read /"),
         ("/srv/x", "read", "fs.outside-grants"),
         ("/proc/1/environ", "read", "fs.own-tree"),
+        ("/proc/self/status", "read", "every worker has a /proc of its own"),
+        ("/proc/thread-self/../../self/cwd", "read", "every worker has a /proc of its own"),
+        ("/proc/meminfo", "read", "every worker has a /proc of its own"),
+        ("/proc/self/comm", "write", "fs.own-tree"),
         ("/sys/kernel/x", "read", "fs.own-tree"),
         ("/dev/null", "write", "every worker has a /dev of its own"),
         ("/dev/sda", "read", "fs.own-tree"),
@@ -195,6 +207,13 @@ def test_devices_are_those_of_the_mechanism() -> None:
     from nono_sandbox import own_places  # noqa: PLC0415  # it's Linux's alone
 
     assert DEVICES == own_places.DEVICES
+
+
+@pytest.mark.linux
+def test_what_is_read_of_the_machines_proc_is_what_the_mechanism_lets_be_read() -> None:
+    from nono_sandbox import domain  # noqa: PLC0415  # it's Linux's alone
+
+    assert PROC_FILES == domain._PROC_FILES  # noqa: SLF001 - nobody else's business
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,16 @@ import os
 import posix
 import random
 import shutil
+import stat
 import sys
+import threading
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.policy import answers, load, recall
+from nono_mcp.policy import answers, hard_links, load, recall
 from nono_mcp.policy import witness as witness_module
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.policy.recall import Outcome
@@ -79,6 +82,7 @@ def furnish(machine: Machine) -> Machine:
     (machine.workspace / ".git/hooks/pre-commit").write_text("#!/bin/sh\n")
     (machine.workspace / ".vscode").mkdir()
     (machine.workspace / "sources").mkdir()
+    (machine.workspace / "sources/tool").touch()
     return machine
 
 
@@ -97,7 +101,9 @@ CHANGES: dict[str, Callable[[Machine], object]] = {
         machine.home / ".netrc", machine.home / "data"
     ),
     "a guarded name in the workspace": lambda machine: (machine.workspace / ".mcp.json").touch(),
-    "another hook": lambda machine: (machine.workspace / ".git/hooks/post-merge").touch(),
+    "a hook with another name": lambda machine: os.link(
+        machine.workspace / "sources/tool", machine.workspace / ".git/hooks/post-merge"
+    ),
     "a policy in the workspace": lambda machine: (machine.workspace / "nono.toml").touch(),
     "a grant leads elsewhere": lambda machine: _turn(machine.home / "linked", machine.home / "bin"),
     "a grant is another directory": lambda machine: _again(machine.home / "data"),
@@ -106,10 +112,30 @@ CHANGES: dict[str, Callable[[Machine], object]] = {
     "another name of what is closed": lambda machine: os.link(
         machine.home / ".netrc", machine.workspace / "copy"
     ),
+    "another name of what is in a closed directory": lambda machine: os.link(
+        machine.home / ".ssh/id_ed25519", machine.workspace / "sources/copy"
+    ),
     "our own state is a symlink": lambda machine: _turn(
         machine.home / ".local/state/nono", machine.home / "data"
     ),
 }
+
+
+def test_what_is_in_closed_directories_counts_for_its_other_names_alone(
+    furnished: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own state is one, and changes with every run; others hold thousands of files."""
+    for number in range(witness_module.NOTES_MAX):
+        (furnished.home / ".ssh" / f"{number}").touch()
+    request = asked(furnished)
+    prepared, witness = judged(request)
+    notes = kept(witness, monkeypatch, furnished.root / "elsewhere")
+    assert notes is not None
+    (furnished.state / "new").mkdir()
+    (furnished.home / ".ssh/0").rename(furnished.home / ".ssh/new")
+    (furnished.workspace / ".git/hooks/post-merge").touch()
+    assert recall.hold(notes)
+    assert load.prepare(request) == prepared
 
 
 def _turn(path: Path, target: Path) -> None:
@@ -235,6 +261,22 @@ def test_what_cant_be_asked_again_is_not_kept(
     assert kept(witness, monkeypatch, furnished.root / "elsewhere") is None
 
 
+def changed_between(path: str, ask: Callable[[str], object]) -> None:
+    """Ask twice, and change in between what nobody notes."""
+    ask(path)
+    posix.chmod(path, 0)
+    ask(path)
+
+
+def opened(path: str, act: Callable[[int], object]) -> object:
+    """Do *act* with the directory of *path*, which the witness hasn't seen opened."""
+    descriptor = posix.open(os.path.dirname(path), os.O_RDONLY)  # noqa: PTH120
+    try:
+        return act(descriptor)
+    finally:
+        posix.close(descriptor)
+
+
 @pytest.mark.parametrize(
     "act",
     [
@@ -246,9 +288,21 @@ def test_what_cant_be_asked_again_is_not_kept(
         lambda path: os.getxattr(path, "user.none"),
         lambda _: list(os.environ),
         lambda path: os.stat(os.fsencode(path)),  # noqa: PTH116
+        lambda path: Path(path).read_bytes(),
+        lambda path: changed_between(path, os.lstat),
+        lambda path: opened(path, os.fstat),
+        lambda path: opened(path, lambda fd: os.stat(".", dir_fd=fd)),
+        lambda path: opened(path, lambda fd: os.lstat(".", dir_fd=fd)),
+        lambda path: opened(path, lambda fd: os.readlink(".", dir_fd=fd)),
+        lambda path: opened(path, lambda fd: os.close(posix.dup(fd))),
+        lambda path: os.access(path, os.R_OK, effective_ids=True),
     ],
-    ids=["open", "read", "make", "size", "links", "attribute", "all variables", "a name in bytes"],
-)
+    ids=[
+        "open", "read", "make", "size", "links", "attribute", "all variables", "a name in bytes",
+        "read by pathlib", "answered otherwise", "an open file", "stat there", "lstat there",
+        "readlink there", "close", "access by other ids",
+    ],
+)  # fmt: skip
 def test_a_witness_gives_up_on_what_it_doesnt_know(
     furnished: Machine, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], object]
 ) -> None:
@@ -274,7 +328,7 @@ def test_a_newer_source_than_the_run_is_not_kept_by(
 
 def test_nothing_is_asked_past_the_witness(furnished: Machine) -> None:
     # What a module that has `posix` for `os` asks, nobody notes.
-    noting = (witness_module.__name__, answers.__name__, recall.__name__)
+    noting = [one.__name__ for one in (witness_module, answers, hard_links, recall)]
     unseen = set()
 
     def see(frame: FrameType, event: str, called: object) -> None:
@@ -306,12 +360,28 @@ def test_only_a_file_of_ones_own_counts(file: Path) -> None:
     key = recall.key_of(("--read", "/usr"))
     assert recall.find(key) is not None
     assert file.stat().st_mode & 0o777 == 0o600
-    file.chmod(0o660)
-    assert recall.find(key) is None
+    for mode in (0o620, 0o602):
+        file.chmod(mode)
+        assert recall.find(key) is None
     file.chmod(0o600)
     moved = file.rename(file.with_name("elsewhere"))
     file.symlink_to(moved)
     assert recall.find(key) is None
+
+
+def test_what_is_no_file_is_neither_read_nor_waited_for(file: Path) -> None:
+    key = recall.key_of(("--read", "/usr"))
+    file.unlink()
+    file.mkdir(0o700)
+    assert recall.find(key) is None
+    file.rmdir()
+    os.mkfifo(file, 0o600)
+    found: list[object] = []
+    # Who waited for somebody to write there would do so for good.
+    asking = threading.Thread(target=lambda: found.append(recall.find(key)), daemon=True)
+    asking.start()
+    asking.join(60)
+    assert found == [None]
 
 
 def test_a_file_of_somebody_elses_doesnt_count(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,6 +413,25 @@ def test_the_key_tells_what_isnt_asked(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert len({before, there, recall.key_of(()), recall.key_of(("-q",))}) == 4
 
 
+@pytest.mark.parametrize("name", ["getuid", "geteuid", "getgid", "getegid", "uname"])
+def test_the_key_tells_what_is_asked_and_not_noted(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert name in witness_module.HARMLESS
+    before = recall.key_of(())
+    other = posix.uname_result(("", "", "another release", "", "")) if name == "uname" else -2
+    monkeypatch.setattr(posix, name, lambda: other)
+    assert recall.key_of(()) != before
+
+
+def test_nothing_is_kept_where_the_home_isnt_the_environments() -> None:
+    """What says where it is instead is asked past the witness."""
+    key = recall.key_of(())
+    assert recall.path_of(key, {"HOME": "/home/x"}) is not None
+    state = {"XDG_STATE_HOME": "/state"}
+    assert recall.path_of(key, state) is recall.path_of(key, state | {"HOME": "home/x"}) is None
+
+
 def test_what_was_prepared_comes_back_whole(furnished: Machine) -> None:
     prepared = load.prepare(asked(furnished))
     assert any(grant.access == READ | WRITE for grant in prepared.confinement.grants)
@@ -363,6 +452,60 @@ def test_only_what_we_wrote_for_the_key_counts(
     assert recall.find(key) is not None
     (tmp_path / ".config/nono" / recall.KEY).unlink()
     assert recall.find(key) is None
+
+
+def test_a_key_that_was_cut_short_counts_nothing_and_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert kept(Witness(), monkeypatch, tmp_path)
+    place = Path(recall.path_of(recall.key_of(("--read", "/usr")), os.environ) or "")
+    secret = tmp_path / ".config/nono" / recall.KEY
+    for short in (b"", b"1234567"):
+        secret.write_bytes(short)
+        data = place.read_bytes()[recall.TAG_BYTES :]
+        place.write_bytes(recall.tag_of(short, data) + data)
+        assert recall.find(recall.key_of(("--read", "/usr"))) is None
+        assert kept(Witness(), monkeypatch, tmp_path)
+        assert len(secret.read_bytes()) == recall.KEY_BYTES
+
+
+def test_all_that_is_told_of_a_status_is_noted() -> None:
+    """Or two that differ in what was judged by would be taken for the same."""
+    names = ("st_mode", "st_ino", "st_dev", "st_nlink", "st_uid", "st_gid")
+    plain = [stat.S_IFREG, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    for at, name in enumerate(names):
+        other = os.stat_result([value + (at == i) for i, value in enumerate(plain)])
+        assert recall.facts(other) != recall.facts(os.stat_result(plain))
+        witness = Witness()
+        assert getattr(answers.Status(other, witness), name) == plain[at] + 1
+        assert not witness._given_up  # noqa: SLF001 - what would show it takes a run
+
+
+def test_more_than_can_be_noted_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(witness_module, "NOTES_MAX", 3)
+        assert kept(Witness(), monkeypatch, tmp_path) is None
+        patched.setattr(witness_module, "NOTES_MAX", 4096)
+        patched.setattr(recall, "BYTES_MAX", 100)
+        assert kept(Witness(), monkeypatch, tmp_path) is None
+    assert not [one for one in tmp_path.rglob("*") if one.is_file()]
+    assert kept(Witness(), monkeypatch, tmp_path) is not None
+
+
+def test_all_of_this_program_is_noted_and_nothing_that_has_no_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notes = kept(Witness(), monkeypatch, tmp_path)
+    assert notes is not None
+    sources = [path for path, _ in dict(notes)["source"]]
+    assert {recall.__file__, wire.__file__} <= set(sources)
+    gone = ModuleType("nono_sandbox.gone")
+    gone.__file__ = str(tmp_path / "gone.py")
+    monkeypatch.setitem(sys.modules, gone.__name__, gone)
+    (tmp_path / "elsewhere").mkdir()
+    assert kept(Witness(), monkeypatch, tmp_path / "elsewhere") is None
 
 
 def test_notes_that_name_no_source_of_ours_or_ask_what_is_unknown_do_not_hold() -> None:

@@ -15,6 +15,7 @@ from nono_mcp.policy.protection import Catalogue, Protected, Protection
 from nono_mcp.policy.resolve import resolve
 from nono_mcp.policy.rules import FLAGS, Layer, Look, bypasses
 from nono_sandbox.confinement import LANDLOCK, READ
+from nono_sandbox.opath import LOOK
 from tests.policy.views import denied, granted
 
 if TYPE_CHECKING:
@@ -96,6 +97,26 @@ def test_what_a_mount_would_cover_by_one_spelling_alone_isnt_denied(
     found = granted(machine.prepare(tier=LANDLOCK, flags=flags))
     assert str(secret.with_name("open")) in found
     assert not {str(secret), str(secret.parent)} & {*found}
+
+
+def test_what_the_kernel_names_by_each_spelling_is_loose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it has one name for all, what is mounted there is met by each of them."""
+    for name in ("data", "DATA"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1").touch()
+    location = f"{tmp_path}/data/1"
+    descriptor = os.open(location, LOOK)
+    try:
+        assert spelling.is_loose(location, descriptor)
+        opened: Callable[[str, int], int] = os.open
+        monkeypatch.setattr(
+            os, "open", lambda path, flags: opened(path.replace("DATA", "data"), flags)
+        )
+        assert not spelling.is_loose(location, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def test_what_has_no_letters_has_no_other_spelling(tmp_path: Path) -> None:

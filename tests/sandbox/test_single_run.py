@@ -667,3 +667,41 @@ def test_a_lane_that_was_let_go_of_fails_without_a_word() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+BESIDE = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from nono_sandbox.single_run import forking
+asked, allowed, moved = sys.argv[2], os.sched_getaffinity(0), []
+move = os.sched_setaffinity
+forking.os = type(os)("counting")
+forking.os.__dict__.update(os.__dict__)
+forking.os.sched_setaffinity = lambda pid, at: moved.append(at < allowed) or move(pid, at)
+forking._running_count = {"free": lambda: 2, "busy": lambda: len(allowed) + 1}[asked]
+ours, (pid, _) = forking.begin("landlock", "closed")
+print(moved, os.sched_getaffinity(pid) == allowed)
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("machine", ["free", "busy"])
+def test_a_lane_starts_on_another_processor_and_may_be_on_all(machine: str) -> None:
+    source = str(Path(wire.__file__).parent.parent)
+    command = [sys.executable, "-I", "-S", "-c", BESIDE, source, machine]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    there_are_others = len(os.sched_getaffinity(0)) > 1
+    moved = [True, False] if machine == "free" and there_are_others else []
+    assert (done.stdout, done.stderr) == (f"{moved} True\n", "")
+
+
+@pytest.mark.linux
+def test_on_one_processor_a_lane_starts_there() -> None:
+    source = str(Path(wire.__file__).parent.parent)
+    one = min(os.sched_getaffinity(0))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", BESIDE, source, "free"],
+        capture_output=True, text=True, check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {one}),
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[] True\n", "")

@@ -338,6 +338,33 @@ def test_where_a_symlink_in_the_home_has_no_room_nothing_runs(
     assert kept.exists()
 
 
+@pytest.fixture
+def granted_file(shared: Shared) -> Path:
+    """Return a file beneath the home, where the private one has an empty directory."""
+    file = shared.home / "deep" / "file"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("granted")
+    (shared.private / "deep" / "file").mkdir(parents=True)
+    return file
+
+
+def test_an_empty_directory_makes_room_for_a_granted_file(
+    shared: Shared, granted_file: Path
+) -> None:
+    with shared.confine(shared.grants[0], shared.yard.granted(granted_file, READ)) as sandbox:
+        assert sandbox.run("cat", str(granted_file)).text == "granted"
+
+
+def test_where_a_granted_file_has_no_room_nothing_runs_and_it_is_said_what_is_in_the_way(
+    shared: Shared, granted_file: Path
+) -> None:
+    in_the_way = shared.private / "deep" / "file"
+    (in_the_way / "kept").touch()
+    with pytest.raises(SandboxError, match=f"Directory not empty; remove {in_the_way}$"):
+        shared.confine(shared.grants[0], shared.yard.granted(granted_file, READ))
+    assert (in_the_way / "kept").exists()
+
+
 def test_more_grants_than_descriptors_are_mounted(
     shared: Shared, tier: str, call_for: Callable[..., Call]
 ) -> None:

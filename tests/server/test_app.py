@@ -306,6 +306,9 @@ async def test_the_policy_is_explained(connect: Connect, machine: Machine) -> No
         told = await agent.explain(host="example.com")
         assert "denied. net.closed:" in told
         assert "allowed" in await agent.explain(path="/bin/sh")
+        assert "write /proc/self/comm" in await agent.explain(
+            path="/proc/self/../self/comm", operation="write"
+        )
 
 
 async def test_an_explanation_doesnt_tell_what_there_is_outside(

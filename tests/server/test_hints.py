@@ -80,7 +80,7 @@ def test_a_flood_of_paths_costs_no_time() -> None:
 
 def test_what_a_worker_answers_is_read_by_its_shape() -> None:
     paths = ["/w/a", "/w/b", "/w/c"]
-    answer = b"d\nf\n-\n/real/a\0/real\nb\0/w/c\0"
+    answer = b"d\nf\n-\n/proc/7\0/real/a\0/real\nb\0/w/c\0"
     assert located(paths, 0, answer) == [
         Located("/real/a", "directory"),
         Located("/real\nb", "file"),
@@ -89,6 +89,17 @@ def test_what_a_worker_answers_is_read_by_its_shape() -> None:
     as_written = [Located(path, "") for path in paths]
     for status, other in ((1, answer), (0, b""), (0, b"d\nf\n-\n"), (0, answer[:-5])):
         assert located(paths, status, other) == as_written
+
+
+def test_who_looked_is_no_part_of_where_a_path_leads() -> None:
+    paths = ["/proc/self/./mem", "/etc/mtab", "/proc/thread-self/cwd/x", "/proc/71/mem"]
+    answer = b"f\nf\n-\nf\n/proc/7\0/proc/7/mem\0/proc/7/mounts\0/w/x\0/proc/71/mem\0"
+    assert [one.path for one in located(paths, 0, answer)] == [
+        "/proc/self/mem",
+        "/proc/self/mounts",
+        "/proc/thread-self/cwd/x",
+        "/proc/71/mem",
+    ]
 
 
 def test_paths_are_written_in_many_ways() -> None:

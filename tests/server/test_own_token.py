@@ -14,6 +14,7 @@ from nono_mcp.server import own_token
 from nono_mcp.server.errors import ServeError
 
 TOKEN = "t" * own_token.CHARACTERS_MIN
+LONGEST = "t" * own_token.CHARACTERS_MAX
 
 
 def with_token(path: Path) -> Path:
@@ -88,7 +89,7 @@ def test_anothers_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "text",
     ["", "\n", "short\n", TOKEN[1:], f"{TOKEN} x\n", f"{TOKEN}\n\n", f"{TOKEN}\nx", f" {TOKEN}",
-     f"{TOKEN}\u00e9", "t" * (own_token.CHARACTERS_MAX + 1)],
+     f"{TOKEN}\u00e9", "t" * (own_token.CHARACTERS_MAX + 1), f"{LONGEST}\nx"],
 )  # fmt: skip
 def test_what_holds_no_token_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
     path = with_token(tmp_path / "token")
@@ -97,6 +98,17 @@ def test_what_holds_no_token_is_refused_and_not_shown(tmp_path: Path, text: str)
         own_token.read_or_make(str(path))
     assert not text.strip() or text.strip() not in str(caught.value)
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", [TOKEN, f"{LONGEST}\n"])
+def test_where_one_is_none_needs_to_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Its directory may be one that nothing can be made in."""
+    path = with_token(tmp_path / "token")
+    path.write_text(text)
+    monkeypatch.setattr(own_token, "_make", lambda _: pytest.fail("one is there"))
+    assert own_token.read_or_make(str(path)) == text.rstrip()
 
 
 def test_where_none_can_be_made_that_is_said(tmp_path: Path) -> None:

@@ -253,6 +253,17 @@ def test_what_the_index_refused_is_written_later(place: Place) -> None:
         assert rows(place) == [*TAKEN, LATER]
 
 
+def test_who_could_not_ask_the_index_keeps_it_from_nobody(place: Place) -> None:
+    with place.open() as snapshots:
+        first = snapshots.take("auto")
+        db = snapshots._store.db  # noqa: SLF001 - what refuses is this connection's alone
+        db.set_authorizer(
+            lambda act, *_: sqlite3.SQLITE_DENY if act == sqlite3.SQLITE_READ else sqlite3.SQLITE_OK
+        )
+        assert snapshots.again(first, "before-call", "c1") is None
+        assert not db.in_transaction
+
+
 def test_what_says_more_of_what_could_not_be_committed_is_of_the_same_tree(place: Place) -> None:
     with place.open() as snapshots:
         before = snapshots.again(snapshots.take("auto"), "before-call", "c1")

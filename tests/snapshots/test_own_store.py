@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nono_mcp.snapshots import database, place
+from nono_mcp.snapshots import collecting, database, place
 from nono_mcp.snapshots.errors import StoreError
 from nono_mcp.snapshots.store import Store
 
@@ -157,3 +157,24 @@ def test_what_is_to_survive_a_loss_of_power_is_waited_for(place: Place) -> None:
         with pytest.raises(ZeroDivisionError), database.durable(store.db):
             raise ZeroDivisionError
         assert synchronous() == normal
+
+
+def test_what_others_collected_and_wrote_anew_is_not_read_as_it_was(place: Place) -> None:
+    """The number of a frame that is gone is the next one's."""
+    state = str(place.state)
+
+    def put(store: Store, data: bytes) -> tuple[bytes, int]:
+        with store.using(), store.objects.writing():
+            name = store.objects.put_blob(data)
+        query = "SELECT frame FROM objects WHERE id = ?"
+        return name, store.db.execute(query, (name,)).fetchone()[0]
+
+    with Store(state) as reader, Store(state) as other:
+        first, number = put(other, b"first")
+        with reader.using():
+            assert reader.objects.blob(first) == b"first"
+        collecting.collect(other, None)
+        second, again = put(other, b"second")
+        assert again == number
+        with reader.using():
+            assert reader.objects.blob(second) == b"second"

@@ -3,12 +3,13 @@
 import errno
 import os
 import socket
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from nono_mcp.snapshots import staging, trees, upkeep
+from nono_mcp.snapshots import applying, staging, trees, upkeep
 from nono_mcp.snapshots.errors import (
     DamagedStoreError,
     NothingToRestoreError,
@@ -18,6 +19,7 @@ from nono_mcp.snapshots.errors import (
 from nono_mcp.snapshots.snapshots import Snapshots
 from nono_mcp.snapshots.store import Store
 from nono_mcp.snapshots.values import Conflict, Dirty, Snapshot
+from nono_sandbox import opath
 from tests.snapshots.state import Place, seen
 
 
@@ -247,6 +249,27 @@ def test_what_nobody_can_change_is_found_before_anything_is(
         finally:
             if is_fixed:
                 subprocess.run(["chattr", f"-{letter}", str(path)], check=False)
+
+
+def test_a_file_that_its_owner_may_not_read_is_set_in_its_place(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+
+    def reopened(fd: int, flags: int) -> int:
+        # Root may read it in any case.
+        modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        return opath.reopen(fd, flags)
+
+    monkeypatch.setattr(applying, "reopen", reopened)
+    place.write("a")
+    before = seen(place.workspace)
+    with place.open() as snapshots:
+        taken = snapshots.take("auto")
+        (place.workspace / "a").chmod(0)
+        assert snapshots.restore(snapshots.plan(taken.id)).verified
+    assert seen(place.workspace) == before
+    assert modes == [0o600]
 
 
 def damage(place: Place) -> None:

@@ -14,11 +14,13 @@ from nono_mcp.policy.document import SnapshotsSection
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Session
 from nono_mcp.snapshots.errors import SnapshotError
+from nono_mcp.snapshots.restore_lock import RestoreLock, runs
 from nono_mcp.undo import keeping as module
 from nono_mcp.undo.keeping import Keeping
 from nono_mcp.undo.rules import Rules
-from nono_mcp.undo.values import Kept
-from nono_sandbox.confinement import LANDLOCK
+from nono_mcp.undo.undo import Undo
+from nono_mcp.undo.values import CallsRunError, Kept, Told, Wanted
+from nono_sandbox.confinement import LANDLOCK, Call
 
 pytestmark = pytest.mark.linux
 
@@ -200,3 +202,32 @@ def test_a_program_finds_the_row_before_it_written(
             assert found == [result.id]
 
     anyio.run(looked_at)
+
+
+def test_a_rollback_that_cannot_be_completed_keeps_those_who_follow_safe_from_another(
+    keeping: Keeping, tmp_path: Path
+) -> None:
+    """A call that fails in its beginning ends once, and who rolls back sees the next."""
+    state = str(tmp_path / "state")
+    keeping.take("auto", None)
+    with closing(RestoreLock(state, str(tmp_path / "work"))) as lock:
+        undo = Undo(keeping, lock, keeping._rules, None)  # noqa: SLF001 - the fixture's own
+        told = Told(lambda _: None, lambda _: None, lambda _: None)
+        call = Call(("true",), (), "/")
+
+        async def act() -> None:
+            index = sqlite3.connect(tmp_path / "state/snapshots/index.db", isolation_level=None)
+            with closing(index) as db:
+                damaged = "SELECT id, x'00', x'00', '', '.nono-restore-0', 'stage' FROM workspaces"
+                db.execute(f"INSERT INTO restores {damaged}")
+                with pytest.raises(SnapshotError, match="missing"):
+                    async with undo.around("1", call, told):
+                        raise AssertionError
+                db.execute("DELETE FROM restores")
+            async with undo.around("2", call, told):
+                assert runs(state, str(tmp_path / "work"))
+                with pytest.raises(CallsRunError, match="a call runs"):
+                    await undo.roll_back(Wanted("latest"))
+            assert not runs(state, str(tmp_path / "work"))
+
+        anyio.run(act)

@@ -34,7 +34,7 @@ def check_places(confinement: Confinement) -> None:
             status, stored = _look(grant.path)
         except OSError as error:
             raise ConfinementError(
-                f"can't open the grant of {grant.path}: {error.strerror}; start a new session"
+                f"can't open the grant of {grant.path}: {error.strerror}; try again"
             ) from error
         granted.check(grant, grant.path, status)
         _check_spelling(grant.path, stored)

@@ -45,7 +45,7 @@ _SIGNALS_OF_TERMINALS = (
 
 def boot() -> Never:
     """Start from the command line: the descriptor, the tier, the usual number of open files."""
-    open_files_limit.put_back(sys.argv[3])
+    open_files_limit.put_back(open_files_limit.told(sys.argv[3]))
     main(int(sys.argv[1]), macos_means())
 
 

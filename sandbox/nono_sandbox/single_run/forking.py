@@ -11,10 +11,11 @@ the last fork: what a process has touched, its fork copies when it touches it.
 from __future__ import annotations
 
 import posix as os
+import sys
 import time
 
 from nono_sandbox import _uapi, namespaces, wire
-from nono_sandbox.confinement import NAMESPACES, PORTS
+from nono_sandbox.confinement import CLOSED, NAMESPACES, PORTS
 from nono_sandbox.errors import SandboxError
 
 TYPE_CHECKING = False
@@ -51,7 +52,7 @@ def _start(control: _socket.socket, tier: str, network: str) -> tuple[int, float
     _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
     since_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     if tier == NAMESPACES and network != PORTS:
-        pid, ids = namespaces.fork_first()
+        pid, ids = namespaces.fork_first(network=network == CLOSED)
     else:
         pid, ids = os.fork(), None
     if pid == 0:
@@ -60,7 +61,39 @@ def _start(control: _socket.socket, tier: str, network: str) -> tuple[int, float
         # What the other process is told by is its own.
         _signal.set_wakeup_fd(-1)
         _serve(control, tier, network, ids)
+    _run_beside(pid)
     return pid, since_s
+
+
+def _run_beside(pid: int) -> None:
+    """Have the child run now, on another processor than this process does, if one is free.
+
+    A scheduler that packs, as some virtual machines' do, leaves it in this processor's queue for as
+    long as this process has something to do, and what is done side by side is done in turn.
+    """
+    allowed = os.sched_getaffinity(0)
+    others = allowed - {_uapi.processor()}
+    if not others or _running_count() > len(allowed):
+        return
+    try:
+        os.sched_setaffinity(pid, others)
+        # It moves when it's told to, and from here on wherever it likes, as before.
+        os.sched_setaffinity(pid, allowed)
+    except OSError:
+        pass  # it has ended, or what confines this process allows nobody that
+
+
+def _running_count() -> int:
+    """Return how many threads of the machine run or wait to; many where it isn't told."""
+    try:
+        file = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return sys.maxsize
+    try:
+        *_, counts, _ = os.read(file, 128).split()
+    finally:
+        os.close(file)
+    return int(counts.partition(b"/")[0])
 
 
 def _serve(control: _socket.socket, tier: str, network: str, ids: namespaces.Ids | None) -> Never:

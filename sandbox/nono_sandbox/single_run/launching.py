@@ -14,6 +14,7 @@ import posix as os
 from nono_sandbox import system, wire
 from nono_sandbox.confinement import CLOSED, LANDLOCK, PROCESSES_USUAL, SEATBELT
 from nono_sandbox.errors import ConfinementError, LaneLostError
+from nono_sandbox.readable import is_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,9 +174,7 @@ class Launch:
 
     def has_news(self) -> bool:
         """Tell whether it has said more: once it is ready, that it has prepared, or can't."""
-        import select
-
-        return bool(select.select([self._control], [], [], 0)[0])
+        return is_readable(self._control.fileno())
 
     def begun(self) -> int:
         """Wait for the program to be about to run, and return what `run` does.

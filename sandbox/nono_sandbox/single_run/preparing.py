@@ -11,7 +11,7 @@ import fcntl
 import posix as os
 
 from nono_sandbox import domain, fresh_root, namespaces, setup, wire
-from nono_sandbox.confinement import NAMESPACES, OPEN
+from nono_sandbox.confinement import CLOSED, NAMESPACES, PORTS
 from nono_sandbox.errors import ConfinementError
 from nono_sandbox.single_run import only_call
 
@@ -90,7 +90,11 @@ class _Surroundings:
 
     def make_ready(self) -> None:
         """Do what doesn't tell whether this machine gives the tier."""
-        if self._tier == NAMESPACES and self._network != OPEN:
+        if self._tier != NAMESPACES:
+            return
+        if self._network == CLOSED:
+            namespaces.start_loopback()
+        elif self._network == PORTS:
             namespaces.close_network()
 
     def open_door(self, control: _socket.socket, confinement: Confinement) -> None:
