@@ -15,6 +15,9 @@ SOURCES = Path(__file__).parents[1]
 BASE = sys._base_executable  # type: ignore[attr-defined] # noqa: SLF001
 PIP = (sys.executable, "-I", "-m", "pip")
 
+# To compile all takes longer than all that is tried; `test_a_wheel_starts` has pip do it.
+TRIED_ONCE = ("--no-compile",)
+
 Install = Callable[[Path, Path], None]
 
 
@@ -54,8 +57,8 @@ def make_venv(path: Path) -> Path:
     return path / "bin"
 
 
-def pip_install(what: Path, bin_directory: Path) -> None:
-    run(*PIP, "--python", bin_directory / "python", "install", "--no-deps", what)
+def pip_install(what: Path, bin_directory: Path, *options: str) -> None:
+    run(*PIP, "--python", bin_directory / "python", "install", "--no-deps", *options, what)
 
 
 def uv_install(what: Path, bin_directory: Path) -> None:
@@ -117,7 +120,7 @@ def test_a_wheel_brings_our_packages_and_commands_alone(wheel: Path) -> None:
 def install_outside_a_venv(wheel: Path, base: Path, *options: str) -> None:
     # Debian's Python refuses without the long word.
     options = ("--break-system-packages", "--no-deps", "--no-warn-script-location", *options)
-    run(*PIP, "--python", BASE, "install", *options, wheel, PYTHONUSERBASE=str(base))
+    run(*PIP, "--python", BASE, "install", *TRIED_ONCE, *options, wheel, PYTHONUSERBASE=str(base))
 
 
 def test_an_install_of_a_user_starts(wheel: Path, tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_installed_packages_are_in_reach_of_who_asks(wheel: Path, tmp_path: Path
 @pytest.fixture(scope="module")
 def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands = make_venv(tmp_path_factory.mktemp("installed") / "venv")
-    pip_install(wheel, commands)
+    pip_install(wheel, commands, *TRIED_ONCE)
     return commands
 
 

@@ -456,7 +456,7 @@ def test_nothing_a_program_leaves_survives_its_end(
 
 
 @pytest.mark.claim("process.nothing-survives")
-@pytest.mark.parametrize("end", ["wall", "cancel"])
+@pytest.mark.parametrize("end", ["cancel", pytest.param("wall", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("daemon", EACH_DAEMON)
 def test_nothing_of_a_call_survives_its_limit(
     sandbox: Sandbox, yard: Yard, alive: Callable[[str], list[str]], daemon: str, end: str
