@@ -677,7 +677,7 @@ asked, allowed, moved = sys.argv[2], os.sched_getaffinity(0), []
 move = os.sched_setaffinity
 forking.os = type(os)("counting")
 forking.os.__dict__.update(os.__dict__)
-forking.os.sched_setaffinity = lambda pid, at: moved.append(at < allowed) or move(pid, at)
+forking.os.sched_setaffinity = lambda pid, at: moved.append(set(at) < allowed) or move(pid, at)
 forking._running_count = {"free": lambda: 2, "busy": lambda: len(allowed) + 1}[asked]
 ours, (pid, _) = forking.begin("landlock", "closed")
 print(moved, os.sched_getaffinity(pid) == allowed)

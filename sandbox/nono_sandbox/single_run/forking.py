@@ -28,6 +28,8 @@ else:
 
 _SIGNALS_OF_GROUPS = (1, 2, 3, 15, 20, 21, 22, int(_signal.SIGUSR1), int(_signal.SIGUSR2))
 """SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, and what `kill %1` may send."""
+_PROCESSORS_MAX = 1024
+"""As many as a mask of libc's has."""
 
 
 def begin(tier: str, network: str) -> tuple[_socket.socket, tuple[int, float]]:
@@ -77,8 +79,10 @@ def _run_beside(pid: int) -> None:
         return
     try:
         os.sched_setaffinity(pid, others)
-        # It moves when it's told to, and from here on wherever it likes, as before.
-        os.sched_setaffinity(pid, allowed)
+        # It moves when it's told to, and from here on wherever it likes, as before: on those too
+        # that come to this machine later, if it isn't kept from any.
+        is_kept_from_some = len(allowed) != os.cpu_count()
+        os.sched_setaffinity(pid, allowed if is_kept_from_some else range(_PROCESSORS_MAX))
     except OSError:
         pass  # it has ended, or what confines this process allows nobody that
 
