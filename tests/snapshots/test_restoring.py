@@ -421,6 +421,14 @@ def test_where_nothing_can_be_put_beside_it_is_prepared_inside(
     before = seen(place.workspace)
     # Each descriptor is on another mount.
     monkeypatch.setattr(staging, "_mount", lambda fd: fd)
+    insides = []
+    sync = staging.Staging.sync
+
+    def prepared(self: staging.Staging) -> None:
+        insides.append(self.inside)
+        sync(self)
+
+    monkeypatch.setattr(staging.Staging, "sync", prepared)
     with place.open() as snapshots:
         taken = snapshots.take("auto")
         place.workspace.chmod(0o755)
@@ -429,6 +437,7 @@ def test_where_nothing_can_be_put_beside_it_is_prepared_inside(
         outcome = snapshots.restore(snapshots.plan(taken.id))
         assert outcome.verified, outcome.conflicts
     assert seen(place.workspace) == before
+    assert insides == [True]
 
 
 def test_what_changes_while_it_is_applied_is_left_alone_and_said(

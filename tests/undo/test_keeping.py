@@ -10,6 +10,7 @@ import pytest
 
 from nono_mcp.audit.end import AuditWriteError
 from nono_mcp.guard.subtree_guard import SubtreeGuard
+from nono_mcp.policy import load
 from nono_mcp.policy.document import SnapshotsSection
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Command, Session
@@ -202,6 +203,28 @@ def test_a_program_finds_the_row_before_it_written(
             assert found == [result.id]
 
     anyio.run(looked_at)
+
+
+@pytest.mark.parametrize("others_run", [False, True])
+def test_what_was_interrupted_is_completed_by_whoever_comes_while_no_call_runs(
+    tmp_path: Path, *, others_run: bool
+) -> None:
+    request = requested(tmp_path, LANDLOCK)
+    below = SubtreeGuard(request.state_dir)
+    rules = Rules.of(request, load.prepare(request))
+    with closing(Keeping(rules, below, lambda: False)) as keeping:
+        taken = keeping.take("auto", None)
+    index = sqlite3.connect(tmp_path / "state/snapshots/index.db", isolation_level=None)
+    with closing(index) as db, closing(RestoreLock(rules.state_dir, rules.workspace)) as lock:
+        root = bytes.fromhex(taken.root)
+        left = root, root, taken.id, f".nono-restore-{'0' * 16}", "stage"
+        db.execute("INSERT INTO restores SELECT id, ?, ?, ?, ?, ? FROM workspaces", left)
+        if others_run:
+            assert lock.enter()
+        undo = Undo.opened(request, load.prepare(request), None, below)
+        assert undo is not None
+        undo.close()
+        assert db.execute("SELECT COUNT(*) FROM restores").fetchone() == (int(others_run),)
 
 
 def test_a_rollback_that_cannot_be_completed_keeps_those_who_follow_safe_from_another(
