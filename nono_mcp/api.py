@@ -29,9 +29,11 @@ from nono_mcp.policy.document import (
     LimitsSection,
     NetworkSection,
 )
+from nono_mcp.policy.home import astray
 from nono_mcp.policy.request import Request
 from nono_mcp.server.audit_log import open_log
 from nono_mcp.undo.values import Wanted
+from nono_sandbox.confinement import GRANT_MOVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +44,14 @@ __all__ = ["FileError", "Outcome", "RolledBack", "Session"]
 FILE_BYTES_MAX = 64 * 1024 * 1024
 """How large a file `read_file` returns may be; `commands.STDIN_BYTES_MAX` bounds the other way."""
 _SHELL = "/bin/sh"
-_WRITE = 'mkdir -p -- "$(dirname -- "$1")" && exec cat >"$1"'
+# A pipe would have them wait for whoever is at its other end, and some devices have no end.
+_ONLY_FILES = """\
+if [ -e "$1" ] && [ ! -f "$1" ] && [ ! -d "$1" ]; then
+  echo "$1: it is no regular file" >&2; exit 1
+fi
+"""
+_WRITE = f'{_ONLY_FILES}mkdir -p -- "$(dirname -- "$1")" && exec cat >"$1"'
+_READ = f'{_ONLY_FILES}exec head -c {FILE_BYTES_MAX + 1} <"$1"'
 
 
 class FileError(Exception):
@@ -199,16 +208,17 @@ class Session:
         """
         content = bytearray()
 
-        def keep(chunk: bytes) -> None:
-            if len(content) <= FILE_BYTES_MAX:
-                content.extend(chunk)
-
         # Its complaints would look like content: they are asked for once there are some.
-        argv = (_SHELL, "-c", 'exec cat -- "$1" 2>/dev/null', _SHELL, path)
-        result = await self._open.run(_apart(argv), on_output=keep, tool="read_file")
-        if result.status:
-            why = await self._open.run(_apart(("cat", "--", path)), tool="read_file")
-            raise FileError(_outcome(why).text[-1000:].strip() or f"{path}: changed meanwhile")
+        argv = (_SHELL, "-c", f"exec 2>/dev/null\n{_READ}", _SHELL, path)
+        done = _outcome(
+            await self._open.run(_apart(argv), on_output=content.extend, tool="read_file")
+        )
+        if done.status and not (done.limit or done.failure):
+            argv = (_SHELL, "-c", f"exec >/dev/null\n{_READ}", _SHELL, path)
+            done = _outcome(await self._open.run(_apart(argv), tool="read_file"))
+            raise FileError(_why(done, path) if done.status else f"{path}: changed meanwhile")
+        if done.status:
+            raise FileError(_why(done, path))
         if len(content) > FILE_BYTES_MAX:
             raise FileError(f"{path}: over {FILE_BYTES_MAX} bytes")
         return bytes(content)
@@ -219,12 +229,16 @@ class Session:
         Raises:
             FileError: It can't be written; a part of it may be.
         """
+        if path.rpartition("/")[2] in ("", ".", ".."):
+            raise FileError(f"{path}: its end names a directory: name a file")
         data = content.encode() if isinstance(content, str) else content
         argv = (_SHELL, "-c", _WRITE, _SHELL, path)
         command = Command(argv=argv, stdin=data, network_closed=True)
         done = _outcome(await self._open.run(command, tool="write_file"))
+        if done.limit == GRANT_MOVED:
+            raise FileError(f"{path}: {astray(self._open.prepared)}")
         if done.status:
-            raise FileError(done.text[-1000:].strip() or f"{path}: status {done.status}")
+            raise FileError(_why(done, path))
 
     async def rollback(self, snapshot: str) -> RolledBack:
         """Put the workspace back as it was at *snapshot*, an `Outcome`'s `before`.
@@ -247,6 +261,15 @@ class Session:
 
 def _apart(argv: tuple[str, ...]) -> Command:
     return Command(argv=argv, writes=(), network_closed=True)
+
+
+def _why(done: Outcome, path: str) -> str:
+    """Return why *done*, which failed, didn't read or write *path*."""
+    if done.limit == GRANT_MOVED:
+        return f"{path}: a grant was moved away while it was read; read it again"
+    if done.limit:
+        return f"{path}: ended by the limit {done.limit!r}"
+    return done.failure or done.text[-1000:].strip() or f"{path}: status {done.status}"
 
 
 def _outcome(result: session.Result) -> Outcome:

@@ -11,6 +11,7 @@ import pytest
 import nono_mcp
 from nono_mcp.audit import reading
 from nono_mcp.policy.errors import RefusedError
+from nono_sandbox.confinement import NAMESPACES
 
 pytestmark = [pytest.mark.linux, pytest.mark.anyio]
 
@@ -96,6 +97,53 @@ async def test_files_are_read_and_written_by_workers(project: Path) -> None:
                 await session.read_file(path)
     assert (given / "file").read_text() == "given"
     assert others.read_text() == SECRET
+
+
+async def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(project: Path) -> None:
+    os.mkfifo(project / "fifo")
+    (project / "holes").touch()
+    os.truncate(project / "holes", 1 << 40)
+    async with nono_mcp.Session(project, tier=TIER) as session:
+        for path in ("fifo", "/dev/zero"):
+            with anyio.fail_after(60), pytest.raises(nono_mcp.FileError, match="no regular file"):
+                await session.read_file(path)
+            with anyio.fail_after(60), pytest.raises(nono_mcp.FileError, match="no regular file"):
+                await session.write_file(path, "x")
+        with pytest.raises(nono_mcp.FileError, match="holes: over "):
+            await session.read_file("holes")
+        for path in ("new/", "new/er/."):
+            with pytest.raises(nono_mcp.FileError, match="names a directory"):
+                await session.write_file(path, "x")
+    assert not (project / "new").exists()
+
+
+async def test_a_file_that_another_session_led_astray_says_what_to_do(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = project.parent / "docs"
+    (project / "bin").mkdir()
+    docs.mkdir()
+    # It lasts as long as it's let.
+    (project / "bin/cat").write_text("#!/bin/sh\ntouch begun\nexec sleep 1000\n")
+    (project / "bin/cat").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{project}/bin:{os.environ['PATH']}")
+    async with (
+        nono_mcp.Session(project, tier=TIER, allow=[str(docs)]) as session,
+        nono_mcp.Session(project, tier=TIER) as other,
+    ):
+        if session.tier != NAMESPACES:
+            return  # there nothing is mounted that could be moved
+
+        async def lead_astray() -> None:
+            await other.run("until [ -e begun ]; do sleep 0.01; done; rmdir ~/docs")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lead_astray)
+            with pytest.raises(nono_mcp.FileError) as failed:
+                await session.write_file(f"{docs}/written", "x")
+    assert "was moved or removed meanwhile" in str(failed.value)
+    assert f"what it wrote to {docs}, {project} may lie in" in str(failed.value)
+    assert str(failed.value).endswith("look there, and run it again")
 
 
 async def test_a_call_that_is_cancelled_and_a_session_that_ends_leave_nothing(

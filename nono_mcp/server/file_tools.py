@@ -36,6 +36,9 @@ ENTRIES_MAX = 1000
 _LINE_CHARACTERS_MAX = 300
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR})
 _NO_MATCH, _RG_FAILED = 1, 2
+_NO_RIPGREP = (126, 127)
+# It would wait for whoever is at the other end of a pipe, and read on where a device has no end.
+_SEARCH = f'[ -f "$0" ] || [ -d "$0" ] || exit {_RG_FAILED}; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +187,10 @@ class FileTools:
         self, arguments: given.SearchArguments, path: str, context: Context
     ) -> CallToolResult | None:
         """Return what ripgrep finds; None if it isn't to be had, or there is nothing to search."""
-        command = Command(
-            argv=_ripgrep(arguments, path), timeout_s=TIMEOUT_S, writes=(), network_closed=True
-        )
+        argv = ("/bin/sh", "-c", _SEARCH, path, *_ripgrep(arguments, path))
+        command = Command(argv=argv, timeout_s=TIMEOUT_S, writes=(), network_closed=True)
         result = await self._attendant.run(command, "search_files", context)
-        if result.ended.failure is not None:
+        if result.status in _NO_RIPGREP:
             self._has_ripgrep = False
             return None
         output, rest = result.output.ends()

@@ -69,16 +69,22 @@ def ensure_directories(path: str, mode: int = _DIRECTORY) -> None:
         OSError: It couldn't be made.
     """
     try:
+        _ensure(path, mode)
+    except FileNotFoundError:
+        above = path.rstrip("/").rpartition("/")[0]
+        if not above:
+            raise
+        # It may be there by now: others make the same.
+        ensure_directories(above, mode)
+        _ensure(path, mode)
+
+
+def _ensure(path: str, mode: int) -> None:
+    try:
         make_directory(path, mode=mode)
     except FileExistsError:
         if not is_directory(path):
             raise
-    except FileNotFoundError:
-        above = path.rstrip("/").rpartition("/")[0]
-        if not above or is_directory(above):
-            raise
-        ensure_directories(above, mode)
-        ensure_directories(path, mode)
 
 
 def open_file(path: str, flags: int, parent: int | None = None, mode: int = _FILE) -> int:

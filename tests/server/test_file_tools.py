@@ -2,6 +2,7 @@
 
 import base64
 import os
+import stat
 from typing import Any
 
 import anyio
@@ -86,6 +87,28 @@ async def test_a_search_is_the_same_without_ripgrep(connect: Connect, machine: M
         assert "pattern: " in await agent.refused("search_files", pattern="(")
         assert "glob '[a'" in await agent.refused("search_files", globs=["[a"])
     assert answers[1].startswith(f"in {machine.workspace}:\na.py-1-zero\na.py:2:one\n")
+
+
+async def test_what_is_no_file_is_told_so_at_once(connect: Connect, machine: Machine) -> None:
+    """Where one waits for somebody at the other end of a pipe, or reads on, it takes a minute."""
+    os.mkfifo(machine.workspace / "fifo")
+    os.mknod(machine.workspace / "socket", stat.S_IFSOCK | 0o600)
+    (machine.workspace / "link").symlink_to("fifo")
+    asked: dict[str, dict[str, Any]] = {
+        "read_file": {},
+        "write_file": {"content": "x"},
+        "edit_file": {"edits": [{"old": "x", "new": "y"}]},
+        "search_files": {"pattern": "x"},
+        "list_directory": {},
+    }
+    async with connect() as agent:
+        for path in ("fifo", "link", "socket", "/dev/zero"):
+            for tool, arguments in asked.items():
+                why = await agent.refused(tool, path=path, **arguments)
+                kind = "Not a directory" if tool == "list_directory" else "no regular file"
+                assert kind in why, (tool, path)
+        assert "fifo|" in await told(agent, "list_directory")
+        assert "nothing" in await told(agent, "search_files", pattern="x")
 
 
 async def test_an_image_is_shown(connect: Connect, machine: Machine) -> None:
@@ -228,7 +251,8 @@ async def test_what_only_reads_is_all_that_a_read_only_policy_offers(connect: Co
         ("list_directory", {"path": "missing"}, "No such file"),
         ("list_directory", {"path": "file"}, "Not a directory"),
         ("write_file", {"path": "file/x", "content": ""}, "file: it is no directory"),
-        ("write_file", {"path": ".", "content": ""}, "no regular file"),
+        ("write_file", {"path": ".", "content": ""}, "its end names a directory"),
+        ("write_file", {"path": "new/", "content": ""}, "new/: its end names a directory"),
         ("read_file", {"path": "/proc/1/root/x"}, "/proc/1/root"),
         ("edit_file", {"path": "file", "edits": []}, "bad arguments: edits"),
         (

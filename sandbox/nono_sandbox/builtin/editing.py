@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import codecs
 import difflib
-import os
 
 from nono_sandbox.builtin.failures import FailedError
-from nono_sandbox.builtin.opening import whole
+from nono_sandbox.builtin.opening import real, whole
 from nono_sandbox.builtin.writing import put
 
 TYPE_CHECKING = False
@@ -32,7 +31,7 @@ def edit_file(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
 
     Texts are looked for as bytes, so that what isn't UTF-8 stays as it is.
     """
-    path = os.path.realpath(request["path"])
+    path = real(request["path"])
     data, seen = whole(path, FILE_BYTES_MAX)
     changed, count = data, 0
     for number, edit in enumerate(request["edits"], 1):

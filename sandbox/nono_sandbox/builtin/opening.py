@@ -1,4 +1,4 @@
-"""Files opened to be read: regular ones, whatever else has the name meanwhile."""
+"""Files by their paths, opened to be read: regular ones, whatever else has the name meanwhile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ import stat
 from nono_sandbox.builtin.failures import FailedError
 
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+
+_DIRECTORIES = ("", ".", "..")
+"""What a path that names a directory, there or not, may end in after its last slash."""
+
+
+def real(path: str) -> str:
+    """Return where *path* leads, which is to be a file's.
+
+    Raises:
+        FailedError: It can't be.
+    """
+    if os.path.basename(path) in _DIRECTORIES:
+        raise FailedError("its end names a directory: name a file", path)
+    return os.path.realpath(path)
 
 
 def regular(path: str) -> tuple[int, os.stat_result]:

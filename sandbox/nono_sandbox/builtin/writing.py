@@ -19,6 +19,7 @@ import sys
 
 from nono_sandbox import renaming
 from nono_sandbox.builtin.failures import FailedError
+from nono_sandbox.builtin.opening import real
 from nono_sandbox.opath import WAY
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ _CHANGED = "it was changed meanwhile: read it again"
 def write_file(request: Mapping[str, Any]) -> tuple[dict[str, object], bytes]:
     """Make `content` the content of the file `path`; directories on the way are made."""
     data = request["content"].encode("utf-8")
-    path = os.path.realpath(request["path"])
+    path = real(request["path"])
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
     except FileExistsError as error:
@@ -60,7 +61,10 @@ def put(path: str, data: bytes, seen: os.stat_result | None = None) -> dict[str,
     try:
         old = _status(directory, name)
         if old is not None and not stat.S_ISREG(old.st_mode):
-            raise FailedError("it is no regular file", path)
+            kind = (
+                "a directory: name a file in it" if stat.S_ISDIR(old.st_mode) else "no regular file"
+            )
+            raise FailedError(f"it is {kind}", path)
         if seen is not None and (old is None or not _same(seen, old)):
             raise FailedError(_CHANGED, path)
         in_place = _in_place_reason(path, old)

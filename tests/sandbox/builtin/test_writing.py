@@ -116,11 +116,30 @@ def test_hard_links_and_attributes_are_kept_by_writing_in_place(tmp_path: Path) 
     assert path.read_text() == "newer"
 
 
-@pytest.mark.parametrize("made", [os.mkdir, os.mkfifo], ids=["directory", "fifo"])
-def test_what_is_no_file_is_left_alone(tmp_path: Path, made: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [(os.mkdir, "a directory: name a file in it"), (os.mkfifo, "no regular file")],
+    ids=["directory", "fifo"],
+)
+def test_what_is_no_file_is_left_alone(
+    tmp_path: Path, made: Callable[[Path], None], told: str
+) -> None:
     made(tmp_path / "thing")
-    assert "no regular file" in write(tmp_path / "thing", "x")["error"]
+    assert write(tmp_path / "thing", "x")["error"] == f"it is {told}"
     assert nothing_else_in(tmp_path, "thing")
+
+
+@pytest.mark.parametrize("end", ["/", "/.", "/..", "//"])
+def test_a_path_that_names_a_directory_makes_no_file(tmp_path: Path, end: str) -> None:
+    (tmp_path / "file").write_text("as it was")
+    for name in ("new", "file", "new/er"):
+        request = {"path": f"{tmp_path}/{name}{end}", "content": "x"}
+        header, _ = builtin.answer("write_file", request)
+        assert header["error"] == "its end names a directory: name a file"
+    edit = {"path": f"{tmp_path}/file{end}", "edits": [{"old": "as", "new": "is"}]}
+    assert "names a directory" in str(builtin.answer("edit_file", edit)[0]["error"])
+    assert (tmp_path / "file").read_text() == "as it was"
+    assert nothing_else_in(tmp_path, "file")
 
 
 class Meanwhile:
