@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from nono_mcp.server import addressing
 from nono_mcp.server.addressing import Who
 from nono_mcp.server.attending import LEAVING, Leaving
-from nono_mcp.server.http_access import BAD_REQUEST, UNAUTHORIZED, Refused, knows
+from nono_mcp.server.http_access import BAD_REQUEST, UNAUTHORIZED, Refused, knows, passed_on
 from nono_mcp.server.messages import MESSAGE_BYTES_MAX
 from nono_mcp.server.metrics import CONTENT_TYPE, Metrics
 from nono_mcp.server.oauth import Unreachable
@@ -51,7 +51,6 @@ CLIENTS_MAX = 64
 """Clients of the 2025 protocols that are in one named session at once."""
 SESSION_IDLE_S_MAX = 1800.0
 RETRY_S = 5
-_MISSED_SINCE = b"last-event-id"
 _SHUTDOWN_S_MAX = 1
 _OK, _NOT_FOUND, _BAD_GATEWAY, _UNAVAILABLE = 200, 404, 502, 503
 
@@ -198,8 +197,7 @@ class Guard:
             if who is None:
                 return Refused(_NOT_FOUND, "no such session; begin one")
             async with self._tenants.session(who) as tenant:
-                # Nothing is kept for who comes back, who is served as if they hadn't been there.
-                scope["headers"] = [one for one in scope["headers"] if one[0] != _MISSED_SINCE]
+                scope["headers"] = list(passed_on(scope["headers"]))
                 scope["path"] = PATH
                 await ask(tenant, scope, opening, self._counting(owner, incoming, send))
         except ClientDisconnect:

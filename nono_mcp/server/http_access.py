@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, MISDIRECTED = 400, 401, 403, 421
 _BEARER = b"bearer "
 _DECIDING = (b"host", b"origin", b"authorization")
+_MISSED_SINCE = b"last-event-id"
 _LENGTHS = (b"content-length", b"transfer-encoding")
 _PORTS = {"http": 80, "https": 443}
 _NEEDED = "send Authorization: Bearer and a token of this server's"
@@ -43,6 +44,17 @@ def knows(digests: Iterable[str], token: bytes) -> bool:
     given = digest_of(token)
     # All of them, whichever it is.
     return sum(hmac.compare_digest(digest, given) for digest in digests) > 0
+
+
+def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield what the SDK is told of a request that is let in.
+
+    It knows hosts by one spelling. And nothing is kept for who comes back, who is served as if they
+    hadn't been there.
+    """
+    for name, value in headers:
+        if name != _MISSED_SINCE:
+            yield name, value.lower() if name == b"host" else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,8 @@ def test_a_request_needs_the_token_our_host_and_no_other_origin(abused: Website)
             ({"Authorization": f"Bearer {abused.token}x"}, 401),
             ({"Host": "evil.example"}, 421),
             ({"Host": f"evil.example:{abused.port}"}, 421),
+            ({"Host": f"LocalHost:{abused.port}9"}, 421),
+            ({"Host": "LocalHost"}, 421),
             ({"Origin": "http://evil.example"}, 403),
             ({"Origin": "null"}, 403),
         ):
@@ -160,11 +162,16 @@ def test_a_request_needs_the_token_our_host_and_no_other_origin(abused: Website)
             assert "nono" not in text
     status, text = abused.post(DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover")
     assert (status, MODERN in text) == (200, True)
-    own = f"http://localhost:{abused.port}"
-    status, _ = abused.post(
-        DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover", Origin=own
-    )
-    assert status == 200
+    own = {"Origin": f"http://localhost:{abused.port}"}
+    for headers in (
+        own,
+        {"Host": f"LOCALHOST:{abused.port}"},
+        {"Host": f"LocalHost:{abused.port}"},
+    ):
+        status, text = abused.post(
+            DISCOVER, MCP_Protocol_Version=MODERN, Mcp_Method="server/discover", **headers
+        )
+        assert status == 200, text
 
 
 def test_who_wants_another_protocol_is_answered_by_this_one(website: Website) -> None:
