@@ -347,7 +347,7 @@ class Run:
             return 0
         from nono_mcp.cli import ending
 
-        end = ending.End(outcome, prepared, self._argv)
+        end = ending.End(outcome, prepared, self._argv, launch)
         if self._parsed.flag(options.JSON):
             undone = 0 if self._undoing is None else self._undoing.end()
             undo = {} if self._undoing is None else {"undo": self._undoing.fields()}

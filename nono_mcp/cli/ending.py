@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.policy.request import Prepared
     from nono_sandbox.confinement import Limits
+    from nono_sandbox.single_run.launching import Launch
 
 DIED = 125
 NOT_FOUND = 127
 SIGNALLED = 128
+SIGNALS_MAX = 64
 KILLED = SIGNALLED + 9
 OVER = {
     # As timeout(1) has it; then SIGKILL, SIGXCPU and SIGXFSZ.
@@ -40,7 +42,10 @@ OVER = {
 class End:
     """How one call ended."""
 
-    def __init__(self, outcome: Outcome, prepared: Prepared, argv: tuple[str, ...]) -> None:
+    def __init__(
+        self, outcome: Outcome, prepared: Prepared, argv: tuple[str, ...], launch: Launch
+    ) -> None:
+        self._launch = launch
         self._outcome = outcome
         self._prepared = prepared
         self._argv = argv
@@ -62,15 +67,16 @@ class End:
         return texts + [f"likely cause: {hint}" for hint in self._hints()]
 
     def _hints(self) -> list[str]:
-        ended_by_signal = self.status > SIGNALLED
+        ended_by_signal = SIGNALLED < self.status <= SIGNALLED + SIGNALS_MAX
         if not self.status or ended_by_signal or self._outcome.limit:
             return []
         from nono_mcp.cli import denial_hints
 
         not_found = self._outcome.failure is not None and self.status == NOT_FOUND
-        return denial_hints.causes(
-            self._prepared, self._argv, self._outcome.tail, not_found=not_found
+        seen = denial_hints.Seen(
+            self._argv, self._outcome.tail, self.status, self._launch.led_out(), not_found
         )
+        return denial_hints.causes(self._prepared, seen)
 
     def fields(self, name: str, tier: str) -> dict[str, object]:
         """Return the same for a program to read."""

@@ -12,7 +12,7 @@
 - What is closed whatever is granted: `shut`, `protected`, `protected_system`, `persistence`,
   `protection`, `guarded`, `denials`, `expand`, `hard_links`; commands: `commands`, `blocked`.
 - What it comes to: `compile` (the confinement), `environment`, `egress`, `trust_roots`,
-  `required`; `decide` (why a path or host is open or closed), `errors`.
+  `required`; `decide` (why a path or host is open or closed), `unreachable`, `errors`.
 - What a person may add later: `ceiling`, `widening`.
 - What was judged before: `recall`, `witness`, `answers`, `digest`; and is another since:
   `replaced`.

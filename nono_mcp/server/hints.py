@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nono_mcp.policy import ceiling, egress
+from nono_mcp.policy import ceiling, egress, unreachable
 from nono_mcp.policy.decide import Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import as_any_process_names_it
@@ -34,11 +34,6 @@ _ABSENT = re.compile(
 )
 _MAKES = re.compile(r"cannot (?:create|touch|make|move|copy|open .* for writing)", re.IGNORECASE)
 _PATHS = re.compile(r"(?<![\w./:-])[\w.@%+,=~-]{0,255}/[\w./@%+,=~-]{1,400}")
-_UNREACHABLE = re.compile(
-    r"could not resolve|name resolution|name or service not known|network is unreachable"
-    r"|no address associated|unable to resolve|ENOTFOUND|EAI_AGAIN|ENETUNREACH|failed to connect",
-    re.IGNORECASE,
-)
 _ASKABLE = frozenset(
     [
         "fs.outside-grants",
@@ -142,10 +137,15 @@ def of_paths(prepared: Prepared, suspected: list[Suspect], places: list[Located]
     return ""
 
 
-def of_network(prepared: Prepared, output: str) -> str:
-    """Return one line about the network, if *output* says that something couldn't be reached."""
+def of_network(prepared: Prepared, output: str, status: int, argv: tuple[str, ...]) -> str:
+    """Return one line about the network, if a host couldn't be reached.
+
+    That is told by the *output* of what *argv* ran, or the *status* that it ended with.
+    """
     network = prepared.confinement.network
-    if network.mode == OPEN or not _UNREACHABLE.search(output):
+    if network.mode == OPEN:
+        return ""
+    if not unreachable.says(output) and not unreachable.is_told_by(status, argv):
         return ""
     if prepared.document.network.mode == egress.PROXY:
         return "net.host: everything leaves by the proxy; programs that don't use it reach nobody"

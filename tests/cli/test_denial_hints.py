@@ -60,12 +60,83 @@ def test_what_each_process_has_of_its_own_is_named_as_the_program_named_it(perso
     ]
 
 
-def test_the_network_is_told(person: Person) -> None:
-    command = ("sh", "-c", "exit 6", "curl", "https://example.org/x")
-    assert told(person, "--allow-cwd", "--", *command) == [
-        "nono: likely cause: the network is closed; to open it: --open-net"
+def connecting(address: str, port: int, kind: str = "SOCK_STREAM") -> tuple[str, ...]:
+    """Return a command that fails after it has tried to connect, and says nothing of it."""
+    code = f"""
+import socket, sys
+try:
+    socket.socket(socket.AF_INET, socket.{kind}).connect(({address!r}, {port}))
+except OSError:
+    pass
+sys.exit(1)
+"""
+    return "/usr/bin/python3", "-c", code
+
+
+TOLD = "nono: likely cause: "
+CLOSED = f"{TOLD}the network is closed; to open it: "
+ONE = "--allow-domain HOST for one by HTTP, or all of it: --open-net"
+# TEST-NET-1 (RFC 5737), which nobody has.
+OUTSIDE = connecting("192.0.2.1", 443)
+
+
+def test_a_connection_that_was_refused_is_told_with_what_opens_it(person: Person) -> None:
+    for words, options in (
+        ((), ONE),
+        (("https://me@example.org/x?y",), "--allow-domain example.org, or all of it: --open-net"),
+        (
+            ("--from=http://a.example/", "'https://b.example:8443'", "https://a,b/"),
+            "--allow-domain a.example:80 --allow-domain b.example:8443, or all of it: --open-net",
+        ),
+    ):
+        assert told(person, "--allow-cwd", "--", *OUTSIDE, *words) == [CLOSED + options]
+        opening = options.partition(",")[0].split() if words else ["--open-net"]
+        assert person.nono("run", *opening, "--", "true").returncode == 0
+    assert told(person, "--allow-cwd", "--", *connecting("127.0.0.1", 53, "SOCK_DGRAM")) == [
+        CLOSED + ONE
     ]
-    assert told(person, "--allow-cwd", "--open-net", "--", *command) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        connecting("127.0.0.1", 9),
+        ("/usr/bin/python3", "-c", "import socket; socket.socket(1).connect('/none')"),
+        ("sh", "-c", "exit 6", "git", "https://example.org/x"),
+    ],
+    ids=["to itself", "to a path", "to nobody"],
+)
+def test_of_a_program_that_connected_to_no_host_nothing_is_told(
+    person: Person, command: tuple[str, ...]
+) -> None:
+    assert told(person, "--allow-cwd", "--", *command) == []
+
+
+def test_where_connections_arent_seen_a_host_that_is_named_is_told(person: Person) -> None:
+    command = ("sh", "-c", "exit 6", "git", "https://example.org/x")
+    assert told(person, "--allow-cwd", "--", *command, tier="landlock") == [
+        CLOSED + "--allow-domain example.org, or all of it: --open-net"
+    ]
+
+
+def test_a_status_that_says_that_no_host_was_reached_is_told(person: Person, tier: str) -> None:
+    for name, status in (("curl", 6), ("ssh", 255)):
+        program = person.workspace / name
+        program.write_text(f"#!/bin/sh\nexit {status}\n")
+        program.chmod(0o755)
+        assert told(person, "--allow-cwd", "--", f"./{name}", "a", tier=tier) == [CLOSED + ONE]
+        assert told(person, "--allow-cwd", "--open-net", "--", f"./{name}", "a", tier=tier) == []
+    (some,) = told(person, "--allow-cwd", "--connect-port", "9", "--", "./curl", "a", tier=tier)
+    assert some == f"{TOLD}of the network only some ports are open; to open it: --open-net"
+    (here,) = told(person, "--allow-cwd", "--", "./curl", "http://localhost:5432/", tier=tier)
+    assert here.endswith("to open that port of this machine: --connect-port 5432")
+
+
+def test_what_doesnt_ask_the_proxy_is_told(person: Person) -> None:
+    options = ("--allow-cwd", "--allow-domain", "example.org")
+    (cause,) = told(person, *options, "--", *OUTSIDE)
+    assert "what doesn't ask that reaches nobody" in cause
+    assert told(person, *options, "--", "sh", "-c", "exit 6", "curl", "https://example.org/") == []
 
 
 def test_where_it_ran_is_told_if_it_wasnt_where_the_person_is(person: Person) -> None:

@@ -169,3 +169,23 @@ def test_a_name_stands_for_no_other_however_long_it_is() -> None:
         assert raw.startswith(b"\1\0" + beginning)
         assert len(raw) <= 110
         assert addresses.named(raw, beginning) == raw
+
+
+def test_what_leads_out_is_told_from_what_stays_here() -> None:
+    for raw in (
+        inet("192.0.2.1", 80),
+        inet("127.0.0.53", 53),
+        inet6("2001:db8::1", 80),
+        inet6("::ffff:192.0.2.1", 80),
+    ):
+        assert addresses.leads_out(raw)
+    for raw in (
+        inet("127.9.9.9", 80),
+        inet("0.0.0.0", 80),  # noqa: S104 - connecting to it
+        inet6("::1", 80),
+        inet6("::ffff:127.0.0.1", 80),
+        struct.pack("=H", 1) + b"/run/x",
+        b"",
+        inet("192.0.2.1", 80)[:5],
+    ):
+        assert not addresses.leads_out(raw)

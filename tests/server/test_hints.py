@@ -145,13 +145,18 @@ def test_what_is_the_sandboxs_own_isnt_told_as_the_persons() -> None:
     ],
 )
 def test_a_closed_network_is_told_where_one_was_wanted(line: str) -> None:
-    assert of_network(PREPARED, line).startswith("net.closed: nothing leaves the sandbox")
+    assert of_network(PREPARED, line, 1, ()).startswith("net.closed: nothing leaves the sandbox")
     opened = PREPARED.confinement.replace(network=Network("open"))
-    assert of_network(PREPARED.replace(confinement=opened), line) == ""
+    assert of_network(PREPARED.replace(confinement=opened), line, 1, ()) == ""
 
 
 def test_other_failures_have_nothing_to_do_with_the_network() -> None:
-    assert of_network(PREPARED, "make: *** [all] Error 2") == ""
+    assert of_network(PREPARED, "make: *** [all] Error 2", 2, ("make",)) == ""
+
+
+def test_a_status_that_tells_of_a_host_is_enough() -> None:
+    told = of_network(PREPARED, "", 6, ("/bin/sh", "-c", "curl -s https://example.com"))
+    assert told.startswith("net.closed: nothing leaves the sandbox")
 
 
 def test_refusals_are_told_from_other_failures() -> None:

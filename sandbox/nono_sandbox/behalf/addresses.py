@@ -35,6 +35,7 @@ _LOOPBACK = bytes((127, 0, 0, 1))
 _LOOPBACK6 = bytes(15) + b"\x01"
 _ANY = bytes(4)
 _ANY6 = bytes(16)
+_DNS_PORT = 53
 
 
 class Kind(Value):
@@ -145,6 +146,15 @@ def path_of(raw: bytes) -> bytes:
 def to_path(path: bytes) -> bytes:
     """Return the address of the local socket at *path*."""
     return _FAMILY.pack(AF_UNIX) + path + b"\0"
+
+
+def leads_out(raw: bytes) -> bool:
+    """Tell whether who connects to *raw* wants a host elsewhere, or to know where one is."""
+    try:
+        port, address = _parts(raw)
+    except OSError:
+        return False
+    return port == _DNS_PORT or not _is_here(address)
 
 
 def connecting(raw: bytes, kind: Kind, network: Network) -> bytes:

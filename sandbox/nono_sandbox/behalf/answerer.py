@@ -30,7 +30,7 @@ from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from nono_sandbox.behalf.addresses import Kind
@@ -55,8 +55,13 @@ class Terms(Value):
 class Answerer:
     """Whoever holds the listeners of a session's lanes."""
 
-    def __init__(self, poll: select.poll) -> None:
+    def __init__(self, poll: select.poll, on_leading_out: Callable[[], None] | None = None) -> None:
+        """Serve the listeners that *poll* watches.
+
+        *on_leading_out* is called each time that a worker is about to be refused a host elsewhere.
+        """
         self._poll = poll
+        self._on_leading_out = on_leading_out
         self._unprivileged = _syscalls.Unprivileged()
         self._reach = Reach(self._unprivileged)
         self._changer = metadata.Changer(self._unprivileged)
@@ -177,6 +182,8 @@ class Answerer:
         self, notice: Notice, caller: Caller, socket_fd: int, kind: Kind, raw: bytes
     ) -> int | None:
         terms = self._terms[notice.listener]
+        if self._on_leading_out is not None and addresses.leads_out(raw):
+            self._on_leading_out()
         is_local = kind.domain == addresses.AF_UNIX
         if terms.asked is not None:
             # Whatever else there is in a network of their own is theirs.

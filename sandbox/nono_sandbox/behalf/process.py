@@ -8,6 +8,7 @@ Architecture invariant: it ends with the last of those workers, whose calls fail
 from __future__ import annotations
 
 import _socket
+import contextlib
 import os
 import select
 import sys
@@ -19,6 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Never
 
+LED_OUT = "led-out"
+"""What is told, once, of a worker that connects to a host elsewhere, before it is refused."""
+
 
 def boot() -> Never:
     """Start from the command line: the descriptor of a channel that says for whom."""
@@ -27,8 +31,19 @@ def boot() -> Never:
     introduction = _socket.socket(fileno=int(sys.argv[1]))
     wire.keep_only(introduction.fileno())
     os.chdir("/")
+    channel = _socket.socket(fileno=os.dup(introduction.fileno()))
     poll = select.poll()
-    answerer = Answerer(poll)
+    is_told = False
+
+    def tell() -> None:
+        nonlocal is_told
+        if not is_told:
+            is_told = True
+            # Who is gone has nobody to tell of it.
+            with contextlib.suppress(wire.ClosedError):
+                wire.send(channel, LED_OUT)
+
+    answerer = Answerer(poll, tell)
     answerer.expect(introduction)
     while answerer.is_needed:
         answerer.attend(poll.poll(answerer.timeout_ms()))

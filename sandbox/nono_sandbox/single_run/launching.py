@@ -18,6 +18,7 @@ from nono_sandbox.readable import is_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -49,6 +50,7 @@ class Launch:
         self._is_running = False
         self._group: RunGroup | None = None
         """What holds the call to its limits, if there is anything to hold, and can be."""
+        self._answerer: _socket.socket | None = None
         self._control, self._child = lane or _started(self.tier, network)
 
     def await_ready(self) -> None:
@@ -216,12 +218,25 @@ class Launch:
             from nono_sandbox.single_run import processes
 
             # Not before a call waits for it: few runs connect to anything.
-            processes.start_answerer(message, fds)
+            self._answerer = processes.start_answerer(message, fds)
         elif message[0] in _LAST:
             if message[0] == "ended" and message[-1] and self.tier != SEATBELT:
                 message = (*message[:-1], not self._is_ended())
             self._leave_group()
         return message, fds
+
+    def led_out(self) -> bool:
+        """Tell whether what it ran tried to connect to a host elsewhere, as far as was seen.
+
+        Of a program that may not even have a socket for that, nothing is seen.
+        """
+        if self._answerer is None or not is_readable(self._answerer.fileno()):
+            return False
+        try:
+            wire.receive(self._answerer)
+        except wire.ClosedError:
+            return False  # it had nothing to tell, and has ended
+        return True
 
     def _is_ended(self) -> bool:
         """End what the lane couldn't, and it too; tell whether all of it is gone."""

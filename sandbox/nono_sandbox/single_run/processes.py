@@ -34,18 +34,20 @@ def start_lane(tier: str, network: str) -> Lane:
     return forking.begin(tier, network)
 
 
-def start_answerer(introduction: tuple[Any, ...], fds: list[int]) -> None:
+def start_answerer(introduction: tuple[Any, ...], fds: list[int]) -> _socket.socket | None:
     """Start who acts on behalf of workers; *introduction* and *fds* are what the lane sent for it.
 
-    If it can't be started, calls that wait for it fail (ENOSYS). The descriptors are closed.
+    Return the channel by which it tells of them. If it can't be started, which None says, calls
+    that wait for it fail (ENOSYS). The descriptors are closed.
     """
     try:
         ours, theirs = wire.socket_pair()
         _spawn(theirs, "/dev/null", system.BACKEND.answerer)
         wire.send(ours, *introduction, fds=fds)
-        ours.close()
     except (OSError, wire.ClosedError):
-        pass  # it couldn't be started, or was ended at once
+        return None  # or it was ended at once
+    else:
+        return ours
     finally:
         for fd in fds:
             os.close(fd)
