@@ -9,13 +9,14 @@ Architecture invariant: this module does no I/O.
 from __future__ import annotations
 
 from nono_mcp.policy.errors import RefusedError, quoted
-from nono_mcp.policy.paths import covers
+from nono_mcp.policy.paths import ancestors, covers
 from nono_mcp.policy.rules import SHIPPED, TOOLS
 from nono_sandbox.confinement import WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from nono_mcp.policy.paths import Place
     from nono_mcp.policy.rules import Asked
@@ -32,18 +33,20 @@ def writable(grants: Iterable[Asked]) -> frozenset[str]:
     )
 
 
-def is_turned(place: Place, roots: Iterable[str]) -> bool:
+def is_turned(place: Place, roots: AbstractSet[str]) -> bool:
     """Tell whether the way to *place* leads by a symlink in one of *roots*, itself left out."""
-    for root in roots:
-        if root == place.path:
-            continue
-        if any(covers(root, link.path) for link in place.links):
-            return True
-        # However it was put back while it was looked at; what `..` leads to only a look can tell.
-        plain = ".." not in place.text.split("/")
-        if plain and covers(root, place.text) and not covers(root, place.path):
-            return True
-    return False
+    links = {one for link in place.links for one in _way(link.path)}
+    if not roots.isdisjoint(links - {place.path}):
+        return True
+    # However it was put back while it was looked at; what `..` leads to only a look can tell.
+    if place.text == place.path or ".." in place.text.split("/"):
+        return False
+    return not roots.isdisjoint(_way(place.text) - _way(place.path))
+
+
+def _way(path: str) -> set[str]:
+    """Return *path* and every directory above it."""
+    return {path, *ancestors(path)}
 
 
 def without(grants: Sequence[Asked]) -> list[Asked]:

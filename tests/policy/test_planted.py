@@ -93,3 +93,13 @@ def test_one_that_was_put_back_while_it_was_looked_at_counts() -> None:
     assert not is_turned(turned.replace(path="/work/other"), {"/work"})
     itself = Place("/link", "/work", "directory", (1, 2), (Link("/link", "/work"),))
     assert not is_turned(itself, {"/work"})
+
+
+def test_each_link_on_the_way_counts_and_none_within_what_it_leads_to() -> None:
+    by_way = Place("/mine/link", "/home/me", "directory", (1, 2), (Link("/work/second", "/home"),))
+    assert is_turned(by_way, {"/work"})
+    assert is_turned(by_way, {"/work/second"})
+    assert not is_turned(by_way, {"/wor", "/work/second/below", "/mine/link/below"})
+    back = Place("/work/sub/back", "/work", "directory", (1, 2), (Link("/work/sub/back", "/work"),))
+    assert not is_turned(back, {"/work"})
+    assert not is_turned(Place("/work/../usr", "/usr", "directory", (1, 2)), {"/work"})
