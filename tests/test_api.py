@@ -10,7 +10,7 @@ import pytest
 
 import nono_mcp
 from nono_mcp.audit import reading
-from nono_mcp.policy.errors import RefusedError
+from nono_mcp.policy.errors import RefusedError, quoted
 from nono_sandbox.confinement import NAMESPACES
 
 pytestmark = [pytest.mark.linux, pytest.mark.anyio]
@@ -142,7 +142,8 @@ async def test_a_file_that_another_session_led_astray_says_what_to_do(
             with pytest.raises(nono_mcp.FileError) as failed:
                 await session.write_file(f"{docs}/written", "x")
     assert "was moved or removed meanwhile" in str(failed.value)
-    assert f"what it wrote to {docs}, {project} may lie in" in str(failed.value)
+    written = f"{quoted(str(docs))}, {quoted(str(project))}"
+    assert f"what it wrote to {written} may lie in" in str(failed.value)
     assert str(failed.value).endswith("look there, and run it again")
 
 

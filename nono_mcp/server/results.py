@@ -84,7 +84,7 @@ def put_right(actions: Sequence[Action]) -> list[str]:
     if actions:
         lines.append(
             "[nono] Such files run outside the sandbox later, so what a command puts there "
-            "doesn't stay. A person can let one be written: --bypass PATH"
+            "doesn't stay. A person can let one be written: start nono serve with --bypass PATH"
         )
     return lines
 

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
+from nono_mcp.policy.errors import quoted
 from nono_mcp.server import file_answers
 from tests.sandbox.builtin.test_reading import PNG
 from tests.server.conftest import SECRET, Agent, Connect, Machine, text_of
@@ -116,7 +117,7 @@ async def test_an_image_is_shown(connect: Connect, machine: Machine) -> None:
     async with connect() as agent:
         text, image = (await agent.call("read_file", path="shot.png")).content
     assert text.type == "text"
-    assert text.text.endswith("shot.png: image/png, 264 bytes")
+    assert text.text == f"{quoted(str(machine.workspace / 'shot.png'))}: image/png, 264 bytes"
     assert image.type == "image"
     assert (image.mime_type, base64.b64decode(image.data)) == ("image/png", PNG)
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import stat
@@ -108,7 +109,7 @@ def listening(machine: Machine, *before: str, more: tuple[str, ...] = ()) -> Ite
     try:
         announced = [process.stderr.readline() for _ in range(2)]
         port = int(announced[0].rsplit(":", 1)[1].removesuffix("/mcp\n"))
-        file = Path(announced[1].split()[-1])
+        file = Path(shlex.split(announced[1])[-1])
         yield Website(process, port, file, announced, file.read_text().strip())
     finally:
         process.kill()
