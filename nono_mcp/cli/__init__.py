@@ -5,8 +5,8 @@
   `help`, `version`.
 - How a run begins: `begin_run`, `run_so_far`, `recalled_run`, `remember_run`; the rest of it:
   `confined`, `required`, `attend`, `relay`, `terminal`, `signals`, `patience`, `ending`,
-  `denial_hints`, `guard_report`; its log: `audited`; its proxy: `run_proxy`; its undo: `undoing`,
-  `choosing`.
+  `denial_hints`; its guard: `run_guard`, `guard_report`; its log: `audited`; its proxy:
+  `run_proxy`; its undo: `undoing`, `choosing`.
 - What commands share: `policy_preview`, `describe`, `workspace_snapshots`, `proxy_alone`.
 - Options: `options`, `option_values`, `policy_flags`, `host_flags`, `http_flags`,
   `audit_options`.

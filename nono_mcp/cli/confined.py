@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from nono_mcp import places
 from nono_mcp.cli import options, policy_flags, say, signals
 from nono_mcp.cli.options import Option, UsageError
 from nono_sandbox.confinement import NAMESPACES, Call
@@ -18,18 +17,15 @@ from nono_sandbox.single_run import launching
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
     from nono_mcp.cli.attend import Outcome
     from nono_mcp.cli.options import Parsed
     from nono_mcp.cli.remember_run import RunToRemember
+    from nono_mcp.cli.run_guard import RunGuard
     from nono_mcp.cli.run_proxy import RunProxy
     from nono_mcp.cli.run_so_far import RunSoFar
     from nono_mcp.cli.undoing import Undoing
     from nono_mcp.guard.action import Action
-    from nono_mcp.guard.after_run import AfterRun
-    from nono_mcp.guard.guard import Guard
-    from nono_mcp.guard.subtree_guard import SubtreeGuard
     from nono_mcp.held_scratch import HeldScratch
     from nono_mcp.policy.request import Prepared, Request
     from nono_sandbox.single_run.launching import Launch
@@ -73,9 +69,7 @@ class Run:
         self._to_remember: RunToRemember | None = None
         self._tmpdir: HeldScratch | None = None
         self._arrived: signals.Signals | None = None
-        self._actions: tuple[Action, ...] = ()
-        self._settled: tuple[Any, ...] = ()
-        self._afterwards: AfterRun | None = None
+        self._guard: RunGuard | None = None
         self._proxy: RunProxy | None = None
         self._undoing: Undoing | None = None
         self._request: Request
@@ -230,29 +224,34 @@ class Run:
         try:
             outcome = self._guarded(launch, prepared, call)
         except SandboxError as error:
-            self._warn(run.lost(error, self._actions))
+            self._warn(run.lost(error, self._actions()))
             raise
         after = undoing.after if undoing is not None else None
-        self._warn(run.ended(outcome, self._actions, after))
+        self._warn(run.ended(outcome, self._actions(), after))
         return outcome
+
+    def _actions(self) -> tuple[Action, ...]:
+        return () if self._guard is None else self._guard.actions
 
     def _guarded(self, launch: Launch, prepared: Prepared, call: Call) -> Outcome:
         """Run the call, and put right what it did to what is guarded."""
-        guard = self._guard(prepared)
-        below = None if self._undoing is None else self._below(prepared)
+        from nono_mcp.cli import run_guard
+
+        guard = self._guard = run_guard.RunGuard(prepared)
+        guard.begin()
+        if self._undoing is not None:
+            guard.begin_below(self._request.workspace)
         try:
             outcome = self._attended(launch, prepared, call, guard)
         finally:
-            if guard is not None:
-                self._put_right(guard, below)
+            guard.end(self._arrived, quiet=self._parsed.flag(options.QUIET))
+            self.say_put_right(guard.actions)
             if self._undoing is not None:
                 self._undoing.look()
         number = 0 if self._arrived is None else self._arrived.cut_short_by
         return outcome.replace(cut_short_by=number) if number else outcome
 
-    def _attended(
-        self, launch: Launch, prepared: Prepared, call: Call, guard: Guard | None
-    ) -> Outcome:
+    def _attended(self, launch: Launch, prepared: Prepared, call: Call, guard: RunGuard) -> Outcome:
         from nono_mcp.cli import attend
 
         # Before anything runs: what arrives from then on is the program's.
@@ -261,16 +260,8 @@ class Run:
         if ended is not None:
             return attend.never_begun(ended)
 
-        def look_beside() -> None:
-            if self._undoing is None and guard is not None:
-                from nono_mcp.guard.after_run import AfterRun
-
-                where = places.state_dir(os.environ), self._settled, prepared.confinement.cwd
-                self._afterwards = AfterRun(*where, guard.began)
-                self._afterwards.begin(launch.has_news)
-
         try:
-            master = launch.run(prepared.confinement, call, look_beside)
+            master = launch.run(prepared.confinement, call, lambda: guard.look_beside(launch))
         except ConfinementError:
             ended = arrived.ending()
             if ended is not None:
@@ -280,7 +271,7 @@ class Run:
         # The rest is done while it runs.
         if self._to_remember is not None:
             self._to_remember.keep(prepared, call, launch)
-        return attend.to_its_end(launch, master, arrived, self._afterwards)
+        return attend.to_its_end(launch, master, arrived, guard.beside)
 
     def _may_start_over(self, prepared: Prepared) -> bool:
         """Tell whether a grant was replaced since it was judged, and it may be judged anew."""
@@ -291,19 +282,6 @@ class Run:
         may_be = is_plain and self._starts_count + 1 < replaced.STARTS_MAX
         return may_be and replaced.is_any(prepared.confinement)
 
-    def _put_right(self, guard: Guard, below: SubtreeGuard | None) -> None:
-        self._actions += guard.end()
-        guard.close()
-        if self._afterwards is not None and self._arrived is not None:
-            from nono_mcp.cli import attend
-
-            quiet = self._parsed.flag(options.QUIET)
-            self._actions += attend.look(self._afterwards, self._arrived, quiet=quiet)
-        if below is not None:
-            self._actions += below.end()
-            below.close()
-        self.say_put_right(self._actions)
-
     def say_put_right(self, actions: Iterable[Action]) -> None:
         """Tell the person what the guard did."""
         if not actions:
@@ -312,30 +290,6 @@ class Run:
 
         for text in guard_report.texts(actions):
             self._note(text)
-
-    def _guard(self, prepared: Prepared) -> Guard | None:
-        """Return the guard of what may be written, at its post; None if nothing may."""
-        from nono_mcp.policy import guarded
-
-        if not guarded.roots(prepared):
-            return None
-        from nono_mcp.guard.guard import Guard
-
-        guard = Guard(places.state_dir(os.environ))
-        self._settled = guarded.settling(prepared)
-        guard.settle(*self._settled)
-        self._actions += guard.begin()
-        return guard
-
-    def _below(self, prepared: Prepared) -> SubtreeGuard:
-        """Return the guard beneath the top directory: where all is looked at before and after."""
-        from nono_mcp.guard.subtree_guard import SubtreeGuard
-        from nono_mcp.policy import guarded
-
-        below = SubtreeGuard(places.state_dir(os.environ))
-        guarded.settle_below(below, prepared, self._request.workspace)
-        self._actions += below.begin(None)
-        return below
 
     def _warn(self, text: str) -> None:
         if text:
