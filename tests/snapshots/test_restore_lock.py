@@ -46,6 +46,25 @@ def test_who_is_alone_lets_nobody_in_and_runs_nothing(two: tuple[RestoreLock, Re
     assert ours.runs_elsewhere()
 
 
+def test_a_server_keeps_its_own_calls_and_rollbacks_apart_too(
+    two: tuple[RestoreLock, RestoreLock],
+) -> None:
+    """The kernel would turn the one lock into the other for who has it."""
+    one, other = two
+    assert one.enter()
+    assert not one.be_alone()
+    assert other.enter()
+    other.leave()
+    one.leave()
+    assert one.be_alone()
+    assert not one.be_alone()
+    assert not one.enter()
+    assert not other.enter()
+    one.let_in()
+    assert one.enter()
+    one.leave()
+
+
 def test_our_state_is_closed_to_others_whoever_makes_it(tmp_path: Path) -> None:
     state = tmp_path / "a" / "state"
     RestoreLock(str(state), "/w").close()

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -68,6 +69,53 @@ def test_whoever_runs_is_told_what_was_read_meanwhile(keeping: Keeping, tmp_path
     (tmp_path / "work" / "g").write_text("1")
     keeping.take("auto", None)
     assert (runs.unsure.paths, ends.unsure.paths) == ({b"f", b"g"}, set())
+
+
+def test_what_could_not_be_kept_and_may_have_changed_unseen_wants_a_look_still(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept()
+    keeping.take("before-call", "1", kept=kept)
+    kept.unsure.add(b"f")
+
+    def full(*_: object, **__: object) -> None:
+        raise SnapshotError("full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping.snapshots, "take", full)
+        with pytest.raises(SnapshotError, match="full"):
+            keeping.take("after-call", "1", kept=kept)
+    keeping.end(kept)
+    assert keeping.again("before-call", "2", Kept()) is None
+    keeping.take("auto", None)
+    assert keeping.again("before-call", "2", Kept()) is not None
+
+
+def test_what_differs_of_what_is_guarded_wants_a_look(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping.take("auto", None)
+    monkeypatch.setattr(keeping._beneath, "is_still", lambda: False)  # noqa: SLF001 - the guard's
+    assert keeping.again("before-call", "1", Kept()) is None
+
+
+def test_where_events_can_be_relied_on_no_more_all_is_looked_at(
+    keeping: Keeping, tmp_path: Path
+) -> None:
+    """As after a grant by which what is written there is linked elsewhere."""
+    keeping.take("auto", None)
+    work = str(tmp_path / "work")
+    assert keeping.still(work) is not None
+    keeping.settle(replace(keeping._rules, watched=False))  # noqa: SLF001 - the fixture's own
+    assert keeping.still(work) is None
+    assert keeping.again("before-call", "1", Kept()) is None
+
+
+def test_a_plan_goes_by_all_there_is_whatever_events_said(keeping: Keeping, tmp_path: Path) -> None:
+    taken = keeping.take("auto", None)
+    (tmp_path / "work" / "f").write_text("22")
+    plan = keeping.plan(Wanted("latest"), None)
+    assert plan.target_root == taken.root != plan.current_root
 
 
 def test_a_workspace_that_is_back_is_kept_again(keeping: Keeping, tmp_path: Path) -> None:
