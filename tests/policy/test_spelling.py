@@ -141,3 +141,18 @@ def test_what_is_protected_is_given_up_by_the_name_that_is_listed(machine: Machi
     assert given(f"{listed}/config") == [f"{listed}/config"]
     with pytest.raises(PolicyError, match="not a protected path"):
         given(f"{listed}x")
+
+
+def test_what_is_protected_is_given_up_where_it_leads_too(machine: Machine) -> None:
+    """By the name that is protected, which may be a symlink to what isn't."""
+    name, elsewhere = str(machine.home / ".aws"), str(machine.home / "clouds")
+
+    def given(text: str) -> list[str]:
+        flags = Layer("flags", machine.flags(bypass=(text,)), FLAGS)
+        look = Look({}, str(machine.workspace), lambda path: Place(path, elsewhere, "directory"))
+        asked = bypasses([flags], look)
+        return given_up(asked, lambda path: path if path == name else "", ())
+
+    assert given(name) == [elsewhere]
+    with pytest.raises(PolicyError, match="not a protected path"):
+        given(elsewhere)
