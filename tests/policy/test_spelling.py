@@ -156,3 +156,13 @@ def test_what_is_protected_is_given_up_where_it_leads_too(machine: Machine) -> N
     assert given(name) == [elsewhere]
     with pytest.raises(PolicyError, match="not a protected path"):
         given(elsewhere)
+
+
+def test_what_is_guarded_is_given_up_by_its_name_where_it_may_be_written(machine: Machine) -> None:
+    path = machine.workspace / "sub" / ".envrc"
+    path.parent.mkdir()
+    path.touch()
+    bypass = (str(path),)
+    machine.prepare(flags=machine.flags(allow=("$WORKSPACE",), bypass=bypass))
+    with pytest.raises(PolicyError, match="not a protected path"):
+        machine.prepare(flags=machine.flags(bypass=(str(path.with_name("notes")),)))
