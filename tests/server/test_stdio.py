@@ -107,38 +107,35 @@ def resident_bytes(wire: Wire) -> int:
     return int(peak.split()[1]) * 1024
 
 
-def test_a_message_may_arrive_in_pieces_and_many_at_once(wire: Wire) -> None:
-    wire.initialize()
+def test_a_message_may_arrive_in_pieces_and_many_at_once(abused: Wire) -> None:
     line = json.dumps({"jsonrpc": "2.0", "id": 70, "method": "ping"}).encode()
     for byte in line:
-        wire.process.stdin.write(bytes([byte]))  # type: ignore[union-attr]
-        wire.process.stdin.flush()  # type: ignore[union-attr]
-    wire.send(b"\r", b"", b"  ")
-    assert wire.answer(70)["result"] == {}
-    wire.send(*(line.replace(b"70", b"%d" % n) for n in range(100, 200)))
-    assert {wire.receive()["id"] for _ in range(100)} == set(range(100, 200))
+        abused.process.stdin.write(bytes([byte]))  # type: ignore[union-attr]
+        abused.process.stdin.flush()  # type: ignore[union-attr]
+    abused.send(b"\r", b"", b"  ")
+    assert abused.answer(70)["result"] == {}
+    abused.send(*(line.replace(b"70", b"%d" % n) for n in range(100, 200)))
+    assert {abused.receive()["id"] for _ in range(100)} == set(range(100, 200))
 
 
-def test_answers_that_nobody_reads_yet_dont_stop_the_server(wire: Wire, marked: Marked) -> None:
-    wire.initialize()
-    ids = [wire.run("seq 100000") for _ in range(60)]
-    long = wire.run(marked.sleeper)
+def test_answers_that_nobody_reads_yet_dont_stop_the_server(abused: Wire, marked: Marked) -> None:
+    ids = [abused.run("seq 100000") for _ in range(60)]
+    long = abused.run(marked.sleeper)
     # Sixty answers of 10,000 characters fill the pipe; cancelling works all the same.
     marked.await_appearance()
-    wire.notify("notifications/cancelled", {"requestId": long})
+    abused.notify("notifications/cancelled", {"requestId": long})
     marked.await_disappearance()
     for _ in ids:
-        assert wire.receive()["id"] in ids
+        assert abused.receive()["id"] in ids
 
 
-def test_a_cancelled_call_is_not_answered(wire: Wire, marked: Marked) -> None:
-    wire.initialize()
-    id_ = wire.run(marked.sleeper)
+def test_a_cancelled_call_is_not_answered(abused: Wire, marked: Marked) -> None:
+    id_ = abused.run(marked.sleeper)
     marked.await_appearance()
-    wire.notify("notifications/cancelled", {"requestId": id_})
+    abused.notify("notifications/cancelled", {"requestId": id_})
     marked.await_disappearance()
-    other = wire.run("echo next")
-    assert wire.receive()["id"] == other
+    other = abused.run("echo next")
+    assert abused.receive()["id"] == other
 
 
 def test_nothing_but_messages_is_on_the_wire(machine: Machine) -> None:
@@ -169,19 +166,17 @@ os._exit(main(sys.argv[1:]))
         wire.close()
 
 
-def test_a_worker_has_no_way_to_the_wire(wire: Wire) -> None:
-    wire.initialize()
-    told = wire.text(wire.run("ls -l /proc/self/fd /proc/$PPID/fd; echo x >/proc/$PPID/fd/1"))
+def test_a_worker_has_no_way_to_the_wire(abused: Wire) -> None:
+    told = abused.text(abused.run("ls -l /proc/self/fd /proc/$PPID/fd; echo x >/proc/$PPID/fd/1"))
     assert told.count("socket:") + told.count("pipe:") <= 4
-    id_ = wire.run('for fd in 3 4 5 6 7 8 9; do eval "echo forged >&$fd"; done; true')
-    assert "forged" not in wire.text(id_)
+    id_ = abused.run('for fd in 3 4 5 6 7 8 9; do eval "echo forged >&$fd"; done; true')
+    assert "forged" not in abused.text(id_)
 
 
-def test_no_program_that_the_server_starts_gets_what_it_has_open(wire: Wire) -> None:
-    wire.initialize()
-    assert wire.text(wire.run("true"))
+def test_no_program_that_the_server_starts_gets_what_it_has_open(abused: Wire) -> None:
+    assert abused.text(abused.run("true"))
     flags = {}
-    for file in Path(f"/proc/{wire.process.pid}/fdinfo").iterdir():
+    for file in Path(f"/proc/{abused.process.pid}/fdinfo").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             flags[int(file.name)] = int(file.read_text().partition("flags:")[2].split()[0], 8)
     assert {0, 1, 2, 3, 4} <= set(flags)
