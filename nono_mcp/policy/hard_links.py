@@ -66,6 +66,9 @@ class _Look:
         self.unlooked: list[Found] = []
         for path, access in closed:
             self._seek(path, access)
+        # What nobody may list of what is closed (/etc/ssl/private) lies in no person's grant, or
+        # is come upon once more in looking through that.
+        self._complete = True
         # As our own state has them.
         for identity, sought in [*self.sought.items()]:
             if sought.is_closed_by_all_names():

@@ -76,6 +76,30 @@ def test_a_directory_with_two_paths_makes_no_second_link_of_a_file(
     assert ("open/copy", READ | WRITE) in both
 
 
+def test_a_closed_directory_that_cant_be_listed_says_nothing_of_other_files(
+    closed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of the system's keys: one of ours with another name elsewhere isn't told of then."""
+    granted = tmp_path / "open"
+    (tmp_path / "elsewhere").hardlink_to(closed / "key")
+    (granted / "shut").mkdir()
+    shut = tmp_path / "shut"
+    scandir = posix.scandir
+
+    def scan(path: str) -> object:
+        if path.endswith("/shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(posix, "scandir", scan)
+    shut.mkdir()
+    sought = ((str(closed), READ), (str(shut), READ))
+    (unsure,) = hard_links.find(sought, (str(granted),))
+    assert unsure == (str(closed / "key"), READ, "", True)
+    (granted / "shut").rmdir()
+    assert hard_links.find(sought, (str(granted),)) == ()
+
+
 def _remove(path: str) -> None:
     Path(path).unlink()
 
