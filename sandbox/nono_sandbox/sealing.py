@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Programs: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[int, int]]
     """The base seccomp program, what `filters.narrowing_programs` returned, and the base's word."""
 
-_SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM = 1, 2, 3, 13, 15
 _CAPABILITIES_MAX = 64
 _STANDARD_MAX = 2
 _CAP_SETPCAP = 8
@@ -78,7 +77,6 @@ def seal(plan: Plan) -> tuple[int, ...]:
         UnsupportedError: Signals of this process would reach others than its own children. Exit.
         OSError: The kernel refused. Exit.
     """
-    _uapi.ignore_signals(_SIGINT, _SIGQUIT, _SIGTERM, _SIGHUP, _SIGPIPE)
     _uapi.prctl(_uapi.PR_SET_CHILD_SUBREAPER, 1)
     _uapi.prctl(_uapi.PR_SET_DUMPABLE, 0)
     _drop_privileges()

@@ -138,6 +138,25 @@ def call_for(yard: Yard, attack_argv: Callable[..., list[str]]) -> Callable[...,
     return make
 
 
+def test_what_a_terminal_sends_to_all_ends_no_lane(
+    yard: Yard, tier: str, call_for: Callable[..., Call]
+) -> None:
+    """It's for the program, which goes on if it likes."""
+    go = yard.workspace / "go"
+    waiting = """
+        say("began", True)
+        while not os.path.exists(ARGUMENTS[0]):
+            time.sleep(0.005)
+        """
+    run = Run(tier, yard.confinement(), call_for(waiting, go))
+    run.wait_for(b"began")
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        os.kill(run.lane(), number)
+    go.touch()
+    answer, _ = run.wait()
+    assert answer[:3] == ("ended", 0, "")
+
+
 @pytest.fixture
 def secret_fd(yard: Yard) -> Iterator[int]:
     fd = os.open(yard.outside / "secret", os.O_RDWR)
