@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nono_sandbox.confinement import NAMESPACES
 from tests.upstream import Upstream
 
 from .conftest import LONG_ENOUGH_S, NONO, Person
@@ -349,6 +350,7 @@ def test_the_key_of_a_real_keychain(llm: Person, upstream: Upstream) -> None:
     assert holding(llm.workspace, KEY) == []
 
 
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
 def test_a_low_limit_on_open_files_is_its_programs_and_not_the_proxys(
     person: Person, tier: str
 ) -> None:

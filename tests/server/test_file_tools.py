@@ -12,7 +12,7 @@ from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
 from nono_mcp.policy.errors import quoted
 from nono_mcp.server import file_answers
 from tests.sandbox.builtin.test_reading import PNG
-from tests.server.conftest import SECRET, Agent, Connect, Machine, text_of
+from tests.server.conftest import ERAS, SECRET, Agent, Connect, Machine, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 
@@ -90,6 +90,7 @@ async def test_a_search_is_the_same_without_ripgrep(connect: Connect, machine: M
     assert answers[1].startswith(f"in {machine.workspace}:\na.py-1-zero\na.py:2:one\n")
 
 
+@pytest.mark.parametrize("era", ERAS[1:], indirect=True)
 async def test_what_is_no_file_is_told_so_at_once(connect: Connect, machine: Machine) -> None:
     """Where one waits for somebody at the other end of a pipe, or reads on, it takes a minute."""
     os.mkfifo(machine.workspace / "fifo")

@@ -12,27 +12,28 @@ pytestmark = pytest.mark.linux
 
 SOFT = 80
 """What a server and two sessions have open, and a little."""
-UNDER_IT = ("prlimit", f"--nofile={SOFT}:", "--")
 SESSIONS_COUNT = 4
-CALLS_COUNT = 30
+LOWER = 32
+CALLS_COUNT = 14
 """Of each of which a server and its fork server have several open."""
 TELL = "ulimit -Sn; ulimit -Hn"
 
 
-@pytest.fixture
-def theirs() -> str:
-    """What a call tells of its limits: those that the server was started with."""
+def under(soft: int) -> list[str]:
+    return ["prlimit", f"--nofile={soft}:", "--"]
+
+
+def theirs(soft: int) -> str:
+    """Return what a call tells of its limits where the server was started with *soft*."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return f"{SOFT}\n{'unlimited' if hard == resource.RLIM_INFINITY else hard}"
+    return f"{soft}\n{'unlimited' if hard == resource.RLIM_INFINITY else hard}"
 
 
-def test_a_low_limit_bounds_no_sessions_and_is_their_programs(
-    machine: Machine, theirs: str
-) -> None:
-    with listening(machine, *UNDER_IT) as website:
+def test_a_low_limit_bounds_no_sessions_and_is_their_programs(machine: Machine) -> None:
+    with listening(machine, *under(SOFT)) as website:
         for number in range(SESSIONS_COUNT):
             client = website.named(f"client-{number}")
-            assert theirs.replace("\n", "\\n") in limits_told(client)
+            assert theirs(SOFT).replace("\n", "\\n") in limits_told(client)
 
 
 def limits_told(client: Website) -> str:
@@ -40,8 +41,8 @@ def limits_told(client: Website) -> str:
         return asked.getresponse().read().decode()
 
 
-def test_a_low_limit_bounds_no_calls_and_is_their_programs(machine: Machine, theirs: str) -> None:
-    wire = Wire([*UNDER_IT, *serving(machine)], machine.environ)
+def test_a_low_limit_bounds_no_calls_and_is_their_programs(machine: Machine) -> None:
+    wire = Wire([*under(LOWER), *serving(machine)], machine.environ)
     try:
         wire.initialize()
         wait = f"until [ -e all ]; do sleep 0.1; done; {TELL}"
@@ -51,6 +52,6 @@ def test_a_low_limit_bounds_no_calls_and_is_their_programs(machine: Machine, the
         while calls:
             answer = wire.receive()
             calls.remove(answer["id"])
-            assert theirs in answer["result"]["content"][0]["text"]
+            assert theirs(LOWER) in answer["result"]["content"][0]["text"]
     finally:
         wire.close()
