@@ -140,6 +140,13 @@ def abused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
         yield website
 
 
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    """A server that one client after the other leaves."""
+    with listening(furnished(tmp_path_factory.mktemp("left"))) as website:
+        yield website
+
+
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 DISCOVER = json.dumps(
     {"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": ENVELOPE}}
@@ -453,11 +460,11 @@ async def test_the_token_stays_unread(website: Website) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_client_that_leaves_takes_its_command_along(
-    website: Website, marked: Marked, era: str
+    left: Website, marked: Marked, era: str
 ) -> None:
-    async with website.client(era) as other:
+    async with left.client(era) as other:
         with anyio.CancelScope() as scope:
-            async with website.client(era) as agent, anyio.create_task_group() as group:
+            async with left.client(era) as agent, anyio.create_task_group() as group:
                 group.start_soon(agent.start, marked.sleeper)
                 await marked.appear()
                 scope.cancel()
@@ -467,9 +474,9 @@ async def test_a_client_that_leaves_takes_its_command_along(
 
 @pytest.mark.parametrize("version", [None, MODERN])
 def test_a_connection_that_breaks_takes_its_command_along(
-    website: Website, marked: Marked, version: str | None
+    left: Website, marked: Marked, version: str | None
 ) -> None:
-    connection = calling(website, marked.sleeper, version)
+    connection = calling(left, marked.sleeper, version)
     marked.await_appearance()
     assert connection.sock is not None
     connection.sock.close()
