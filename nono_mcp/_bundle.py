@@ -210,11 +210,13 @@ class Bundle:
 
     def _load(self, name: str) -> None:
         """Have *name* in `sys.modules`, as an import would, unless that has to see to it."""
-        if name in sys.modules or name not in self._entries:
+        entry = self._entries.get(name)
+        if name in sys.modules or entry is None:
             return
-        for needed in self._entries[name][-1]:
+        for needed in entry[-1]:
             self._load(needed)
-        spec = self._spec(name, *self._entries[name][:2])
+        # There are none any more if one of those isn't what its source says.
+        spec = self._spec(name, *entry[:2]) if name in self._entries else None
         code = None if spec is None else self.code(name)
         if spec is not None and code is not None and name not in sys.modules:
             self._run(name, spec, code)

@@ -51,7 +51,7 @@ class HeldScratch:
                 remove_left(self._records)
                 # Nobody takes it for one that was left: it's young, and then it's locked. Who looks
                 # whether it is one has it locked for a moment.
-                self._fd = private.open_file(self._record, private.NEW, self._records)
+                self._fd = _new_record(state_dir, self._record, self._records)
                 fcntl.flock(self._fd, fcntl.LOCK_EX)
             self._say()
             private.make_directory(self.path)
@@ -81,6 +81,14 @@ class HeldScratch:
                 if fd >= 0:
                     os.close(fd)
             self._fd = self._records = -1
+
+
+def _new_record(state_dir: str | None, name: str, records: int) -> int:
+    try:
+        return private.open_file(name, private.NEW, records)
+    except OSError as error:
+        error.filename = f"{state_dir}/{FOLDER}"  # where that is, for who is told
+        raise
 
 
 def _records(state_dir: str) -> int:

@@ -70,6 +70,18 @@ def test_a_changed_source_counts_at_once_and_is_in_the_next_bundle(installed: In
     assert installed.start()[:2] == ["another", "_Loader"]
 
 
+def test_a_changed_source_counts_however_it_comes_to_be_imported(installed: Installed) -> None:
+    folder = installed.said.parent
+    installed.said.write_text("from nono_mcp.cli.between import TEXT\n")
+    (folder / "between.py").write_text("from nono_mcp.cli.below import TEXT\n")
+    (folder / "below.py").write_text("TEXT = 'first'\n")
+    installed.start()
+    assert installed.start()[:2] == ["first", "_Loader"]
+    (folder / "below.py").write_text("TEXT = 'another'\n")
+    assert installed.start()[0] == "another"
+    assert installed.start()[:2] == ["another", "_Loader"]
+
+
 def test_a_source_that_is_gone_is_gone(installed: Installed) -> None:
     installed.said.unlink()
     with pytest.raises(subprocess.CalledProcessError):

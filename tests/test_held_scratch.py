@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -21,6 +22,7 @@ from nono_mcp.policy import egress
 from nono_mcp.policy.document import Document, NetworkSection
 from nono_mcp.policy.request import Request
 from nono_mcp.session import Session
+from nono_sandbox import private
 from nono_sandbox.confinement import LANDLOCK
 
 MAKE = "import sys; from nono_mcp.held_scratch import HeldScratch; "
@@ -281,3 +283,15 @@ def test_a_session_without_namespaces_and_its_proxy_hold_theirs(
     assert len(set(found)) == 2
     assert not left.exists()
     assert list(place.parent.iterdir()) == list(place.records.iterdir()) == []
+
+
+def test_where_nothing_can_be_recorded_the_place_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", "0123456789abcdef")
+
+    monkeypatch.setattr(private, "open_file", read_only)
+    with pytest.raises(OSError, match="Read-only") as raised:
+        place.make()
+    assert raised.value.filename == f"{place.state}/scratch"

@@ -142,7 +142,7 @@ def standing(grants: Sequence[Asked], closed: Closings, given: Sequence[str]) ->
             access = _left(asked, closed, given)
             if access:
                 stand.append(asked if access == asked.access else asked.replace(access=access))
-        elif asked.layer.kind not in (SHIPPED, TOOLS):
+        elif asked.layer.kind not in (SHIPPED, TOOLS) or asked.written == "$WORKSPACE":
             raise problem
     return stand
 

@@ -87,7 +87,7 @@ class _Look:
 
     def through(self, granted: tuple[str, ...]) -> list[Found]:
         """Look for what is sought, and return what was found and what may be missing."""
-        numbers = {number for _, number in self.sought}
+        numbers = None if self._are_listed_otherwise() else {one for _, one in self.sought}
         twins: list[Found] = []
         for top in granted:
             for path in self._named(top, numbers):
@@ -104,13 +104,24 @@ class _Look:
             ]
         return twins
 
-    def _named(self, top: str, numbers: set[int]) -> Iterator[str]:
-        """Yield the paths at or beneath *top* whose inode's number is one of *numbers*."""
+    def _are_listed_otherwise(self) -> bool:
+        """Tell whether a directory may list what is sought by another number than it has.
+
+        An overlay over several file systems does; it gives a file another device than a directory.
+        """
+        paths = ((device, path) for (device, _), one in self.sought.items() for path in one.names)
+        return any(
+            (_identity(path.rpartition("/")[0] or "/") or (device,))[0] != device
+            for device, path in paths
+        )
+
+    def _named(self, top: str, numbers: set[int] | None) -> Iterator[str]:
+        """Yield the paths at or beneath *top* whose inode's number is one of *numbers*, if any."""
         if not _is_directory(top):
             yield top
             return
         for entry in self.entries(top):
-            if entry.inode() in numbers:
+            if numbers is None or entry.inode() in numbers:
                 yield entry.path
 
     def entries(self, top: str) -> Iterator[os.DirEntry[str]]:

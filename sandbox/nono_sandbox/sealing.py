@@ -89,7 +89,20 @@ def seal(plan: Plan) -> tuple[int, ...]:
         return ()
     # The filter refuses to make one.
     asking = () if plan.tier == LANDLOCK else (namespaces.asking().detach(),)
-    return (_uapi.seccomp_filter(plan.filter, _WITH_LISTENER), *asking)
+    return (_listener(plan.filter), *asking)
+
+
+def _listener(program: bytes) -> int:
+    """Install the base *program*, and return what it's answered by."""
+    try:
+        return _uapi.seccomp_filter(program, _WITH_LISTENER)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EPERM):
+            raise
+        raise UnsupportedError(
+            f"{error}: we are confined already, by a sandbox like this one, it may be; "
+            "in that there can't be another"
+        ) from error
 
 
 def introduce(

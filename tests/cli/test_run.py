@@ -9,10 +9,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from nono_sandbox.confinement import LANDLOCK
+import nono_mcp
+from nono_sandbox.confinement import LANDLOCK, NAMESPACES
 
 from .conftest import LONG_ENOUGH_S, NONO, Person, eventually, running, with_many_left_open
 
@@ -595,3 +597,22 @@ def test_what_a_run_that_was_killed_left_goes_with_the_next(person: Person) -> N
     (left / "mine").touch()
     subprocess.run([*words, "true"], cwd=person.workspace, env=environment, check=True)
     assert (left / "mine").exists()
+
+
+def test_a_workspace_that_no_worker_is_shown_is_refused(person: Person, tier: str) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as there:
+        done = person.nono(
+            *("run", "--tier", tier, "--workdir", there, "--allow-cwd", "--", "true")
+        )
+    assert done.returncode == 126
+    assert "the sandbox has a /dev of its own" in done.stderr
+
+
+# In the second tier it's something else that is missing first.
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+def test_inside_a_run_there_is_no_other_and_that_is_said(person: Person, tier: str) -> None:
+    root = Path(nono_mcp.__file__).parent.parent
+    words = (f"--read={NONO.parent.parent}", f"--read={root}", "--", str(NONO), "run", "--", "true")
+    status, _, said = run(person, tier, *words)
+    assert status == 126, said
+    assert "we are confined already" in said

@@ -2,7 +2,9 @@
 
 import os
 import posix
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,4 +125,37 @@ def test_what_cant_be_looked_at_any_more_is_passed_over(
         return look(path)
 
     monkeypatch.setattr(posix, "lstat", lstat)
+    assert found(tmp_path, (closed, READ | WRITE)) == {("open/copy", READ | WRITE)}
+
+
+class _Listed:
+    """An entry as an overlay over several file systems lists it: by another number."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.path, self.name = entry.path, entry.name
+        self.is_dir, self.is_file = entry.is_dir, entry.is_file
+
+    def inode(self) -> int:
+        return 0
+
+
+def test_another_name_is_found_where_a_directory_lists_it_by_another_number(
+    closed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open" / "copy").hardlink_to(closed / "key")
+    look, scandir = posix.lstat, posix.scandir
+
+    def lstat(path: str) -> os.stat_result:
+        status = look(path)
+        if stat.S_ISDIR(status.st_mode):
+            return status
+        return os.stat_result((*status[:2], status.st_dev + 1, *status[3:10]))
+
+    @contextmanager
+    def listed(path: str) -> Iterator[Iterator[_Listed]]:
+        with scandir(path) as entries:
+            yield map(_Listed, entries)
+
+    monkeypatch.setattr(posix, "lstat", lstat)
+    monkeypatch.setattr(posix, "scandir", listed)
     assert found(tmp_path, (closed, READ | WRITE)) == {("open/copy", READ | WRITE)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -33,6 +34,8 @@ from nono_sandbox.confinement import (
     Narrowing,
     Network,
 )
+from nono_sandbox.errors import ConfinementError
+from nono_sandbox.single_run import forking, launching
 from tests.sandbox.conftest import supervisor_argv
 
 if TYPE_CHECKING:
@@ -724,3 +727,83 @@ def test_on_one_processor_a_lane_starts_there() -> None:
         preexec_fn=lambda: os.sched_setaffinity(0, {one}),
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("[] True\n", "")
+
+
+UNTOLD = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from nono_sandbox.single_run import forking
+forking.os = type(os)("elsewhere")
+forking.os.__dict__.update(os.__dict__)
+forking.os.open = lambda path, flags: os.open(sys.argv[2], flags)
+ours, (pid, _) = forking.begin("landlock", "closed")
+print(pid > 0, forking._running_count() == sys.maxsize)
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("instead", ["/dev/null", "/"])
+def test_a_lane_starts_where_nobody_tells_what_else_runs(instead: str) -> None:
+    source = str(Path(wire.__file__).parent.parent)
+    command = [sys.executable, "-I", "-S", "-c", UNTOLD, source, instead]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True True\n", "")
+
+
+UNFORESEEN = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from nono_sandbox import errors
+from nono_sandbox.single_run import launching, preparing
+def serve(*_):
+    raise KeyError("nobody foresaw that")
+preparing.serve = serve
+try:
+    launching.start("landlock").await_ready()
+except errors.LaneLostError as error:
+    os.write(1, b"lost\\n")
+finally:
+    os.write(1, b"put right\\n")
+"""
+
+
+@pytest.mark.linux
+def test_whatever_a_lane_fails_by_it_goes_no_further() -> None:
+    source = str(Path(wire.__file__).parent.parent)
+    command = [sys.executable, "-I", "-S", "-c", UNFORESEEN, source]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "lost\nput right\n"
+    assert done.stderr.endswith("please report it: KeyError('nobody foresaw that')\n")
+
+
+@pytest.mark.linux
+def test_where_nothing_can_be_forked_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(forking, "_start", full)
+    launch = launching.start(None)
+    with pytest.raises(ConfinementError, match="Resource temporarily unavailable"):
+        launch.await_ready()
+
+
+HUNG_UP = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from nono_sandbox.single_run import preparing
+master, slave = os.openpty()
+os.close(master)
+os.dup2(slave, 0)
+try:
+    preparing._terminal(as_ours=True)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.linux
+def test_a_terminal_that_was_hung_up_is_what_a_lane_fails_by() -> None:
+    source = str(Path(wire.__file__).parent.parent)
+    command = [sys.executable, "-I", "-c", HUNG_UP, source]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[Errno 5] Input/output error\n", "")

@@ -73,11 +73,11 @@ def _run_beside(pid: int) -> None:
     A scheduler that packs, as some virtual machines' do, leaves it in this processor's queue for as
     long as this process has something to do, and what is done side by side is done in turn.
     """
-    allowed = os.sched_getaffinity(0)
-    others = allowed - {_uapi.processor()}
-    if not others or _running_count() > len(allowed):
-        return
     try:
+        allowed = os.sched_getaffinity(0)
+        others = allowed - {_uapi.processor()}
+        if not others or _running_count() > len(allowed):
+            return
         os.sched_setaffinity(pid, others)
         # It moves when it's told to, and from here on wherever it likes, as before: on those too
         # that come to this machine later, if it isn't kept from any.
@@ -95,9 +95,11 @@ def _running_count() -> int:
         return sys.maxsize
     try:
         *_, counts, _ = os.read(file, 128).split()
+        return int(counts.partition(b"/")[0])
+    except (OSError, ValueError):
+        return sys.maxsize  # something else stands there, as in some containers
     finally:
         os.close(file)
-    return int(counts.partition(b"/")[0])
 
 
 def _serve(control: _socket.socket, tier: str, network: str, ids: namespaces.Ids | None) -> Never:
@@ -123,6 +125,13 @@ def _serve(control: _socket.socket, tier: str, network: str, ids: namespaces.Ids
         os._exit(0)
     except (SandboxError, OSError) as error:
         _fail(control, str(error))
+    finally:
+        # Further out is what the process outside does, and puts right.
+        try:
+            text = f"nono: a mistake in nono, please report it: {sys.exc_info()[1]!r}\n"
+            os.write(2, text.encode(errors="backslashreplace"))
+        finally:
+            os._exit(1)
 
 
 def _fail(control: _socket.socket, why: str) -> Never:

@@ -57,7 +57,8 @@ class Launch:
         """Wait until it is known which tier this machine gives, and is `tier`.
 
         Raises:
-            ConfinementError: Namespaces were insisted on and there are none. Nothing is left.
+            ConfinementError: Namespaces were insisted on and there are none, or no lane can be
+                started at all. Nothing is left.
             LaneLostError: The lane died. Nothing is left of it.
         """
         if self._is_ready:
@@ -72,7 +73,10 @@ class Launch:
             raise ConfinementError(f"this machine gives no namespaces: {self.reason}")
         self.tier = LANDLOCK
         self._control, self._child = _started(LANDLOCK, self.network)
-        self.receive()
+        message = self.receive()
+        if message[0] == "failed":
+            self._control.close()
+            raise ConfinementError(message[1])
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when `receive` has something."""

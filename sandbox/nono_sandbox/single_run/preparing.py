@@ -161,7 +161,10 @@ def _terminal(*, as_ours: bool) -> tuple[int, int]:
     number = struct.unpack("i", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
     slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     if as_ours:
-        termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
+        try:
+            termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
+        except termios.error as error:
+            raise OSError(*error.args) from error  # it isn't one; the terminal was hung up
     size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(_WINDOW_SIZE_BYTES))
     fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
     os.setsid()
