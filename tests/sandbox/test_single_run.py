@@ -35,7 +35,7 @@ from nono_sandbox.confinement import (
     Network,
 )
 from nono_sandbox.errors import ConfinementError
-from nono_sandbox.single_run import forking, launching
+from nono_sandbox.single_run import launching
 from tests.sandbox.conftest import supervisor_argv
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def call_for(yard: Yard, attack_argv: Callable[..., list[str]]) -> Callable[...,
     return make
 
 
+@pytest.mark.linux  # by /proc
 def test_what_a_terminal_sends_to_all_ends_no_lane(
     yard: Yard, tier: str, call_for: Callable[..., Call]
 ) -> None:
@@ -778,6 +779,8 @@ def test_whatever_a_lane_fails_by_it_goes_no_further() -> None:
 
 @pytest.mark.linux
 def test_where_nothing_can_be_forked_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nono_sandbox.single_run import forking  # noqa: PLC0415 - Linux's alone
+
     def full(*_: object) -> None:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
