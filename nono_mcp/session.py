@@ -31,7 +31,7 @@ from nono_mcp.running import Running
 from nono_mcp.snapshots.errors import SnapshotError
 from nono_mcp.undo.beneath import Unkept
 from nono_mcp.undo.undo import Undo
-from nono_mcp.undo.values import Told
+from nono_mcp.undo.values import PutBackError, Told
 from nono_sandbox.confinement import GRANT_MOVED
 from nono_sandbox.errors import SandboxError
 
@@ -153,17 +153,29 @@ class Session(InForce):
         """
         call_id = running.new_id() if live is None else live.id
         recording = Recording(self._log, call_id, tool, asked or {})
-        generation = await self.current()
-        try:
-            call = call_for(command, self.prepared)
-        except CommandError as error:
-            recording.refused(str(error))
-            raise
         one = _Asked(call_id, command, recording, on_output, live)
         async with self._turns:
-            result = await self._run_on_a_lane(generation, one, call)
+            result = await self._run_judged(one)
         recording.end(result.ended, result.duration_s, result.output.total_bytes)
         return result
+
+    async def _run_judged(self, one: _Asked) -> Result:
+        """Run it under what is in force once nothing is waited for any more.
+
+        What was enforced before somebody saves a file, says yes or puts a snapshot back isn't
+        over what stands there then.
+        """
+        while True:
+            generation = await self.current()
+            try:
+                call = call_for(one.command, self.prepared)
+            except CommandError as error:
+                one.recording.refused(str(error))
+                raise
+            try:
+                return await self._run_on_a_lane(generation, one, call)
+            except PutBackError:
+                continue
 
     async def _run_on_a_lane(self, generation: Generation, one: _Asked, call: Call) -> Result:
         """Run *call* on a lane, and lend it the use of the proxy for as long as it runs."""

@@ -91,7 +91,10 @@ class Guard:
                 root = Root(path, identity, register, self._quarantine)
             else:
                 del old[path]
-            root.settle(_beneath(path, awaited), self._given_up, is_home=path == home)
+            # What a call that runs has made by now is awaited no more, and still its doing.
+            known = root.awaited if self._running_count else ()
+            spots_awaited = tuple(dict.fromkeys((*_beneath(path, awaited), *known)))
+            root.settle(spots_awaited, self._given_up, is_home=path == home)
             root.close(self._closed)
             self._roots[path] = root
         self._roots = dict(sorted(self._roots.items()))

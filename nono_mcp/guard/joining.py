@@ -48,6 +48,7 @@ def _taken_over(root: Root, fd: int) -> tuple[Action, ...]:
         root.take_in(fd)
         why = UNKNOWN if top is None else register.OTHER
         return (Action(root.path, LEFT, "what is guarded in it", why=why),)
+    root.await_too(sorted(top.awaited - {spot.key for spot in root.awaited}))
     awaited = {spot.key for spot in root.awaited}
 
     def is_known(spot: Spot) -> bool:

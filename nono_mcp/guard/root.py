@@ -117,6 +117,15 @@ class Root:
         self.is_home = is_home
         self.still = None
 
+    def await_too(self, keys: Iterable[Key]) -> None:
+        """Look also at what others' calls weren't to make, and ours can't change as it's there."""
+        spots_of = (Spot(*key, spots.AS_IT_WAS, "what is closed to calls") for key in keys)
+        self.awaited += tuple(
+            spot
+            for spot in spots_of
+            if self._closed.covers(self.path_of(spot), deep=bool(spot.directory))
+        )
+
     def close(self, closed: ClosedPaths) -> None:
         """Have it that our calls can't change what is *closed*."""
         if closed is not self._closed:

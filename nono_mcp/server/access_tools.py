@@ -109,7 +109,8 @@ class AccessTools:
         await self._changed()
         return results.plain(
             f"given until the session ends: {question.request}\n"
-            "Calls from now on have it; what runs already doesn't."
+            "Calls from now on have it; what runs already doesn't. They begin with an empty "
+            "$TMPDIR, and don't reach what a job serves on localhost: start that again."
         )
 
     async def _question(

@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from nono_mcp.policy.decide import Allow, decide
 from nono_mcp.session import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from nono_mcp.policy.request import Prepared
+
+_USUAL_PATH = "/usr/bin:/bin"
 
 
 def asking(
@@ -26,6 +31,21 @@ def asking(
         network_closed=True,
         builtin=True,
     )
+
+
+def own_path(prepared: Prepared) -> str:
+    """Return PATH for a program of ours: where no call can have put another by its name.
+
+    A directory that isn't there in the person's home may be made in the private one.
+    """
+    path = dict(prepared.confinement.environment).get("PATH", "").split(":")
+    kept = [each for each in path if each.startswith("/") and _is_given_to_read(prepared, each)]
+    return ":".join(kept) or _USUAL_PATH
+
+
+def _is_given_to_read(prepared: Prepared, path: str) -> bool:
+    verdicts = [decide(prepared, path, one, "directory") for one in ("execute", "write")]
+    return [isinstance(one, Allow) for one in verdicts] == [True, False]
 
 
 class Answer:

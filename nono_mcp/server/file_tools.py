@@ -187,8 +187,13 @@ class FileTools:
         self, arguments: given.SearchArguments, path: str, context: Context
     ) -> CallToolResult | None:
         """Return what ripgrep finds; None if it isn't to be had, or there is nothing to search."""
-        argv = ("/bin/sh", "-c", _SEARCH, path, *_ripgrep(arguments, path))
-        command = Command(argv=argv, timeout_s=TIMEOUT_S, writes=(), network_closed=True)
+        command = Command(
+            argv=("/bin/sh", "-c", _SEARCH, path, *_ripgrep(arguments, path)),
+            environment={"PATH": file_calls.own_path(self._session.prepared)},
+            timeout_s=TIMEOUT_S,
+            writes=(),
+            network_closed=True,
+        )
         result = await self._attendant.run(command, "search_files", context)
         if result.status in _NO_RIPGREP:
             self._has_ripgrep = False
@@ -272,6 +277,8 @@ def _found(arguments: given.SearchArguments, output: bytes, path: str) -> list[s
 
 def _ripgrep(arguments: given.SearchArguments, path: str) -> tuple[str, ...]:
     argv = ["rg", "--no-config", "--no-messages", "--color=never", "--sort=path", "--null"]
+    # Git's settings in the private home are a call's to write, and no answer tells of them.
+    argv += ["--no-ignore-global"]
     argv += ["--crlf"]  # so that $ is before a line's end, whichever it has
     argv += [f"--glob={glob}" for glob in arguments.globs or ()]
     if arguments.everything:

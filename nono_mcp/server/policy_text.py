@@ -39,7 +39,8 @@ always: A denial isn't an error to work around: explain_policy tells the rule be
 person, or do without.
 request_access: request_access asks the person for one more path or host.
 run_sandboxed: Every call starts anew: cd, variables and background processes end with it. Files \
-stay, and so does what is in $HOME and $TMPDIR, which are the sandbox's own.
+stay, and so does what is in $HOME and, until what is granted changes, in $TMPDIR: both are the \
+sandbox's own.
 send_input: What takes long or is to stay (a server, a watcher) becomes a job by yield_s; \
 read_output, send_input and stop_job work on it. Jobs end with the session.
 run_sandboxed: Give code that you don't trust less: network "none", writes [] or a few paths.

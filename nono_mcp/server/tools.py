@@ -20,6 +20,7 @@ from nono_mcp.server import hints, policy_text, results
 from nono_mcp.server.attending import REFUSALS, refusal
 from nono_mcp.server.client_info import asked_by
 from nono_mcp.server.co_tenants import untold
+from nono_mcp.server.file_calls import own_path
 from nono_mcp.server.job_tools import of_job
 from nono_mcp.server.jobs import Kept
 from nono_mcp.server.text import readable, shortened
@@ -173,7 +174,13 @@ class Tools:
         if not paths:
             return []
         argv = (_SHELL, "-c", hints.LOCATE, _SHELL, *paths)
-        command = Command(argv=argv, timeout_s=LOCATE_S_MAX, writes=(), network_closed=True)
+        command = Command(
+            argv=argv,
+            environment={"PATH": own_path(self._session.prepared)},
+            timeout_s=LOCATE_S_MAX,
+            writes=(),
+            network_closed=True,
+        )
         try:
             result = await self._session.run(command, tool="explain_policy")
         except REFUSALS as error:

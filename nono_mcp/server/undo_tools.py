@@ -16,7 +16,10 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 
 from nono_mcp.audit.errors import AuditError
-from nono_mcp.server import changes, policy_text, results
+from nono_mcp.policy.decide import Deny, decide
+from nono_mcp.policy.effective_grants import DENIED
+from nono_mcp.policy.paths import covers
+from nono_mcp.server import changes, hints, policy_text, results
 from nono_mcp.server.client_info import can_ask
 from nono_mcp.server.consent import UNASKED, Agreement
 from nono_mcp.server.progress import Told, done
@@ -24,9 +27,10 @@ from nono_mcp.server.text import readable, shortened
 from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError
 from nono_mcp.snapshots.values import Plan  # noqa: TC001 - the SDK reads the annotations
 from nono_mcp.undo.values import CallsRunError, Wanted
+from nono_sandbox.confinement import WRITE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mcp.server.elicitation import ElicitationResult
     from mcp_types import CallToolResult
@@ -107,6 +111,8 @@ class UndoTools:
             ToolError: It can't be told.
         """
         told = Told()
+        if arguments.path is not None:
+            self._verify_readable(arguments.path)
         base, after = await self._around(arguments.base)
         # Of a call: what that call changed.
         target = arguments.target or after or NOW
@@ -125,6 +131,23 @@ class UndoTools:
             lines = shown.split("\n") if shown else ["no difference"]
             lines += ["(cut: the file is too large)"] if text.cut else []
         return results.plain(_paged(lines, arguments.skip or 0))
+
+    def _verify_readable(self, path: str) -> None:
+        """Verify that a call could read what is at *path*: what is kept of it is no more open.
+
+        Raises:
+            ToolError: None could.
+        """
+        prepared = self._session.prepared
+        location = f"{self._undo.rules.workspace}/{path.strip('/')}"
+        verdict = decide(prepared, location, "read")
+        if isinstance(verdict, Deny):
+            raise ToolError(hints.denial(prepared, verdict, "read"))
+        shown = changes.name(os.fsencode(path))
+        # It wasn't there when that was judged, and may be by now, or have been then.
+        for awaited, what in prepared.awaited:
+            if covers(awaited, location):
+                raise ToolError(f"{DENIED}: {shown} is closed by {what}")
 
     async def rollback(
         self,
@@ -212,7 +235,17 @@ class UndoTools:
     async def _wanted(self, arguments: RollbackArguments) -> Wanted:
         scope = arguments.scope or ("everything" if arguments.paths is None else "paths")
         snapshot, _ = await self._around(arguments.snapshot)
-        return Wanted(snapshot, scope, tuple(arguments.paths or ()))
+        return Wanted(snapshot, scope, tuple(arguments.paths or ()), (*self._closed(),))
+
+    def _closed(self) -> Iterator[bytes]:
+        """Yield what is denied to calls: an agent's rollback does no more than those."""
+        prepared, top = self._session.prepared, self._undo.rules.workspace
+        there = (one.path for one in prepared.confinement.denials if one.access & WRITE)
+        verdicts = ((path, decide(prepared, path, "write")) for path in there)
+        denied = [path for path, one in verdicts if isinstance(one, Deny) and one.code == DENIED]
+        for path in (*denied, *dict(prepared.awaited)):
+            if path.startswith(f"{top}/"):
+                yield os.fsencode(path[len(top) + 1 :])
 
     async def _around(self, text: str) -> tuple[str, str | None]:
         """Return the snapshot that *text* means, and of a call the one after it as well.

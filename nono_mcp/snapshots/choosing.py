@@ -27,6 +27,9 @@ PATHS_BYTES_MAX: Final = 64 << 20
 """How long all paths that an agent's calls changed may be together."""
 
 
+_CLOSED: Final = "closed to calls: a person can put it back, by nono rollback"
+
+
 class Target:
     """Where a restore leads."""
 
@@ -36,11 +39,15 @@ class Target:
         comparisons: Comparisons,
         current: bytes,
         untouchable: Iterable[list[bytes]] = (),
+        leave: Sequence[bytes] = (),
     ) -> None:
         self._objects = objects
         self._comparisons = comparisons
         # What isn't protected is never removed, so what leads to it stays.
-        self._anchors = {key_of(path[:end]) for path in untouchable for end in range(1, len(path))}
+        left = [path.split(b"/") for path in leave]
+        stays = (*untouchable, *left)
+        self._anchors = {key_of(path[:end]) for path in stays for end in range(1, len(path))}
+        self._left = {key_of(path) for path in left}
         self._current_hash = current
         self.current = objects.root(current)
         self.root_hash = current
@@ -62,7 +69,7 @@ class Target:
         """
         comparison = self._comparisons.of(self._current_hash, wanted)
         then = comparison.after
-        whole = not paths and then.exclusions == self.current.exclusions
+        whole = not paths and not self._left and then.exclusions == self.current.exclusions
         excluded = Patterns((*then.exclusions, *self.current.exclusions))
         simple = True
         passed: dict[Node, Step] = {}
@@ -116,6 +123,9 @@ class Target:
     def _put(self, components: list[bytes], entry: Entry | None) -> bool:
         """Have *entry* at a path, or nothing; tell whether it could be."""
         staying = entry is None or not entry.is_directory
+        if self._left and self._leaves(components):
+            self._keep(components, _CLOSED)
+            return False
         if self._anchors and staying and key_of(components) in self._anchors:
             self._keep(components, "holds what isn't protected")
             return False
@@ -127,6 +137,11 @@ class Target:
                 raise SnapshotError("too much changed to choose from; restore everything")
             self._replaced.add(path)
         return True
+
+    def _leaves(self, components: list[bytes]) -> bool:
+        """Tell whether it's to stay as it is, or what is above it."""
+        ends = range(1, len(components) + 1)
+        return any(key_of(components[:end]) in self._left for end in ends)
 
     def _giveable(self, step: Step, entry: Entry | None) -> Entry | None:
         """Return *entry* with an owner that we can give it."""

@@ -27,8 +27,14 @@ NOTHING: Final = "nothing to restore: it's all as it was"
 class Planning:
     """One restore that is wanted: a snapshot, a scope and paths; used inside `held`."""
 
-    def __init__(self, workspace: Workspace, what: tuple[Snapshot, Scope, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        what: tuple[Snapshot, Scope, Sequence[str]],
+        leave: Sequence[bytes] = (),
+    ) -> None:
         self._workspace = workspace
+        self._leave = leave
         self._snapshot, self._scope, self._paths = what
 
     def plan(self, dirty: Dirty | None, on_progress: OnProgress | None) -> Plan:
@@ -70,7 +76,8 @@ class Planning:
 
     def _target(self, current: bytes) -> Target:
         workspace, objects = self._workspace, self._workspace.store.objects
-        target = Target(objects, workspace.comparisons, current, workspace.untouchable())
+        where = objects, workspace.comparisons, current
+        target = Target(*where, workspace.untouchable(), self._leave)
         with objects.writing():
             if self._scope == "agent":
                 since = rows.since(workspace.store.db, workspace.id, self._snapshot.seq)

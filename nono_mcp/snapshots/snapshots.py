@@ -190,16 +190,19 @@ class Snapshots:
             found = restoring.recover(self._workspace, progress)
         return None if found is None else answers.outcome(*found, (), ())
 
-    def plan(
+    def plan(  # noqa: PLR0913 - by name, most of them
         self,
         snapshot_id: str,
         *,
         scope: Scope = "everything",
         paths: Sequence[str] = (),
+        leave: Sequence[bytes] = (),
         dirty: Dirty | None = None,
         progress: OnProgress | None = None,
     ) -> Plan:
         """Return what restoring a snapshot would do; the workspace is only looked at.
+
+        What is at the paths *leave* stays as it is.
 
         Raises:
             SnapshotError, OSError, PatternError: There's no plan.
@@ -208,7 +211,7 @@ class Snapshots:
 
         with self._turn:
             snapshot = self._get(snapshot_id)
-            planning = Planning(self._workspace, (snapshot, scope, paths))
+            planning = Planning(self._workspace, (snapshot, scope, paths), leave)
             act = functools.partial(planning.plan, dirty, progress)
             return self._within_quota(act, snapshot.id)
 
@@ -240,12 +243,13 @@ class Snapshots:
             act = functools.partial(planning.roll_back, check, dirty, progress)
             return self._within_quota(act, plan.snapshot.id)
 
-    def roll_back(
+    def roll_back(  # noqa: PLR0913 - by name, most of them
         self,
         snapshot_id: str,
         *,
         scope: Scope = "everything",
         paths: Sequence[str] = (),
+        leave: Sequence[bytes] = (),
         begin: Callable[[Plan], None],
         progress: OnProgress | None = None,
     ) -> Outcome:
@@ -262,7 +266,7 @@ class Snapshots:
         check_scope(scope, paths)
         with self._turn:
             snapshot = self._get(snapshot_id)
-            planning = Planning(self._workspace, (snapshot, scope, paths))
+            planning = Planning(self._workspace, (snapshot, scope, paths), leave)
             act = functools.partial(planning.roll_back, begin, None, progress)
             return self._within_quota(act, snapshot.id)
 

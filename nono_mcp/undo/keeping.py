@@ -199,8 +199,8 @@ class Keeping:
             found = self.snapshots.get(wanted.snapshot).id
             unsure = self._unsure(None)
             plan = self.snapshots.plan(
-                found, scope=wanted.scope, paths=wanted.paths, progress=on_progress,
-                dirty=Dirty(rescan=EVERYTHING, unsure=unsure),
+                found, scope=wanted.scope, paths=wanted.paths, leave=wanted.leave,
+                progress=on_progress, dirty=Dirty(rescan=EVERYTHING, unsure=unsure),
             )  # fmt: skip
             self._tell_running(unsure, None)
             return plan

@@ -51,6 +51,7 @@ def roll_back(
             wanted.snapshot,
             scope=wanted.scope,
             paths=wanted.paths,
+            leave=wanted.leave,
             begin=begin,
             progress=on_progress,
         )

@@ -24,7 +24,7 @@ from nono_mcp.undo.beneath import guarding
 from nono_mcp.undo.keeping import Keeping, reason_of
 from nono_mcp.undo.rules import Rules
 from nono_mcp.undo.thinning import Thinning
-from nono_mcp.undo.values import CallsRunError, Changed, Kept, Wanted
+from nono_mcp.undo.values import CallsRunError, Changed, Kept, PutBackError, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -106,10 +106,14 @@ class Undo:
         theirs alone.
 
         Raises:
+            PutBackError: What was judged may be another object by now. Nothing was recorded.
             SnapshotError: It couldn't be kept before. Run nothing.
             AuditWriteError: It isn't in the log. Run nothing, or tell nobody of it.
         """
-        await self._enter()
+        if not self._restore_lock.enter():
+            await self._enter()
+            self._restore_lock.leave()
+            raise PutBackError
         kept = Kept(network)
         try:
             if self.rules.may_write(call):
@@ -189,6 +193,8 @@ class Undo:
         taken = self._keeping.again("before-call", call, kept)
         if taken is None and self._keeping.snapshots.is_interrupted():
             await self._complete()
+            if not self._keeping.snapshots.is_interrupted():
+                raise PutBackError
         # What is meant is recorded before anything is looked at for it.
         told.begins(taken)
         if taken is None:

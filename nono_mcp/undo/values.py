@@ -31,6 +31,10 @@ class CallsRunError(SnapshotError):
         return cls(f"{who}: nothing was put back; wait for the end, or end it, and ask again")
 
 
+class PutBackError(Exception):
+    """A rollback went on since the call was judged: it wasn't begun. Judge it anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What the workspace was before a call, and how it differs after it."""
@@ -81,3 +85,5 @@ class Wanted:
     """The beginning of an id, a name, or "latest"."""
     scope: Scope = "everything"
     paths: tuple[str, ...] = ()
+    leave: tuple[bytes, ...] = ()
+    """Paths of what stays as it is, whatever the rest says."""

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from nono_mcp.session import Command, Session
+from nono_sandbox.confinement import NAMESPACES
 from tests.guard.conftest import LONG_ENOUGH_S
 from tests.guard.runs import ENVIRON
 
@@ -80,6 +81,22 @@ def test_the_next_server_puts_it_right_before_any_call(
     anyio.run(act)
     told = [record.getMessage() for record in caplog.records]
     assert len([text for text in told if "killed" in text]) == 3
+
+
+# In the second tier what may be written around what is denied is refused.
+@pytest.mark.parametrize("tier", [NAMESPACES], indirect=True)
+def test_what_was_denied_before_it_was_made_is_taken_away_by_the_next_run(bench: Bench) -> None:
+    denied = bench.workspace / "denied"
+    command = (str(NONO), "run", "--allow-cwd", "--deny", str(denied), "--", "sh", "-c")
+    _killed(bench, *command, f"echo evil > {denied}; {PLANT}")
+    assert denied.exists()
+    environ = ENVIRON | {"HOME": str(bench.root / "home")}
+    environ["XDG_STATE_HOME"] = str(bench.root / "state")
+    done = subprocess.run(
+        [*command, "true"], cwd=bench.workspace, env=environ, capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert not denied.exists()
 
 
 def test_a_run_that_was_killed_is_told_of_by_the_next(bench: Bench) -> None:

@@ -113,6 +113,27 @@ async def test_what_is_no_file_is_told_so_at_once(connect: Connect, machine: Mac
         assert "nothing" in await told(agent, "search_files", pattern="x")
 
 
+@pytest.mark.claim("files.tools-confined")
+async def test_no_program_or_setting_of_a_calls_searches_for_us(
+    connect: Connect, machine: Machine
+) -> None:
+    (machine.workspace / ".git").mkdir()
+    (machine.workspace / "a.py").write_text("one\n")
+    bins = [machine.home / "bin", machine.workspace / "bin"]
+    path = ":".join((*map(str, bins), machine.environ["PATH"]))
+    plant = "mkdir -p ~/bin bin; for d in ~/bin bin; do for p in rg readlink; do "
+    plant += "printf '#!/bin/sh\nexit 1\n' > $d/$p; chmod +x $d/$p; done; done; "
+    plant += "mkdir -p ~/.config/git; echo '*' > ~/.config/git/ignore"
+    async with connect(environ={**machine.environ, "PATH": path}) as agent:
+        assert "exit status 0" in await agent.run(plant)
+        assert await told(agent, "search_files", pattern="one") == (
+            f"in {machine.workspace}:\na.py:1:one"
+        )
+        assert "allowed" in await agent.explain(path="a.py")
+        (machine.workspace / "link").symlink_to(machine.home / "notes.txt")
+        assert "notes.txt" in await agent.explain(path="link")
+
+
 async def test_an_image_is_shown(connect: Connect, machine: Machine) -> None:
     (machine.workspace / "shot.png").write_bytes(PNG)
     async with connect() as agent:

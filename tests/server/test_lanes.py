@@ -9,9 +9,10 @@ from mcp.server.mcpserver import Context
 
 from nono_mcp import kept_lanes
 from nono_mcp.server import attending, file_calls
+from nono_mcp.server.fair_queue import Turns
 from nono_mcp.session import LANES_MAX, Command, Session
 from nono_sandbox.client import ForkServer, Lane
-from nono_sandbox.confinement import NAMESPACES
+from nono_sandbox.confinement import NAMESPACES, READ
 from tests.server.conftest import TIER, Connect, Machine, Marked
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
@@ -49,6 +50,27 @@ def _started(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
 
     monkeypatch.setattr(ForkServer, "lane", told)
     return started
+
+
+async def test_a_call_that_waits_for_its_turn_runs_under_what_is_in_force_then(
+    machine: Machine,
+) -> None:
+    data = machine.root / "data"
+    data.mkdir()
+    turns = Turns(1).share(1)
+    ended: list[int] = []
+
+    async def look(session: Session) -> None:
+        ended.append((await session.run(Command(("/bin/ls", str(data))))).status)
+
+    async with Session.open(machine.request(), tier=TIER, turns=turns) as session:
+        with anyio.fail_after(LONG_ENOUGH_S):
+            # As calls of others' sessions do: none of this one holds its fork server.
+            async with anyio.create_task_group() as group, turns:
+                group.start_soon(look, session)
+                await anyio.wait_all_tasks_blocked()
+                await session.grant(str(data), READ)
+    assert ended == [0]
 
 
 async def test_lanes_that_many_calls_needed_serve_the_next_many(

@@ -13,7 +13,7 @@ from mcp_types import ElicitRequestParams, ElicitResult
 
 from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.audit.session import Session as Log
-from nono_mcp.policy.document import SnapshotsSection
+from nono_mcp.policy.document import Document, FilesystemSection, SnapshotsSection
 from nono_mcp.server.app import build
 from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command
@@ -22,7 +22,7 @@ from nono_mcp.snapshots.errors import RestoreInterruptedError
 from nono_mcp.snapshots.restore_lock import RestoreLock
 from nono_mcp.undo.values import CallsRunError, Wanted
 from tests.server.conftest import DEADLINE_S, ERAS, Agent, Machine, Marked, text_of
-from tests.server.test_undo import STATE, opened, serving, sh, wanting
+from tests.server.test_undo import STATE, only_with_namespaces, opened, serving, sh, wanting
 
 pytestmark = [pytest.mark.anyio, pytest.mark.linux]
 
@@ -342,3 +342,66 @@ async def test_a_policy_says_what_holds_where_nobody_can_be_asked(
     assert [one.data["answer"] for one in records] == ["nobody was asked"] * 2
     async with serving(machine, wanting(SnapshotsSection(rollback="allow"))) as agent:
         assert "asked" not in text_of(await agent.call("rollback", snapshot=base))
+
+
+@pytest.mark.claim("fs.denied-later")
+async def test_what_a_rollback_replaces_stays_closed_to_the_call_that_waited_for_it(
+    machine: Machine,
+) -> None:
+    shut = machine.workspace / "shut"
+    shut.write_text("of before")
+    flags = Document(filesystem=FilesystemSection(deny=(str(shut),)))
+    async with only_with_namespaces(opened(machine, {"flags": flags})) as session:
+        await session.run(sh("echo 1 > f"))
+        replaced(shut, "of the person's")
+        await session.run(sh("echo 2 > f"))
+        elsewhere = RestoreLock(str(machine.root / STATE), str(machine.workspace.resolve()))
+        assert elsewhere.be_alone()
+        seen: list[bytes] = []
+
+        async def look() -> None:
+            seen.append((await session.run(sh(f"cat {shut}"))).output.ends()[0])
+
+        with anyio.fail_after(DEADLINE_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(look)
+                await anyio.sleep(0.1)  # it waits; no event tells that it does
+                replaced(shut, "of before")
+                elsewhere.let_in()
+        elsewhere.close()
+    (said,) = seen
+    assert b"of before" not in said
+    assert b"Permission denied" in said
+
+
+def replaced(path: Path, text: str) -> None:
+    """Put another file in its place, as editors and rollbacks do."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(text)
+    beside.rename(path)
+
+
+@pytest.mark.claim("fs.denied-inside")
+async def test_an_agents_rollback_leaves_what_is_denied_to_its_calls(machine: Machine) -> None:
+    denied = machine.workspace / "denied"
+    rules = machine.workspace / "AGENTS.md"
+    for path in (denied, rules, machine.workspace / "f"):
+        path.write_text("before")
+    inside = machine.workspace / "made" / "later"
+    section = FilesystemSection(deny=(str(denied), str(inside)), deny_write=(str(rules),))
+    changes = {"flags": Document(filesystem=section)}
+    async with (
+        only_with_namespaces(opened(machine, changes)) as session,
+        Client(build(session)) as client,
+    ):
+        agent = Agent(client)
+        snapshot = id_in(await agent.run("echo changed > f"))
+        replaced(denied, "the person's")
+        replaced(rules, "the person's")
+        inside.parent.mkdir()
+        inside.write_text("the person's")
+        told = text_of(await agent.call("rollback", snapshot=snapshot))
+    texts = [path.read_text() for path in (denied, rules, inside)]
+    assert texts == ["the person's"] * 3
+    assert (machine.workspace / "f").read_text() == "before"
+    assert "closed to calls" in told

@@ -5,6 +5,7 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nono_mcp.audit.record import Record
 from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import Document, FilesystemSection, SnapshotsSection
 from nono_mcp.policy.errors import RefusedError
+from nono_mcp.running import Live
 from nono_mcp.server import progress
 from nono_mcp.server.app import build
 from nono_mcp.server.results import META_KEY
@@ -501,6 +503,38 @@ async def test_a_name_and_a_page_of_the_list(machine: Machine) -> None:
     assert beyond == "no snapshots"
 
 
+@pytest.mark.claim("fs.denied-inside")
+async def test_diff_tells_nothing_of_what_is_denied_but_that_it_changed(machine: Machine) -> None:
+    shut = machine.workspace / "shut"
+    shut.mkdir()
+    (shut / "key").write_text("first secret")
+    later = machine.workspace / "later"
+    section = FilesystemSection(deny=(str(shut), str(later)))
+    changes = {"flags": Document(filesystem=section)}
+    async with (
+        only_with_namespaces(opened(machine, changes)) as session,
+        Client(build(session)) as client,
+    ):
+        agent = Agent(client)
+        await agent.run("echo 1 > f")
+        base = (await kept(session))[0].id
+        (shut / "key").write_text("second secret")
+        later.write_text("third secret")
+        for path in (
+            "later",
+            "shut/key",
+            "/shut/key",
+            "shut//key",
+            "./shut/key",
+            "f/../shut/key",
+        ):
+            refusal = await agent.refused("diff", base=base, path=path)
+            assert "secret" not in refusal
+        assert "fs.denied: " in await agent.refused("diff", base=base, path="shut/key")
+        told = text_of(await agent.call("diff", base=base))
+    assert "modified shut/key" in told
+
+
 async def test_diff_tells_of_two_states_and_of_one_file(machine: Machine) -> None:
     async with serving(machine) as agent:
         base = text_of(await agent.call("snapshot")).split()[1]
@@ -519,3 +553,28 @@ async def test_diff_tells_of_two_states_and_of_one_file(machine: Machine) -> Non
     assert "+400" in more.splitlines()
     assert "binary" in binary
     assert same == "no difference"
+
+
+@pytest.mark.claim("guard.put-right")
+async def test_what_a_job_made_is_taken_away_whatever_began_while_it_was_there(
+    machine: Machine,
+) -> None:
+    denied = machine.workspace / "denied"
+    section = FilesystemSection(deny=(str(denied),), allow=(str(machine.home),))
+    request = {"flags": Document(filesystem=section), "broad_workspace": True}
+    planted = (denied, machine.home / ".bash_login", machine.home / ".profile")
+    make = f"for path in {' '.join(map(str, planted))}; do echo x > $path; done"
+    async with only_with_namespaces(opened(machine, request)) as session:
+        live = Live(takes_input=True, terminal=False)
+        job = sh(f"{make}; echo made; read go")
+        output = bytearray()
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(session.run, job, live=live, on_output=output.extend))
+            with anyio.fail_after(DEADLINE_S):
+                while b"made" not in output:  # noqa: ASYNC110 - no event tells of it
+                    await anyio.sleep(0.01)
+                # Judged anew, since what was awaited is there.
+                await session.run(sh("true"))
+                await live.write(b"go\n")
+                live.close_input()
+    assert not [path for path in planted if path.exists()]
