@@ -243,13 +243,17 @@ class Session:
     async def rollback(self, snapshot: str) -> RolledBack:
         """Put the workspace back as it was at *snapshot*, an `Outcome`'s `before`.
 
+        What is guarded stays as it is now, and so does what is closed to commands: the snapshot
+        may hold what another command planted, that ran beside.
+
         Raises:
             SnapshotError: The error says in what state the workspace is.
         """
         undo = self._open.undo
         if undo is None:
             raise RuntimeError("this policy keeps no snapshots")
-        done = await undo.roll_back(Wanted(snapshot))
+        wanted = Wanted(snapshot, leave=undo.rules.closed(self._open.prepared))
+        done, _ = await self._open.roll_back(wanted)
         return RolledBack(done.restored_count, done.removed_count, done.verified, done.safety.id)
 
     @property

@@ -56,6 +56,30 @@ async def test_a_command_runs_confined_and_what_it_did_is_put_back(project: Path
     assert done.id in log.text
 
 
+@pytest.mark.claim("guard.put-right")
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_rollback_brings_back_nothing_that_a_command_beside_had_planted(
+    project: Path, *, closed: bool
+) -> None:
+    """By whatever reason: nobody looked at what the snapshot holds."""
+    planted = project / ".npmrc"
+    (project / "go").write_text("")
+    async with nono_mcp.Session(project, tier=TIER) as session, anyio.create_task_group() as group:
+        plant = "echo evil > .npmrc; while [ -e go ]; do sleep 0.05; done"
+        group.start_soon(session.run, plant)
+        with anyio.fail_after(60):
+            while not planted.exists():  # noqa: ASYNC110 - no event tells of it
+                await anyio.sleep(0.01)
+        tested = await session.run("rm go; exit 1")
+    assert not planted.exists()
+    if closed:
+        planted.write_text("the person's")
+    async with nono_mcp.Session(project, tier=TIER) as session:
+        await session.rollback(tested.before)
+    assert (planted.read_text() if planted.exists() else "") in ("", "the person's")
+    assert (project / "go").exists()
+
+
 async def test_a_commands_surroundings_are_what_was_asked_for(project: Path) -> None:
     (project / "sub").mkdir()
     heard: list[bytes] = []

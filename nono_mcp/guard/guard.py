@@ -54,6 +54,8 @@ class Guard:
         self._closed = ClosedPaths()
         self._given_up = ClosedPaths()
         self._closed_next = ClosedPaths()
+        self._awaited_next: tuple[tuple[str, str], ...] | None = None
+        """What is awaited once none runs any more, where that is less."""
         self._running_count = 0
         self.began = times.Began()
         """When the last call did."""
@@ -83,6 +85,7 @@ class Guard:
         self._closed = (
             self._closed_next & self._closed if self._running_count else self._closed_next
         )
+        self._awaited_next = awaited if self._running_count else None
         old, self._roots = self._roots, {}
         for path, identity in roots:
             root = old.get(path)
@@ -145,6 +148,7 @@ class Guard:
         self._quarantine.begin_look()
         if not self._running_count:
             self._closed = self._closed_next
+            self._await_no_more()
         for one in self._announcements:
             roots = [
                 root
@@ -162,6 +166,15 @@ class Guard:
         self._running_count += 1
         self.began = times.Began()
         return tuple(actions)
+
+    def _await_no_more(self) -> None:
+        """Look no longer at what was awaited for the sake of calls that have ended."""
+        if self._awaited_next is None:
+            return
+        for root in self._roots.values():
+            known = _beneath(root.path, self._awaited_next)
+            root.settle(known, self._given_up, is_home=root.is_home)
+        self._awaited_next = None
 
     def _finished(self) -> list[Action]:
         if self._is_finished:

@@ -27,14 +27,15 @@ from nono_mcp.server.text import readable, shortened
 from nono_mcp.snapshots.errors import AmbiguousIdError, NoSuchSnapshotError
 from nono_mcp.snapshots.values import Plan  # noqa: TC001 - the SDK reads the annotations
 from nono_mcp.undo.values import CallsRunError, Wanted
-from nono_sandbox.confinement import WRITE
+from nono_sandbox.confinement import READ
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from mcp.server.elicitation import ElicitationResult
     from mcp_types import CallToolResult
 
+    from nono_mcp.policy.request import Prepared
     from nono_mcp.server.arguments import (
         DiffArguments,
         ListArguments,
@@ -146,7 +147,7 @@ class UndoTools:
         shown = changes.name(os.fsencode(path))
         # It wasn't there when that was judged, and may be by now, or have been then.
         for awaited, what in prepared.awaited:
-            if covers(awaited, location):
+            if covers(awaited, location) and _is_closed_to_reading(prepared, awaited):
                 raise ToolError(f"{DENIED}: {shown} is closed by {what}")
 
     async def rollback(
@@ -235,17 +236,8 @@ class UndoTools:
     async def _wanted(self, arguments: RollbackArguments) -> Wanted:
         scope = arguments.scope or ("everything" if arguments.paths is None else "paths")
         snapshot, _ = await self._around(arguments.snapshot)
-        return Wanted(snapshot, scope, tuple(arguments.paths or ()), (*self._closed(),))
-
-    def _closed(self) -> Iterator[bytes]:
-        """Yield what is denied to calls: an agent's rollback does no more than those."""
-        prepared, top = self._session.prepared, self._undo.rules.workspace
-        there = (one.path for one in prepared.confinement.denials if one.access & WRITE)
-        verdicts = ((path, decide(prepared, path, "write")) for path in there)
-        denied = [path for path, one in verdicts if isinstance(one, Deny) and one.code == DENIED]
-        for path in (*denied, *dict(prepared.awaited)):
-            if path.startswith(f"{top}/"):
-                yield os.fsencode(path[len(top) + 1 :])
+        leave = self._undo.rules.closed(self._session.prepared)
+        return Wanted(snapshot, scope, tuple(arguments.paths or ()), leave)
 
     async def _around(self, text: str) -> tuple[str, str | None]:
         """Return the snapshot that *text* means, and of a call the one after it as well.
@@ -273,6 +265,12 @@ class UndoTools:
             self._session.log.append("approval", {"request": request, "answer": answer})
         except AuditError as error:
             raise ToolError(f"not recorded, and nothing was put back: {error}") from error
+
+
+def _is_closed_to_reading(prepared: Prepared, awaited: str) -> bool:
+    """Tell whether what would be at *awaited* is closed to reading, not to writing alone."""
+    closing = [one.access for one in prepared.rules if one.code and one.path == awaited]
+    return not closing or any(access & READ for access in closing)
 
 
 def _kept_around(store: Snapshots, text: str, reason: Reason) -> str | None:

@@ -62,6 +62,19 @@ class Rules:
         """Tell whether *call* may change the workspace."""
         return self.may_be_written and call.narrowing.writes != ()
 
+    def closed(self, prepared: Prepared) -> tuple[bytes, ...]:
+        """Return what of the workspace is closed to calls: an agent's rollback leaves it.
+
+        What is protected as well: the guard doesn't look at what no call can change.
+        """
+        there = (one.path for one in prepared.confinement.denials if one.access & WRITE)
+        top = f"{self.workspace}/"
+        return tuple(
+            os.fsencode(path.removeprefix(top))
+            for path in (*there, *dict(prepared.awaited))
+            if path.startswith(top)
+        )
+
 
 def _may_hold_links(path: str, workspace: str, tier: str | None) -> bool:
     """Tell whether a call may link a file of the workspace into *path*, outside of it.

@@ -324,7 +324,7 @@ def test_a_run_reaches_the_named_port_alone(
             """
             import socket
             for port in ARGUMENTS:
-                attempt(str(port), lambda: socket.create_connection(("127.0.0.1", port)))
+                attempt(str(port), lambda: socket.create_connection(("127.0.0.1", port)).recv(1))
             """,
             *ports,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ from mcp_types import ElicitRequestParams, ElicitResult
 from nono_mcp.audit.reading import Filters, tail
 from nono_mcp.audit.session import Session as Log
 from nono_mcp.policy.document import Document, FilesystemSection, SnapshotsSection
+from nono_mcp.running import Live
 from nono_mcp.server.app import build
 from nono_mcp.server.results import META_KEY
 from nono_mcp.session import Command
@@ -379,6 +381,53 @@ def replaced(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}.new")
     beside.write_text(text)
     beside.rename(path)
+
+
+@pytest.mark.claim("guard.put-right")
+@pytest.mark.parametrize("name", [".git/hooks/pre-commit", ".npmrc", ".vscode/tasks.json"])
+async def test_an_agents_rollback_brings_back_nothing_planted_where_a_later_session_closes_it(
+    machine: Machine, name: str
+) -> None:
+    planted = machine.workspace / name
+    plant = f"mkdir -p $(dirname {name}); echo evil > {name}"
+    async with opened(machine) as session:
+        assert session.undo is not None
+        live = Live(takes_input=True, terminal=False)
+        output = bytearray()
+        job = sh(f"git init -q; {plant}; echo made; read go")
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(session.run, job, live=live, on_output=output.extend))
+            with anyio.fail_after(DEADLINE_S):
+                while b"made" not in output:  # noqa: ASYNC110 - no event tells of it
+                    await anyio.sleep(0.01)
+                await session.undo.take("named", name="planted")
+                await live.write(b"go\n")
+                live.close_input()
+    assert not planted.exists()
+    planted.parent.mkdir(exist_ok=True)
+    planted.write_text("the person's")
+    async with serving(machine) as agent:
+        told = text_of(await agent.call("rollback", snapshot="planted", dry_run=True))
+        await agent.call("rollback", snapshot="planted")
+    assert planted.read_text() == "the person's", told
+
+
+@pytest.mark.claim("policy.read-only")
+async def test_an_agents_rollback_leaves_what_is_protected_from_its_calls(machine: Machine) -> None:
+    keys = machine.home / ".ssh" / "authorized_keys"
+    (machine.home / "f").write_text("before")
+    broad = Document(snapshots=SnapshotsSection(broad=True))
+    changes = {"workspace": str(machine.home), "broad_workspace": True, "flags": broad}
+    async with (
+        only_with_namespaces(opened(machine, changes)) as session,
+        Client(build(session)) as client,
+    ):
+        agent = Agent(client)
+        snapshot = id_in(await agent.run("echo changed > f"))
+        keys.write_text("the person's")
+        await agent.call("rollback", snapshot=snapshot)
+    assert keys.read_text() == "the person's"
+    assert (machine.home / "f").read_text() == "before"
 
 
 @pytest.mark.claim("fs.denied-inside")

@@ -555,6 +555,48 @@ async def test_diff_tells_of_two_states_and_of_one_file(machine: Machine) -> Non
     assert same == "no difference"
 
 
+async def test_what_is_denied_no_longer_stays_once_the_job_of_then_has_ended(
+    machine: Machine,
+) -> None:
+    profile = machine.root / "config" / "nono" / "profiles" / "mine.toml"
+    profile.parent.mkdir(parents=True)
+    paths = [machine.workspace / name for name in ("denied", "other")]
+    profile.write_text(f"[filesystem]\ndeny = {[*map(str, paths)]}\n")
+    async with only_with_namespaces(opened(machine, {"profile": "mine"})) as session:
+        live = Live(takes_input=True, terminal=False)
+        output = bytearray()
+        async with anyio.create_task_group() as group:
+            job = partial(session.run, sh("echo begun; read go"), live=live)
+            group.start_soon(partial(job, on_output=output.extend))
+            with anyio.fail_after(DEADLINE_S):
+                while b"begun" not in output:  # noqa: ASYNC110 - no event tells of it
+                    await anyio.sleep(0.01)
+                profile.write_text(f"[filesystem]\ndeny = {[str(paths[1])]}\n")
+                paths[1].touch()  # by which the policy is read anew
+                for _ in range(2):  # the second where what was made is taken away again
+                    await session.run(sh("true"))
+                await live.write(b"go\n")
+                live.close_input()
+        await session.run(sh("echo allowed > denied"))
+    assert paths[0].exists()
+
+
+async def test_diff_shows_what_is_closed_to_writing_alone_once_it_is_gone(machine: Machine) -> None:
+    rules = machine.workspace / "RULES"
+    rules.write_text("may be read\n")
+    changes = {"flags": Document(filesystem=FilesystemSection(deny_write=(str(rules),)))}
+    async with (
+        only_with_namespaces(opened(machine, changes)) as session,
+        Client(build(session)) as client,
+    ):
+        agent = Agent(client)
+        await agent.run("cat RULES; echo 1 > f")
+        base = (await kept(session))[0].id
+        rules.unlink()
+        await agent.run("echo 2 > f")
+        assert "-may be read" in text_of(await agent.call("diff", base=base, path="RULES"))
+
+
 @pytest.mark.claim("guard.put-right")
 async def test_what_a_job_made_is_taken_away_whatever_began_while_it_was_there(
     machine: Machine,
