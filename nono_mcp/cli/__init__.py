@@ -26,7 +26,7 @@ COMMANDS = {
     "shell": "start a shell, confined",
     "why": "say whether a path or host is open, and by which rule",
     "doctor": "say what this machine can enforce, and how",
-    "policy": "show, check, list and start policies",
+    "policy": "show, validate, list and start policies",
     "trust": "let a workspace's nono.toml count",
     "install": "put the server into an agent's configuration",
     "serve": "serve a workspace to an agent by MCP",

@@ -1,4 +1,4 @@
-"""`nono policy`: show, check, list and start policies."""
+"""`nono policy`: show, validate, list and start policies."""
 
 from __future__ import annotations
 

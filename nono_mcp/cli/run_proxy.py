@@ -36,7 +36,8 @@ class Notes:
         if record.event not in _TOLD or len(self._told) >= NOTES_MAX:
             return
         where = "" if record.host is None else f"{quoted(record.host)}:{record.port}: "
-        text = f"the proxy refused: {where}{quoted(record.detail or record.code)} [{record.code}]"
+        detail = record.detail.removeprefix(f"{record.host}:{record.port}: ")
+        text = f"the proxy refused: {where}{quoted(detail or record.code)} [{record.code}]"
         if text not in self._told:
             self._told.add(text)
             say.note(text)

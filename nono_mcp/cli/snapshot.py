@@ -121,15 +121,17 @@ def _diff(parsed: Parsed, operands: list[str]) -> int:
     limit = _limit(parsed)
     with workspace_snapshots.opened(parsed) as opened:
         store = opened.snapshots
+        # Before another is taken: `latest` would be that one.
+        base = store.get(operands[0]).id
         target = operands[1] if len(operands) > 1 else opened.take(None, PROGRAM).id
         path = parsed.one(PATH.name)
         if path is not None:
             try:
-                text = store.text_diff(operands[0], target, os.fsencode(path.strip("/")))
+                text = store.text_diff(base, target, os.fsencode(path.strip("/")))
             except FileNotFoundError:
                 raise options.FailedError(f"neither has a file {shown(path)}") from None
             return _answer(parsed, readable(text.text.encode()).rstrip("\n"), asdict(text))
-        found = store.diff(operands[0], target, limit=limit)
+        found = store.diff(base, target, limit=limit)
     lines = [changes.of_change(change) for change in found.changes] or ["no difference"]
     lines += ["and more: see --limit"] if found.cut else []
     return _answer(parsed, "\n".join(lines), workspace_snapshots.fields_of(found))

@@ -105,7 +105,8 @@ def decide_host(network: Network, host: str, port: int) -> Allow | Deny:
             "net.closed",
             f"{where} is out of reach: nothing leaves the sandbox",
             CLOSED_TEXT,
-            'choose --profile open, or mode = "open" under [network] of a policy',
+            "add --allow-domain HOST for one by HTTP; for all of it choose --profile open, or "
+            'mode = "open" under [network] of a policy',
         )
     if host in LOOPBACK and port in network.connect_ports:
         return Allow(f"network: connect_ports {port}")

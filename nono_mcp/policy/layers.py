@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nono_mcp.policy.request import Request
 
 WORKSPACE_POLICY = "nono.toml"
+SYSTEM = "system"
 
 PROFILES_MAX = 64
 """How many profiles one may extend, all told."""
@@ -39,7 +40,10 @@ def layers_of(request: Request, workspace: str) -> tuple[list[Layer], list[str]]
     if request.profile is not None:
         chain.add_named(request.profile)
         if own is not None and own.document.extends:
-            notices.append(f"its extends is passed over: --profile {request.profile} was chosen")
+            why = f"--profile {request.profile} was chosen"
+            if request.profile == SYSTEM:
+                why = "profile system is in force (--allow-cwd applies it)"
+            notices.append(f"its extends is passed over: {why}")
     elif own is None or own.document.extends is None:
         chain.add_named(DEFAULT)
     else:
@@ -75,6 +79,8 @@ def profile(name: str, config_dir: str, workspace: str | None = None) -> Layer:
         known = [*SHIPPED, *files.profile_names(config_dir)]
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        if name.endswith(".toml"):
+            hint = f"a file is named with a slash: ./{quoted(name)}"
         raise PolicyError(f"no profile {quoted(name)}", hint=hint)
     if workspace is not None and covers(workspace, os.path.realpath(path)):
         raise PolicyError(

@@ -36,6 +36,8 @@ _BUFFER_BYTES = 64 * 1024
 _BACKLOG = 128
 _AGAIN_MS = 500
 """How often a port that others have is tried again, and a connection while too many are open."""
+_FINISH_MS = 2000
+"""How long what was sent by programs that have ended is carried on."""
 _IPPROTO_IPV6, _IPV6_V6ONLY = 41, 26
 _LOOPBACKS = ((_socket.AF_INET, "127.0.0.1"), (_socket.AF_INET6, "::1"))
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -52,7 +54,7 @@ class _Way(Value):
 def start() -> _socket.socket:
     """Fork whoever will carry, in this process's network; return the channel to `hand_over` on.
 
-    It ends when that channel is closed.
+    It ends when that channel is closed, and what had been sent by then is carried.
     """
     ours, theirs = wire.socket_pair()
     if os.fork():
@@ -117,6 +119,7 @@ def carry(channel: _socket.socket) -> None:
             try:
                 carrier.heed(channel, *wire.receive(channel))
             except wire.ClosedError:
+                carrier.finish()
                 return
         carrier.take(events)
 
@@ -129,6 +132,8 @@ class _Carrier:
         self._unserved: set[int] = set()
         self._inside = -1
         self._children: set[int] = set()
+        self._gone, self._held = os.pipe2(os.O_CLOEXEC)
+        """The end of one tells that all are gone who have the other: those that carry."""
 
     def wait(self, channel: _socket.socket) -> set[int]:
         """Return the descriptors that something has happened on."""
@@ -164,11 +169,25 @@ class _Carrier:
                 continue  # whoever it was has gone again
             pid = os.fork()
             if pid == 0:
-                _carry_one(accepted, way, self._inside)
+                _carry_one(accepted, way, self._inside, self._held)
             self._children.add(pid)
             os.close(accepted)
         if self._unserved:
             self._serve()
+
+    def finish(self) -> None:
+        """Carry what was said by those that have ended, as a kernel sends it: for a while."""
+        self._unserved.clear()
+        outward = [fd for fd, way in self._ways.items() if not way.inward]
+        while len(self._children) < CONNECTIONS_MAX:
+            waiting = _readable(outward, 0)
+            if not waiting:
+                break
+            self.take(waiting)
+        for way in self._ways.values():
+            way.listener.close()
+        os.close(self._held)
+        _readable([self._gone], _FINISH_MS)
 
     def _serve(self) -> None:
         """Listen on the machine's loopback for what isn't listened for yet."""
@@ -187,10 +206,17 @@ class _Carrier:
         self._ways[listener.fileno()] = _Way(listener, port, inward)
 
 
-def _carry_one(accepted: int, way: _Way, inside: int) -> Never:
+def _readable(fds: list[int], timeout_ms: int) -> set[int]:
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return {fd for fd, _ in poll.poll(timeout_ms)}
+
+
+def _carry_one(accepted: int, way: _Way, inside: int, held: int) -> Never:
     _uapi.prctl(_uapi.PR_SET_PDEATHSIG, _uapi.SIGKILL)
     try:
-        wire.keep_only(accepted, inside)
+        wire.keep_only(accepted, inside, held)
         one = _socket.socket(fileno=accepted)
         if way.inward:
             _uapi.setns(inside, _uapi.CLONE_NEWNET)

@@ -64,6 +64,11 @@ def test_what_was_kept_is_listed_shown_and_compared(person: Person) -> None:
     text = person.nono("snapshot", "diff", "before the upgrade", "--path", "src/a.c")
     assert "-int a;" in text.stdout
     assert "+int b;" in text.stdout
+    # `latest` is what was there before the look itself.
+    assert "no difference" in person.nono("snapshot", "diff", "latest").stdout
+    (person.workspace / "src" / "a.c").write_text("int c;\n")
+    later = person.nono("snapshot", "diff", "latest", "--path", "src/a.c")
+    assert "+int c;" in later.stdout
 
 
 @pytest.mark.claim("undo.exact")

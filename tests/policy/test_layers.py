@@ -117,6 +117,16 @@ def test_a_chosen_profile_stays_chosen_over_a_trusted_workspaces(machine: Machin
     ]
 
 
+def test_nobody_is_said_to_have_chosen_the_profile_of_a_run_without_a_workspace(
+    machine: Machine,
+) -> None:
+    trusted(machine, 'extends = "default"')
+    _, notices = layers.layers_of(machine.request(profile="system"), str(machine.workspace))
+    assert notices[-1] == (
+        "its extends is passed over: profile system is in force (--allow-cwd applies it)"
+    )
+
+
 def test_an_untrusted_workspace_is_told_of_and_counts_nothing(machine: Machine) -> None:
     (machine.workspace / "nono.toml").write_text('extends = "open"')
     found, notices = layers.layers_of(machine.request(), str(machine.workspace))
