@@ -23,6 +23,7 @@ from nono_mcp.credentials.secret import CredentialError
 from nono_mcp.credentials.vault import Vault
 from nono_mcp.held_scratch import HeldScratch
 from nono_mcp.policy import egress
+from nono_mcp.policy.egress import Refused
 from nono_proxy.config import HostRule, Narrow
 from nono_proxy.environment import OWNED
 from nono_proxy.errors import CredentialUnavailableError
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 ADDRESS: Final = "127.0.0.1"
 READY_S_MAX: Final = 30.0
 _BACKLOG: Final = 1024
+_REFUSED_MAX: Final = 8
+"""Hosts a call is told of that were refused it."""
 
 
 class Trusted(Protocol):
@@ -152,6 +155,10 @@ class Loan:
     lease: Lease
     environment: Variables
 
+    def refused(self) -> tuple[Refused, ...]:
+        """Return the first hosts that the proxy refused the call."""
+        return self.gateway.refused(self.lease)
+
     def end(self) -> None:
         """Revoke it."""
         self.gateway.revoke(self.lease)
@@ -177,6 +184,8 @@ class Gateway:
         self._vault = vault
         self._bundle = bundle
         self._report = report
+        self._refused: dict[str, dict[tuple[str, int], Refused]] = {}
+        """Of each call that has a lease."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._proxy: Proxy | None = None
         self._stopped = asyncio.Event()
@@ -216,11 +225,17 @@ class Gateway:
 
     def mint(self, call: str, narrow: Narrow | None = None) -> Lease:
         """Return what *call* may use the proxy by, until it's revoked."""
+        self._refused[call] = {}
         return self._within(lambda proxy: proxy.mint(call, narrow=narrow))
 
     def revoke(self, lease: Lease) -> None:
         """End what a call may do; its connections are aborted."""
         self._within(lambda proxy: proxy.revoke(lease))
+        self._refused.pop(lease.call, None)
+
+    def refused(self, lease: Lease) -> tuple[Refused, ...]:
+        """Return the first hosts that were refused to who has *lease*."""
+        return tuple(self._refused.get(lease.call, {}).values())
 
     def environment(self, lease: Lease, own: Variables) -> Variables:
         """Return a worker's variables: its *own*, but for those that would lead past the proxy."""
@@ -283,3 +298,7 @@ class Gateway:
     def _heard(self, record: Record) -> None:
         use = self._vault.use(record.route) if record.injected and record.route else None
         self._report(record, use)
+        found = self._refused.get(record.call or "", {})
+        if record.event == "refused" and record.host and record.port and len(found) < _REFUSED_MAX:
+            at = record.host, record.port
+            found.setdefault(at, Refused(*at, record.detail or record.code))

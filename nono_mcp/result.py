@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nono_mcp.capture import Capture
     from nono_mcp.guard.action import Action
+    from nono_mcp.policy.egress import Refused
     from nono_mcp.undo.values import Changed
     from nono_sandbox.call_end import CallEnd
 
@@ -30,6 +31,8 @@ class Result:
     """What was put right of what it did to what is guarded."""
     changed: Changed | None = None
     """What it changed in the workspace; nothing is known if it may not, or none is kept."""
+    hosts_refused: tuple[Refused, ...] = ()
+    """The first hosts that the proxy refused it."""
 
     @property
     def status(self) -> int:

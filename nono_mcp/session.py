@@ -11,6 +11,7 @@ has ended, with all it started, when the cancellation leaves here.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -187,6 +188,8 @@ class Session(InForce):
                 loan = generation.proxy.lend(one.id, call.environment, one.command.hosts)
                 call = call.replace(environment=loan.environment)
             result = await self._run_kept(generation, lane, one, call)
+            if loan is not None:
+                result = replace(result, hosts_refused=loan.refused())
             keep = not result.ended.is_lanes_last
             if result.ended.limit == GRANT_MOVED:
                 generation.forsake()

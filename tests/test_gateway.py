@@ -31,6 +31,7 @@ from nono_mcp.policy import egress
 from nono_mcp.policy.document import Document, FilesystemSection, NetworkSection
 from nono_mcp.policy.errors import PolicyError, RefusedError
 from nono_mcp.policy.request import Request
+from nono_mcp.server import hints
 from nono_mcp.session import Command, Result, Session
 from nono_proxy import proxy
 from nono_sandbox.client import ForkServer
@@ -205,6 +206,19 @@ async def test_curl_reaches_what_is_named(world: World) -> None:
     assert "direct" in said
     assert world.asked == ["plain.test"]
     assert world.web.asked == {("plain.test", "")}
+
+
+async def test_a_call_is_told_which_hosts_were_refused_it(world: World) -> None:
+    script = "curl -sS https://other.test/; curl -sS http://third.test:81/; curl -sS other.test:443"
+    async with world.session(allow_domains=("plain.test",)) as session:
+        result, _ = await ran(session, script)
+        later, _ = await ran(session, "true")
+    refused = [(one.host, one.port) for one in result.hosts_refused]
+    assert refused == [("other.test", 443), ("third.test", 81)]
+    told = hints.of_hosts(session.prepared, result.hosts_refused)
+    assert told.startswith("net.host: the proxy refused other.test:443 (and 1 more): ")
+    assert told.endswith("(request_access asks them): add --allow-domain other.test:443")
+    assert later.hosts_refused == ()
 
 
 @pytest.mark.claim("grants.hosts-given-later")

@@ -13,6 +13,7 @@ from nono_mcp.policy.decide import Allow, Deny, decide_host
 from nono_mcp.policy.egress_syntax import placement
 from nono_mcp.policy.errors import PolicyError, RefusedError, quoted
 from nono_sandbox.confinement import CLOSED, NAMESPACES, OPEN, PORTS, Network
+from nono_sandbox.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,15 @@ DOOR_PORT = 888
 
 _AROUND = "(upstream proxy)"
 """By this name the credential of the proxy around is asked for; no route can have it."""
+
+
+class Refused(Value):
+    """A host that the proxy refused a call."""
+
+    host: str
+    port: int
+    detail: str
+    """Why, in the proxy's words."""
 
 
 def config(rules: NetworkSection, tier: str | None) -> Config:

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nono_mcp.policy import ceiling, egress, unreachable
-from nono_mcp.policy.decide import Deny, decide, decide_host
+from nono_mcp.policy.decide import Allow, Deny, decide, decide_host
 from nono_mcp.policy.errors import quoted
 from nono_mcp.policy.paths import as_any_process_names_it
 from nono_mcp.server import policy_text
 from nono_sandbox.confinement import OPEN, WRITE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nono_mcp.policy.egress import Refused
     from nono_mcp.policy.request import Prepared
 
 SUSPECTS_MAX = 4
@@ -135,6 +138,22 @@ def of_paths(prepared: Prepared, suspected: list[Suspect], places: list[Located]
         if isinstance(verdict, Deny):
             return denial(prepared, verdict, suspect.operation)
     return ""
+
+
+def of_hosts(prepared: Prepared, refused: Sequence[Refused]) -> str:
+    """Return one line about the first of the hosts that the proxy refused, or nothing."""
+    if not refused:
+        return ""
+    first = refused[0]
+    verdict = egress.judge_host(prepared, first.host, first.port)
+    at = f"{first.host}:{first.port}"
+    others = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+    if isinstance(verdict, Allow):
+        # The policy has it: what it leads to is refused, or the call named fewer hosts itself.
+        return f"net.host: the proxy refused {at}{others}: {first.detail.removeprefix(f'{at}: ')}"
+    reason = verdict.reason.removeprefix(f"{at}: ")
+    text = f"{verdict.code}: the proxy refused {at}{others}: {reason}"
+    return f"{text}; {_for_a_person(prepared, verdict)}" if verdict.remedy else text
 
 
 def of_network(prepared: Prepared, output: str, status: int, argv: tuple[str, ...]) -> str:

@@ -163,8 +163,10 @@ class Tools:
         home = dict(prepared.confinement.environment).get("HOME", prepared.home)
         suspected = hints.suspects(output, result.cwd, home)
         places = await self._locate([suspect.path for suspect in suspected])
-        found = hints.of_paths(prepared, suspected, places) or hints.of_network(
-            prepared, output, result.ended.status, command.argv
+        found = (
+            hints.of_paths(prepared, suspected, places)
+            or hints.of_hosts(prepared, result.hosts_refused)
+            or hints.of_network(prepared, output, result.ended.status, command.argv)
         )
         if not found and command.writes is not None and hints.mentions_refusal(output):
             return "the call's own writes may be what refused that"
